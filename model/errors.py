@@ -1,0 +1,23 @@
+"""The errors that this package raises on purpose.
+
+ModelError
+├── DataError        the training data cannot be used; the message names the column or line
+├── ArtifactError    an artifact folder is missing, damaged or not what its manifest says
+└── PredictionError  rows do not fit the schema of the model
+"""
+
+
+class ModelError(Exception):
+    """Base of every error of this package; its text is fit to be shown to a person."""
+
+
+class DataError(ModelError):
+    """The training data cannot be used as given."""
+
+
+class ArtifactError(ModelError):
+    """An artifact folder is missing, damaged or does not match its manifest."""
+
+
+class PredictionError(ModelError):
+    """Rows handed to the predictor do not fit the schema of its model."""

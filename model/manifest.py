@@ -1,0 +1,199 @@
+"""What an artifact folder says about its model: schema, quality, data, drift thresholds, file hashes.
+
+Imports only pydantic, so that a process which needs the schema alone starts quickly.
+"""
+
+from itertools import pairwise
+from math import sqrt
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
+
+PREDICTION = "prediction"
+"""Frame column: the predicted class name."""
+LABEL = "label"
+"""Frame column: the true class name."""
+PROBABILITY_PREFIX = "probability_"
+"""Frame columns: one per class, this prefix and the class name."""
+
+FeatureType = Literal["number", "category", "boolean"]
+DriftMethod = Literal["wasserstein", "jensenshannon"]
+Engine = Literal["onnx", "scikit-learn"]
+Value = float | str | bool | None
+"""One cell of a row; None is a missing value."""
+
+
+def _plain_file_name(name: str) -> str:
+    if name in {"", ".", ".."} or "/" in name or "\\" in name:
+        raise ValueError(f"{name!r} is not a plain file name")
+    return name
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, AfterValidator(_plain_file_name)]
+
+
+class _Frozen(BaseModel):
+    # A finite number everywhere: NaN and infinity are not JSON and would not survive a round trip.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Feature(_Frozen):
+    """One input column of the model."""
+
+    name: str
+    type: FeatureType
+    unit: str | None = None
+    minimum: float | None = Field(None, description="Smallest value seen in training; numbers only.")
+    maximum: float | None = Field(None, description="Largest value seen in training; numbers only.")
+    categories: tuple[str, ...] | None = Field(None, description="Values seen in training; categories only.")
+    nullable: bool = Field(description="Whether a prediction may leave this value out (null).")
+    example: Value
+
+
+class DriftThreshold(_Frozen):
+    """Calibrated alarm thresholds of one drift statistic, by the number of rows in the window."""
+
+    column: str = Field(description="A feature's name, or 'prediction', or 'label'.")
+    method: DriftMethod
+    window_rows: tuple[int, ...] = Field(min_length=1, description="Window sizes, ascending.")
+    thresholds: tuple[float, ...] = Field(description="One per window size; alarm if distance >= threshold.")
+    floor: float = Field(ge=0, description="The smallest effect worth an alarm.")
+
+    @model_validator(mode="after")
+    def _grid_is_usable(self) -> "DriftThreshold":
+        if len(self.window_rows) != len(self.thresholds):
+            raise ValueError("window_rows and thresholds differ in length")
+        if self.window_rows[0] < 1 or any(low >= high for low, high in pairwise(self.window_rows)):
+            raise ValueError("window_rows must be positive and ascending")
+        return self
+
+    def at(self, rows: int) -> float:
+        """Return the alarm threshold for a window of `rows` non-missing values, never below the floor.
+
+        Between two sizes of the grid it is interpolated linearly in 1/sqrt(rows), the rate at which the
+        sampling error of a distance between distributions shrinks; outside the grid the end value holds.
+        """
+        return max(self.floor, self._interpolated(rows))
+
+    def _interpolated(self, rows: int) -> float:
+        if rows <= self.window_rows[0]:
+            return self.thresholds[0]
+        grid = zip(self.window_rows, self.thresholds, strict=True)
+        for (fewer, high), (more, low) in pairwise(grid):
+            if rows <= more:
+                share = (1 / sqrt(fewer) - 1 / sqrt(rows)) / (1 / sqrt(fewer) - 1 / sqrt(more))
+                return high + share * (low - high)
+        return self.thresholds[-1]
+
+
+class ClassQuality(_Frozen):
+    """How well one class is recognised on the test set; `rows` is how often it truly occurs."""
+
+    rows: int
+    precision: float
+    recall: float
+    f1: float
+
+
+class HoldOutQuality(_Frozen):
+    """How well the served model does on rows never seen in training; averages over classes are unweighted."""
+
+    rows: int
+    correct: int
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    log_loss: float
+    roc_auc: float | None = Field(description="One-vs-rest mean; null where it is not defined.")
+    per_class: dict[str, ClassQuality]
+
+
+class Parity(_Frozen):
+    """How the ONNX model compares with the scikit-learn pipeline it was made from."""
+
+    rows: int = Field(description="Rows compared, with copies that have missing and unseen values.")
+    max_probability_difference: float | None = Field(description="Null when there was nothing to compare.")
+    class_disagreements: int | None
+    reason: str | None = Field(description="Why ONNX does not serve; null when it does.")
+
+
+class DataCard(_Frozen):
+    """Where the training data came from and how its rows were divided."""
+
+    source: str
+    rows: int
+    train_rows: int
+    test_rows: int
+    reference_rows: int
+    fingerprint: Sha256
+
+
+class Manifest(_Frozen):
+    """Everything that a server, a report or a person needs to know about one trained model."""
+
+    format: Literal[1] = 1
+    name: str
+    version: str
+    created_at: AwareDatetime
+    task: Literal["classification"] = "classification"
+    features: tuple[Feature, ...] = Field(min_length=1, description="In the order of a row.")
+    target: str
+    classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...] = Field(
+        description="As given in JSON, in the order of the probability columns."
+    )
+    engine: Engine
+    parity: Parity
+    quality: HoldOutQuality
+    seed: int
+    data: DataCard
+    thresholds: tuple[DriftThreshold, ...]
+    false_alarm_rate: float = Field(description="Chance that any statistic alarms in one quiet window.")
+    libraries: dict[str, str]
+    files: dict[FileName, Sha256]
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Return the names of the features in the order of a row."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the classes as text, as in frames, reports and keys of probabilities."""
+        return tuple(str(value) for value in self.classes)
+
+    def threshold(self, column: str) -> DriftThreshold:
+        """Return the drift threshold of a feature, PREDICTION or LABEL; KeyError if there is none."""
+        for threshold in self.thresholds:
+            if threshold.column == column:
+                return threshold
+        raise KeyError(column)
+
+
+__all__ = [
+    "LABEL",
+    "PREDICTION",
+    "PROBABILITY_PREFIX",
+    "ClassQuality",
+    "DataCard",
+    "DriftMethod",
+    "DriftThreshold",
+    "Engine",
+    "Feature",
+    "FeatureType",
+    "HoldOutQuality",
+    "Manifest",
+    "Parity",
+    "Value",
+]
