@@ -1,0 +1,1 @@
+"""The prediction API: predict, feedback, the prediction log and the scheduler of snapshots."""

@@ -1,0 +1,65 @@
+"""Owns the domain errors of the API; none of them knows HTTP.
+
+    VigieError
+    ├── PayloadError        what was sent cannot be accepted
+    │   └── UnknownClass    a label that the model does not predict
+    ├── StateError          the request is fine, but not in this state
+    │   └── NothingToSnapshot
+    ├── NotFound
+    └── DependencyError     something we stand on does not answer
+        ├── LogUnavailable  the prediction log cannot be read or written
+        └── LogOverloaded   more rows wait for the log than it may hold
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing that is wrong with a payload, and where: ``field`` is a path such as ``rows[3].age``."""
+
+    field: str
+    message: str
+    type: str
+
+
+class VigieError(Exception):
+    """Base of everything that the API raises on purpose."""
+
+
+class PayloadError(VigieError):
+    """What was sent cannot be accepted; ``errors`` name the fields."""
+
+    def __init__(self, message: str, errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(message)
+        self.errors = errors
+
+
+class UnknownClass(PayloadError):
+    """A label that is none of the model's classes."""
+
+
+class StateError(VigieError):
+    """The request is well formed, but the present state does not allow it."""
+
+
+class NothingToSnapshot(StateError):
+    """There is no logged row or label since the last window."""
+
+
+class NotFound(VigieError):
+    """The named thing does not exist."""
+
+
+class DependencyError(VigieError):
+    """Something that the API stands on does not answer; trying again later makes sense."""
+
+    retry_after_seconds = 1
+
+
+class LogUnavailable(DependencyError):
+    """The prediction log cannot be read or written."""
+
+
+class LogOverloaded(DependencyError):
+    """More rows wait to be logged than the queue may hold."""

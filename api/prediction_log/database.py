@@ -1,0 +1,131 @@
+"""Owns the connection to the log's database: the engine, its transactions, its clock and its migrations."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.errors import LogUnavailable
+from api.prediction_log.tables import horizon
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+STAMP_LOCK = 7_146_001
+MIGRATION_LOCK = 7_146_002
+
+
+class Database:
+    """The log's database, SQLite or PostgreSQL by URL.
+
+    A write transaction on SQLite begins with BEGIN IMMEDIATE: one that first reads and then writes would fail with
+    "database is locked" whatever the busy time-out is.
+    """
+
+    def __init__(self, url: str, busy_timeout_seconds: float = 5.0) -> None:
+        parsed = make_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            if parsed.database and parsed.database != ":memory:":
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(parsed, connect_args={"timeout": busy_timeout_seconds})
+            _prepare_sqlite(self.engine)
+        else:
+            if parsed.drivername == "postgresql":
+                parsed = parsed.set(drivername="postgresql+psycopg")
+            self.engine = create_engine(parsed, pool_pre_ping=True)
+        self._write_engine = self.engine.execution_options(vigie_write=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One read transaction; the database's own errors come out as LogUnavailable."""
+        with _translated(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One write transaction, committed at the end; the database's own errors come out as LogUnavailable."""
+        with _translated(), self._write_engine.begin() as connection:
+            yield connection
+
+    def stamp(self, connection: Connection) -> int:
+        """Return the time to log rows under, in microseconds since the epoch.
+
+        To be called inside the write transaction that logs the rows. The stamp is never inside a closed window: on
+        SQLite the write lock is held already, on PostgreSQL a shared advisory lock makes `closing` wait for us, and a
+        clock that went back is lifted to the end of the last closed window.
+        """
+        if not self.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": STAMP_LOCK})
+        now = self.now(connection)
+        closed_until = connection.execute(select(horizon.c.closed_until)).scalar_one()
+        return max(now, closed_until)
+
+    def closing(self, connection: Connection) -> int:
+        """Wait until every row stamped so far is committed, and return the time in microseconds since the epoch.
+
+        To be called inside the write transaction that closes windows.
+        """
+        if not self.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": STAMP_LOCK})
+        return self.now(connection)
+
+    def now(self, connection: Connection) -> int:
+        """Return the database's time in microseconds since the epoch: hosts that share a database share its clock."""
+        if self.is_sqlite:
+            return time.time_ns() // 1000
+        seconds = connection.execute(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
+        return int(seconds.scalar_one())
+
+    def migrate(self) -> None:
+        """Bring the schema to its newest version; several processes may call this at once."""
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with self.writing() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def microseconds(moment: datetime) -> int:
+    """Return an aware datetime as integer microseconds since the epoch, exactly."""
+    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def moment(stamp: int) -> datetime:
+    """Return microseconds since the epoch as an aware datetime in UTC, exactly."""
+    seconds, rest = divmod(stamp, 1_000_000)
+    return datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=rest)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        raise LogUnavailable(f"the prediction log does not answer: {cause}") from error
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # SQLAlchemy's "begin" event below says when a transaction begins
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("vigie_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

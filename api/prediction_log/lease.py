@@ -1,0 +1,60 @@
+"""Owns the lease that says whose scheduler runs."""
+
+from datetime import timedelta
+
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from api.errors import LogUnavailable
+from api.prediction_log.database import Database
+from api.prediction_log.tables import lease
+
+
+class Lease:
+    """The right to take snapshots: one holder at a time, lost when it is not renewed in time.
+
+    Times are the database's, so that hosts whose clocks differ agree.
+    """
+
+    def __init__(self, database: Database, holder: str, lifetime: timedelta, name: str = "snapshots") -> None:
+        self._database = database
+        self._lifetime_us = int(lifetime.total_seconds() * 1_000_000)
+        self._name = name
+        self.holder = holder
+
+    def take(self) -> bool:
+        """Take or renew the lease; False where another process holds it."""
+        try:
+            with self._database.writing() as connection:
+                now = self._database.now(connection)
+                renewed = connection.execute(
+                    update(lease)
+                    .where(lease.c.name == self._name, or_(lease.c.holder == self.holder, lease.c.expires_at <= now))
+                    .values(holder=self.holder, expires_at=now + self._lifetime_us)
+                )
+                if renewed.rowcount == 1:
+                    return True
+                if connection.execute(select(lease.c.name).where(lease.c.name == self._name)).first() is not None:
+                    return False
+                connection.execute(
+                    insert(lease).values(name=self._name, holder=self.holder, expires_at=now + self._lifetime_us)
+                )
+                return True
+        except LogUnavailable as error:
+            if isinstance(error.__cause__, IntegrityError):
+                return False  # two processes met at the first row, and the other one was quicker
+            raise
+
+    def held(self) -> bool:
+        """Whether this holder has the lease now."""
+        with self._database.reading() as connection:
+            now = self._database.now(connection)
+            row = connection.execute(select(lease.c.holder, lease.c.expires_at).where(lease.c.name == self._name)).first()
+            return row is not None and row.holder == self.holder and row.expires_at > now
+
+    def release(self) -> None:
+        """Give the lease up, so that another process need not wait for its end."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(lease).where(lease.c.name == self._name, lease.c.holder == self.holder).values(expires_at=0)
+            )

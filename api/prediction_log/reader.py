@@ -1,0 +1,71 @@
+"""Owns reading the rows of a window: what was predicted in it, and whose label arrived in it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import ColumnElement, Row, Select, case, func, null, select
+
+from api.prediction_log.database import Database, microseconds
+from api.prediction_log.records import LoggedRow
+from api.prediction_log.tables import labels, predictions
+
+SAMPLE_KEYS = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRows:
+    """Rows of one window: ``total`` are of this model version, ``rows`` are all of them or a random sample of them.
+
+    ``other_versions`` counts the rows that other versions of the model made; they are not read.
+    """
+
+    total: int
+    rows: list[LoggedRow]
+    other_versions: int
+
+    @property
+    def fraction(self) -> float:
+        """The share of the window's rows that was read."""
+        return len(self.rows) / self.total if self.total else 1.0
+
+
+def read_predictions(database: Database, start: datetime, end: datetime, model_version: str, max_rows: int) -> WindowRows:
+    """Read what the model predicted in [start, end), at most about ``max_rows`` rows of it."""
+    inside = (predictions.c.logged_at >= microseconds(start)) & (predictions.c.logged_at < microseconds(end))
+    query = select(predictions.c.features, predictions.c.prediction, predictions.c.probabilities, null().label("label"))
+    return _read(database, query.where(inside), predictions.c.logged_at, model_version, max_rows)
+
+
+def read_labelled(database: Database, start: datetime, end: datetime, model_version: str, max_rows: int) -> WindowRows:
+    """Read the predictions whose label arrived in [start, end), whenever they were made."""
+    inside = (labels.c.arrived_at >= microseconds(start)) & (labels.c.arrived_at < microseconds(end))
+    query = select(
+        predictions.c.features, predictions.c.prediction, predictions.c.probabilities, labels.c.label
+    ).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
+    return _read(database, query.where(inside), labels.c.arrived_at, model_version, max_rows)
+
+
+def _read(
+    database: Database, query: Select[Any], by_time: ColumnElement[int], model_version: str, max_rows: int
+) -> WindowRows:
+    ours = predictions.c.model_version == model_version
+    counted = query.with_only_columns(
+        func.count().label("everything"), func.count(case((ours, 1))).label("ours"), maintain_column_froms=True
+    )
+    with database.reading() as connection:
+        count = connection.execute(counted).one()
+        sampled = query.where(ours, _sampled(count.ours, max_rows)).order_by(by_time, predictions.c.id)
+        rows = [_row(row) for row in connection.execute(sampled)]
+    return WindowRows(count.ours, rows, count.everything - count.ours)
+
+
+def _sampled(total: int, max_rows: int) -> ColumnElement[bool]:
+    """Keep a row where its key is below the bound that leaves about ``max_rows`` of ``total``."""
+    bound = SAMPLE_KEYS if total <= max_rows else int(SAMPLE_KEYS * max_rows / total)
+    return predictions.c.sample_key < bound
+
+
+def _row(row: Row[Any]) -> LoggedRow:
+    return LoggedRow(orjson.loads(row.features), row.prediction, orjson.loads(row.probabilities), row.label)

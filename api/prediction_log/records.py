@@ -1,0 +1,85 @@
+"""Owns what goes into the log and comes out of it, as plain values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRecord:
+    """One prediction to log; ``features`` and ``probabilities`` are JSON objects by name."""
+
+    prediction_id: str
+    sample_key: int
+    model_version: str
+    features: str
+    prediction: str
+    probabilities: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRecord:
+    """The true class of a prediction, as told by a client."""
+
+    prediction_id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelReceipt:
+    """What became of a request's labels: how many are stored, and the ids that no prediction has."""
+
+    accepted: int
+    unknown: tuple[str, ...]
+
+
+class WindowStatus(StrEnum):
+    """How far a window has come."""
+
+    DUE = "due"
+    RUNNING = "running"
+    POSTED = "posted"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRecord:
+    """One window of the log, [start, end) in aware UTC, and what became of it."""
+
+    start: datetime
+    end: datetime
+    status: WindowStatus
+    reason: str | None
+    rows: int | None
+    labelled_rows: int | None
+    failed_checks: list[dict[str, Any]]
+    not_computed: list[str]
+    model_version: str | None
+    project_id: str | None
+    snapshot_id: str | None
+    report_file: str | None
+    tries: int
+    retry_at: datetime | None
+    finished_at: datetime | None
+    duration_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowValue:
+    """One number that a window's snapshot measured; ``column`` is empty where it belongs to none."""
+
+    name: str
+    column: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRow:
+    """One prediction as it was logged, with its label where one was asked for."""
+
+    features: dict[str, Any]
+    prediction: str
+    probabilities: dict[str, float]
+    label: str | None

@@ -1,0 +1,84 @@
+"""Owns the tables of the prediction log.
+
+Times are integer microseconds since the epoch, UTC: the same on SQLite and PostgreSQL, and quick to compare.
+"""
+
+from sqlalchemy import JSON, BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("logged_at", BigInteger, nullable=False),
+    Column("sample_key", Integer, nullable=False),
+    Column("model_version", String(64), nullable=False),
+    Column("features", Text, nullable=False),
+    Column("prediction", Text, nullable=False),
+    Column("probabilities", Text, nullable=False),
+    Index("predictions_by_time", "logged_at", "sample_key"),
+)
+"""One row a prediction. ``features`` and ``probabilities`` are JSON objects by name. ``sample_key`` is uniform on
+[0, 2**31): the rows below a bound are a random sample that is the same at every reading."""
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("prediction_id", String(36), ForeignKey("predictions.id", ondelete="CASCADE"), primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("arrived_at", BigInteger, nullable=False),
+    Index("labels_by_time", "arrived_at"),
+)
+"""The newest label of a prediction; ``arrived_at`` moves only when the label changes, so that repeating counts once."""
+
+horizon = Table(
+    "horizon",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("closed_until", BigInteger, nullable=False),
+)
+"""One row: no prediction or label may be stamped before this time, because the windows before it are closed."""
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("end", BigInteger, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("rows", Integer),
+    Column("labelled_rows", Integer),
+    Column("failed_checks", JSON, nullable=False),
+    Column("not_computed", JSON, nullable=False),
+    Column("model_version", String(64)),
+    Column("project_id", String(36)),
+    Column("snapshot_id", String(36)),
+    Column("report_file", Text),
+    Column("tries", Integer, nullable=False),
+    Column("retry_at", BigInteger),
+    Column("finished_at", BigInteger),
+    Column("duration_seconds", Float),
+    Index("windows_by_status", "status", "start"),
+)
+"""The timeline cut into windows that touch: each begins where the one before ended."""
+
+window_values = Table(
+    "window_values",
+    metadata,
+    Column("start", BigInteger, ForeignKey("windows.start", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("column", String(255), primary_key=True),
+    Column("value", Float, nullable=False),
+    Index("window_values_by_name", "name", "column", "start"),
+)
+"""What a window's snapshot measured. ``column`` is empty where a value belongs to no column."""
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(64), nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+"""Who may do a job that only one process at a time may do."""
