@@ -1,0 +1,97 @@
+"""The rows that traffic is drawn from: an artifact's hold-out rows with their true labels, as JSON values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.artifact import read_reference, read_test
+from model.manifest import LABEL, Feature, FeatureType, Value
+from scripts.load.errors import NoSuchTrafficError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, Any]
+"""One row as its JSON object: numbers, strings, booleans and null by feature name."""
+
+ClassValue = str | int | bool
+"""A class as the API takes and gives it in JSON."""
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rows and the class of each, as an index into `classes`."""
+
+    features: tuple[Feature, ...]
+    classes: tuple[ClassValue, ...]
+    rows: tuple[Row, ...]
+    class_indexes: NDArray[np.int64]
+
+    def names_of(self, *types: FeatureType) -> tuple[str, ...]:
+        """Return the names of the features of these types, in the order of a row."""
+        return tuple(feature.name for feature in self.features if feature.type in types)
+
+    def coordinates(self) -> Matrix:
+        """Return the rows as standardized numbers, shape (rows, columns), mean 0 and deviation 1 per column.
+
+        The columns are the numeric features; a model without any gets an indicator for each category instead.
+        A missing number stands at the mean. Columns that do not vary are left out; raises NoSuchTrafficError if
+        none is left.
+        """
+        names = self.names_of("number")
+        table = self._numbers(names) if names else self._indicators()
+        spread = table.std(axis=0)
+        varying = spread > 0
+        if not varying.any():
+            raise NoSuchTrafficError(
+                "no feature varies in the hold-out rows, so their distribution cannot be shifted"
+            )
+        return np.asarray(
+            (table[:, varying] - table[:, varying].mean(axis=0)) / spread[varying], dtype=np.float64
+        )
+
+    def _numbers(self, names: Sequence[str]) -> Matrix:
+        table = np.array([[row[name] for name in names] for row in self.rows], dtype=np.float64)
+        filled = np.ma.masked_invalid(table)
+        return np.asarray(filled.filled(filled.mean(axis=0)), dtype=np.float64)
+
+    def _indicators(self) -> Matrix:
+        table = []
+        for feature in self.features:
+            cells = [str(row[feature.name]) for row in self.rows]
+            table.extend([[cell == value for cell in cells] for value in sorted(set(cells))])
+        return np.array(table, dtype=np.float64).T
+
+
+def read_pool(folder: Path, features: Sequence[Feature], classes: Sequence[ClassValue]) -> Pool:
+    """Return the hold-out rows of an artifact folder, typed by the API's own schema; raises ArtifactError.
+
+    The test set comes first, then the reference set. The model was fitted on neither.
+    """
+    import pandas as pd  # noqa: PLC0415 - asking for help or naming a wrong address need not wait for pandas
+
+    frame = pd.concat([read_test(folder), read_reference(folder)], ignore_index=True)
+    names = [str(value) for value in classes]
+    columns = {
+        feature.name: [_json_value(feature, cell) for cell in frame[feature.name]] for feature in features
+    }
+    rows = tuple(dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
+    return Pool(tuple(features), tuple(classes), rows, _class_indexes(frame, names))
+
+
+def _class_indexes(frame: "pd.DataFrame", names: list[str]) -> NDArray[np.int64]:
+    return np.array([names.index(str(label)) for label in frame[LABEL]], dtype=np.int64)
+
+
+def _json_value(feature: Feature, cell: Any) -> Value:
+    if cell is None or cell != cell:  # noqa: PLR0124 - NaN is the one value that differs from itself
+        return None
+    if feature.type == "number":
+        return float(cell)
+    return str(cell) == "True" if feature.type == "boolean" else str(cell)

@@ -1,0 +1,123 @@
+"""A whole load, from the first due request to the last label, with an early end when it is asked for."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx
+
+from scripts.load.calls import Call
+from scripts.load.labels import LabelSender
+from scripts.load.pacing import due_times
+from scripts.load.sender import Sender
+from scripts.load.summary import Summary
+
+_REPORT_SECONDS = 0.2
+_GRACE_SECONDS = 2.0
+
+Waiting = asyncio.Queue[tuple[float, Call] | None]
+Task = asyncio.Task[None]
+Watcher = Callable[[Summary, str], None]
+"""Told five times a second how far the load is, and what it is doing now."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much, how fast, and how many at once. `rate` is requests a second, times are seconds."""
+
+    scenario: str
+    rate: float
+    duration_seconds: float
+    label_delay_seconds: float
+    concurrency: int
+    timeout_seconds: float = 10.0
+
+    @property
+    def requests(self) -> int:
+        """Return how many requests the plan has; at least one."""
+        return max(round(self.rate * self.duration_seconds), 1)
+
+
+async def run_load(
+    url: str, calls: Iterator[Call], plan: Plan, stop: asyncio.Event, watch: Watcher
+) -> Summary:
+    """Send the calls by the plan and return what came of them; `stop`, once set, ends the load early."""
+    summary = Summary(plan.scenario, plan.requests)
+    limits = httpx.Limits(
+        max_connections=plan.concurrency + 1, max_keepalive_connections=plan.concurrency + 1
+    )
+    headers = {"Content-Type": "application/json"}
+    # Latencies are those of the API, so no proxy from the environment may stand in between.
+    async with httpx.AsyncClient(
+        base_url=url, limits=limits, timeout=plan.timeout_seconds, trust_env=False, headers=headers
+    ) as client:
+        labels = LabelSender(client, plan.label_delay_seconds, summary)
+        sender = Sender(client, summary, labels.add, plan.timeout_seconds)
+        await _Run(calls, plan, sender, labels).play(summary, stop, watch)
+    return summary
+
+
+class _Run:
+    """The tasks of one load: the schedule, the senders, the labels, and the wait for an early end."""
+
+    def __init__(self, calls: Iterator[Call], plan: Plan, sender: Sender, labels: LabelSender) -> None:
+        self._calls = calls
+        self._plan = plan
+        self._sender = sender
+        self._labels = labels
+        # Unbounded on purpose: a full queue would hold the schedule back. Overdue entries are dropped.
+        self._waiting: Waiting = asyncio.Queue()
+
+    async def play(self, summary: Summary, stop: asyncio.Event, watch: Watcher) -> None:
+        start = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            labels = group.create_task(self._labels.run())
+            schedule = group.create_task(self._keep_schedule())
+            senders = [group.create_task(self._send_waiting()) for _ in range(self._connections)]
+            watcher = group.create_task(_watch(watch, summary, schedule, senders))
+            stopper = group.create_task(self._end_early(stop, summary, schedule, labels, senders))
+            await asyncio.wait([schedule])
+            for _ in senders:
+                self._waiting.put_nowait(None)
+            await asyncio.wait(senders)
+            summary.elapsed_seconds = time.perf_counter() - start
+            self._labels.close()
+            await asyncio.wait([labels])
+            watcher.cancel()
+            stopper.cancel()
+        watch(summary, "done")
+
+    @property
+    def _connections(self) -> int:
+        return min(self._plan.concurrency, self._plan.requests)
+
+    async def _keep_schedule(self) -> None:
+        async for due in due_times(self._plan.rate, self._plan.requests):
+            self._waiting.put_nowait((due, next(self._calls)))
+
+    async def _send_waiting(self) -> None:
+        while (entry := await self._waiting.get()) is not None:
+            await self._sender.send(*entry)
+
+    async def _end_early(
+        self, stop: asyncio.Event, summary: Summary, schedule: Task, labels: Task, senders: list[Task]
+    ) -> None:
+        await stop.wait()
+        summary.interrupted = True
+        schedule.cancel()
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
+        self._labels.abandon()
+        labels.cancel()
+        # What is in flight may still be answered, but not for long: someone waits at the keyboard.
+        await asyncio.sleep(_GRACE_SECONDS)
+        for sender in senders:
+            sender.cancel()
+
+
+async def _watch(watch: Watcher, summary: Summary, schedule: Task, senders: list[Task]) -> None:
+    while True:
+        sending = not schedule.done() or any(not sender.done() for sender in senders)
+        watch(summary, "sending" if sending else "waiting to send labels")
+        await asyncio.sleep(_REPORT_SECONDS)

@@ -1,0 +1,66 @@
+"""The API under load: what model it says it serves, before the first request is sent."""
+
+from dataclasses import dataclass
+
+import httpx
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError
+
+from model.manifest import Feature
+from scripts.load.errors import ApiUnreachableError, ModelMismatchError, NotTheApiError
+
+_TIMEOUT_SECONDS = 10.0
+
+
+class ServedModel(BaseModel):
+    """The part of `GET /model` that traffic is made from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    features: tuple[Feature, ...]
+    classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """An API's address without a trailing slash, and its model."""
+
+    url: str
+    model: ServedModel
+
+    def require(self, version: str, folder: str) -> None:
+        """Raise ModelMismatchError unless the API serves this version of the artifact in `folder`."""
+        if self.model.version != version:
+            raise ModelMismatchError(
+                f"the API at {self.url} serves model {self.model.version}, but the rows in {folder} belong "
+                f"to {version}; name the served artifact with --model-dir, or restart the API"
+            )
+
+
+def probe(url: str) -> Target:
+    """Return the API at `url`; raises ApiUnreachableError, or NotTheApiError if something else answers."""
+    base = url.rstrip("/")
+    try:
+        response = httpx.get(f"{base}/model", timeout=_TIMEOUT_SECONDS, trust_env=False)
+    except httpx.TimeoutException:
+        raise ApiUnreachableError(
+            f"no answer from {base}/model within {_TIMEOUT_SECONDS:g} s; is the API running?"
+        ) from None
+    except httpx.TransportError as error:
+        raise ApiUnreachableError(
+            f"cannot reach the API at {base}: {error}; start it with: make run"
+        ) from None
+    except httpx.InvalidURL as error:
+        raise ApiUnreachableError(f"{url!r} is not an address: {error}") from None
+    if response.status_code != httpx.codes.OK:
+        raise NotTheApiError(
+            f"{base}/model answered {response.status_code}, not a model card; is this the API's address?"
+        )
+    try:
+        return Target(base, ServedModel.model_validate_json(response.content))
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the body"
+        raise NotTheApiError(
+            f"{base}/model answered something else than a model card (see {where})"
+        ) from None
