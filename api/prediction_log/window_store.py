@@ -126,7 +126,7 @@ class WindowStore:
     def series(
         self, name: str | None, column: str | None, start: datetime | None, end: datetime | None, limit: int
     ) -> Sequence[tuple[datetime, datetime, WindowValue]]:
-        """Return measured values, oldest window first, of windows that start in [start, end)."""
+        """Return measured values of windows that start in [start, end), oldest first; of too many the newest ``limit``."""
         query = select(window_values, windows.c.end).join(windows, windows.c.start == window_values.c.start)
         if name is not None:
             query = query.where(window_values.c.name == name)
@@ -136,11 +136,11 @@ class WindowStore:
             query = query.where(window_values.c.start >= microseconds(start))
         if end is not None:
             query = query.where(window_values.c.start < microseconds(end))
-        query = query.order_by(window_values.c.start, window_values.c.name, window_values.c.column).limit(limit)
+        query = query.order_by(window_values.c.start.desc(), window_values.c.name, window_values.c.column).limit(limit)
         with self._database.reading() as connection:
             return [
                 (moment(row.start), moment(row.end), WindowValue(row.name, row.column, row.value))
-                for row in connection.execute(query)
+                for row in reversed(connection.execute(query).all())
             ]
 
 

@@ -1,0 +1,117 @@
+"""Owns how the API is put together: `create_app` builds it, its lifespan opens and closes what it stands on."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from os import getpid
+from secrets import token_hex
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CollectorRegistry
+
+from api.body_limit import BodyLimit
+from api.data_plane import DataPlane
+from api.metrics import Metrics
+from api.pages.landing import landing_routes
+from api.prediction_log.database import Database
+from api.prediction_log.lease import Lease
+from api.prediction_log.window_store import WindowStore
+from api.prediction_log.writer import LogWriter
+from api.problems import install_problem_handlers
+from api.routes.health import health_routes
+from api.routes.predictions import prediction_routes
+from api.routes.snapshots import snapshot_routes
+from api.row_types import row_type
+from api.settings import Settings
+from api.snapshots.board import SnapshotBoard
+from api.snapshots.job import JobConfig
+from api.snapshots.scheduler import SnapshotScheduler
+from api.snapshots.worker import SnapshotWorker
+from model.predictor import load_predictor
+
+DESCRIPTION = "Every prediction is logged before it is answered, and watched. Send its true class when you know it."
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the API stands on."""
+
+    database: Database
+    writer: LogWriter
+    scheduler: SnapshotScheduler
+
+
+def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> FastAPI:
+    """Build the API for the model in ``settings.model_dir``.
+
+    Nothing is opened until the app starts, but the model, whose schema the request types follow. Raises
+    model.errors.ArtifactError where there is no sound model.
+    """
+    predictor = load_predictor(settings.model_dir)
+    manifest = predictor.manifest
+    metrics = Metrics(registry or CollectorRegistry())
+    database = Database(settings.database_url.get_secret_value())
+    writer = LogWriter(database, settings.log_queue_rows, metrics.observe_commit)
+    store = WindowStore(database)
+    scheduler = _scheduler(settings, database, store, metrics)
+    plane = DataPlane(predictor, writer, metrics)
+    evidently_url = settings.evidently_public_url or settings.evidently_url
+    board = SnapshotBoard(store, settings.snapshot_interval, settings.reports_dir, evidently_url, scheduler.wake)
+
+    app = FastAPIOffline(
+        title=f"Vigie: {manifest.name}",
+        version=manifest.version,
+        description=DESCRIPTION,
+        redoc_url=None,
+        swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
+        lifespan=_lifespan(_Parts(database, writer, scheduler), settings.snapshots),
+    )
+    install_problem_handlers(app, metrics)
+    metrics.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, metrics=metrics)
+    app.include_router(prediction_routes(plane, row_type(manifest), settings.max_batch_rows))
+    app.include_router(health_routes(plane))
+    app.include_router(snapshot_routes(board))
+    app.include_router(landing_routes(plane, board, settings.grafana_url))
+    return app
+
+
+def _lifespan(parts: _Parts, snapshots: bool):  # type: ignore[no-untyped-def] # Starlette's own alias is invariant
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        parts.database.migrate()
+        parts.writer.start()
+        if snapshots:
+            parts.scheduler.start()
+        try:
+            yield
+        finally:
+            await parts.writer.close()
+            parts.scheduler.stop()
+            parts.database.dispose()
+
+    return lifespan
+
+
+def _scheduler(settings: Settings, database: Database, store: WindowStore, metrics: Metrics) -> SnapshotScheduler:
+    secret = settings.evidently_secret
+    holder = f"{socket.gethostname()[:32]}-{getpid()}-{token_hex(4)}"
+    config = JobConfig(
+        database_url=settings.database_url.get_secret_value(),
+        model_dir=settings.model_dir,
+        evidently_url=settings.evidently_url,
+        evidently_secret=secret.get_secret_value() if secret is not None else None,
+        evidently_timeout_seconds=settings.evidently_timeout_seconds,
+        project_name=settings.evidently_project,
+        reports_dir=settings.reports_dir,
+        min_rows=settings.snapshot_min_rows,
+        min_labels=settings.snapshot_min_labels,
+        max_rows=settings.snapshot_max_rows,
+        holder=holder,
+        lease_lifetime=settings.heartbeat * 2,
+    )
+    worker = SnapshotWorker(config, lambda outcome: metrics.windows.labels(outcome).inc())
+    lease = Lease(database, holder, config.lease_lifetime)
+    return SnapshotScheduler(store, lease, worker, settings.snapshot_interval, settings.heartbeat)

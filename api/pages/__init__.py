@@ -1,0 +1,1 @@
+"""The landing page, served from local files only."""

@@ -1,0 +1,121 @@
+"""Owns how an error becomes an answer: RFC 9457 application/problem+json, for every error the API gives."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from api.errors import DependencyError, FieldError, NotFound, PayloadError, StateError, VigieError
+from api.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 100
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "example": "about:blank"},
+        "title": {"type": "string", "example": "Unprocessable Content"},
+        "status": {"type": "integer", "example": 422},
+        "detail": {"type": "string", "example": "sepal_length: Input should be a valid number"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "field": {"type": "string", "example": "sepal_length"},
+                    "message": {"type": "string", "example": "Input should be a valid number"},
+                    "type": {"type": "string", "example": "float_type"},
+                },
+            },
+        },
+    },
+}
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the errors of a route for its OpenAPI entry."""
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}}}
+        for status in statuses
+    }
+
+
+def problem(
+    status: int, detail: str, errors: tuple[FieldError, ...] = (), headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """Build the answer for one error."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if errors:
+        body["errors"] = [{"field": e.field, "message": e.message, "type": e.type} for e in errors[:MOST_ERRORS]]
+    return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
+
+
+def install_problem_handlers(app: FastAPI, metrics: Metrics) -> None:
+    """Make every error of the app a problem, and count the refused ones by reason."""
+
+    async def payload(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, PayloadError)  # noqa: S101 - says what Starlette's untyped registration promises
+        metrics.reject(error.errors[0].type if error.errors else "payload")
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), error.errors)
+
+    async def validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+        errors = tuple(field_error(item) for item in error.errors())
+        return await payload(request, PayloadError(_summary(errors), errors))
+
+    async def domain(_request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, DependencyError):
+            metrics.reject("unavailable")
+            headers = {"Retry-After": str(error.retry_after_seconds)}
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=headers)
+        status = HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.CONFLICT
+        return problem(status, str(error))
+
+    async def http(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101 - as above
+        headers = dict(error.headers) if error.headers else None
+        return problem(error.status_code, str(error.detail), headers=headers)
+
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the API failed; its log says why")
+
+    app.add_exception_handler(PayloadError, payload)
+    app.add_exception_handler(RequestValidationError, validation)
+    for kind in (StateError, NotFound, DependencyError, VigieError):
+        app.add_exception_handler(kind, domain)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def field_error(item: dict[str, Any]) -> FieldError:
+    """Translate one error of pydantic: ("body", "rows", 3, "age") becomes rows[3].age."""
+    path = ""
+    for part in item["loc"]:
+        if part in {"body", "query", "path"} and not path:
+            continue
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{part}" if path else str(part)
+    if item["type"] == "json_invalid":
+        return FieldError("body", f"not valid JSON: {item.get('ctx', {}).get('error', item['msg'])}", "json_invalid")
+    return FieldError(path or "body", str(item["msg"]), str(item["type"]))
+
+
+def _summary(errors: tuple[FieldError, ...]) -> str:
+    first = "; ".join(f"{error.field}: {error.message}" for error in errors[:3])
+    return first if len(errors) <= 3 else f"{first}; and {len(errors) - 3} more"

@@ -1,0 +1,37 @@
+"""Owns GET /health/live, /health/ready and /model."""
+
+import asyncio
+
+from fastapi import APIRouter
+
+from api.data_plane import DataPlane
+from api.errors import LogUnavailable
+from api.problems import problem_responses
+from api.schemas import Health, ModelCard
+
+LONGEST_CHECK_SECONDS = 5.0
+
+
+def health_routes(plane: DataPlane) -> APIRouter:
+    """Build the routes."""
+    router = APIRouter()
+
+    @router.get("/health/live", tags=["health"], summary="Is the process alive?")
+    async def live() -> Health:
+        return Health(status="alive")
+
+    @router.get(
+        "/health/ready", tags=["health"], summary="Is the model loaded and the log writable?", responses=problem_responses(503)
+    )
+    async def ready() -> Health:
+        try:
+            await asyncio.wait_for(plane.check(), LONGEST_CHECK_SECONDS)
+        except TimeoutError:
+            raise LogUnavailable(f"the prediction log took longer than {LONGEST_CHECK_SECONDS:g} s to commit") from None
+        return Health(status="ready")
+
+    @router.get("/model", tags=["model"], summary="The model's card")
+    async def model() -> ModelCard:
+        return ModelCard.model_validate(plane.manifest.model_dump(mode="json"))
+
+    return router

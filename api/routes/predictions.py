@@ -1,0 +1,62 @@
+"""Owns POST /predict, /predict/batch and /feedback."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from api.data_plane import DataPlane
+from api.errors import FieldError, PayloadError
+from api.problems import problem_responses
+from api.row_types import Row
+from api.schemas import Feedback, FeedbackReceipt, Prediction, Predictions
+
+
+def prediction_routes(plane: DataPlane, row: type[Row], max_rows: int) -> APIRouter:
+    """Build the routes for the type of row that the model takes."""
+    router = APIRouter(tags=["predictions"], responses=problem_responses(413, 422, 503))
+    batch = create_model(
+        "Batch",
+        __base__=_Batch,
+        __doc__="Rows to predict together: all of them are logged, or none.",
+        rows=(list[row], Field(description=f"1 to {max_rows:,} rows.")),  # type: ignore[valid-type] # made at run time
+    )
+
+    @router.post("/predict", summary="Predict one row")
+    async def predict(body: row) -> Prediction:  # type: ignore[valid-type] # made at run time
+        answers = await plane.predict([body.cells()])  # type: ignore[attr-defined] # as above
+        return Prediction.model_construct(**_fields(answers[0]))
+
+    @router.post("/predict/batch", summary="Predict several rows")
+    async def predict_batch(body: batch) -> Predictions:  # type: ignore[valid-type] # made at run time
+        rows: list[Row] = body.rows  # type: ignore[attr-defined] # as above
+        _check_count("rows", len(rows), max_rows)
+        answers = await plane.predict([item.cells() for item in rows])
+        predictions = [Prediction.model_construct(**_fields(answer)) for answer in answers]
+        return Predictions.model_construct(predictions=predictions)
+
+    @router.post("/feedback", summary="Send the true classes of earlier predictions")
+    async def feedback(body: Feedback) -> FeedbackReceipt:
+        _check_count("labels", len(body.labels), max_rows)
+        receipt = await plane.give_labels([(item.prediction_id, item.label) for item in body.labels])
+        return FeedbackReceipt(accepted=receipt.accepted, unknown=list(receipt.unknown))
+
+    return router
+
+
+class _Batch(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+def _fields(answer: Any) -> dict[str, Any]:
+    return {name: getattr(answer, name) for name in Prediction.model_fields}
+
+
+def _check_count(field: str, count: int, most: int) -> None:
+    if count > most:
+        error = FieldError(field, f"{count:,} are too many; send at most {most:,} at a time", "too_many_rows")
+    elif count == 0:
+        error = FieldError(field, "is empty; send at least one", "too_few_rows")
+    else:
+        return
+    raise PayloadError(f"{field}: {error.message}", (error,))

@@ -1,0 +1,62 @@
+"""Owns GET and POST /snapshots, /snapshots/metrics and the HTML reports."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import FileResponse
+
+from api.problems import problem_responses
+from api.schemas import MetricPoint, MetricSeries, MetricSeriesList, SnapshotWindow, SnapshotWindows
+from api.snapshots.board import SnapshotBoard
+
+REPORT_NAME = r"^[0-9A-Za-z_.-]{1,120}\.html$"
+
+
+def snapshot_routes(board: SnapshotBoard) -> APIRouter:
+    """Build the routes. They are plain functions: FastAPI runs them on a thread, as they read the database."""
+    router = APIRouter(tags=["snapshots"])
+
+    def shown(request: Request, window: Any) -> SnapshotWindow:
+        report = window.report_file and str(request.url_for("report", name=window.report_file))
+        fields = {name: getattr(window, name) for name in SnapshotWindow.model_fields if hasattr(window, name)}
+        return SnapshotWindow(**fields, report_url=report, evidently_url=board.evidently_url(window))
+
+    @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))
+    def windows(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> SnapshotWindows:
+        return SnapshotWindows(windows=[shown(request, window) for window in board.newest(limit)])
+
+    @router.post(
+        "/snapshots",
+        status_code=202,
+        summary="Take a snapshot of what was logged since the last window",
+        responses=problem_responses(409, 503),
+    )
+    def take(request: Request) -> SnapshotWindow:
+        return shown(request, board.close_now())
+
+    @router.get("/snapshots/metrics", summary="What the windows measured, over time", responses=problem_responses(422, 503))
+    def metrics(
+        name: Annotated[str | None, Query(description="Only this metric, such as data_drift.")] = None,
+        column: Annotated[str | None, Query(description="Only this column.")] = None,
+        start: Annotated[datetime | None, Query(alias="from", description="Windows that start at or after this.")] = None,
+        end: Annotated[datetime | None, Query(alias="to", description="Windows that start before this.")] = None,
+        limit: Annotated[int, Query(ge=1, le=100_000, description="Most values in all.")] = 10_000,
+    ) -> MetricSeriesList:
+        series = board.series(name, column, start, end, limit)
+        return MetricSeriesList(
+            series=[
+                MetricSeries(
+                    name=key[0],
+                    column=key[1] or None,
+                    points=[MetricPoint(start=p_start, end=p_end, value=value) for p_start, p_end, value in points],
+                )
+                for key, points in series.items()
+            ]
+        )
+
+    @router.get("/reports/{name}", summary="A window's HTML report", response_class=FileResponse, responses=problem_responses(404))
+    def report(name: Annotated[str, Path(pattern=REPORT_NAME)]) -> FileResponse:
+        return FileResponse(board.report_file(name), media_type="text/html")
+
+    return router

@@ -1,0 +1,131 @@
+"""Owns the types of requests and answers that do not depend on the model."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.prediction_log.records import WindowStatus
+
+PredictionId = Annotated[str, Field(min_length=1, max_length=64)]
+ClassValue = str | int | bool
+
+
+class Prediction(BaseModel):
+    """What the model says of one row."""
+
+    prediction_id: str = Field(description="Send it back with the label, at POST /feedback.")
+    prediction: ClassValue = Field(description="The class with the highest probability.")
+    probabilities: dict[str, float] = Field(description="Probability of each class.")
+    model_version: str
+
+
+class Predictions(BaseModel):
+    """What the model says of several rows, in the order in which they were sent."""
+
+    predictions: list[Prediction]
+
+
+class Label(BaseModel):
+    """The true class of an earlier prediction."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prediction_id: PredictionId
+    label: ClassValue = Field(union_mode="smart", description="One of the model's classes.")
+
+
+class Feedback(BaseModel):
+    """Labels, whenever they come to be known."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    labels: list[Label]
+
+
+class FeedbackReceipt(BaseModel):
+    """What became of the labels."""
+
+    accepted: int = Field(description="Labels whose prediction is known; repeating one is harmless.")
+    unknown: list[str] = Field(description="Ids that no logged prediction has; nothing is stored for them.")
+
+
+CheckName = Literal[
+    "data_drift",
+    "prediction_drift",
+    "target_drift",
+    "concept_drift",
+    "attribution_drift",
+    "data_quality",
+    "performance",
+]
+
+
+class FailedCheck(BaseModel):
+    """One check that a window did not pass."""
+
+    check: CheckName
+    column: str | None
+    value: float
+    threshold: float
+
+
+class SnapshotWindow(BaseModel):
+    """One window of the log, [start, end), and what became of it."""
+
+    start: datetime
+    end: datetime
+    rows: int | None = Field(description="Predictions made in the window; null until it has been read.")
+    labelled_rows: int | None = Field(description="Labels that arrived in the window, whenever predicted.")
+    status: WindowStatus
+    reason: str | None
+    failed_checks: list[FailedCheck]
+    not_computed: list[str] = Field(description="Parts of the snapshot that could not be computed, and why.")
+    model_version: str | None
+    report_url: str | None
+    evidently_url: str | None
+
+
+class SnapshotWindows(BaseModel):
+    """Windows, newest first."""
+
+    windows: list[SnapshotWindow]
+
+
+class MetricPoint(BaseModel):
+    """One value of one window."""
+
+    start: datetime
+    end: datetime
+    value: float
+
+
+class MetricSeries(BaseModel):
+    """One number over time, oldest window first; ``column`` is null where it belongs to none."""
+
+    name: str
+    column: str | None
+    points: list[MetricPoint]
+
+
+class MetricSeriesList(BaseModel):
+    """Numbers over time."""
+
+    series: list[MetricSeries]
+
+
+class ModelCard(BaseModel):
+    """What the model is, what it was trained on, and how good it was then."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    version: str
+    features: list[dict[str, Any]]
+    classes: list[ClassValue]
+
+
+class Health(BaseModel):
+    """A good state; a bad one is a problem with status 503."""
+
+    status: Literal["alive", "ready"]

@@ -1,0 +1,91 @@
+"""Owns the settings of the API: environment variables that begin with VIGIE_."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRETS = ("database_url", "evidently_secret")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; each field's description is its documentation."""
+
+    model_config = SettingsConfigDict(env_prefix="VIGIE_", extra="ignore")
+
+    host: Annotated[str, Field(description="Address that the API listens on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port that the API listens on.")] = 8000
+    database_url: Annotated[
+        SecretStr, Field(description="SQLAlchemy URL of the prediction log: SQLite, or PostgreSQL.")
+    ] = SecretStr("sqlite:///data/vigie.db")
+    model_dir: Annotated[Path, Field(description="Folder of the model's artifact.")] = Path("data/model")
+    max_body_bytes: Annotated[int, Field(gt=0, description="Largest request body, in bytes.")] = 16 * 1024 * 1024
+    max_batch_rows: Annotated[int, Field(gt=0, le=10_000, description="Most rows or labels in one request.")] = 10_000
+    log_queue_rows: Annotated[
+        int, Field(gt=0, description="Most rows that may wait for the log; past it a request gets 503.")
+    ] = 50_000
+    evidently_url: Annotated[str, Field(description="Where the API reaches Evidently UI.")] = "http://127.0.0.1:8001"
+    evidently_public_url: Annotated[
+        str | None, Field(description="Where people reach Evidently UI, if that is another address.")
+    ] = None
+    evidently_secret: Annotated[
+        SecretStr | None, Field(description="Secret that Evidently UI asks for on writes.")
+    ] = None
+    evidently_timeout_seconds: Annotated[
+        float, Field(gt=0, description="Longest wait for an answer of Evidently UI, in seconds.")
+    ] = 30.0
+    evidently_project: Annotated[
+        str | None, Field(description="Name of the project in Evidently UI; by default the model's name.")
+    ] = None
+    grafana_url: Annotated[
+        str | None, Field(description="Where people reach Grafana, to be linked from the landing page.")
+    ] = None
+    reports_dir: Annotated[Path, Field(description="Folder of the HTML reports.")] = Path("data/reports")
+    snapshots: Annotated[
+        bool, Field(description="Whether this process may take snapshots; of several, one does at a time.")
+    ] = True
+    snapshot_interval_seconds: Annotated[
+        int, Field(ge=1, description="Length of a window, in seconds; windows end on its multiples, in UTC.")
+    ] = 300
+    snapshot_min_rows: Annotated[
+        int, Field(ge=2, description="Fewest predictions of a window that say anything about drift or quality.")
+    ] = 30
+    snapshot_min_labels: Annotated[
+        int, Field(ge=2, description="Fewest labels of a window that say anything about target or performance.")
+    ] = 30
+    snapshot_max_rows: Annotated[
+        int, Field(ge=100, description="Most rows of a window that are measured; of more, a random sample is.")
+    ] = 20_000
+    heartbeat_seconds: Annotated[
+        float, Field(gt=0, description="How often the lease on the scheduler is renewed; two missed ones lose it.")
+    ] = 5.0
+
+    @property
+    def snapshot_interval(self) -> timedelta:
+        """Length of a window."""
+        return timedelta(seconds=self.snapshot_interval_seconds)
+
+    @property
+    def heartbeat(self) -> timedelta:
+        """How often the lease is renewed."""
+        return timedelta(seconds=self.heartbeat_seconds)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A secret may come from the file that VIGIE_<NAME>_FILE names; naming both is an error."""
+        for name in SECRETS:
+            variable = f"VIGIE_{name.upper()}_FILE"
+            path = os.environ.get(variable)
+            if path is None:
+                continue
+            if name in values:
+                raise ValueError(f"set either VIGIE_{name.upper()} or {variable}, not both")
+            try:
+                values[name] = Path(path).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ValueError(f"{variable} names {path}, which cannot be read: {error.strerror}") from error
+        return values

@@ -1,0 +1,1 @@
+"""Turning windows of the log into snapshots: when, in which process, and what is known of them."""

@@ -1,0 +1,71 @@
+"""Owns what can be asked of the snapshots from outside: the windows, their values, their reports, and a new one."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from api.errors import NotFound, NothingToSnapshot
+from api.prediction_log.records import WindowRecord
+from api.prediction_log.window_store import WindowStore
+
+Points = list[tuple[datetime, datetime, float]]
+
+
+class SnapshotBoard:
+    """Reads the windows for people; ``wake`` tells the scheduler that a window was closed by hand."""
+
+    def __init__(
+        self, store: WindowStore, interval: timedelta, reports_dir: Path, evidently_url: str, wake: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._interval = interval
+        self._reports_dir = reports_dir
+        self._evidently_url = evidently_url.rstrip("/")
+        self._wake = wake
+
+    def newest(self, limit: int) -> list[WindowRecord]:
+        """Return the newest windows, newest first."""
+        return self._store.newest(limit)
+
+    def latest_report(self) -> WindowRecord | None:
+        """Return the newest window that has an HTML report."""
+        return self._store.latest_report()
+
+    def close_now(self) -> WindowRecord:
+        """Close the open window, to be snapshotted at once. Raises NothingToSnapshot."""
+        window = self._store.close_now(self._interval)
+        if window is None:
+            raise NothingToSnapshot("nothing was logged since the last window; send predictions first")
+        self._wake()
+        return window
+
+    def series(
+        self, name: str | None, column: str | None, start: datetime | None, end: datetime | None, limit: int
+    ) -> dict[tuple[str, str], Points]:
+        """Return values over time by (name, column), oldest first; a naive time is taken as UTC."""
+        found: dict[tuple[str, str], Points] = {}
+        for window_start, window_end, value in self._store.series(name, column, _aware(start), _aware(end), limit):
+            found.setdefault((value.name, value.column), []).append((window_start, window_end, value.value))
+        return found
+
+    def report_file(self, name: str) -> Path:
+        """Return the path of a report. Raises NotFound."""
+        path = self._reports_dir / name
+        if path.parent != self._reports_dir or not path.is_file():
+            raise NotFound(f"there is no report {name}; it may have expired")
+        return path
+
+    def project_url(self) -> str:
+        """Return where people see the model's health in Evidently UI."""
+        newest = self._store.latest_report()
+        return self._evidently_url if newest is None else f"{self._evidently_url}/projects/{newest.project_id}"
+
+    def evidently_url(self, window: WindowRecord) -> str | None:
+        """Return where people see a window's snapshot in Evidently UI."""
+        if window.snapshot_id is None:
+            return None
+        return f"{self._evidently_url}/projects/{window.project_id}/reports/{window.snapshot_id}"
+
+
+def _aware(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time

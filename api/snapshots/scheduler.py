@@ -1,0 +1,76 @@
+"""Owns when snapshots are taken: APScheduler, in the one process that holds the lease."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from api.errors import LogUnavailable
+from api.prediction_log.lease import Lease
+from api.prediction_log.window_store import WindowStore
+from api.snapshots.worker import SnapshotWorker
+
+logger = logging.getLogger(__name__)
+
+BEAT = "beat"
+STOP_GRACE_SECONDS = 5.0
+
+
+class SnapshotScheduler:
+    """Renews the lease at every beat; while it is held, closes elapsed windows and has the worker take them."""
+
+    def __init__(
+        self, store: WindowStore, lease: Lease, worker: SnapshotWorker, interval: timedelta, heartbeat: timedelta
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._worker = worker
+        self._interval = interval
+        self._heartbeat = heartbeat
+        self.lease_held = False
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(1)},
+            # a late beat is still wanted, once: the default drops one that is a second late
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+
+    def start(self) -> None:
+        """Start beating; the first beat is now."""
+        trigger = IntervalTrigger(seconds=self._heartbeat.total_seconds())
+        self._scheduler.add_job(self._beat, trigger, id=BEAT, next_run_time=datetime.now(UTC))
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Stop beating and give the lease up; the window under way gets a few seconds to finish."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
+        if self.lease_held:
+            self.lease_held = False
+            try:
+                self._lease.release()
+            except LogUnavailable as error:
+                logger.warning("the lease could not be given up, so it ends by itself: %s", error)
+        self._worker.stop(STOP_GRACE_SECONDS)
+
+    def wake(self) -> None:
+        """Beat now instead of at the next heartbeat."""
+        if self._scheduler.running:
+            self._scheduler.modify_job(BEAT, next_run_time=datetime.now(UTC))
+
+    def _beat(self) -> None:
+        try:
+            held = self._lease.take()
+            if held and not self.lease_held:
+                logger.info("this process takes the snapshots")
+                self._worker.warm()
+            self.lease_held = held
+            if held:
+                self._store.close_elapsed(self._interval)
+                if self._store.waiting():
+                    self._worker.take_due()
+        except LogUnavailable as error:
+            self.lease_held = False
+            logger.warning("no snapshots for now: %s", error)

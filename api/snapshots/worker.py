@@ -1,0 +1,82 @@
+"""Owns the worker process: one, warm, replaced when it dies, never waited for by a request."""
+
+import logging
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+
+from api.snapshots.job import JobConfig, prepare_worker, take_due_snapshots, warm_up
+
+logger = logging.getLogger(__name__)
+
+
+class SnapshotWorker:
+    """A pool of one spawned process that takes the due windows when told to.
+
+    ``report`` is told the outcome of each window, and "worker_failed" when the process died.
+    """
+
+    def __init__(self, config: JobConfig, report: Callable[[str], None]) -> None:
+        self._config = config
+        self._report = report
+        self._pool: ProcessPoolExecutor | None = None
+        self._job: Future[list[str]] | None = None
+        self._children: list[multiprocessing.process.BaseProcess] = []
+
+    def warm(self) -> None:
+        """Start the process and let it import what it needs, so that the first window does not wait for that."""
+        self._submit(warm_up)
+
+    def take_due(self) -> None:
+        """Have the due windows taken, unless the worker is at it already."""
+        if self._job is None or self._job.done():
+            self._job = self._submit(partial(take_due_snapshots, self._config))
+
+    def stop(self, grace_seconds: float) -> None:
+        """Let the window under way finish within the grace, then end the process.
+
+        A window that is cut off stays marked as running; the next holder of the lease takes it again.
+        """
+        if self._pool is None:
+            return
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._job is not None and not self._job.done():
+            try:
+                self._job.result(grace_seconds)
+            except FutureTimeoutError:
+                logger.warning("the window under way is cut off; it will be taken again")
+            except BrokenProcessPool:
+                logger.warning("the snapshot worker had died")
+        for child in self._children:
+            child.kill()
+        self._pool.shutdown(wait=True)
+        self._pool = None
+
+    def _submit(self, task: Callable[[], list[str]]) -> Future[list[str]]:
+        try:
+            job = self._processes().submit(task)
+        except BrokenProcessPool:
+            self._pool = None
+            job = self._processes().submit(task)
+        self._children = [child for child in multiprocessing.active_children() if child.name.startswith("Spawn")]
+        job.add_done_callback(self._on_done)
+        return job
+
+    def _processes(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=prepare_worker)
+        return self._pool
+
+    def _on_done(self, job: Future[list[str]]) -> None:
+        if job.cancelled():
+            return
+        error = job.exception()
+        outcomes: Sequence[str] = ["worker_failed"] if error is not None else job.result()
+        if error is not None:
+            logger.error("the snapshot worker failed: %r", error)
+        for outcome in outcomes:
+            self._report(outcome)
