@@ -1,0 +1,113 @@
+"""The two engines that can answer for a model: ONNX Runtime and scikit-learn.
+
+Imports neither pandas nor scikit-learn unless scikit-learn answers: they cost a process seconds and memory.
+"""
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from model.errors import PredictionError
+from model.manifest import Feature, Value
+
+Row = Sequence[Value]
+Probabilities = npt.NDArray[np.float64]
+
+MISSING_TEXT = ""
+"""How the models are handed a missing category or boolean: ONNX text has no null."""
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class Classifier(Protocol):
+    """What turns rows into probabilities, (rows, classes), float64, each row adding up to 1."""
+
+    def probabilities(self, rows: Sequence[Row]) -> Probabilities:
+        """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
+
+
+class OnnxClassifier:
+    """The ONNX model in a session of ONNX Runtime, which several threads may use at once."""
+
+    def __init__(self, content: bytes, features: tuple[Feature, ...], threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only; warnings about graph optimisation are no news to anyone
+        self._session: Any = onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
+        self._inputs: list[str] = [node.name for node in self._session.get_inputs()]
+        self._features = features
+        self._one_matrix = all(feature.type == "number" for feature in features)
+
+    def probabilities(self, rows: Sequence[Row]) -> Probabilities:
+        """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
+        feeds: dict[str, npt.NDArray[Any]]
+        if self._one_matrix:
+            feeds = {self._inputs[0]: number_array(rows).astype(np.float32)}
+        else:
+            feeds = dict(zip(self._inputs, self._columns(rows), strict=True))
+        # float32 sums differ from 1 in the eighth digit, which scikit-learn's log loss complains of
+        raw = np.asarray(self._session.run(["probabilities"], feeds)[0], dtype=np.float64)
+        return np.asarray(raw / raw.sum(axis=1, keepdims=True))
+
+    def _columns(self, rows: Sequence[Row]) -> list[npt.NDArray[Any]]:
+        columns = zip(*rows, strict=True)
+        return [
+            number_array([values]).astype(np.float32).reshape(-1, 1)
+            if feature.type == "number"
+            else np.array([text_value(value) for value in values], dtype=object).reshape(-1, 1)
+            for feature, values in zip(self._features, columns, strict=True)
+        ]
+
+
+class PipelineClassifier:
+    """The scikit-learn pipeline itself."""
+
+    def __init__(self, pipeline: Any, features: tuple[Feature, ...]) -> None:
+        self._pipeline = pipeline
+        self._features = features
+
+    def probabilities(self, rows: Sequence[Row]) -> Probabilities:
+        """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
+        import pandas as pd  # noqa: PLC0415 - only where scikit-learn serves
+
+        columns = zip(*rows, strict=True)
+        frame = pd.DataFrame(
+            {
+                feature.name: number_array([values]).ravel()
+                if feature.type == "number"
+                else np.array([text_value(value) for value in values], dtype=object)
+                for feature, values in zip(self._features, columns, strict=True)
+            }
+        )
+        return np.asarray(self._pipeline.predict_proba(frame), dtype=np.float64)
+
+
+def load_pipeline(content: bytes) -> Any:
+    """Return the pipeline in the bytes of a joblib file, which must be verified ones: loading runs code."""
+    import joblib  # noqa: PLC0415 - only where scikit-learn answers
+
+    return joblib.load(BytesIO(content))
+
+
+def number_array(rows: Sequence[Sequence[Value]]) -> npt.NDArray[np.float64]:
+    """Return values as a matrix with NaN for None; raises PredictionError.
+
+    Numbers beyond float32, which the trees compare in, become the largest one: no split tells them apart.
+    """
+    try:
+        matrix = np.array(rows, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PredictionError(f"a number column holds something else: {error}") from error
+    return np.clip(matrix, -_LARGEST, _LARGEST)
+
+
+def text_value(value: Value) -> str:
+    """Return a category or boolean as the pipeline takes it: "" for a missing one."""
+    return MISSING_TEXT if value is None else str(value)

@@ -1,0 +1,76 @@
+"""Proof that the ONNX model answers as the scikit-learn pipeline does, on seen, missing and unseen values."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from model.classifiers import Classifier, Probabilities, Row
+from model.manifest import Feature, Parity
+
+TOLERANCE = 1e-5
+"""Largest difference of a probability that is still rounding: ONNX adds up 100 trees in float32."""
+
+_TIE = 1e-6  # two best classes nearer than float32 resolves are a tie, which rounding may settle either way
+_MOST_PROBED_ROWS = 2_000
+_UNSEEN = "a value never seen in training"
+
+
+def rows_of(frame: pd.DataFrame, features: tuple[Feature, ...]) -> list[Row]:
+    """Return a frame's feature columns as rows of the schema, None where missing."""
+    columns = [frame[feature.name].astype(object) for feature in features]
+    lists = [column.where(column.notna(), None).tolist() for column in columns]
+    return list(zip(*lists, strict=True))
+
+
+def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row]:
+    """Return the rows, and copies of (at most 2,000 of) them with gaps and surprises.
+
+    For each nullable column a copy with it missing, for each category column a copy with an unseen value, and
+    one copy with everything missing that may be.
+    """
+    probes = list(rows)
+    copied = rows[:: max(1, -(-len(rows) // _MOST_PROBED_ROWS))]
+    for place, feature in enumerate(features):
+        if feature.nullable:
+            probes += [(*row[:place], None, *row[place + 1 :]) for row in copied]
+        if feature.type == "category":
+            probes += [(*row[:place], _UNSEEN, *row[place + 1 :]) for row in copied]
+    gaps = [feature.nullable for feature in features]
+    probes.append(tuple(None if gap else value for gap, value in zip(gaps, rows[0], strict=True)))
+    return probes
+
+
+def compare(onnx: Classifier, pipeline: Classifier, rows: Sequence[Row]) -> Parity:
+    """Return how far the two engines are apart on these rows; `reason` is set if that is too far."""
+    expected = pipeline.probabilities(rows)
+    try:
+        answered = onnx.probabilities(rows)
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's kinds share no base; none may end the training
+        return no_parity(f"the ONNX model fails at run time: {error}")
+    difference = np.abs(answered - expected)
+    # NaN compares false with everything, so it must be counted as a difference by name
+    largest = float(np.nan_to_num(difference, nan=1.0).max())
+    disagreements = int(((answered.argmax(axis=1) != expected.argmax(axis=1)) & ~_ties(expected)).sum())
+    reason = None
+    if largest > TOLERANCE or disagreements:
+        reason = (
+            f"ONNX differs from scikit-learn by up to {largest:.2g} in probability "
+            f"and in class on {disagreements} rows"
+        )
+    return Parity(
+        rows=len(rows),
+        max_probability_difference=largest,
+        class_disagreements=disagreements,
+        reason=reason,
+    )
+
+
+def no_parity(reason: str) -> Parity:
+    """Return the record of a model for which there was nothing to compare."""
+    return Parity(rows=0, max_probability_difference=None, class_disagreements=None, reason=reason)
+
+
+def _ties(probabilities: Probabilities) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    best_two = np.sort(probabilities, axis=1)[:, -2:]
+    return np.asarray(best_two[:, 1] - best_two[:, 0] <= _TIE)

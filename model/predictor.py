@@ -1,0 +1,72 @@
+"""Answering rows with class probabilities from an artifact folder.
+
+Imports neither pandas nor scikit-learn unless scikit-learn serves: they cost a process seconds and memory.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from model.artifact import ONNX_FILE, PIPELINE_FILE, read_manifest, verified_bytes
+from model.classifiers import (
+    Classifier,
+    OnnxClassifier,
+    PipelineClassifier,
+    Probabilities,
+    Row,
+    load_pipeline,
+)
+from model.errors import ArtifactError, PredictionError
+from model.manifest import Engine, Manifest
+
+
+class Predictor:
+    """A model ready to answer; may be shared by threads."""
+
+    def __init__(self, manifest: Manifest, classifier: Classifier) -> None:
+        self.manifest = manifest
+        self._classifier = classifier
+
+    @property
+    def engine(self) -> Engine:
+        """Return what computes the answers."""
+        return self.manifest.engine
+
+    def predict(self, rows: Sequence[Row]) -> Probabilities:
+        """Return class probabilities, float64 (rows, classes), in the order of `manifest.classes`.
+
+        A row holds its values in the order of `manifest.features`, None where missing. The predicted class is
+        the one with the largest probability, the first of them in a tie. Raises PredictionError when a row
+        has the wrong length or a number column holds something else.
+        """
+        width = len(self.manifest.features)
+        for position, row in enumerate(rows):
+            if len(row) != width:
+                raise PredictionError(f"row {position} has {len(row)} values; the model takes {width}")
+        if not rows:
+            return np.empty((0, len(self.manifest.classes)))
+        return self._classifier.probabilities(rows)
+
+
+def load_predictor(folder: Path, threads: int = 1) -> Predictor:
+    """Return the predictor of an artifact folder, with `threads` for each ONNX computation.
+
+    Raises ArtifactError if anything is missing or does not match its hash; no such file reaches a loader.
+    """
+    manifest = read_manifest(folder)
+    name = ONNX_FILE if manifest.engine == "onnx" else PIPELINE_FILE
+    content = verified_bytes(folder, manifest, name)
+    try:
+        return Predictor(manifest, _classifier(content, manifest, threads))
+    except Exception as error:
+        # The content is what training wrote, so whatever a loader raises means other library versions.
+        raise ArtifactError(
+            f"cannot load {folder / name} ({error}); train again with these libraries"
+        ) from error
+
+
+def _classifier(content: bytes, manifest: Manifest, threads: int) -> Classifier:
+    if manifest.engine == "onnx":
+        return OnnxClassifier(content, manifest.features, threads)
+    return PipelineClassifier(load_pipeline(content), manifest.features)

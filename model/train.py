@@ -1,0 +1,128 @@
+"""The command that trains a model: python -m model.train."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from model.artifact import verify_artifact
+from model.errors import ArtifactError, ModelError
+from model.manifest import Manifest
+
+DEFAULT_FOLDER = Path("data/model")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train as asked for and return the exit status: 0, or 2 with one line on standard error."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if (options.csv is None) != (options.target is None):
+        parser.error("--csv and --target go together")
+    if options.csv is not None and options.dataset is not None:
+        parser.error("--dataset and --csv exclude each other")
+    console = Console()
+    try:
+        if options.if_missing and (present := _present(options.out)):
+            console.print(
+                f"{options.out} already holds model {present.name} {present.version}; nothing to do"
+            )
+            return 0
+        manifest = _train(options, console)
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(summary(manifest, options.out))
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.train", description="Train a model and write its artifact."
+    )
+    parser.add_argument(
+        "--dataset", choices=("iris", "wine", "breast_cancer"), help="bundled data (default: iris)"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="your own data: UTF-8, comma, header line")
+    parser.add_argument("--target", metavar="COL", help="the column of FILE to predict")
+    parser.add_argument(
+        "--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s"
+    )
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
+    parser.add_argument("--if-missing", action="store_true", help="do nothing where DIR holds a valid model")
+    return parser
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError("a seed lies between 0 and 4294967295")
+    return value
+
+
+def _present(folder: Path) -> Manifest | None:
+    try:
+        return verify_artifact(folder)
+    except ArtifactError:
+        return None
+
+
+def _train(options: argparse.Namespace, console: Console) -> Manifest:
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("starting", total=1.0)
+        # Imported behind the progress display: scikit-learn takes seconds, and --help needs none of it.
+        from model.bundled import load_bundled  # noqa: PLC0415
+        from model.csv_file import load_csv  # noqa: PLC0415
+        from model.training import train_model  # noqa: PLC0415
+
+        dataset = (
+            load_csv(options.csv, options.target) if options.csv else load_bundled(options.dataset or "iris")
+        )
+        return train_model(
+            dataset,
+            options.out,
+            seed=options.seed,
+            progress=lambda step, share: bar.update(task, description=step, completed=share),
+        )
+
+
+def summary(manifest: Manifest, folder: Path) -> Table:
+    """Return the facts about a trained model that a person wants to see first."""
+    data, quality, parity = manifest.data, manifest.quality, manifest.parity
+    table = Table(title=f"model {manifest.name} {manifest.version}", show_header=False, title_justify="left")
+    table.add_row(
+        "rows",
+        f"{data.rows} ({data.train_rows} train, {data.test_rows} test, {data.reference_rows} reference)",
+    )
+    table.add_row("test accuracy", f"{quality.accuracy:.3f} ({quality.correct} of {quality.rows})")
+    table.add_row(
+        "engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}"
+    )
+    if parity.max_probability_difference is not None:
+        table.add_row(
+            "ONNX against scikit-learn",
+            f"probabilities within {parity.max_probability_difference:.1e} on {parity.rows} rows, "
+            f"{parity.class_disagreements} other classes",
+        )
+    limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
+    shown = ", ".join(f"{column} {limit:.2f}" for column, limit in limits[:6])
+    table.add_row(
+        "drift alarms at 200 rows", shown + (f", … {len(limits)} in all" if len(limits) > 6 else "")
+    )
+    table.add_row("artifact", str(folder))
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
