@@ -1,0 +1,54 @@
+# The commands of this project. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test lint format lock secrets up down load bench doctor
+
+PYTHON ?= python3
+export PYTHON
+BIN := .venv/bin
+PACKAGES := model api evidently_workspace scripts
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command "make lock" --quiet
+URL ?= http://127.0.0.1:8000
+SCENARIO ?= steady
+RATE ?= 20
+DURATION ?= 60
+SEED ?= 0
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv from the lock; every other command calls it
+	@scripts/setup.sh run
+
+run: setup ## start Evidently UI and the API, without Docker, on SQLite
+	@$(BIN)/python -m scripts.stack
+
+demo: setup ## the same, with a story of traffic: steady, then drifting
+	@$(BIN)/python -m scripts.demo
+
+load: setup ## send traffic: make load SCENARIO=data_drift RATE=50 DURATION=120
+	@$(BIN)/python -m scripts.load --url $(URL) --scenario $(SCENARIO) --rate $(RATE) --duration $(DURATION) --seed $(SEED)
+
+doctor: setup ## say what this machine lacks, and what that disables
+	@$(BIN)/python -m scripts.doctor
+
+test: ## run every test that this machine can run
+	@scripts/setup.sh dev
+	@$(BIN)/python -m pytest
+
+lint: ## check style, types and the boundaries between packages
+	@scripts/setup.sh dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: ## put the code into its format
+	@scripts/setup.sh dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## resolve the locks anew
+	@scripts/setup.sh dev
+	@$(COMPILE) pyproject.toml --output-file requirements.lock
+	@$(COMPILE) pyproject.toml --group dev --output-file requirements-dev.lock
+	@$(COMPILE) --group setup --output-file requirements-setup.lock
