@@ -1,11 +1,11 @@
 """What `python -m scripts.load` can be told, and which values make sense."""
 
 import argparse
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.arguments import above_zero, from_zero, share, whole_from
 from scripts.load.run import Plan
 from scripts.load.traffic import NAMES
 
@@ -15,30 +15,30 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.load",
         description="Send seeded traffic to the API at a fixed rate, whatever the answers take.",
-        epilog="Exit status: 0 all as called for, 1 some requests failed, 2 could not start, 130 ended early.",
+        epilog="Exit status: 0 all as called for, 1 some requests failed, 2 not started, 130 ended early.",
     )
     add = parser.add_argument
     add("--url", default="http://127.0.0.1:8000", help="the API's address (%(default)s)")
     add("--scenario", choices=NAMES, default="steady", help="what the traffic is like (%(default)s)")
-    add("--rate", type=_above_zero(float), default=20.0, help="requests per second (%(default)s)")
-    add("--duration", type=_above_zero(float), default=60.0, help="seconds (%(default)s)")
-    add("--seed", type=_whole_from(0), default=0, help="same seed, same rows, order and labels (%(default)s)")
+    add("--rate", type=above_zero, default=20.0, help="requests per second (%(default)s)")
+    add("--duration", type=above_zero, default=60.0, help="seconds (%(default)s)")
+    add("--seed", type=whole_from(0), default=0, help="same seed, same rows, order and labels (%(default)s)")
     add(
         "--label-delay",
-        type=_from_zero,
+        type=from_zero,
         default=1.0,
         help="seconds from an answer to its label (%(default)s)",
     )
     add(
         "--label-share",
-        type=_share,
+        type=share,
         default=1.0,
         help="share of the rows that get a label, 0 to 1 (%(default)s)",
     )
     add("--model-dir", type=Path, default=Path(os.environ.get("VIGIE_MODEL_DIR", "data/model")),
         help="artifact whose hold-out rows are sent (%(default)s)")  # fmt: skip
-    add("--batch", type=_whole_from(1, 10_000), default=1, help="rows per request (%(default)s)")
-    add("--concurrency", type=_whole_from(1, 2000), default=64, help="most requests in flight (%(default)s)")
+    add("--batch", type=whole_from(1, 10_000), default=1, help="rows per request (%(default)s)")
+    add("--concurrency", type=whole_from(1, 2000), default=64, help="most requests in flight (%(default)s)")
     add("--json", action="store_true", help="print the summary as JSON on standard output")
     return parser.parse_args(arguments)
 
@@ -46,39 +46,3 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def plan_of(options: argparse.Namespace) -> Plan:
     """Return the plan that the command line asks for."""
     return Plan(options.scenario, options.rate, options.duration, options.label_delay, options.concurrency)
-
-
-def _above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is not above zero")
-        return value
-
-    return number
-
-
-def _from_zero(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is below zero")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def _whole_from(low: int, high: int | None = None) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if value < low or (high is not None and value > high):
-            raise argparse.ArgumentTypeError(
-                f"{text} is not from {low} to {high}" if high else f"{text} is below {low}"
-            )
-        return value
-
-    return number

@@ -41,8 +41,8 @@ class Pool:
         """Return the rows as standardized numbers, shape (rows, columns), mean 0 and deviation 1 per column.
 
         The columns are the numeric features; a model without any gets an indicator for each category instead.
-        A missing number stands at the mean. Columns that do not vary are left out; raises NoSuchTrafficError if
-        none is left.
+        A missing number stands at the mean. Columns that do not vary are left out; raises
+        NoSuchTrafficError if none is left.
         """
         names = self.names_of("number")
         table = self._numbers(names) if names else self._indicators()

@@ -11,7 +11,7 @@ TRANSPORT_ERROR = "transport error"
 
 
 def percentile(ordered: "array[float] | list[float]", share: float) -> float:
-    """Return the smallest value that at least `share` of the ascending values reach at most (nearest rank)."""
+    """Return the first of the ascending values with at least `share` of them up to it (nearest rank)."""
     if not ordered:
         raise ValueError("no values")
     # round() first: 0.99 * 100 is 99.00000000000001 in binary and would step one rank too far.

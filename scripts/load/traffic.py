@@ -34,6 +34,6 @@ def make_calls(
 
 
 def pool_for(target: Target, folder: Path) -> Pool:
-    """Return the hold-out rows of the model that the API serves; raises ModelMismatchError or ArtifactError."""
+    """Return the hold-out rows of the model that is served; raises ModelMismatchError or ArtifactError."""
     target.require(read_manifest(folder).version, str(folder))
     return read_pool(folder, target.model.features, target.model.classes)

@@ -1,0 +1,1 @@
+"""The embedded stack: Evidently UI and the API on this machine, without Docker."""

@@ -1,0 +1,67 @@
+"""The command `python -m scripts.stack`: start the embedded stack, show its addresses, wait, stop it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from api.settings import Settings
+from scripts.arguments import add_ports, whole_from
+from scripts.stack.config import StackConfig
+from scripts.stack.errors import StackError
+from scripts.stack.interruption import Interruption
+from scripts.stack.stack import Stack
+from scripts.stack.terminal import exit_status, show_addresses, show_error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    config = _config(arguments)
+    console = Console()
+    with Interruption() as interruption:
+        try:
+            with Stack(config, console, interruption) as stack:
+                show_addresses(stack, console)
+                console.print("Ctrl-C stops both.")
+                stack.wait()
+                console.print("stopping")
+        except StackError as error:
+            show_error(error, Console(stderr=True))
+            return exit_status(error)
+    console.print("stopped")
+    return 0
+
+
+def _config(arguments: Sequence[str] | None) -> StackConfig:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.stack",
+        description="Train a model if there is none, start Evidently UI and the API, stop both on Ctrl-C.",
+        epilog="Variables that begin with VIGIE_ reach the services, as does VIGIE_DATABASE_URL.",
+    )
+    add_ports(parser)
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="log, reports, secret (%(default)s)"
+    )
+    parser.add_argument(
+        "--interval", type=whole_from(1), help="seconds per snapshot window (the API's setting)"
+    )
+    parser.add_argument("--workers", type=whole_from(1), help="API processes (the API's setting)")
+    options = parser.parse_args(arguments)
+    if options.workers not in {None, 1} and "workers" not in Settings.model_fields:
+        parser.error("this API serves with one process; leave --workers out")
+    return StackConfig(
+        data_dir=options.data_dir,
+        model_dir=Path(os.environ.get("VIGIE_MODEL_DIR", options.data_dir / "model")),
+        api_port=options.api_port,
+        ui_port=options.ui_port,
+        interval_seconds=options.interval,
+        workers=options.workers,
+        database_url=os.environ.get("VIGIE_DATABASE_URL"),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

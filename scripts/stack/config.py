@@ -1,0 +1,96 @@
+"""Where an embedded stack listens and keeps its files, and the commands and environments of its services."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HOST = "127.0.0.1"
+
+# The stack decides these itself; a value inherited from the shell would contradict it.
+_OWN = ("VIGIE_EVIDENTLY_SECRET",)
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """What an embedded stack is made of.
+
+    `data_dir` holds the log, reports, secret and process logs. `inherited` is the environment that the
+    services start from. `interval_seconds` and `workers`, if None, are left to the API's own settings.
+    """
+
+    data_dir: Path
+    model_dir: Path
+    api_port: int = 8000
+    ui_port: int = 8001
+    interval_seconds: int | None = None
+    workers: int | None = None
+    database_url: str | None = None
+    inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    ready_timeout_seconds: float = 180.0
+
+    @property
+    def api_url(self) -> str:
+        """Return the API's address, without a trailing slash."""
+        return f"http://{HOST}:{self.api_port}"
+
+    @property
+    def ui_url(self) -> str:
+        """Return Evidently UI's address, without a trailing slash."""
+        return f"http://{HOST}:{self.ui_port}"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Return the folder of the services' logs."""
+        return self.data_dir / "logs"
+
+    @property
+    def secret_file(self) -> Path:
+        """Return the file that holds Evidently UI's secret."""
+        return self.data_dir / "evidently.secret"
+
+    def train_command(self) -> list[str]:
+        """Return the command that trains a model unless there is one."""
+        return [sys.executable, "-m", "model.train", "--if-missing", "--out", str(self.model_dir)]
+
+    def ui_command(self) -> list[str]:
+        """Return the command that serves Evidently UI."""
+        database = f"sqlite:///{self.data_dir / 'evidently.db'}"
+        options = ["--host", HOST, "--port", str(self.ui_port), "--database", database]
+        return [sys.executable, "-m", "evidently_workspace.ui", *options]
+
+    def api_command(self) -> list[str]:
+        """Return the command that serves the API."""
+        return [sys.executable, "-m", "api"]
+
+    def ui_environment(self) -> dict[str, str]:
+        """Return Evidently UI's environment."""
+        return self._environment()
+
+    def api_environment(self) -> dict[str, str]:
+        """Return the API's environment: the inherited one with this stack's addresses and folders."""
+        own = {
+            "VIGIE_HOST": HOST,
+            "VIGIE_PORT": str(self.api_port),
+            "VIGIE_MODEL_DIR": str(self.model_dir),
+            "VIGIE_REPORTS_DIR": str(self.data_dir / "reports"),
+            "VIGIE_EVIDENTLY_URL": self.ui_url,
+            "VIGIE_DATABASE_URL": self.database_url or f"sqlite:///{self.data_dir / 'vigie.db'}",
+        }
+        if self.interval_seconds is not None:
+            own["VIGIE_SNAPSHOT_INTERVAL_SECONDS"] = str(self.interval_seconds)
+        if self.workers is not None:
+            own["VIGIE_WORKERS"] = str(self.workers)
+        return self._environment() | own
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in self.inherited.items() if name not in _OWN}
+        # The services talk to each other over loopback, which a proxy of the shell must not see.
+        own = {
+            "VIGIE_EVIDENTLY_SECRET_FILE": str(self.secret_file),
+            "NO_PROXY": f"{HOST},localhost",
+            "no_proxy": f"{HOST},localhost",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return kept | own

@@ -1,0 +1,147 @@
+"""The embedded stack: a trained model, Evidently UI and the API, started together and stopped together."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import httpx
+from rich.console import Console
+
+from scripts.ports import is_free
+from scripts.stack.child import Child, Guard
+from scripts.stack.config import HOST, StackConfig
+from scripts.stack.errors import DataDirError, PortTakenError, StoppedError, TrainingError
+from scripts.stack.interruption import Interruption
+from scripts.stack.readiness import Service, await_ready
+from scripts.stack.secret import ensure_secret
+
+_POLL_SECONDS = 0.1
+_PROBE_TIMEOUT_SECONDS = 5.0
+
+
+class Stack:
+    """Evidently UI and the API as child processes, for as long as the `with` block lasts.
+
+    Entering checks the ports, trains a model if there is none, starts both services and waits until both are
+    ready. Leaving stops the API first, so that it can still finish what it was handing to the UI. Raises
+    StackError; whatever had been started is stopped before it is raised. `interruption`, if given, ends the
+    start early with StoppedError.
+    """
+
+    def __init__(
+        self, config: StackConfig, console: Console | None = None, interruption: Interruption | None = None
+    ) -> None:
+        # The services may be started from another folder than the one the paths are relative to.
+        self.config = replace(
+            config, data_dir=config.data_dir.resolve(), model_dir=config.model_dir.resolve()
+        )
+        self._console = console or Console(stderr=True)
+        self._interruption = interruption or Interruption()
+        self._open = ExitStack()
+        self._services: list[Service] = []
+
+    def __enter__(self) -> Self:
+        """Start everything and return the running stack."""
+        try:
+            check_ports(self.config)
+            self._prepare_folders()
+            guard = self._open.enter_context(Guard())
+            self._train(guard)
+            ui = self._start(
+                guard, "Evidently UI", self.config.ui_command(), self.config.ui_environment(), "evidently-ui"
+            )
+            api = self._start(guard, "API", self.config.api_command(), self.config.api_environment(), "api")
+            self._services = [
+                Service(ui, f"{self.config.ui_url}/api/version"),
+                Service(api, f"{self.config.api_url}/health/ready"),
+            ]
+            await_ready(self._services, self.config.ready_timeout_seconds, self._console, self._interruption)
+        except BaseException:
+            self._open.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the API, then Evidently UI."""
+        self._open.close()
+
+    def check(self) -> None:
+        """Raise ChildDiedError if a service has ended by itself."""
+        for service in self._services:
+            service.check()
+
+    def wait(self) -> None:
+        """Return when an end is asked for; raises ChildDiedError if a service ends before that."""
+        while not self._interruption.wait(_POLL_SECONDS):
+            self.check()
+
+    def addresses(self) -> dict[str, str]:
+        """Return the pages worth opening, by what is seen there."""
+        return {
+            "Predictions by hand (Swagger UI)": f"{self.config.api_url}/docs",
+            "Model health (Evidently)": self.project_url(),
+            "Start page": f"{self.config.api_url}/",
+            "Metrics": f"{self.config.api_url}/metrics",
+        }
+
+    def project_url(self) -> str:
+        """Return the page of the newest project in Evidently UI, or of all projects while there is none."""
+        try:
+            answer = httpx.get(
+                f"{self.config.ui_url}/api/projects", timeout=_PROBE_TIMEOUT_SECONDS, trust_env=False
+            )
+            projects = answer.raise_for_status().json()
+            return f"{self.config.ui_url}/projects/{projects[0]['id']}"
+        except (httpx.HTTPError, ValueError, LookupError, TypeError):
+            return self.config.ui_url
+
+    def _prepare_folders(self) -> None:
+        try:
+            self.config.logs_dir.mkdir(parents=True, exist_ok=True)
+            ensure_secret(self.config.secret_file)
+        except OSError as error:
+            raise DataDirError(
+                f"cannot write to {self.config.data_dir}: {error.strerror or error}"
+            ) from error
+
+    def _train(self, guard: Guard) -> None:
+        environment = dict(self.config.inherited)
+        training = Child("training", self.config.train_command(), environment, guard)
+        try:
+            while (status := training.exit_status()) is None:
+                if self._interruption.wait(_POLL_SECONDS):
+                    raise StoppedError("stopped while the model was being trained")
+        finally:
+            training.stop()
+        if status != 0:
+            raise TrainingError(f"training the model ended with status {status}; what it printed says why")
+
+    def _start(
+        self, guard: Guard, name: str, command: list[str], environment: dict[str, str], log_name: str
+    ) -> Child:
+        child = Child(name, command, environment, guard, self.config.logs_dir / f"{log_name}.log")
+        self._open.callback(child.stop, self._hurried)
+        return child
+
+    def _hurried(self) -> bool:
+        """Return whether an end was asked for a second time, which cuts every grace short."""
+        return self._interruption.count > 1
+
+
+def check_ports(config: StackConfig) -> None:
+    """Raise PortTakenError unless both services can listen where they are meant to."""
+    wanted: dict[str, tuple[int, str]] = {
+        "Evidently UI": (config.ui_port, "--ui-port"),
+        "the API": (config.api_port, "--api-port"),
+    }
+    if config.ui_port == config.api_port:
+        raise PortTakenError(f"Evidently UI and the API cannot both listen on port {config.api_port}")
+    for service, (port, option) in wanted.items():
+        if not is_free(HOST, port):
+            raise PortTakenError(
+                f"port {port} is taken, and {service} needs it; stop what listens there "
+                f"(see: lsof -i :{port}) or choose another port with {option}"
+            )
