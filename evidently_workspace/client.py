@@ -1,0 +1,148 @@
+"""The few calls to the Evidently UI that this project needs, with timeouts and errors that say what to do.
+
+Evidently's own RemoteWorkspace has no timeout, and its calls that list or find snapshots are not implemented.
+"""
+
+import json
+from http import HTTPStatus
+from typing import Any, Self
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import httpx
+
+from evidently_workspace.errors import EvidentlyRejected, EvidentlyUnavailable
+
+SECRET_HEADER = "evidently-secret"  # noqa: S105 - the header's name
+PROJECT_NAMESPACE = uuid5(NAMESPACE_URL, "vigie/evidently-project")
+
+
+def project_id_for(name: str) -> UUID:
+    """Return the id of the project called `name`; the same name always gives the same id."""
+    return uuid5(PROJECT_NAMESPACE, name)
+
+
+class EvidentlyClient:
+    """A connection to the Evidently UI at `url`; closes with `close()` or as a context manager.
+
+    `public_url` is the address that people's browsers use, when it differs from `url`. Every call raises
+    EvidentlyUnavailable (no answer, 5xx) or EvidentlyRejected (4xx).
+    """
+
+    def __init__(
+        self, url: str, secret: str | None, timeout_seconds: float = 30.0, public_url: str | None = None
+    ) -> None:
+        headers = {SECRET_HEADER: secret} if secret else {}
+        self._url = url.rstrip("/")
+        self._public_url = (public_url or url).rstrip("/")
+        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=timeout_seconds)
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def ensure_project(self, name: str, description: str) -> UUID:
+        """Create the project unless it exists, and return its id, which depends on the name alone."""
+        project_id = project_id_for(name)
+        if not self._project_exists(project_id):
+            project = {"id": str(project_id), "name": name, "description": description}
+            try:
+                self._call("POST", "/api/v2/projects/", json_body=project)
+            except EvidentlyUnavailable:
+                # Another process may have created it a moment ago: a second insert of one id is a 500.
+                if not self._project_exists(project_id):
+                    raise
+        return project_id
+
+    def ensure_dashboard(self, project_id: UUID, dashboard: dict[str, Any]) -> bool:
+        """Post the dashboard if the stored one differs; return whether it was posted."""
+        path = f"/api/v2/dashboards/{project_id}"
+        if _content(self._call("GET", path)) == dashboard:
+            return False
+        self._call("POST", path, json_body=dashboard)
+        return True
+
+    def find_snapshot(self, project_id: UUID, window_key: str) -> UUID | None:
+        """Return the id of the snapshot whose metadata names this window, or None."""
+        snapshots = _content(self._call("GET", f"/api/projects/{project_id}/snapshots"))
+        for snapshot in snapshots:
+            if snapshot["metadata"].get("window") == window_key:
+                return UUID(snapshot["id"])
+        return None
+
+    def post_snapshot(self, project_id: UUID, body: bytes) -> UUID:
+        """Store a snapshot and return its id. Not idempotent: look with `find_snapshot` before a retry."""
+        answer = self._call("POST", f"/api/v2/snapshots/{project_id}", content=body)
+        return UUID(_content(answer)["snapshot_id"])
+
+    def project_url(self, project_id: UUID) -> str:
+        """Return the address of the project's dashboard for a browser."""
+        return f"{self._public_url}/projects/{project_id}"
+
+    def snapshot_url(self, project_id: UUID, snapshot_id: UUID) -> str:
+        """Return the address of one snapshot's report for a browser."""
+        return f"{self.project_url(project_id)}/reports/{snapshot_id}"
+
+    def _project_exists(self, project_id: UUID) -> bool:
+        path = f"/api/projects/{project_id}/info"
+        return self._call("GET", path, accept=HTTPStatus.NOT_FOUND).status_code != HTTPStatus.NOT_FOUND
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json_body: dict[str, Any] | None = None,
+        content: bytes | None = None,
+        accept: HTTPStatus | None = None,
+    ) -> httpx.Response:
+        if json_body is not None:
+            content = json.dumps(json_body).encode()
+        headers = {"content-type": "application/json"} if content is not None else {}
+        try:
+            response = self._http.request(method, path, content=content, headers=headers)
+        except httpx.TransportError as error:
+            raise EvidentlyUnavailable(
+                f"no answer from Evidently UI at {self._url}: {type(error).__name__}: {error}"
+            ) from error
+        except httpx.InvalidURL as error:
+            raise EvidentlyRejected(f"{self._url} is not a usable address: {error}") from error
+        if response.is_success or response.status_code == accept:
+            return response
+        raise self._error(response, method, path)
+
+    def _error(
+        self, response: httpx.Response, method: str, path: str
+    ) -> EvidentlyUnavailable | EvidentlyRejected:
+        status = response.status_code
+        said = f"Evidently UI at {self._url} answered {status} to {method} {path}: {response.text[:200]}"
+        if response.is_server_error:
+            return EvidentlyUnavailable(said)
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return EvidentlyRejected(
+                f"{said}. Its secret differs from ours: set VIGIE_EVIDENTLY_SECRET to the same on both."
+            )
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return EvidentlyRejected(
+                f"{said}. The snapshot is larger than the UI accepts: start the UI with a higher limit."
+            )
+        if status == HTTPStatus.NOT_FOUND:
+            return EvidentlyRejected(f"{said}. Is this an Evidently UI, and was the project deleted there?")
+        return EvidentlyRejected(said)
+
+
+def _content(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        url = response.request.url
+        raise EvidentlyRejected(
+            f"{url} answered something other than JSON; is it an Evidently UI?"
+        ) from error

@@ -1,0 +1,137 @@
+"""Drift of features, predictions and labels: one distance per column against its calibrated threshold."""
+
+import math
+from typing import NamedTuple
+
+import pandas as pd
+from evidently.core.metric_types import CountValue, MetricResult, SingleValue
+from evidently.core.report import Snapshot
+from evidently.metrics import DriftedColumnsCount, UniqueValueCount, ValueDrift
+from evidently.tests import lt
+
+from evidently_workspace.drift_table import DriftRow, drift_table
+from evidently_workspace.frames import columns_dataset
+from evidently_workspace.results import Check, FailedCheck
+from evidently_workspace.section import Section, finite, require, run_report
+from model.manifest import LABEL, PREDICTION, DriftThreshold, Manifest
+
+
+class _Question(NamedTuple):
+    """Which columns of two frames to compare, and what the answers are called."""
+
+    check: Check
+    columns: list[str]
+    current: pd.DataFrame
+    reference: pd.DataFrame
+    min_values: int
+
+
+def data_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
+    """Compare each feature of the window with the reference; NotEnoughDataError below `min_rows` rows."""
+    require("rows", len(current), min_rows)
+    section = Section("Data drift", "Each feature of the window's predictions against the reference.")
+    question = _Question("data_drift", list(manifest.feature_names), current, reference, min_rows)
+    thresholds = _usable_thresholds(section, question, manifest)
+    if thresholds:
+        counted = DriftedColumnsCount(
+            columns=list(thresholds),
+            per_column_method={name: threshold.method for name, (threshold, _) in thresholds.items()},
+            per_column_threshold={name: limit for name, (_, limit) in thresholds.items()},
+        )
+        drifted = _compare(section, question, thresholds, manifest, counted)
+        section.keep(drifted)
+        section.measure("drifted_columns", None, drifted.count.value)
+    return section
+
+
+def prediction_drift(
+    current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int
+) -> Section:
+    """Compare the predicted classes with those on the reference; NotEnoughDataError below `min_rows`."""
+    require("rows", len(current), min_rows)
+    section = Section(
+        "Prediction drift", "The classes predicted in the window against those on the reference."
+    )
+    question = _Question("prediction_drift", [PREDICTION], current, reference, min_rows)
+    _compare_classes(section, question, manifest)
+    return section
+
+
+def target_drift(
+    labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int
+) -> Section:
+    """Compare the labels that arrived with those of the reference; NotEnoughDataError below `min_labels`."""
+    require("labels", len(labelled), min_labels)
+    section = Section("Target drift", "The labels that arrived in the window against those of the reference.")
+    question = _Question("target_drift", [LABEL], labelled, reference, min_labels)
+    _compare_classes(section, question, manifest)
+    return section
+
+
+Thresholds = dict[str, tuple[DriftThreshold, float]]
+"""By column: the calibrated threshold, and its value for this window."""
+
+
+def _compare_classes(section: Section, question: _Question, manifest: Manifest) -> None:
+    thresholds = _usable_thresholds(section, question, manifest)
+    if thresholds:
+        counts = UniqueValueCount(column=question.columns[0])
+        section.keep(finite(_compare(section, question, thresholds, manifest, counts)))
+
+
+def _usable_thresholds(section: Section, question: _Question, manifest: Manifest) -> Thresholds:
+    # The sample of a statistic is the values that are there, so the threshold is that of their number.
+    usable: Thresholds = {}
+    for column in question.columns:
+        values = int(question.current[column].notna().sum())
+        if values < max(question.min_values, 1):
+            section.not_computed.append(f"{column}: not enough data ({values} values, the rest is missing)")
+        elif not question.reference[column].notna().any():
+            section.not_computed.append(f"{column}: the reference has no values")
+        else:
+            threshold = manifest.threshold(column)
+            usable[column] = (threshold, threshold.at(values))
+    return usable
+
+
+def _compare(
+    section: Section,
+    question: _Question,
+    thresholds: Thresholds,
+    manifest: Manifest,
+    also: DriftedColumnsCount | UniqueValueCount,
+) -> MetricResult | CountValue:
+    """Measure the distance of each column, record the verdicts, return the result of `also`."""
+    drifts = {
+        column: ValueDrift(column=column, method=threshold.method, threshold=limit, tests=[lt(limit)])
+        for column, (threshold, limit) in thresholds.items()
+    }
+    current = columns_dataset(question.current, list(thresholds), manifest)
+    reference = columns_dataset(question.reference, list(thresholds), manifest)
+    snapshot = run_report([also, *drifts.values()], current, reference)
+    rows = []
+    for column, drift in drifts.items():
+        result = snapshot.context.get_metric_result(drift.metric_id)
+        _equal_is_zero(result, snapshot, drift)
+        threshold, limit = thresholds[column]
+        failed = result.value >= limit
+        if failed:
+            section.failed_checks.append(FailedCheck(question.check, column, float(result.value), limit))
+        is_feature = question.check == "data_drift"
+        section.measure(question.check, column if is_feature else None, result.value)
+        rows.append(
+            DriftRow(column, threshold.method, float(result.value), limit, failed, result.widget or [])
+        )
+        section.keep(result)
+    section.widgets.append(drift_table(rows))
+    return snapshot.context.get_metric_result(also.metric_id)
+
+
+def _equal_is_zero(result: SingleValue, snapshot: Snapshot, drift: ValueDrift) -> None:
+    # Rounding makes SciPy's Jensen-Shannon distance the root of a tiny negative number, so NaN, when the two
+    # distributions are equal; Evidently's test would then fail for the smallest possible distance.
+    if math.isnan(result.value):
+        result.value = 0.0
+        calculation = snapshot.context.get_metric(drift.metric_id)
+        bound_tests = drift.get_bound_tests(snapshot.context)
+        result.set_tests([test.run_test(snapshot.context, calculation, result) for test in bound_tests])

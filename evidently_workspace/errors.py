@@ -1,0 +1,18 @@
+"""Errors of this package.
+
+EvidentlyError
+├── EvidentlyUnavailable   no answer, or a 5xx: the same call may succeed later
+└── EvidentlyRejected      a 4xx, or an answer that cannot be used: a person has to act
+"""
+
+
+class EvidentlyError(Exception):
+    """Something went wrong between this program and the Evidently UI."""
+
+
+class EvidentlyUnavailable(EvidentlyError):  # noqa: N818 - says a state, as httpx.ConnectTimeout does
+    """The Evidently UI did not answer or failed on its side; retry later."""
+
+
+class EvidentlyRejected(EvidentlyError):  # noqa: N818 - as above
+    """The Evidently UI refused the call; retrying the same call will not help."""

@@ -1,0 +1,51 @@
+"""What a snapshot yields besides its page: failed checks, values, reasons.
+
+Imports neither Evidently nor pandas, so that the API may import it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Check = Literal[
+    "data_drift",
+    "prediction_drift",
+    "target_drift",
+    "concept_drift",
+    "attribution_drift",
+    "data_quality",
+    "performance",
+]
+
+
+@dataclass(frozen=True)
+class FailedCheck:
+    """One alarm: `value` crossed `threshold`; `column` is None when the check is not about one column."""
+
+    check: Check
+    column: str | None
+    value: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One point of a time series; always finite."""
+
+    name: str
+    column: str | None
+    value: float
+
+
+@dataclass(frozen=True)
+class WindowSnapshot:
+    """A finished snapshot.
+
+    `body` is the JSON to post to Evidently UI, `html` the same report as one file that needs no network,
+    `not_computed` says "section: reason" for whatever could not be measured.
+    """
+
+    body: bytes
+    html: str
+    failed_checks: tuple[FailedCheck, ...]
+    values: tuple[MetricValue, ...]
+    not_computed: tuple[str, ...]

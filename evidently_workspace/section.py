@@ -1,0 +1,109 @@
+"""One part of a snapshot: runs an Evidently Report and keeps what is finite, small and stable of it."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import plotly.io  # type: ignore[import-untyped]  # ships no types
+from evidently import Dataset, Report
+from evidently.core.metric_types import (
+    ByLabelCountValue,
+    ByLabelValue,
+    CountValue,
+    Metric,
+    MetricConfig,
+    MetricResult,
+    SingleValue,
+)
+from evidently.core.report import Snapshot
+from evidently.legacy.model.widget import BaseWidgetInfo
+
+from evidently_workspace.results import FailedCheck, MetricValue
+
+IDENTIFYING_PARAMETERS = ("type", "column")
+"""The parameters that name a point on a chart: what it measures, and of which column. Evidently starts a new
+line whenever any parameter changes, so the settings of one window (thresholds, ranges) stay out."""
+
+
+class NotEnoughDataError(Exception):
+    """A section has too few rows or labels to say anything."""
+
+
+@dataclass
+class Section:
+    """What one section adds to the snapshot: results by metric id, widgets, checks, values, reasons."""
+
+    title: str
+    note: str = ""
+    results: dict[str, MetricResult] = field(default_factory=dict)
+    widgets: list[BaseWidgetInfo] = field(default_factory=list)
+    failed_checks: list[FailedCheck] = field(default_factory=list)
+    values: list[MetricValue] = field(default_factory=list)
+    not_computed: list[str] = field(default_factory=list)
+
+    def measure(self, name: str, column: str | None, value: float) -> None:
+        """Add a value, unless it is not a finite number."""
+        if math.isfinite(value):
+            self.values.append(MetricValue(name, column, float(value)))
+
+    def keep(self, result: MetricResult | None, **labels: str) -> None:
+        """Add a metric's result under a stable id; `labels` tell it from another of the same metric."""
+        if result is None:
+            return
+        params = _params(result)
+        stable = {name: params[name] for name in IDENTIFYING_PARAMETERS if name in params} | labels
+        metric_id = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:32]
+        result.set_metric_location(MetricConfig(metric_id=metric_id, params=stable))
+        # The figures are in the section's widgets already; a second copy would double the snapshot.
+        result.widget = None
+        self.results[metric_id] = result
+
+
+def require(what: str, found: int, needed: int) -> None:
+    """Raise NotEnoughDataError unless at least `needed` of `what` were found (and at least one)."""
+    if found < max(needed, 1):
+        raise NotEnoughDataError(f"not enough data ({found} of at least {max(needed, 1)} {what})")
+
+
+def run_report(metrics: Sequence[Metric], current: Dataset, reference: Dataset) -> Snapshot:
+    """Run an Evidently Report whose figures carry no template of their own."""
+    with _plain_figures():
+        return Report(list(metrics)).run(current, reference)
+
+
+@contextmanager
+def _plain_figures() -> Iterator[None]:
+    # The default template is about half of a snapshot's JSON, repeated in every figure.
+    template = plotly.io.templates.default
+    plotly.io.templates.default = None
+    try:
+        yield
+    finally:
+        plotly.io.templates.default = template
+
+
+def finite(result: MetricResult) -> MetricResult | None:
+    """Return the result without values that are NaN or infinite; None when nothing is left.
+
+    Evidently's storage has no NULL for a value: one NaN would make it refuse the whole snapshot.
+    """
+    if isinstance(result, SingleValue):
+        return result if math.isfinite(result.value) else None
+    if isinstance(result, CountValue):
+        return result if finite(result.count) and finite(result.share) else None
+    if isinstance(result, ByLabelValue):
+        result.values = {label: value for label, value in result.values.items() if finite(value)}
+        return result if result.values else None
+    if isinstance(result, ByLabelCountValue):
+        return result if all(finite(value) for value in result.shares.values()) else None
+    raise TypeError(f"a result of type {type(result).__name__} cannot be stored as points")
+
+
+def _params(result: MetricResult) -> dict[str, Any]:
+    location = result.get_metric_value_location()
+    params: dict[str, Any] = location.metric.params
+    return params

@@ -1,0 +1,103 @@
+"""Turns one window of the log into one Evidently snapshot.
+
+Rows predicted in the window answer what comes in (data drift, prediction drift, data quality); labels that
+arrived in the window answer how right the model is (target drift, performance), because nobody knows how late
+a label may be. Importing this module imports Evidently, which takes seconds: do it in a worker process.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable
+
+import pandas as pd
+
+with warnings.catch_warnings():
+    # Evidently's import uses deprecated parts of its dependencies; its users cannot help that.
+    warnings.simplefilter("ignore")
+    from evidently_workspace.data_quality import data_quality
+    from evidently_workspace.drift import data_drift, prediction_drift, target_drift
+    from evidently_workspace.frames import with_schema
+    from evidently_workspace.overview import overview
+    from evidently_workspace.performance import performance
+    from evidently_workspace.report_page import join_sections, snapshot_body, snapshot_html
+    from evidently_workspace.section import NotEnoughDataError, Section
+
+from evidently_workspace.results import Check, FailedCheck, MetricValue, WindowSnapshot
+from evidently_workspace.window import Window
+from model.manifest import Manifest
+
+logger = logging.getLogger(__name__)
+
+
+def take_snapshot(
+    window: Window,
+    current: pd.DataFrame,
+    labelled: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: Manifest,
+    *,
+    min_rows: int,
+    min_labels: int,
+    sampled_fraction: float = 1.0,
+) -> WindowSnapshot:
+    """Measure one window against the reference.
+
+    `current` holds the rows predicted in the window, `labelled` the rows whose label arrived in it (with
+    LABEL), `reference` held-out rows with predictions, labels and probabilities; all in the artifact's
+    columns. `sampled_fraction` is the share of the window's rows that `current` is. A section with fewer
+    than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed and costs
+    none of the others.
+    """
+    current, labelled, reference = (with_schema(frame, manifest) for frame in (current, labelled, reference))
+    sections = [
+        _attempt(window, "Data drift", lambda: data_drift(current, reference, manifest, min_rows)),
+        _attempt(
+            window, "Prediction drift", lambda: prediction_drift(current, reference, manifest, min_rows)
+        ),
+        _attempt(window, "Data quality", lambda: data_quality(current, reference, manifest, min_rows)),
+        _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels)),
+        _attempt(window, "Performance", lambda: performance(labelled, reference, manifest, min_labels)),
+    ]
+    failed_checks = tuple(check for section in sections for check in section.failed_checks)
+    not_computed = tuple(
+        f"{section.title.lower()}: {reason}" for section in sections for reason in section.not_computed
+    )
+    first = overview(manifest, len(current), len(labelled), sampled_fraction, failed_checks)
+    metadata = {
+        "window": window.key,
+        "model_version": manifest.version,
+        "rows": str(len(current)),
+        "labelled_rows": str(len(labelled)),
+        "failed_checks": ", ".join(_short(check) for check in failed_checks),
+        "sampled_fraction": f"{sampled_fraction:.6g}",
+        "not_computed": "; ".join(not_computed),
+    }
+    model = join_sections([first, *sections], window, metadata, [manifest.name])
+    return WindowSnapshot(
+        body=snapshot_body(model),
+        html=snapshot_html(model),
+        failed_checks=failed_checks,
+        values=tuple(value for section in (first, *sections) for value in section.values),
+        not_computed=not_computed,
+    )
+
+
+def _attempt(window: Window, title: str, measure: Callable[[], Section]) -> Section:
+    try:
+        # Small windows make Evidently divide by zero and scikit-learn warn about undefined scores; what
+        # comes out as NaN is left out and named, so the warnings would only fill the log.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return measure()
+    except NotEnoughDataError as shortage:
+        return Section(title, not_computed=[str(shortage)])
+    except Exception as error:  # the boundary of a job: one section must not cost the others
+        logger.exception("section %r of window %s failed", title, window.key)
+        return Section(title, not_computed=[f"failed with {type(error).__name__}: {error}"])
+
+
+def _short(check: FailedCheck) -> str:
+    return check.check if check.column is None else f"{check.check}:{check.column}"
+
+
+__all__ = ["Check", "FailedCheck", "MetricValue", "WindowSnapshot", "take_snapshot"]
