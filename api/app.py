@@ -60,7 +60,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     evidently_url = settings.evidently_public_url or settings.evidently_url
     board = SnapshotBoard(store, settings.snapshot_interval, settings.reports_dir, evidently_url, scheduler.wake)
 
-    app = FastAPIOffline(
+    app: FastAPI = FastAPIOffline(
         title=f"Vigie: {manifest.name}",
         version=manifest.version,
         description=DESCRIPTION,

@@ -93,7 +93,9 @@ class DataPlane:
         names = self._names
         return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
-    async def _probabilities(self, rows: Sequence[Sequence[Value]]) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+    async def _probabilities(
+        self, rows: Sequence[Sequence[Value]]
+    ) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
         if self._predictor.engine == "onnx" and len(rows) <= ROWS_ON_THE_LOOP:
             return self._predictor.predict(rows)
         return await asyncio.to_thread(self._predictor.predict, rows)

@@ -1,14 +1,14 @@
 """Owns the domain errors of the API; none of them knows HTTP.
 
-    VigieError
-    ├── PayloadError        what was sent cannot be accepted
-    │   └── UnknownClass    a label that the model does not predict
-    ├── StateError          the request is fine, but not in this state
-    │   └── NothingToSnapshot
-    ├── NotFound
-    └── DependencyError     something we stand on does not answer
-        ├── LogUnavailable  the prediction log cannot be read or written
-        └── LogOverloaded   more rows wait for the log than it may hold
+VigieError
+├── PayloadError        what was sent cannot be accepted
+│   └── UnknownClass    a label that the model does not predict
+├── StateError          the request is fine, but not in this state
+│   └── NothingToSnapshot
+├── NotFound
+└── DependencyError     something we stand on does not answer
+    ├── LogUnavailable  the prediction log cannot be read or written
+    └── LogOverloaded   more rows wait for the log than it may hold
 """
 
 from dataclasses import dataclass

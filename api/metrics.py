@@ -1,7 +1,14 @@
 """Owns the metrics that Prometheus scrapes: the API's own health, never the model's."""
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 from prometheus_fastapi_instrumentator import Instrumentator
 
 REASONS = frozenset(
@@ -47,7 +54,10 @@ class Metrics:
             registry=registry,
         )
         self.windows = Counter(
-            "vigie_snapshot_windows_total", "Windows that this process finished, by outcome.", ["outcome"], registry=registry
+            "vigie_snapshot_windows_total",
+            "Windows that this process finished, by outcome.",
+            ["outcome"],
+            registry=registry,
         )
 
     def reject(self, reason: str) -> None:
@@ -62,6 +72,8 @@ class Metrics:
     def install(self, app: FastAPI) -> None:
         """Measure the app's requests, and serve everything at /metrics."""
         instrumentator = Instrumentator(
-            should_ignore_untemplated=True, excluded_handlers=["/metrics", "/health/.*"], registry=self.registry
+            should_ignore_untemplated=True,
+            excluded_handlers=["/metrics", "/health/.*"],
+            registry=self.registry,
         )
         instrumentator.instrument(app).expose(app, include_in_schema=False)

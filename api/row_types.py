@@ -24,9 +24,7 @@ class Row(BaseModel):
 
 def row_type(manifest: Manifest) -> type[Row]:
     """Build the type of one row. A field's alias is the feature's name, which may be any text."""
-    fields: dict[str, Any] = {
-        f"feature_{number}": _field(feature) for number, feature in enumerate(manifest.features)
-    }
+    fields: dict[str, Any] = {f"feature_{number}": _field(feature) for number, feature in enumerate(manifest.features)}
     example = {feature.name: feature.example for feature in manifest.features}
     return create_model(
         "Row",
@@ -38,11 +36,18 @@ def row_type(manifest: Manifest) -> type[Row]:
 
 
 def _field(feature: Feature) -> Any:
-    details: dict[str, Any] = {"alias": feature.name, "description": _describe(feature), "examples": [feature.example]}
+    details: dict[str, Any] = {
+        "alias": feature.name,
+        "description": _describe(feature),
+        "examples": [feature.example],
+    }
     kind: Any
     if feature.type == "number":
         kind = Annotated[float, Field(allow_inf_nan=False)]
-        details["json_schema_extra"] = {"x-unit": feature.unit, "x-observed": [feature.minimum, feature.maximum]}
+        details["json_schema_extra"] = {
+            "x-unit": feature.unit,
+            "x-observed": [feature.minimum, feature.maximum],
+        }
     elif feature.type == "boolean":
         kind = bool
     else:

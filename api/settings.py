@@ -31,9 +31,9 @@ class Settings(BaseSettings):
     evidently_public_url: Annotated[
         str | None, Field(description="Where people reach Evidently UI, if that is another address.")
     ] = None
-    evidently_secret: Annotated[
-        SecretStr | None, Field(description="Secret that Evidently UI asks for on writes.")
-    ] = None
+    evidently_secret: Annotated[SecretStr | None, Field(description="Secret that Evidently UI asks for on writes.")] = (
+        None
+    )
     evidently_timeout_seconds: Annotated[
         float, Field(gt=0, description="Longest wait for an answer of Evidently UI, in seconds.")
     ] = 30.0
@@ -51,16 +51,20 @@ class Settings(BaseSettings):
         int, Field(ge=1, description="Length of a window, in seconds; windows end on its multiples, in UTC.")
     ] = 300
     snapshot_min_rows: Annotated[
-        int, Field(ge=2, description="Fewest predictions of a window that say anything about drift or quality.")
+        int,
+        Field(ge=2, description="Fewest predictions of a window that say anything about drift or quality."),
     ] = 30
     snapshot_min_labels: Annotated[
-        int, Field(ge=2, description="Fewest labels of a window that say anything about target or performance.")
+        int,
+        Field(ge=2, description="Fewest labels of a window that say anything about target or performance."),
     ] = 30
     snapshot_max_rows: Annotated[
-        int, Field(ge=100, description="Most rows of a window that are measured; of more, a random sample is.")
+        int,
+        Field(ge=100, description="Most rows of a window that are measured; of more, a random sample is."),
     ] = 20_000
     heartbeat_seconds: Annotated[
-        float, Field(gt=0, description="How often the lease on the scheduler is renewed; two missed ones lose it.")
+        float,
+        Field(gt=0, description="How often the lease on the scheduler is renewed; two missed ones lose it."),
     ] = 5.0
 
     @property
@@ -76,7 +80,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """A secret may come from the file that VIGIE_<NAME>_FILE names; naming both is an error."""
+        """Read each secret from the file that VIGIE_<NAME>_FILE names; naming both ways is an error."""
         for name in SECRETS:
             variable = f"VIGIE_{name.upper()}_FILE"
             path = os.environ.get(variable)

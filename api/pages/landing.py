@@ -30,7 +30,11 @@ def landing_routes(plane: DataPlane, board: SnapshotBoard, grafana_url: str | No
                 rows=f"{manifest.data.train_rows:,}",
                 accuracy=f"{manifest.quality.accuracy:.3f}",
                 evidently=escape(board.project_url()),
-                report=_place(newest and f"reports/{newest.report_file}", "Newest report", "one window, as a page that needs nothing else"),
+                report=_place(
+                    f"reports/{newest.report_file}" if newest else None,
+                    "Newest report",
+                    "one window, as a page that needs nothing else",
+                ),
                 grafana=_place(grafana_url, "Grafana", "the API, its containers and its host"),
                 windows=_table(board.newest(WINDOWS_SHOWN)),
             )
@@ -53,7 +57,9 @@ def _table(windows: list[WindowRecord]) -> str:
         f"<td>{_count(window.labelled_rows)}</td><td>{window.status}</td><td>{_verdict(window)}</td></tr>"
         for window in windows
     )
-    return f"<table><tr><th>Window (UTC)</th><th>Rows</th><th>Labels</th><th>Status</th><th>Checks</th></tr>{rows}</table>"
+    return (
+        f"<table><tr><th>Window (UTC)</th><th>Rows</th><th>Labels</th><th>Status</th><th>Checks</th></tr>{rows}</table>"
+    )
 
 
 def _verdict(window: WindowRecord) -> str:

@@ -1,1 +1,1 @@
-"""The prediction log: every prediction and label, the windows made of them, and who may make them. All SQL lives here."""
+"""The prediction log: predictions, labels, the windows made of them, and who may make them. All SQL lives here."""

@@ -64,7 +64,7 @@ class Database:
             connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": STAMP_LOCK})
         now = self.now(connection)
         closed_until = connection.execute(select(horizon.c.closed_until)).scalar_one()
-        return max(now, closed_until)
+        return max(now, int(closed_until))
 
     def closing(self, connection: Connection) -> int:
         """Wait until every row stamped so far is committed, and return the time in microseconds since the epoch.

@@ -29,7 +29,10 @@ class Lease:
                 now = self._database.now(connection)
                 renewed = connection.execute(
                     update(lease)
-                    .where(lease.c.name == self._name, or_(lease.c.holder == self.holder, lease.c.expires_at <= now))
+                    .where(
+                        lease.c.name == self._name,
+                        or_(lease.c.holder == self.holder, lease.c.expires_at <= now),
+                    )
                     .values(holder=self.holder, expires_at=now + self._lifetime_us)
                 )
                 if renewed.rowcount == 1:
@@ -49,7 +52,9 @@ class Lease:
         """Whether this holder has the lease now."""
         with self._database.reading() as connection:
             now = self._database.now(connection)
-            row = connection.execute(select(lease.c.holder, lease.c.expires_at).where(lease.c.name == self._name)).first()
+            row = connection.execute(
+                select(lease.c.holder, lease.c.expires_at).where(lease.c.name == self._name)
+            ).first()
             return row is not None and row.holder == self.holder and row.expires_at > now
 
     def release(self) -> None:

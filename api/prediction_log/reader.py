@@ -31,7 +31,9 @@ class WindowRows:
         return len(self.rows) / self.total if self.total else 1.0
 
 
-def read_predictions(database: Database, start: datetime, end: datetime, model_version: str, max_rows: int) -> WindowRows:
+def read_predictions(
+    database: Database, start: datetime, end: datetime, model_version: str, max_rows: int
+) -> WindowRows:
     """Read what the model predicted in [start, end), at most about ``max_rows`` rows of it."""
     inside = (predictions.c.logged_at >= microseconds(start)) & (predictions.c.logged_at < microseconds(end))
     query = select(predictions.c.features, predictions.c.prediction, predictions.c.probabilities, null().label("label"))
@@ -52,7 +54,9 @@ def _read(
 ) -> WindowRows:
     ours = predictions.c.model_version == model_version
     counted = query.with_only_columns(
-        func.count().label("everything"), func.count(case((ours, 1))).label("ours"), maintain_column_froms=True
+        func.count().label("everything"),
+        func.count(case((ours, 1))).label("ours"),
+        maintain_column_froms=True,
     )
     with database.reading() as connection:
         count = connection.execute(counted).one()

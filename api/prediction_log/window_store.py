@@ -4,7 +4,7 @@ Windows touch: each starts where the one before ended, so that every logged row 
 multiples of the interval since the epoch (UTC), or earlier where a person asked for a snapshot.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,11 +54,14 @@ class WindowStore:
             return _record(row)
 
     def claim(self) -> WindowRecord | None:
-        """Mark the oldest unfinished window as running and return it; None where none is, or it must wait for its retry."""
+        """Mark the oldest unfinished window as running and return it; None where none is, or it waits for its retry."""
         with self._database.writing() as connection:
             row = connection.execute(
                 select(windows)
-                .where(windows.c.status.in_(UNFINISHED), (windows.c.status != "failed") | windows.c.retry_at.is_not(None))
+                .where(
+                    windows.c.status.in_(UNFINISHED),
+                    (windows.c.status != "failed") | windows.c.retry_at.is_not(None),
+                )
                 .order_by(windows.c.start)
                 .limit(1)
             ).first()
@@ -73,21 +76,22 @@ class WindowStore:
         with self._database.reading() as connection:
             row = connection.execute(
                 select(windows.c.retry_at)
-                .where(windows.c.status.in_(UNFINISHED), (windows.c.status != "failed") | windows.c.retry_at.is_not(None))
+                .where(
+                    windows.c.status.in_(UNFINISHED),
+                    (windows.c.status != "failed") | windows.c.retry_at.is_not(None),
+                )
                 .order_by(windows.c.start)
                 .limit(1)
             ).first()
             return row is not None and (row.retry_at is None or row.retry_at <= self._database.now(connection))
 
-    def finish(self, start: datetime, values: Iterable[WindowValue] = (), **changed: Any) -> None:
+    def finish(self, start: datetime, values: Iterable[WindowValue], changed: Mapping[str, Any]) -> None:
         """Record what became of the window that starts at ``start``, and what its snapshot measured."""
         key = microseconds(start)
-        rows = [
-            {"start": key, "name": value.name, "column": value.column, "value": value.value} for value in values
-        ]
+        rows = [{"start": key, "name": value.name, "column": value.column, "value": value.value} for value in values]
         with self._database.writing() as connection:
-            changed["finished_at"] = self._database.now(connection)
-            connection.execute(update(windows).where(windows.c.start == key).values(changed))
+            finished = {**changed, "finished_at": self._database.now(connection)}
+            connection.execute(update(windows).where(windows.c.start == key).values(finished))
             connection.execute(window_values.delete().where(window_values.c.start == key))
             if rows:
                 connection.execute(insert(window_values), rows)
@@ -120,13 +124,15 @@ class WindowStore:
     def count_by_status(self) -> dict[str, int]:
         """Return how many windows have each status."""
         with self._database.reading() as connection:
-            rows = connection.execute(select(windows.c.status, func.count()).group_by(windows.c.status))
-            return {status: count for status, count in rows}
+            rows = connection.execute(
+                select(windows.c.status, func.count().label("windows")).group_by(windows.c.status)
+            )
+            return {row.status: row.windows for row in rows}
 
     def series(
         self, name: str | None, column: str | None, start: datetime | None, end: datetime | None, limit: int
     ) -> Sequence[tuple[datetime, datetime, WindowValue]]:
-        """Return measured values of windows that start in [start, end), oldest first; of too many the newest ``limit``."""
+        """Return measured values of windows that start in [start, end), oldest first; at most the newest ``limit``."""
         query = select(window_values, windows.c.end).join(windows, windows.c.start == window_values.c.start)
         if name is not None:
             query = query.where(window_values.c.name == name)
@@ -167,7 +173,7 @@ def _next_boundary(start: int, step: int) -> int:
 
 
 def _cuts(start: int, now: int, step: int) -> list[tuple[int, int]]:
-    """The windows from ``start`` that have ended by ``now``."""
+    """Cut the time from ``start`` into the windows that have ended by ``now``."""
     cuts = []
     while (end := _next_boundary(start, step)) <= now:
         cuts.append((start, end))
@@ -179,7 +185,8 @@ def _close(connection: Connection, cuts: list[tuple[int, int]]) -> int:
     """Insert the windows: due where something was logged in them, else skipped at once."""
     if not cuts:
         return 0
-    rows, event = [], _first_event(connection, cuts[0][0])
+    rows: list[dict[str, Any]] = []
+    event = _first_event(connection, cuts[0][0])
     for start, end in cuts:
         if event is not None and event < start:
             event = _first_event(connection, start)

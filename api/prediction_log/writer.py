@@ -43,7 +43,10 @@ class LogWriter:
     """
 
     def __init__(
-        self, database: Database, max_waiting_rows: int, observe_commit: Callable[[int, float], None] | None = None
+        self,
+        database: Database,
+        max_waiting_rows: int,
+        observe_commit: Callable[[int, float], None] | None = None,
     ) -> None:
         self._database = database
         self._max_waiting_rows = max_waiting_rows
@@ -86,9 +89,7 @@ class LogWriter:
         """Return once a commit went through. Raises as `log_predictions` does."""
         await self._submit()
 
-    async def _submit(
-        self, predictions: Sequence[PredictionRecord] = (), labels: Sequence[LabelRecord] = ()
-    ) -> Any:
+    async def _submit(self, predictions: Sequence[PredictionRecord] = (), labels: Sequence[LabelRecord] = ()) -> Any:
         loop = asyncio.get_running_loop()
         entry = _Entry(loop.create_future(), loop, predictions, labels)
         with self._changed:
@@ -129,9 +130,11 @@ class LogWriter:
                     store_labels(connection, stamp, entry.labels) if entry.labels else None for entry in entries
                 ]
                 if not any(entry.rows for entry in entries):
-                    connection.execute(update(horizon).values(closed_until=select(horizon.c.closed_until).scalar_subquery()))
+                    connection.execute(
+                        update(horizon).values(closed_until=select(horizon.c.closed_until).scalar_subquery())
+                    )
         except VigieError as error:
-            logger.error("%d requests could not be logged: %s", len(entries), error)
+            logger.warning("%d requests could not be logged: %s", len(entries), error)
             return [error] * len(entries)
         except Exception as error:  # the thread must outlive any fault, or every later request would wait for ever
             logger.exception("%d requests could not be logged", len(entries))

@@ -21,7 +21,10 @@ def health_routes(plane: DataPlane) -> APIRouter:
         return Health(status="alive")
 
     @router.get(
-        "/health/ready", tags=["health"], summary="Is the model loaded and the log writable?", responses=problem_responses(503)
+        "/health/ready",
+        tags=["health"],
+        summary="Is the model loaded and the log writable?",
+        responses=problem_responses(503),
     )
     async def ready() -> Health:
         try:

@@ -24,7 +24,7 @@ def prediction_routes(plane: DataPlane, row: type[Row], max_rows: int) -> APIRou
 
     @router.post("/predict", summary="Predict one row")
     async def predict(body: row) -> Prediction:  # type: ignore[valid-type] # made at run time
-        answers = await plane.predict([body.cells()])  # type: ignore[attr-defined] # as above
+        answers = await plane.predict([body.cells()])
         return Prediction.model_construct(**_fields(answers[0]))
 
     @router.post("/predict/batch", summary="Predict several rows")

@@ -35,11 +35,17 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
     def take(request: Request) -> SnapshotWindow:
         return shown(request, board.close_now())
 
-    @router.get("/snapshots/metrics", summary="What the windows measured, over time", responses=problem_responses(422, 503))
+    @router.get(
+        "/snapshots/metrics",
+        summary="What the windows measured, over time",
+        responses=problem_responses(422, 503),
+    )
     def metrics(
         name: Annotated[str | None, Query(description="Only this metric, such as data_drift.")] = None,
         column: Annotated[str | None, Query(description="Only this column.")] = None,
-        start: Annotated[datetime | None, Query(alias="from", description="Windows that start at or after this.")] = None,
+        start: Annotated[
+            datetime | None, Query(alias="from", description="Windows that start at or after this.")
+        ] = None,
         end: Annotated[datetime | None, Query(alias="to", description="Windows that start before this.")] = None,
         limit: Annotated[int, Query(ge=1, le=100_000, description="Most values in all.")] = 10_000,
     ) -> MetricSeriesList:
@@ -55,7 +61,12 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
             ]
         )
 
-    @router.get("/reports/{name}", summary="A window's HTML report", response_class=FileResponse, responses=problem_responses(404))
+    @router.get(
+        "/reports/{name}",
+        summary="A window's HTML report",
+        response_class=FileResponse,
+        responses=problem_responses(404),
+    )
     def report(name: Annotated[str, Path(pattern=REPORT_NAME)]) -> FileResponse:
         return FileResponse(board.report_file(name), media_type="text/html")
 

@@ -15,7 +15,12 @@ class SnapshotBoard:
     """Reads the windows for people; ``wake`` tells the scheduler that a window was closed by hand."""
 
     def __init__(
-        self, store: WindowStore, interval: timedelta, reports_dir: Path, evidently_url: str, wake: Callable[[], None]
+        self,
+        store: WindowStore,
+        interval: timedelta,
+        reports_dir: Path,
+        evidently_url: str,
+        wake: Callable[[], None],
     ) -> None:
         self._store = store
         self._interval = interval

@@ -22,7 +22,12 @@ class SnapshotScheduler:
     """Renews the lease at every beat; while it is held, closes elapsed windows and has the worker take them."""
 
     def __init__(
-        self, store: WindowStore, lease: Lease, worker: SnapshotWorker, interval: timedelta, heartbeat: timedelta
+        self,
+        store: WindowStore,
+        lease: Lease,
+        worker: SnapshotWorker,
+        interval: timedelta,
+        heartbeat: timedelta,
     ) -> None:
         self._store = store
         self._lease = lease
