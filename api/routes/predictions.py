@@ -24,12 +24,12 @@ def prediction_routes(plane: DataPlane, row: type[Row], max_rows: int) -> APIRou
 
     @router.post("/predict", summary="Predict one row")
     async def predict(body: row) -> Prediction:  # type: ignore[valid-type] # made at run time
-        answers = await plane.predict([body.cells()])
+        answers = await plane.predict([body.cells()])  # type: ignore[attr-defined] # as above
         return Prediction.model_construct(**_fields(answers[0]))
 
     @router.post("/predict/batch", summary="Predict several rows")
     async def predict_batch(body: batch) -> Predictions:  # type: ignore[valid-type] # made at run time
-        rows: list[Row] = body.rows  # type: ignore[attr-defined] # as above
+        rows: list[Row] = body.rows
         _check_count("rows", len(rows), max_rows)
         answers = await plane.predict([item.cells() for item in rows])
         predictions = [Prediction.model_construct(**_fields(answer)) for answer in answers]

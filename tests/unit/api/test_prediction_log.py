@@ -1,0 +1,178 @@
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from api.errors import LogOverloaded, LogUnavailable
+from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.reader import read_labelled, read_predictions
+from api.prediction_log.records import LabelRecord, PredictionRecord
+from api.prediction_log.writer import LogWriter
+
+ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path}/log.db", busy_timeout_seconds=0.2)
+    database.migrate()
+    yield database
+    database.dispose()
+
+
+def record(name: str, version: str = "v1", sample_key: int = 0) -> PredictionRecord:
+    return PredictionRecord(name, sample_key, version, '{"x":1.5}', "a", '{"a":1.0}')
+
+
+def written(database: Database, *records: PredictionRecord, labels: tuple[LabelRecord, ...] = ()) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 1_000_000)
+        writer.start()
+        if records:
+            await writer.log_predictions(records)
+        if labels:
+            await writer.log_labels(labels)
+        await writer.close()
+
+    asyncio.run(write())
+
+
+def test_a_moment_survives_the_log_to_the_microsecond() -> None:
+    time = datetime(2026, 11, 23, 4, 45, 1, 999_999, tzinfo=UTC)
+    assert moment(microseconds(time)) == time
+
+
+def test_migrating_twice_is_harmless(database: Database) -> None:
+    database.migrate()
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from api.prediction_log.tables import metadata
+
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_calls_that_wait_together_share_a_commit(database: Database) -> None:
+    commits: list[int] = []
+
+    async def write() -> None:
+        writer = LogWriter(database, 1000, lambda rows, _seconds: commits.append(rows))
+        pending = [asyncio.create_task(writer.log_predictions([record(f"p{n}")])) for n in range(50)]
+        await asyncio.sleep(0)
+        writer.start()
+        await asyncio.gather(*pending)
+        await writer.close()
+
+    asyncio.run(write())
+    assert commits == [50]
+
+
+def test_closing_commits_what_was_accepted_and_refuses_more(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 1000)
+        accepted = asyncio.create_task(writer.log_predictions([record("accepted")]))
+        await asyncio.sleep(0)
+        writer.start()
+        await writer.close()
+        await accepted
+        with pytest.raises(LogUnavailable):
+            await writer.log_predictions([record("late")])
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 1
+
+
+def test_a_full_queue_refuses_at_once(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 10)
+        first = asyncio.create_task(writer.log_predictions([record(f"p{n}") for n in range(8)]))
+        await asyncio.sleep(0)
+        with pytest.raises(LogOverloaded):
+            await writer.log_predictions([record(f"q{n}") for n in range(8)])
+        writer.start()
+        await first
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 8
+
+
+def test_a_batch_larger_than_the_queue_is_taken_when_nothing_waits(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 10)
+        writer.start()
+        await writer.log_predictions([record(f"p{n}") for n in range(50)])
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 50
+
+
+def test_a_locked_database_is_an_error_and_the_writer_recovers(database: Database, tmp_path: Path) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 10)
+        writer.start()
+        other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LogUnavailable, match="locked"):
+            await writer.log_predictions([record("refused")])
+        other.execute("ROLLBACK")
+        other.close()
+        await writer.log_predictions([record("accepted")])
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 1
+
+
+def test_of_an_entry_that_fails_none_of_its_rows_is_logged(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 10)
+        writer.start()
+        with pytest.raises(LogUnavailable):
+            await writer.log_predictions([record("same"), record("same")])
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 0
+
+
+def test_rows_of_other_model_versions_are_counted_not_read(database: Database) -> None:
+    written(database, record("old", "v1"), record("new", "v2"))
+    rows = read_predictions(database, *ALWAYS, "v2", 100)
+    assert (rows.total, len(rows.rows), rows.other_versions) == (1, 1, 1)
+
+
+def test_a_window_over_the_cap_is_sampled_and_says_so(database: Database) -> None:
+    written(database, *(record(f"p{n}", sample_key=n * 2**31 // 1000) for n in range(1000)))
+    rows = read_predictions(database, *ALWAYS, "v1", 100)
+    assert rows.total == 1000
+    assert len(rows.rows) == 100
+    assert rows.fraction == pytest.approx(0.1)
+
+
+def test_labels_are_read_with_their_prediction_by_arrival(database: Database) -> None:
+    written(database, record("p1"), record("p2"), labels=(LabelRecord("p1", "b"),))
+    rows = read_labelled(database, *ALWAYS, "v1", 100)
+    assert rows.total == 1
+    assert (rows.rows[0].features, rows.rows[0].prediction, rows.rows[0].label) == ({"x": 1.5}, "a", "b")
+    assert read_labelled(database, ALWAYS[0], ALWAYS[0] + timedelta(days=1), "v1", 100).total == 0
+
+
+def test_writers_in_several_threads_lose_nothing(database: Database) -> None:
+    threads = [
+        threading.Thread(target=written, args=(database, *(record(f"t{t}-{n}") for n in range(20)))) for t in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert read_predictions(database, *ALWAYS, "v1", 1000).total == 80

@@ -1,0 +1,226 @@
+"""The clock is faked here and nowhere else: the database's `now` says a time that the test sets."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from api.prediction_log.database import Database, microseconds
+from api.prediction_log.lease import Lease
+from api.prediction_log.reader import read_predictions
+from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, WindowValue
+from api.prediction_log.window_store import WindowStore
+from api.prediction_log.writer import LogWriter
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+FIVE_MINUTES = timedelta(minutes=5)
+
+
+class ClockedDatabase(Database):
+    time = NOON
+
+    def now(self, connection: Connection) -> int:
+        return microseconds(self.time)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[ClockedDatabase]:
+    database = ClockedDatabase(f"sqlite:///{tmp_path}/log.db")
+    database.migrate()
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def store(database: ClockedDatabase) -> WindowStore:
+    return WindowStore(database)
+
+
+def log(database: ClockedDatabase, time: datetime, name: str, label: str | None = None) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 100)
+        writer.start()
+        await writer.log_predictions([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
+        if label is not None:
+            await writer.log_labels([LabelRecord(name, label)])
+        await writer.close()
+
+    database.time = time
+    asyncio.run(write())
+
+
+def spans(store: WindowStore) -> list[tuple[datetime, datetime, str]]:
+    return [(window.start, window.end, str(window.status)) for window in reversed(store.newest(1000))]
+
+
+def test_nothing_logged_makes_no_window(database: ClockedDatabase, store: WindowStore) -> None:
+    database.time = NOON + timedelta(days=1)
+    assert store.close_elapsed(FIVE_MINUTES) == 0
+
+
+def test_windows_are_aligned_and_touch(database: ClockedDatabase, store: WindowStore) -> None:
+    log(database, NOON + timedelta(minutes=2), "p1")
+    log(database, NOON + timedelta(minutes=7), "p2")
+    database.time = NOON + timedelta(minutes=10)
+    assert store.close_elapsed(FIVE_MINUTES) == 2
+    assert spans(store) == [
+        (NOON, NOON + FIVE_MINUTES, "due"),
+        (NOON + FIVE_MINUTES, NOON + 2 * FIVE_MINUTES, "due"),
+    ]
+
+
+def test_a_window_is_closed_at_its_end_and_once(database: ClockedDatabase, store: WindowStore) -> None:
+    log(database, NOON, "p1")
+    database.time = NOON + FIVE_MINUTES - timedelta(microseconds=1)
+    assert store.close_elapsed(FIVE_MINUTES) == 0
+    database.time = NOON + FIVE_MINUTES
+    assert store.close_elapsed(FIVE_MINUTES) == 1
+    assert store.close_elapsed(FIVE_MINUTES) == 0
+
+
+def test_hours_of_downtime_are_caught_up_in_order_and_empty_windows_skipped(
+    database: ClockedDatabase, store: WindowStore
+) -> None:
+    log(database, NOON, "p1")
+    log(database, NOON + timedelta(hours=3), "p2")
+    database.time = NOON + timedelta(hours=3, minutes=5)
+    assert store.close_elapsed(FIVE_MINUTES) == 37
+    statuses = [status for _, _, status in spans(store)]
+    assert statuses == ["due"] + ["skipped"] * 35 + ["due"]
+    first = store.claim()
+    assert first is not None
+    assert first.start == NOON
+
+
+def test_a_label_that_arrives_in_a_window_without_predictions_makes_it_due(
+    database: ClockedDatabase, store: WindowStore
+) -> None:
+    log(database, NOON, "p1")
+    database.time = NOON + timedelta(minutes=6)
+
+    async def send_label() -> None:
+        writer = LogWriter(database, 100)
+        writer.start()
+        await writer.log_labels([LabelRecord("p1", "b")])
+        await writer.close()
+
+    asyncio.run(send_label())
+    database.time = NOON + timedelta(minutes=10)
+    store.close_elapsed(FIVE_MINUTES)
+    assert [status for _, _, status in spans(store)] == ["due", "due"]
+
+
+def test_no_row_is_logged_into_a_closed_window_even_when_the_clock_goes_back(
+    database: ClockedDatabase, store: WindowStore
+) -> None:
+    log(database, NOON, "p1")
+    database.time = NOON + FIVE_MINUTES
+    store.close_elapsed(FIVE_MINUTES)
+    log(database, NOON + timedelta(minutes=1), "late")
+    assert read_predictions(database, NOON, NOON + FIVE_MINUTES, "v1", 10).total == 1
+    assert read_predictions(database, NOON + FIVE_MINUTES, NOON + 2 * FIVE_MINUTES, "v1", 10).total == 1
+
+
+def test_a_window_closed_by_hand_ends_now_and_the_next_ends_on_the_boundary(
+    database: ClockedDatabase, store: WindowStore
+) -> None:
+    log(database, NOON + timedelta(minutes=1), "p1")
+    database.time = NOON + timedelta(minutes=2)
+    window = store.close_now(FIVE_MINUTES)
+    assert window is not None
+    assert (window.start, window.end, window.status) == (NOON, NOON + timedelta(minutes=2), WindowStatus.DUE)
+    log(database, NOON + timedelta(minutes=3), "p2")
+    database.time = NOON + timedelta(minutes=5)
+    store.close_elapsed(FIVE_MINUTES)
+    assert spans(store)[-1][:2] == (NOON + timedelta(minutes=2), NOON + FIVE_MINUTES)
+
+
+def test_closing_by_hand_twice_makes_no_empty_window(database: ClockedDatabase, store: WindowStore) -> None:
+    log(database, NOON + timedelta(minutes=1), "p1")
+    database.time = NOON + timedelta(minutes=2)
+    assert store.close_now(FIVE_MINUTES) is not None
+    database.time = NOON + timedelta(minutes=3)
+    assert store.close_now(FIVE_MINUTES) is None
+
+
+def test_a_changed_interval_goes_on_where_the_last_window_ended(database: ClockedDatabase, store: WindowStore) -> None:
+    log(database, NOON, "p1")
+    database.time = NOON + timedelta(minutes=25)
+    store.close_elapsed(FIVE_MINUTES)
+    log(database, NOON + timedelta(minutes=26), "p2")
+    database.time = NOON + timedelta(hours=2)
+    store.close_elapsed(timedelta(hours=1))
+    assert [(start, end) for start, end, _ in spans(store)[-2:]] == [
+        (NOON + timedelta(minutes=25), NOON + timedelta(hours=1)),
+        (NOON + timedelta(hours=1), NOON + timedelta(hours=2)),
+    ]
+
+
+def closed_window(database: ClockedDatabase, store: WindowStore) -> Any:
+    log(database, NOON, "p1")
+    database.time = NOON + FIVE_MINUTES
+    store.close_elapsed(FIVE_MINUTES)
+    return store.claim()
+
+
+def test_a_window_left_running_is_claimed_again_and_its_tries_counted(
+    database: ClockedDatabase, store: WindowStore
+) -> None:
+    assert closed_window(database, store).tries == 1
+    again = store.claim()
+    assert again is not None
+    assert (again.tries, again.status) == (2, WindowStatus.RUNNING)
+
+
+def test_a_postponed_window_waits_for_its_retry(database: ClockedDatabase, store: WindowStore) -> None:
+    window = closed_window(database, store)
+    store.postpone(window.start, "Evidently UI is down", timedelta(seconds=30))
+    assert store.newest(1)[0].reason == "Evidently UI is down"
+    assert (store.waiting(), store.claim()) == (False, None)
+    database.time += timedelta(seconds=30)
+    assert store.waiting()
+    assert store.claim() is not None
+
+
+def test_a_window_given_up_does_not_hold_back_the_next(database: ClockedDatabase, store: WindowStore) -> None:
+    window = closed_window(database, store)
+    store.postpone(window.start, "cannot be computed", None)
+    assert store.claim() is None
+    log(database, NOON + timedelta(minutes=6), "p2")
+    database.time = NOON + timedelta(minutes=10)
+    store.close_elapsed(FIVE_MINUTES)
+    claimed = store.claim()
+    assert claimed is not None
+    assert claimed.start == NOON + FIVE_MINUTES
+
+
+def test_a_finished_window_keeps_its_values(database: ClockedDatabase, store: WindowStore) -> None:
+    window = closed_window(database, store)
+    values = [WindowValue("data_drift", "x", 0.5), WindowValue("accuracy", "", 0.9)]
+    store.finish(window.start, values, {"status": WindowStatus.POSTED, "rows": 1})
+    assert store.claim() is None
+    assert store.count_by_status() == {"posted": 1}
+    assert [value for _, _, value in store.series("data_drift", None, None, None, 10)] == [values[0]]
+    assert store.series(None, None, NOON + FIVE_MINUTES, None, 10) == []
+
+
+def test_one_process_holds_the_lease_until_it_stops_renewing(database: ClockedDatabase) -> None:
+    first, second = (Lease(database, name, timedelta(seconds=10)) for name in ("first", "second"))
+    assert (first.take(), second.take()) == (True, False)
+    database.time += timedelta(seconds=9)
+    assert (first.take(), second.take()) == (True, False)
+    database.time += timedelta(seconds=10)
+    assert not first.held()
+    assert second.take()
+    assert (first.take(), second.held()) == (False, True)
+
+
+def test_a_released_lease_is_free_at_once(database: ClockedDatabase) -> None:
+    first, second = (Lease(database, name, timedelta(seconds=10)) for name in ("first", "second"))
+    first.take()
+    first.release()
+    assert second.take()
