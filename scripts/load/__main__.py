@@ -41,14 +41,10 @@ def main() -> int:
 async def _load(options: argparse.Namespace, console: Console) -> Summary:
     target = probe(options.url)
     pool = pool_for(target, options.model_dir)
-    calls = make_calls(
-        options.scenario, pool, seed=options.seed, batch=options.batch, label_share=options.label_share
-    )
+    calls = make_calls(options.scenario, pool, seed=options.seed, batch=options.batch, label_share=options.label_share)
     plan = plan_of(options)
     with _progress(console) as progress:
-        task = progress.add_task(
-            f"{options.scenario} -> {target.url}", total=plan.requests, doing="", failures=0
-        )
+        task = progress.add_task(f"{options.scenario} -> {target.url}", total=plan.requests, doing="", failures=0)
 
         def watch(summary: Summary, doing: str) -> None:
             done = summary.sent + summary.dropped

@@ -39,9 +39,7 @@ class Call:
     called_for: Expectation = Expectation.SUCCESS
 
 
-def prediction_calls(
-    samples: Iterator[Sample], *, batch: int, label_share: float, seed: int
-) -> Iterator[Call]:
+def prediction_calls(samples: Iterator[Sample], *, batch: int, label_share: float, seed: int) -> Iterator[Call]:
     """Yield requests of `batch` rows each, without end if the samples have none.
 
     A batch of 1 goes to the single-row endpoint. Which rows get labels is drawn from the seed and the row's

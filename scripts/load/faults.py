@@ -24,9 +24,7 @@ def bad_quality(pool: Pool, seed: int) -> Iterator[Sample]:
     """
     faults = _faults(pool, np.random.default_rng((seed, 3)))
     if not faults:
-        raise NoSuchTrafficError(
-            "no feature is nullable, a number or a category, so no row can be made worse"
-        )
+        raise NoSuchTrafficError("no feature is nullable, a number or a category, so no row can be made worse")
     return _spoiled(pool, seed, faults)
 
 

@@ -10,6 +10,7 @@ import httpx
 import orjson
 
 from scripts.load.calls import FEEDBACK
+from scripts.load.connection import Connection
 from scripts.load.pool import ClassValue
 from scripts.load.summary import Summary
 
@@ -23,8 +24,8 @@ class LabelSender:
     Labels that come due within 0.2 s of each other travel together, so a high rate needs few requests.
     """
 
-    def __init__(self, client: httpx.AsyncClient, delay_seconds: float, summary: Summary) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, delay_seconds: float, summary: Summary) -> None:
+        self._connection = connection
         self._delay_seconds = delay_seconds
         self._summary = summary
         self._waiting: deque[tuple[float, str, ClassValue]] = deque()
@@ -72,7 +73,7 @@ class LabelSender:
         counts = self._summary.labels
         counts.sent += len(labels)
         try:
-            response = await self._client.post(FEEDBACK, content=orjson.dumps({"labels": labels}))
+            response = await self._connection.post(FEEDBACK, orjson.dumps({"labels": labels}))
             response.raise_for_status()
             answer = response.json()
             counts.accepted += answer["accepted"]

@@ -11,7 +11,7 @@ from scripts.load.calls import FEEDBACK, PREDICT, PREDICT_BATCH, Call, Expectati
 from scripts.load.pool import ClassValue, Pool, Row
 
 MAX_ROWS = 10_000
-OVERSIZED_BYTES = 32 * 2**20
+OVERSIZED_BYTES = 20 * 2**20
 _SELDOM = frozenset({"oversized body", "too many rows"})
 _SELDOM_WEIGHT = 0.05
 
@@ -21,11 +21,14 @@ Maker = Callable[[Pool, np.random.Generator], Call]
 def bad_requests(pool: Pool, seed: int) -> Iterator[Call]:
     """Yield malformed requests without end; the same pool and seed give the same ones.
 
-    The two kinds whose bodies are megabytes come seldom, so that this stays a load of requests, not of bytes.
+    Each kind comes once before any comes again. After that the two whose bodies are megabytes come seldom, so
+    that this stays a load of requests, not of bytes.
     """
     rng = np.random.default_rng((seed, 6))
     kinds = list(_MAKERS)
     weights = np.array([_SELDOM_WEIGHT if kind in _SELDOM else 1.0 for kind in kinds])
+    for place in rng.permutation(len(kinds)):
+        yield _MAKERS[kinds[place]](pool, rng)
     while True:
         kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
         yield _MAKERS[kind](pool, rng)
@@ -88,9 +91,7 @@ def _unknown_prediction(pool: Pool, rng: np.random.Generator) -> Call:
     # Labels may reach the API before or without their prediction, so this one is answered with a list of such
     # ids and not with an error; nothing may be stored for it.
     label = pool.classes[rng.integers(len(pool.classes))]
-    return Call(
-        FEEDBACK, _feedback(rng, label), ("unknown prediction id",), called_for=Expectation.UNKNOWN_ID
-    )
+    return Call(FEEDBACK, _feedback(rng, label), ("unknown prediction id",), called_for=Expectation.UNKNOWN_ID)
 
 
 def _malformed_prediction(pool: Pool, _: np.random.Generator) -> Call:

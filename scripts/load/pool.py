@@ -49,12 +49,8 @@ class Pool:
         spread = table.std(axis=0)
         varying = spread > 0
         if not varying.any():
-            raise NoSuchTrafficError(
-                "no feature varies in the hold-out rows, so their distribution cannot be shifted"
-            )
-        return np.asarray(
-            (table[:, varying] - table[:, varying].mean(axis=0)) / spread[varying], dtype=np.float64
-        )
+            raise NoSuchTrafficError("no feature varies in the hold-out rows, so their distribution cannot be shifted")
+        return np.asarray((table[:, varying] - table[:, varying].mean(axis=0)) / spread[varying], dtype=np.float64)
 
     def _numbers(self, names: Sequence[str]) -> Matrix:
         table = np.array([[row[name] for name in names] for row in self.rows], dtype=np.float64)
@@ -78,9 +74,7 @@ def read_pool(folder: Path, features: Sequence[Feature], classes: Sequence[Class
 
     frame = pd.concat([read_test(folder), read_reference(folder)], ignore_index=True)
     names = [str(value) for value in classes]
-    columns = {
-        feature.name: [_json_value(feature, cell) for cell in frame[feature.name]] for feature in features
-    }
+    columns = {feature.name: [_json_value(feature, cell) for cell in frame[feature.name]] for feature in features}
     rows = tuple(dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
     return Pool(tuple(features), tuple(classes), rows, _class_indexes(frame, names))
 

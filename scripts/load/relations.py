@@ -20,9 +20,7 @@ def swapped_classes(pool: Pool) -> NDArray[np.int64]:
     """
     candidates = [_swap(pool, side) for side in _sides(pool) if 0.25 <= side.mean() <= 0.75]
     if not candidates:
-        raise NoSuchTrafficError(
-            "no feature splits the hold-out rows, so no relation can be changed on one side of it"
-        )
+        raise NoSuchTrafficError("no feature splits the hold-out rows, so no relation can be changed on one side of it")
     return min(candidates, key=lambda swapped: _share_change(pool, swapped))
 
 

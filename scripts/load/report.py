@@ -64,9 +64,7 @@ def _requests(summary: Summary) -> list[tuple[str, str]]:
 
 
 def _latencies(summary: Summary) -> list[tuple[str, str]]:
-    return [
-        (f"latency {name}", f"{value * 1000:,.1f} ms") for name, value in summary.latency_seconds().items()
-    ]
+    return [(f"latency {name}", f"{value * 1000:,.1f} ms") for name, value in summary.latency_seconds().items()]
 
 
 def _labels(summary: Summary) -> list[tuple[str, str]]:
@@ -79,9 +77,7 @@ def _labels(summary: Summary) -> list[tuple[str, str]]:
         ("  unknown", f"{labels.unknown:,}"),
     ]
     lines += [
-        (f"  {name}", f"{count:,}")
-        for name, count in (("failed", labels.failed), ("unsent", labels.unsent))
-        if count
+        (f"  {name}", f"{count:,}") for name, count in (("failed", labels.failed), ("unsent", labels.unsent)) if count
     ]
     return lines
 

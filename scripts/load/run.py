@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-import httpx
-
 from scripts.load.calls import Call
+from scripts.load.connection import Connection
 from scripts.load.labels import LabelSender
 from scripts.load.pacing import due_times
 from scripts.load.sender import Sender
@@ -39,32 +39,30 @@ class Plan:
         return max(round(self.rate * self.duration_seconds), 1)
 
 
-async def run_load(
-    url: str, calls: Iterator[Call], plan: Plan, stop: asyncio.Event, watch: Watcher
-) -> Summary:
+async def run_load(url: str, calls: Iterator[Call], plan: Plan, stop: asyncio.Event, watch: Watcher) -> Summary:
     """Send the calls by the plan and return what came of them; `stop`, once set, ends the load early."""
     summary = Summary(plan.scenario, plan.requests)
-    limits = httpx.Limits(
-        max_connections=plan.concurrency + 1, max_keepalive_connections=plan.concurrency + 1
-    )
-    headers = {"Content-Type": "application/json"}
-    # Latencies are those of the API, so no proxy from the environment may stand in between.
-    async with httpx.AsyncClient(
-        base_url=url, limits=limits, timeout=plan.timeout_seconds, trust_env=False, headers=headers
-    ) as client:
-        labels = LabelSender(client, plan.label_delay_seconds, summary)
-        sender = Sender(client, summary, labels.add, plan.timeout_seconds)
-        await _Run(calls, plan, sender, labels).play(summary, stop, watch)
+    async with AsyncExitStack() as opened:
+
+        async def connect() -> Connection:
+            return await opened.enter_async_context(Connection(url, plan.timeout_seconds))
+
+        labels = LabelSender(await connect(), plan.label_delay_seconds, summary)
+        senders = [
+            Sender(await connect(), summary, labels.add, plan.timeout_seconds)
+            for _ in range(min(plan.concurrency, plan.requests))
+        ]
+        await _Run(calls, plan, senders, labels).play(summary, stop, watch)
     return summary
 
 
 class _Run:
     """The tasks of one load: the schedule, the senders, the labels, and the wait for an early end."""
 
-    def __init__(self, calls: Iterator[Call], plan: Plan, sender: Sender, labels: LabelSender) -> None:
+    def __init__(self, calls: Iterator[Call], plan: Plan, senders: list[Sender], labels: LabelSender) -> None:
         self._calls = calls
         self._plan = plan
-        self._sender = sender
+        self._senders = senders
         self._labels = labels
         # Unbounded on purpose: a full queue would hold the schedule back. Overdue entries are dropped.
         self._waiting: Waiting = asyncio.Queue()
@@ -74,7 +72,7 @@ class _Run:
         async with asyncio.TaskGroup() as group:
             labels = group.create_task(self._labels.run())
             schedule = group.create_task(self._keep_schedule())
-            senders = [group.create_task(self._send_waiting()) for _ in range(self._connections)]
+            senders = [group.create_task(self._send_waiting(sender)) for sender in self._senders]
             watcher = group.create_task(_watch(watch, summary, schedule, senders))
             stopper = group.create_task(self._end_early(stop, summary, schedule, labels, senders))
             await asyncio.wait([schedule])
@@ -88,17 +86,13 @@ class _Run:
             stopper.cancel()
         watch(summary, "done")
 
-    @property
-    def _connections(self) -> int:
-        return min(self._plan.concurrency, self._plan.requests)
-
     async def _keep_schedule(self) -> None:
         async for due in due_times(self._plan.rate, self._plan.requests):
             self._waiting.put_nowait((due, next(self._calls)))
 
-    async def _send_waiting(self) -> None:
+    async def _send_waiting(self, sender: Sender) -> None:
         while (entry := await self._waiting.get()) is not None:
-            await self._sender.send(*entry)
+            await sender.send(*entry)
 
     async def _end_early(
         self, stop: asyncio.Event, summary: Summary, schedule: Task, labels: Task, senders: list[Task]

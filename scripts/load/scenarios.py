@@ -51,9 +51,7 @@ def target_drift(pool: Pool, seed: int) -> Iterator[Sample]:
 
     The class is seeded among those with at least an even share of the rows, so that its loss is large.
     """
-    return _drawn(
-        pool, seed, "target_drift", rare_class_weights(pool.class_indexes, seed), pool.class_indexes
-    )
+    return _drawn(pool, seed, "target_drift", rare_class_weights(pool.class_indexes, seed), pool.class_indexes)
 
 
 def concept_drift(pool: Pool, seed: int) -> Iterator[Sample]:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from scripts.load.calls import PREDICT_BATCH, Call, Expectation
+from scripts.load.connection import Connection
 from scripts.load.pool import ClassValue
 from scripts.load.summary import TRANSPORT_ERROR, Summary
 
@@ -16,16 +17,14 @@ LabelSink = Callable[[Iterable[tuple[str, ClassValue]]], None]
 
 
 class Sender:
-    """Sends calls over one client and keeps the summary.
+    """Sends calls over one connection, one at a time, and keeps the summary.
 
     A request still waiting for a free connection `patience_seconds` after it was due is dropped and counted,
     so that a load against a stuck API ends.
     """
 
-    def __init__(
-        self, client: httpx.AsyncClient, summary: Summary, sink: LabelSink, patience_seconds: float
-    ) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, summary: Summary, sink: LabelSink, patience_seconds: float) -> None:
+        self._connection = connection
         self._summary = summary
         self._sink = sink
         self._patience_seconds = patience_seconds
@@ -37,7 +36,7 @@ class Sender:
             self._summary.dropped += 1
             return
         try:
-            response = await self._client.post(call.path, content=call.body)
+            response = await self._connection.post(call.path, call.body)
         except httpx.TransportError as error:
             self._summary.note(TRANSPORT_ERROR, time.perf_counter() - due, lateness)
             self._blame(call, type(error).__name__, str(error))

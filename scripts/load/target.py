@@ -48,9 +48,7 @@ def probe(url: str) -> Target:
             f"no answer from {base}/model within {_TIMEOUT_SECONDS:g} s; is the API running?"
         ) from None
     except httpx.TransportError as error:
-        raise ApiUnreachableError(
-            f"cannot reach the API at {base}: {error}; start it with: make run"
-        ) from None
+        raise ApiUnreachableError(f"cannot reach the API at {base}: {error}; start it with: make run") from None
     except httpx.InvalidURL as error:
         raise ApiUnreachableError(f"{url!r} is not an address: {error}") from None
     if response.status_code != httpx.codes.OK:
@@ -61,6 +59,4 @@ def probe(url: str) -> Target:
         return Target(base, ServedModel.model_validate_json(response.content))
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the body"
-        raise NotTheApiError(
-            f"{base}/model answered something else than a model card (see {where})"
-        ) from None
+        raise NotTheApiError(f"{base}/model answered something else than a model card (see {where})") from None

@@ -24,9 +24,7 @@ SCENARIOS: dict[str, Scenario] = {
 NAMES = (*SCENARIOS, BAD_REQUESTS)
 
 
-def make_calls(
-    name: str, pool: Pool, *, seed: int, batch: int = 1, label_share: float = 1.0
-) -> Iterator[Call]:
+def make_calls(name: str, pool: Pool, *, seed: int, batch: int = 1, label_share: float = 1.0) -> Iterator[Call]:
     """Return the requests of a scenario; raises NoSuchTrafficError if the pool does not allow it."""
     if name == BAD_REQUESTS:
         return bad_requests(pool, seed)

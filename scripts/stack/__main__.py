@@ -42,12 +42,8 @@ def _config(arguments: Sequence[str] | None) -> StackConfig:
         epilog="Variables that begin with VIGIE_ reach the services, as does VIGIE_DATABASE_URL.",
     )
     add_ports(parser)
-    parser.add_argument(
-        "--data-dir", type=Path, default=Path("data"), help="log, reports, secret (%(default)s)"
-    )
-    parser.add_argument(
-        "--interval", type=whole_from(1), help="seconds per snapshot window (the API's setting)"
-    )
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="log, reports, secret (%(default)s)")
+    parser.add_argument("--interval", type=whole_from(1), help="seconds per snapshot window (the API's setting)")
     parser.add_argument("--workers", type=whole_from(1), help="API processes (the API's setting)")
     options = parser.parse_args(arguments)
     if options.workers not in {None, 1} and "workers" not in Settings.model_fields:

@@ -113,9 +113,7 @@ class Child:
         self._guard.release(self.pid)
 
 
-def _start(
-    command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None
-) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
         env=dict(environment),

@@ -28,9 +28,7 @@ class Service:
         status = self.child.exit_status()
         if status is not None:
             how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-            raise ChildDiedError(
-                f"{self.child.name} {how}; its log: {self.child.log_file}", self.child.last_lines()
-            )
+            raise ChildDiedError(f"{self.child.name} {how}; its log: {self.child.log_file}", self.child.last_lines())
 
 
 def await_ready(
@@ -44,9 +42,7 @@ def await_ready(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress, _client() as client:
-        starting = {
-            progress.add_task(f"{service.child.name} is starting", total=1): service for service in services
-        }
+        starting = {progress.add_task(f"{service.child.name} is starting", total=1): service for service in services}
         while starting:
             for task, service in list(starting.items()):
                 service.check()

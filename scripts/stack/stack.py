@@ -33,9 +33,7 @@ class Stack:
         self, config: StackConfig, console: Console | None = None, interruption: Interruption | None = None
     ) -> None:
         # The services may be started from another folder than the one the paths are relative to.
-        self.config = replace(
-            config, data_dir=config.data_dir.resolve(), model_dir=config.model_dir.resolve()
-        )
+        self.config = replace(config, data_dir=config.data_dir.resolve(), model_dir=config.model_dir.resolve())
         self._console = console or Console(stderr=True)
         self._interruption = interruption or Interruption()
         self._open = ExitStack()
@@ -90,9 +88,7 @@ class Stack:
     def project_url(self) -> str:
         """Return the page of the newest project in Evidently UI, or of all projects while there is none."""
         try:
-            answer = httpx.get(
-                f"{self.config.ui_url}/api/projects", timeout=_PROBE_TIMEOUT_SECONDS, trust_env=False
-            )
+            answer = httpx.get(f"{self.config.ui_url}/api/projects", timeout=_PROBE_TIMEOUT_SECONDS, trust_env=False)
             projects = answer.raise_for_status().json()
             return f"{self.config.ui_url}/projects/{projects[0]['id']}"
         except (httpx.HTTPError, ValueError, LookupError, TypeError):
@@ -103,9 +99,7 @@ class Stack:
             self.config.logs_dir.mkdir(parents=True, exist_ok=True)
             ensure_secret(self.config.secret_file)
         except OSError as error:
-            raise DataDirError(
-                f"cannot write to {self.config.data_dir}: {error.strerror or error}"
-            ) from error
+            raise DataDirError(f"cannot write to {self.config.data_dir}: {error.strerror or error}") from error
 
     def _train(self, guard: Guard) -> None:
         environment = dict(self.config.inherited)
@@ -119,9 +113,7 @@ class Stack:
         if status != 0:
             raise TrainingError(f"training the model ended with status {status}; what it printed says why")
 
-    def _start(
-        self, guard: Guard, name: str, command: list[str], environment: dict[str, str], log_name: str
-    ) -> Child:
+    def _start(self, guard: Guard, name: str, command: list[str], environment: dict[str, str], log_name: str) -> Child:
         child = Child(name, command, environment, guard, self.config.logs_dir / f"{log_name}.log")
         self._open.callback(child.stop, self._hurried)
         return child

@@ -1,0 +1,56 @@
+"""One kept-alive HTTP connection to the API, with as little work per request as httpx allows."""
+
+import ssl
+from functools import cache
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Return the certificates to trust: reading them takes 20 ms, too long to do for each connection."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+class Connection:
+    """Posts JSON bodies over a connection of its own.
+
+    It speaks to httpx's transport, not to its client, and shares no pool: redirects, cookies and a pool of 64
+    connections cost twice as much time as sending does (measured: 0.9 ms in place of 2.7 ms a request), and a
+    slow sender would be measured instead of the API. No proxy from the environment stands in between.
+    """
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        self._base = url.rstrip("/")
+        self._urls: dict[str, httpx.URL] = {}
+        self._timeout = httpx.Timeout(timeout_seconds).as_dict()
+        self._transport = httpx.AsyncHTTPTransport(
+            verify=_trust(), limits=httpx.Limits(max_connections=1), trust_env=False
+        )
+
+    async def __aenter__(self) -> Self:
+        """Return the connection; it is opened by its first request."""
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self._transport.__aexit__(kind, error, trace)
+
+    async def post(self, path: str, body: bytes) -> httpx.Response:
+        """Send one body and return the whole answer, whatever its status; raises httpx.TransportError."""
+        url = self._urls.get(path) or self._urls.setdefault(path, httpx.URL(self._base + path))
+        headers = {"Content-Type": "application/json", "Accept": "*/*"}
+        extensions = {"timeout": self._timeout}
+        request = httpx.Request("POST", url, headers=headers, content=body, extensions=extensions)
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        return response
