@@ -1,0 +1,152 @@
+"""The story itself: act after act on window boundaries, while the windows are read as they are posted."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import httpx
+
+from scripts.demo.acts import Act, Performance, next_boundary, role_of, windows_between
+from scripts.demo.windows import SnapshotWindow, read_windows
+from scripts.load.pool import Pool
+from scripts.load.run import Plan, run_load
+from scripts.load.summary import Summary
+from scripts.load.target import probe
+from scripts.load.traffic import make_calls, pool_for
+from scripts.stack.errors import StoppedError
+from scripts.stack.interruption import Interruption
+from scripts.stack.stack import Stack
+
+LABEL_DELAY_SECONDS = 1.0
+_LEAD_SECONDS = 0.25
+_TAIL_SECONDS = LABEL_DELAY_SECONDS + 1.0
+_POLL_SECONDS = 0.5
+_CONCURRENCY = 16
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is played: the acts in order, requests a second, the seed, and how long to wait for the last window."""
+
+    acts: Sequence[Act]
+    interval_seconds: int
+    rate: float
+    seed: int
+    patience_seconds: float = 120.0
+
+
+@dataclass
+class Outcome:
+    """What was played, what the loads counted, and the windows seen, by their start."""
+
+    played: list[Performance] = field(default_factory=list)
+    loads: list[Summary] = field(default_factory=list)
+    windows: dict[datetime, SnapshotWindow] = field(default_factory=dict)
+
+
+Say = Callable[[str], None]
+Watch = Callable[[str, float], None]
+"""Told what is going on and which share of it is done."""
+
+
+class Story:
+    """Plays a script on a running stack. `say` gets each event once, `watch` the progress."""
+
+    def __init__(self, stack: Stack, script: Script, interruption: Interruption, say: Say, watch: Watch) -> None:
+        self._stack = stack
+        self._script = script
+        self._interruption = interruption
+        self._say = say
+        self._watch = watch
+        self._outcome = Outcome()
+        self._began = datetime.now(UTC)
+
+    async def play(self) -> Outcome:
+        """Play every act and wait for their windows.
+
+        Raises ChildDiedError if a service dies, StoppedError if an end is asked for, LoadError or ModelError if
+        the API does not serve the stack's model.
+        """
+        target = probe(self._stack.config.api_url)
+        pool = pool_for(target, self._stack.config.model_dir)
+        acts = asyncio.create_task(self._play_acts(pool))
+        try:
+            async with httpx.AsyncClient(base_url=target.url, trust_env=False) as client:
+                while not acts.done():
+                    self._stack.check()
+                    if self._interruption:
+                        raise StoppedError("stopped before the story's end")
+                    await self._see_windows(client)
+                    await asyncio.wait({acts}, timeout=_POLL_SECONDS)
+        finally:
+            acts.cancel()
+            with suppress(asyncio.CancelledError):
+                await acts
+        return self._outcome
+
+    async def _play_acts(self, pool: Pool) -> None:
+        boundary = next_boundary(datetime.now(UTC), self._script.interval_seconds)
+        for number, act in enumerate(self._script.acts):
+            await self._wait_until(boundary, f"waiting for the window that starts at {boundary:%H:%M:%S}")
+            self._say(f"{act.scenario}: {act.windows} windows of {self._script.interval_seconds} s")
+            await self._perform(act, pool, boundary, self._script.seed + number)
+            planned = boundary + act.windows * self._interval
+            # An act that was held up ends late: the next one then starts a window later, not in its middle.
+            boundary = max(planned, next_boundary(datetime.now(UTC), self._script.interval_seconds))
+        await self._await_windows()
+
+    async def _perform(self, act: Act, pool: Pool, boundary: datetime, seed: int) -> None:
+        await asyncio.sleep(max((boundary - datetime.now(UTC)).total_seconds() + _LEAD_SECONDS, 0))
+        length = act.windows * self._script.interval_seconds - _LEAD_SECONDS - _TAIL_SECONDS
+        plan = Plan(act.scenario, self._script.rate, length, LABEL_DELAY_SECONDS, _CONCURRENCY)
+
+        def watch(summary: Summary, doing: str) -> None:
+            self._watch(f"{act.scenario}: {doing}, {summary.failures} failed", summary.sent / summary.planned)
+
+        first = datetime.now(UTC)
+        calls = make_calls(act.scenario, pool, seed=seed)
+        self._outcome.loads.append(await run_load(self._stack.config.api_url, calls, plan, asyncio.Event(), watch))
+        self._outcome.played.append(Performance(act, first, datetime.now(UTC)))
+
+    async def _wait_until(self, moment: datetime, why: str) -> None:
+        begun = datetime.now(UTC)
+        while (now := datetime.now(UTC)) < moment:
+            self._watch(why, (now - begun) / (moment - begun))
+            await asyncio.sleep(min((moment - now).total_seconds(), _POLL_SECONDS))
+
+    async def _await_windows(self) -> None:
+        """Return when every window of the acts is settled, or patience ends."""
+        played = self._outcome.played
+        expected = windows_between(played[0].first, played[-1].last, self._script.interval_seconds)
+        deadline = expected[-1][1] + timedelta(seconds=self._script.patience_seconds)
+        while datetime.now(UTC) < deadline:
+            windows = self._outcome.windows
+            seen = sum(start in windows and windows[start].settled for start, _ in expected)
+            if seen == len(expected):
+                return
+            self._watch(f"waiting for {len(expected) - seen} more snapshots", seen / len(expected))
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _see_windows(self, client: httpx.AsyncClient) -> None:
+        since = next_boundary(self._began, self._script.interval_seconds) - self._interval
+        for start, window in (await read_windows(client, since)).items():
+            before = self._outcome.windows.get(start)
+            self._outcome.windows[start] = window
+            if window.settled and not (before and before.settled):
+                self._say(self._describe(window))
+
+    def _describe(self, window: SnapshotWindow) -> str:
+        # The act that is being played has no end yet, so only past ones can name a window.
+        name = role_of(window.start, window.end, self._outcome.played).name
+        checks = sorted({check.check for check in window.failed_checks})
+        verdict = ", ".join(checks) if checks else window.reason or "quiet"
+        span = f"{window.start:%H:%M:%S} to {window.end:%H:%M:%S}"
+        return f"  window {span}: {window.status}, {window.rows} rows, {verdict}" + (
+            "" if name == "idle" else f" ({name})"
+        )
+
+    @property
+    def _interval(self) -> timedelta:
+        return timedelta(seconds=self._script.interval_seconds)
