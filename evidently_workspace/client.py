@@ -118,9 +118,7 @@ class EvidentlyClient:
             return response
         raise self._error(response, method, path)
 
-    def _error(
-        self, response: httpx.Response, method: str, path: str
-    ) -> EvidentlyUnavailable | EvidentlyRejected:
+    def _error(self, response: httpx.Response, method: str, path: str) -> EvidentlyUnavailable | EvidentlyRejected:
         status = response.status_code
         said = f"Evidently UI at {self._url} answered {status} to {method} {path}: {response.text[:200]}"
         if response.is_server_error:
@@ -143,6 +141,4 @@ def _content(response: httpx.Response) -> Any:
         return response.json()
     except ValueError as error:
         url = response.request.url
-        raise EvidentlyRejected(
-            f"{url} answered something other than JSON; is it an Evidently UI?"
-        ) from error
+        raise EvidentlyRejected(f"{url} answered something other than JSON; is it an Evidently UI?") from error

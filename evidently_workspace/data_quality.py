@@ -35,9 +35,7 @@ class _ShareCheck(NamedTuple):
     reference_share: float
 
 
-def data_quality(
-    current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int
-) -> Section:
+def data_quality(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
     """Measure the quality of the features; NotEnoughDataError below `min_rows` rows.
 
     A share (missing, outside the training range, outside the training categories) fails when it exceeds
@@ -85,15 +83,11 @@ def _judge(section: Section, snapshot: Snapshot, checks: list[_ShareCheck]) -> l
         section.measure(check.name, check.column, share)
         if failed:
             section.failed_checks.append(FailedCheck("data_quality", check.column, share, check.allowed))
-        judged.append(
-            JudgedShare(check.column, check.name, share, check.reference_share, check.allowed, failed)
-        )
+        judged.append(JudgedShare(check.column, check.name, share, check.reference_share, check.allowed, failed))
     return judged
 
 
-def _share_checks(
-    current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest
-) -> Iterator[_ShareCheck]:
+def _share_checks(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> Iterator[_ShareCheck]:
     ranged = [feature for feature in manifest.features if _outside(reference, feature) is not None]
     alarm_rate = manifest.false_alarm_rate / (len(manifest.features) + len(ranged))
     for feature in manifest.features:

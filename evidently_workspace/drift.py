@@ -9,7 +9,7 @@ from evidently.core.report import Snapshot
 from evidently.metrics import DriftedColumnsCount, UniqueValueCount, ValueDrift
 from evidently.tests import lt
 
-from evidently_workspace.drift_table import DriftRow, drift_table
+from evidently_workspace.drift_table import DriftRow, drift_widgets
 from evidently_workspace.frames import columns_dataset
 from evidently_workspace.results import Check, FailedCheck
 from evidently_workspace.section import Section, finite, require, run_report
@@ -44,22 +44,16 @@ def data_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifes
     return section
 
 
-def prediction_drift(
-    current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int
-) -> Section:
+def prediction_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
     """Compare the predicted classes with those on the reference; NotEnoughDataError below `min_rows`."""
     require("rows", len(current), min_rows)
-    section = Section(
-        "Prediction drift", "The classes predicted in the window against those on the reference."
-    )
+    section = Section("Prediction drift", "The classes predicted in the window against those on the reference.")
     question = _Question("prediction_drift", [PREDICTION], current, reference, min_rows)
     _compare_classes(section, question, manifest)
     return section
 
 
-def target_drift(
-    labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int
-) -> Section:
+def target_drift(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
     """Compare the labels that arrived with those of the reference; NotEnoughDataError below `min_labels`."""
     require("labels", len(labelled), min_labels)
     section = Section("Target drift", "The labels that arrived in the window against those of the reference.")
@@ -119,11 +113,9 @@ def _compare(
             section.failed_checks.append(FailedCheck(question.check, column, float(result.value), limit))
         is_feature = question.check == "data_drift"
         section.measure(question.check, column if is_feature else None, result.value)
-        rows.append(
-            DriftRow(column, threshold.method, float(result.value), limit, failed, result.widget or [])
-        )
+        rows.append(DriftRow(column, threshold.method, float(result.value), limit, failed, result.widget or []))
         section.keep(result)
-    section.widgets.append(drift_table(rows))
+    section.widgets += drift_widgets(rows)
     return snapshot.context.get_metric_result(also.metric_id)
 
 

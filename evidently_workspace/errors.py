@@ -10,9 +10,9 @@ class EvidentlyError(Exception):
     """Something went wrong between this program and the Evidently UI."""
 
 
-class EvidentlyUnavailable(EvidentlyError):  # noqa: N818 - says a state, as httpx.ConnectTimeout does
+class EvidentlyUnavailable(EvidentlyError):
     """The Evidently UI did not answer or failed on its side; retry later."""
 
 
-class EvidentlyRejected(EvidentlyError):  # noqa: N818 - as above
+class EvidentlyRejected(EvidentlyError):
     """The Evidently UI refused the call; retrying the same call will not help."""

@@ -18,9 +18,7 @@ def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     columns: dict[str, pd.Series] = {}
     for feature in manifest.features:
         column = frame.get(feature.name, pd.Series(None, index=frame.index, dtype=object))
-        columns[feature.name] = (
-            pd.to_numeric(column).astype("float64") if feature.type == "number" else _text(column)
-        )
+        columns[feature.name] = pd.to_numeric(column).astype("float64") if feature.type == "number" else _text(column)
     for name in (PREDICTION, LABEL):
         if name in frame:
             columns[name] = _text(frame[name])

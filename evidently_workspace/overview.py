@@ -7,6 +7,7 @@ from evidently.legacy.renderers.html_widgets import CounterData, counter, table_
 
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section
+from evidently_workspace.window import Window
 from model.manifest import Manifest
 
 ROW_COUNT = "evidently:metric_v2:RowCount"
@@ -14,6 +15,8 @@ ROW_COUNT = "evidently:metric_v2:RowCount"
 
 def overview(
     manifest: Manifest,
+    window: Window,
+    *,
     rows: int,
     labelled_rows: int,
     sampled_fraction: float,
@@ -22,9 +25,10 @@ def overview(
     """Return the first section, which every snapshot has, however few its rows."""
     sample = f" Rows are a sample of {sampled_fraction:.1%} of the window." if sampled_fraction < 1 else ""
     section = Section(
-        f"{manifest.name}, version {manifest.version}",
-        "Data drift, prediction drift and data quality look at the predictions made in this window; target "
-        f"drift and performance look at the labels that arrived in it.{sample}",
+        f"{manifest.name}: {window.title}",
+        f"Model version {manifest.version}. Data drift, prediction drift and data quality look at the "
+        "predictions made in this window; target drift and performance look at the labels "
+        f"that arrived in it.{sample}",
     )
     for name, kind, count in (("rows", "predicted", rows), ("labelled_rows", "labelled", labelled_rows)):
         section.measure(name, None, count)
@@ -43,9 +47,7 @@ def overview(
 def _row_count(name: str, count: int) -> SingleValue:
     # Made by hand: Evidently's RowCount cannot run on an empty frame.
     result = SingleValue(value=count, display_name=name.replace("_", " ").capitalize())
-    result.metric_value_location = single_value_location(
-        MetricConfig(metric_id=name, params={"type": ROW_COUNT})
-    )
+    result.metric_value_location = single_value_location(MetricConfig(metric_id=name, params={"type": ROW_COUNT}))
     return result
 
 

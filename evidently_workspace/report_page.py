@@ -6,16 +6,14 @@ from evidently.core.metric_types import metric_tests_widget
 from evidently.core.report import Snapshot, metric_tests_stats
 from evidently.core.serialization import ReportModel, SnapshotModel
 from evidently.legacy.model.widget import BaseWidgetInfo
-from evidently.legacy.renderers.html_widgets import header_text, text_widget
+from evidently.legacy.renderers.html_widgets import text_widget
 from evidently.legacy.utils import NumpyEncoder
 
 from evidently_workspace.section import Section
 from evidently_workspace.window import Window
 
 
-def join_sections(
-    sections: list[Section], window: Window, metadata: dict[str, str], tags: list[str]
-) -> SnapshotModel:
+def join_sections(sections: list[Section], window: Window, metadata: dict[str, str], tags: list[str]) -> SnapshotModel:
     """Return one snapshot with the results, widgets and tests of all sections, in their order."""
     results = {metric_id: result for section in sections for metric_id, result in section.results.items()}
     tests = [test for result in results.values() for test in result.tests]
@@ -34,9 +32,9 @@ def join_sections(
 
 def _section_widgets(section: Section) -> list[BaseWidgetInfo]:
     notes = [section.note] if section.note else []
-    notes += [f"Not computed: {reason}." for reason in section.not_computed]
-    heading = [header_text(label=section.title)]
-    return heading + [text_widget(text="\n\n".join(notes))] * bool(notes) + section.widgets
+    notes += [f"**Not computed:** {reason}." for reason in section.not_computed]
+    heading = text_widget(text="\n\n".join([f"## {section.title}", *notes]))
+    return [heading, *section.widgets]
 
 
 def snapshot_body(model: SnapshotModel) -> bytes:

@@ -51,9 +51,7 @@ def take_snapshot(
     current, labelled, reference = (with_schema(frame, manifest) for frame in (current, labelled, reference))
     sections = [
         _attempt(window, "Data drift", lambda: data_drift(current, reference, manifest, min_rows)),
-        _attempt(
-            window, "Prediction drift", lambda: prediction_drift(current, reference, manifest, min_rows)
-        ),
+        _attempt(window, "Prediction drift", lambda: prediction_drift(current, reference, manifest, min_rows)),
         _attempt(window, "Data quality", lambda: data_quality(current, reference, manifest, min_rows)),
         _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels)),
         _attempt(window, "Performance", lambda: performance(labelled, reference, manifest, min_labels)),
@@ -62,13 +60,20 @@ def take_snapshot(
     not_computed = tuple(
         f"{section.title.lower()}: {reason}" for section in sections for reason in section.not_computed
     )
-    first = overview(manifest, len(current), len(labelled), sampled_fraction, failed_checks)
+    first = overview(
+        manifest,
+        window,
+        rows=len(current),
+        labelled_rows=len(labelled),
+        sampled_fraction=sampled_fraction,
+        failed_checks=failed_checks,
+    )
     metadata = {
         "window": window.key,
         "model_version": manifest.version,
         "rows": str(len(current)),
         "labelled_rows": str(len(labelled)),
-        "failed_checks": ", ".join(_short(check) for check in failed_checks),
+        "failed_checks": ", ".join(dict.fromkeys(_short(check) for check in failed_checks)),
         "sampled_fraction": f"{sampled_fraction:.6g}",
         "not_computed": "; ".join(not_computed),
     }

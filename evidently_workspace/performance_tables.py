@@ -1,0 +1,83 @@
+"""The tables and figures of the performance section."""
+
+import math
+from typing import NamedTuple
+
+import pandas as pd
+from evidently.legacy.model.widget import BaseWidgetInfo, WidgetType
+from evidently.legacy.renderers.html_widgets import table_data
+
+from model.manifest import LABEL, Manifest
+
+SCORE_TITLES = {
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "roc_auc": "ROC AUC",
+    "log_loss": "Log loss",
+}
+
+
+class Score(NamedTuple):
+    """One score in the window and on the reference; `lowest` is what the window may not fall below."""
+
+    name: str
+    window: float
+    reference: float
+    lowest: float | None
+
+
+class ClassScores(NamedTuple):
+    """One score by class name, in the window (where it is defined) and on the reference."""
+
+    window: dict[str, float]
+    reference: dict[str, float]
+
+
+def scores_table(scores: list[Score], manifest: Manifest) -> BaseWidgetInfo:
+    """Return the table of scores; NaN shows as "not defined"."""
+    classes = manifest.class_names
+    scope = f"of class {classes[-1]}" if len(classes) == 2 else "mean over the classes"
+    scoped = {"precision", "recall", "f1"}
+    return table_data(
+        title="Scores",
+        column_names=["Score", "Window", "Reference", "Fails below"],
+        data=[
+            [
+                SCORE_TITLES[score.name] + (f" ({scope})" if score.name in scoped else ""),
+                _number(score.window),
+                _number(score.reference),
+                "" if score.lowest is None else _number(score.lowest),
+            ]
+            for score in scores
+        ],
+    )
+
+
+def classes_table(columns: dict[str, ClassScores], labelled: pd.DataFrame) -> BaseWidgetInfo:
+    """Return the table of scores per class, with the number of labels of each."""
+    names = sorted({name for scores in columns.values() for name in (*scores.window, *scores.reference)})
+    labels = labelled[LABEL].value_counts()
+    header = ["Class", "Labels"]
+    for score in columns:
+        header += [SCORE_TITLES[score], f"{SCORE_TITLES[score]}, reference"]
+    rows = []
+    for name in names:
+        row = [name, f"{labels.get(name, 0):,}"]
+        for scores in columns.values():
+            row += [_number(scores.window.get(name, math.nan)), _number(scores.reference.get(name, math.nan))]
+        rows.append(row)
+    return table_data(title="Scores of each class", column_names=header, data=rows)
+
+
+def confusion_matrices(widgets: list[BaseWidgetInfo]) -> list[BaseWidgetInfo]:
+    """Return the figures among the widgets of Evidently's F1, which are the confusion matrices."""
+    figures = [widget for widget in widgets if widget.type == WidgetType.BIG_GRAPH.value]
+    for figure in figures:
+        figure.title = "Confusion matrix"
+    return figures
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "not defined"

@@ -1,0 +1,123 @@
+"""Starts the Evidently UI on SQL storage: python -m evidently_workspace.ui.
+
+Built from Evidently's own components, because its command reads its settings from the surroundings (dynaconf)
+and leaves SQLite's foreign keys off. Checked with Evidently EVIDENTLY_VERSION; a test fails when that changes.
+"""
+
+import argparse
+import contextlib
+import io
+import logging
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+EVIDENTLY_VERSION = "0.7.23"
+SECRET_VARIABLE = "VIGIE_EVIDENTLY_SECRET"  # noqa: S105 - the name of a setting
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""Largest snapshot that the UI accepts: the default of 10 MB is too small for some hundred columns."""
+
+logger = logging.getLogger("evidently_workspace.ui")
+
+
+def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+    """Serve until stopped; return 0, or 2 with one line on standard error when it cannot start."""
+    options = build_parser().parse_args(arguments)
+    try:
+        secret = read_secret(environment)
+        with open_port(options.host, options.port) as listener:
+            app = create_ui(options.database, secret)
+            _log_to_stderr()
+            logger.info("Evidently UI at http://%s:%d", options.host, options.port)
+            serve(app, listener)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evidently_workspace.ui",
+        description=f"Serve Evidently UI. Set {SECRET_VARIABLE} or {SECRET_VARIABLE}_FILE to guard writes.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    parser.add_argument("--port", type=int, default=8001, help="default: %(default)s")
+    parser.add_argument("--database", default="sqlite:///data/evidently.db", metavar="URL", help="default: %(default)s")
+    return parser
+
+
+def read_secret(environment: Mapping[str, str]) -> str | None:
+    """Return the secret from the variable or from the file that the variable with _FILE names, else None.
+
+    Raises ValueError if both are set or the file cannot be read or is empty.
+    """
+    value, path = environment.get(SECRET_VARIABLE), environment.get(f"{SECRET_VARIABLE}_FILE")
+    if value and path:
+        raise ValueError(f"set {SECRET_VARIABLE} or {SECRET_VARIABLE}_FILE, not both")
+    if path:
+        try:
+            value = Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ValueError(f"cannot read {SECRET_VARIABLE}_FILE {path}: {error.strerror}") from error
+        if not value:
+            raise ValueError(f"{SECRET_VARIABLE}_FILE {path} is empty")
+    return value or None
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """Return a socket bound to the address, before the slow import; ValueError if it is taken."""
+    try:
+        return socket.create_server((host, port), backlog=128)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise ValueError(f"cannot listen on {host}:{port}: {reason}") from error
+
+
+def create_ui(database_url: str, secret: str | None) -> "Litestar":
+    """Return Evidently's application on the given database; with a secret, writes need it.
+
+    Imports Evidently, which takes seconds. Raises ValueError for a database address that cannot be used.
+    """
+    # Read by Evidently while it is imported: without it the UI reports its use to its makers.
+    os.environ["DO_NOT_TRACK"] = "1"
+    # Else the UI runs git at every /api/version and gives the commit of whatever repository surrounds it.
+    os.environ.setdefault("GIT_COMMIT", "-")
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        # Evidently prints how it wires itself, and uses deprecated parts of its dependencies.
+        warnings.simplefilter("ignore")
+        from evidently.ui.service.app import create_app  # noqa: PLC0415 - takes seconds
+
+        from evidently_workspace.ui_config import local_config  # noqa: PLC0415 - imports Evidently
+
+        app: Litestar = create_app(local_config(database_url, secret, MAX_BODY_BYTES))
+    return app
+
+
+def _log_to_stderr() -> None:
+    # After the application is made, which sets up logging its own way.
+    format_ = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=format_, force=True)
+    logger.setLevel(logging.INFO)
+
+
+def serve(app: "Litestar", listener: socket.socket) -> None:
+    """Serve the application on the socket until SIGINT or SIGTERM."""
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
+    # uvicorn raises the signal again once everything is closed; an interrupt is a normal way to stop.
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Evidently UI's components, put together in code: SQL storage, the secret, the size limit, no telemetry."""
+
+from evidently._pydantic_compat import SecretStr
+from evidently.ui.service.components.base import AppBuilder, ComponentContext
+from evidently.ui.service.components.dashboard import DashboardComponent
+from evidently.ui.service.components.security import NoSecurityComponent, TokenSecurityComponent
+from evidently.ui.service.components.telemetry import TelemetryComponent
+from evidently.ui.service.local_service import LitestarComponent, LocalConfig, LocalServiceComponent
+from evidently.ui.service.storage.sql.components import SQLStorageComponent
+from evidently.ui.service.storage.sql.utils import create_engine_and_migrate
+from litestar.logging import LoggingConfig
+from sqlalchemy.exc import SQLAlchemyError
+
+from evidently_workspace.ui_database import TunedDatabaseComponent, prepare_folder
+
+
+class LoggedServiceComponent(LocalServiceComponent):  # type: ignore[misc]  # Evidently ships no types
+    """Evidently's service, with the traceback of every 500 in the log; it keeps them to itself otherwise."""
+
+    def apply(self, ctx: ComponentContext, builder: AppBuilder) -> None:
+        """Add the logging to what Evidently configures."""
+        super().apply(ctx, builder)
+        builder.kwargs["logging_config"] = LoggingConfig(log_exceptions="always", configure_root_logger=False)
+
+
+def local_config(database_url: str, secret: str | None, max_body_bytes: int) -> LocalConfig:
+    """Return the configuration of a UI on the given database, whose tables are brought up to date.
+
+    Without a secret anybody who reaches the port may write; with one, only reads are open. Raises
+    ValueError when the database cannot be used.
+    """
+    prepare_folder(database_url)
+    database = TunedDatabaseComponent(url=database_url)
+    try:
+        create_engine_and_migrate(database.get_engine())
+    except (SQLAlchemyError, ImportError) as error:
+        raise ValueError(f"cannot use the database: {str(error).splitlines()[0]}") from error
+    return LocalConfig(
+        storage=SQLStorageComponent(),
+        dashboard=DashboardComponent(storage_type="sql"),
+        security=TokenSecurityComponent(token=SecretStr(secret)) if secret else NoSecurityComponent(),
+        service=LoggedServiceComponent(),
+        telemetry=TelemetryComponent(enabled=False),
+        litestar=LitestarComponent(request_max_body_size=max_body_bytes),
+        additional_components={"database": database},
+    )
