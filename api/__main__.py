@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from signal import SIGTERM, signal
 
 import uvicorn
 from pydantic import ValidationError
@@ -16,6 +17,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # uvicorn raises the signal again once it has stopped; by default that would skip what Python does at its exit
+    signal(SIGTERM, lambda _signal, _frame: sys.exit(0))
     try:
         settings = Settings()
         app = create_app(settings)

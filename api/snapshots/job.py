@@ -39,7 +39,8 @@ def prepare_worker() -> None:
     signal(SIGTERM, SIG_IGN)
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("alembic", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

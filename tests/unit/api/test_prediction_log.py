@@ -6,11 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 
 from api.errors import LogOverloaded, LogUnavailable
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.reader import read_labelled, read_predictions
 from api.prediction_log.records import LabelRecord, PredictionRecord
+from api.prediction_log.tables import metadata
 from api.prediction_log.writer import LogWriter
 
 ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -51,11 +54,6 @@ def test_migrating_twice_is_harmless(database: Database) -> None:
 
 
 def test_the_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    from api.prediction_log.tables import metadata
-
     with database.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 

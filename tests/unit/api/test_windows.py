@@ -23,7 +23,7 @@ FIVE_MINUTES = timedelta(minutes=5)
 class ClockedDatabase(Database):
     time = NOON
 
-    def now(self, connection: Connection) -> int:
+    def now(self, _connection: Connection) -> int:
         return microseconds(self.time)
 
 
