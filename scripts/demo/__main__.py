@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model.errors import ModelError
@@ -15,7 +16,7 @@ from scripts.arguments import above_zero, add_ports, whole_from
 from scripts.demo.acts import Act
 from scripts.demo.folders import RunFolder
 from scripts.demo.story import Outcome, Script, Story
-from scripts.demo.table import windows_table
+from scripts.demo.table import show_windows
 from scripts.demo.verdict import complaints
 from scripts.load.errors import LoadError
 from scripts.stack.config import StackConfig
@@ -25,7 +26,7 @@ from scripts.stack.stack import Stack, check_ports
 from scripts.stack.terminal import exit_status, show_addresses, show_error
 
 # Where output goes to a file there is no edge to fold at, and a folded link is no link.
-_FILE_WIDTH = 240
+_FILE_WIDTH = 280
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show_error(error, errors)
             return exit_status(error)
         except (LoadError, ModelError, OSError) as error:
-            errors.print(f"[red]error[/]: {error}", soft_wrap=True, highlight=False)
+            errors.print(f"[red]error[/]: {escape(str(error))}", soft_wrap=True, highlight=False)
             return 1
 
 
@@ -51,10 +52,10 @@ def _run(options: argparse.Namespace, folder: Path, console: Console, interrupti
     with Stack(_config(options, folder), console, interruption) as stack:
         show_addresses(stack, console)
         outcome = _play(stack, _script(options), console, interruption)
-        console.print(windows_table(outcome))
+        show_windows(outcome, console)
         faults = _faults(outcome, options.interval)
         for fault in faults:
-            console.print(f"[red]not as told[/]: {fault}", soft_wrap=True, highlight=False)
+            console.print(f"[red]not as told[/]: {escape(fault)}", soft_wrap=True, highlight=False)
         if not faults:
             console.print("[green]as told[/]: every steady window was quiet, every drifted one was flagged")
         if os.environ.get("DEMO_EXIT") != "1":
@@ -62,7 +63,7 @@ def _run(options: argparse.Namespace, folder: Path, console: Console, interrupti
             console.print("The stack keeps running without traffic; Ctrl-C stops it.")
             stack.wait()
         console.print("stopping")
-    console.print(f"kept for a later look: {folder}", soft_wrap=True, highlight=False)
+    console.print(f"kept for a later look: {escape(str(folder))}", soft_wrap=True, highlight=False)
     return 1 if faults else 0
 
 
@@ -84,7 +85,7 @@ def _play(stack: Stack, script: Script, console: Console, interruption: Interrup
             progress.update(task, description=doing, completed=done)
 
         def say(line: str) -> None:
-            progress.console.print(line, soft_wrap=True, highlight=False)
+            progress.console.print(line, markup=False, soft_wrap=True, highlight=False)
 
         return asyncio.run(Story(stack, script, interruption, say, watch).play())
 

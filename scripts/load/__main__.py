@@ -7,6 +7,7 @@ import signal
 import sys
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model.errors import ModelError
@@ -27,7 +28,7 @@ def main() -> int:
     try:
         summary = asyncio.run(_load(options, console))
     except (LoadError, ModelError) as error:
-        console.print(f"[red]error[/]: {error}", soft_wrap=True, highlight=False)
+        console.print(f"[red]error[/]: {escape(str(error))}", soft_wrap=True, highlight=False)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -44,7 +45,9 @@ async def _load(options: argparse.Namespace, console: Console) -> Summary:
     calls = make_calls(options.scenario, pool, seed=options.seed, batch=options.batch, label_share=options.label_share)
     plan = plan_of(options)
     with _progress(console) as progress:
-        task = progress.add_task(f"{options.scenario} -> {target.url}", total=plan.requests, doing="", failures=0)
+        task = progress.add_task(
+            f"{options.scenario} -> {escape(target.url)}", total=plan.requests, doing="", failures=0
+        )
 
         def watch(summary: Summary, doing: str) -> None:
             done = summary.sent + summary.dropped

@@ -1,6 +1,7 @@
 """How the embedded stack speaks to a person: its addresses, and what went wrong."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from scripts.stack.errors import ChildDiedError, NotReadyError, PortTakenError, StackError, StoppedError
@@ -15,12 +16,12 @@ def show_addresses(stack: Stack, console: Console) -> None:
         table.add_row(what, f"[link={url}]{url}[/]", style="bold", end_section=False)
     table.columns[1].no_wrap = True
     console.print(table)
-    console.print(f"logs: {stack.config.logs_dir}", style="dim", soft_wrap=True)
+    console.print(f"logs: {escape(str(stack.config.logs_dir))}", style="dim", soft_wrap=True)
 
 
 def show_error(error: StackError, console: Console) -> None:
     """Print one error, with the end of the log where a service failed."""
-    console.print(f"[red]error[/]: {error}", soft_wrap=True, highlight=False)
+    console.print(f"[red]error[/]: {escape(str(error))}", soft_wrap=True, highlight=False)
     if isinstance(error, ChildDiedError | NotReadyError) and error.last_lines:
         console.print("the end of its log:", style="dim")
         for line in error.last_lines:

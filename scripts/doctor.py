@@ -1,0 +1,208 @@
+"""The command `python -m scripts.doctor`: what this machine lacks, and what that disables.
+
+Only the standard library, so that it can speak where nothing is installed yet.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from scripts.ports import is_free
+
+ROOT = Path(__file__).parents[1]
+_HOST = "127.0.0.1"
+_PYTHONS = ((3, 11), (3, 13))
+_NEEDED_BYTES = 200 * 2**20
+_ADVISED_BYTES = 2 * 2**30
+_STACK_PORTS = {8000: "the API", 8001: "Evidently UI"}
+_COMPOSE_PORTS = {
+    9090: "Prometheus",
+    9093: "Alertmanager",
+    3000: "Grafana",
+    8080: "cAdvisor",
+    9100: "node-exporter",
+}
+_CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_LOCKED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)(?:\s*;\s*(?P<marker>[^\\]+))?")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `lacks` is empty where all is well; `disables` says what does not work without it."""
+
+    what: str
+    lacks: str = ""
+    disables: str = ""
+    needed: bool = False
+
+    def __str__(self) -> str:
+        """Return the line that a person reads."""
+        if not self.lacks:
+            return f"ok       {self.what}"
+        mark = "MISSING " if self.needed else "optional"
+        return f"{mark} {self.what}: {self.lacks}; without it: {self.disables}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what was found and return 1 if something that `make run` needs is missing, else 0."""
+    argparse.ArgumentParser(prog="python -m scripts.doctor", description=__doc__).parse_args(arguments)
+    findings = [
+        python_version(sys.version_info[:2]),
+        packages(ROOT / "requirements.lock"),
+        disk(ROOT),
+        writable(ROOT / "data"),
+        *(stack_port(port, service) for port, service in _STACK_PORTS.items()),
+        program("Chromium", _CHROMIUMS, "tests in a browser are skipped"),
+        program("Prometheus", ("prometheus",), "tests of scraping are skipped"),
+        program("promtool", ("promtool",), "tests of alert rules are skipped"),
+        docker(),
+        *(compose_port(port, service) for port, service in _COMPOSE_PORTS.items()),
+    ]
+    for finding in findings:
+        print(finding)
+    missing = [finding for finding in findings if finding.needed and finding.lacks]
+    print(f"make run lacks {len(missing)} of its needs" if missing else "make run has all that it needs")
+    return 1 if missing else 0
+
+
+def python_version(version: tuple[int, ...]) -> Finding:
+    """Return whether this Python is one that the locks were made for."""
+    low, high = ("{}.{}".format(*bound) for bound in _PYTHONS)
+    what = f"Python {platform.python_version()}"
+    if _PYTHONS[0] <= version <= _PYTHONS[1]:
+        return Finding(what)
+    return Finding(what, f"Python {low} to {high} is supported", "everything", needed=True)
+
+
+def packages(lock: Path) -> Finding:
+    """Return whether the installed packages are those of the lock."""
+    try:
+        wanted = dict(locked(lock.read_text(encoding="utf-8").splitlines()))
+    except OSError:
+        return Finding("Python packages", f"{lock.name} cannot be read", "set-up", needed=True)
+    wrong = [text for name, version in wanted.items() if (text := _difference(name, version))]
+    what = f"Python packages as in {lock.name} ({len(wanted)})"
+    if not wrong:
+        return Finding(what)
+    shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+    return Finding(what, f"{shown}; run: make setup", "everything", needed=True)
+
+
+def locked(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Yield (name, version) of each requirement of a lock that is meant for this machine."""
+    for line in lines:
+        if (match := _LOCKED.match(line)) and _applies(match["marker"]):
+            yield match["name"], match["version"]
+
+
+def _applies(marker: str | None) -> bool:
+    if marker is None:
+        return True
+    try:
+        from packaging.markers import Marker  # noqa: PLC0415 - absent where nothing is installed yet
+    except ImportError:
+        # What cannot be judged is not called missing; the packages without a marker tell enough.
+        return False
+    return Marker(marker.strip()).evaluate()
+
+
+def _difference(name: str, version: str) -> str:
+    try:
+        installed = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return f"{name} is not installed"
+    return "" if installed == version else f"{name} is {installed}, not {version}"
+
+
+def disk(folder: Path) -> Finding:
+    """Return whether there is room for the log, the snapshots and the reports."""
+    free = shutil.disk_usage(folder).free
+    what = f"disk space ({free / 2**30:.1f} GB free)"
+    if free >= _ADVISED_BYTES:
+        return Finding(what)
+    if free >= _NEEDED_BYTES:
+        return Finding(what, "less than 2 GB", "a long run may fill the disk")
+    return Finding(what, "less than 200 MB", "the log cannot be kept", needed=True)
+
+
+def writable(folder: Path) -> Finding:
+    """Return whether the data folder, or the one it would be made in, can be written."""
+    place = folder if folder.exists() else folder.parent
+    what = f"{folder.name}/ can be written"
+    if os.access(place, os.W_OK):
+        return Finding(what)
+    return Finding(what, f"no permission for {place}", "nothing can be stored", needed=True)
+
+
+def stack_port(port: int, service: str) -> Finding:
+    """Return whether a port of the embedded stack is free, or used by a running Vigie."""
+    what = f"port {port} for {service}"
+    if is_free(_HOST, port):
+        return Finding(what)
+    if runs_here(port):
+        return Finding(f"{what} (in use by a running Vigie)")
+    option = "--api-port" if port == 8000 else "--ui-port"
+    return Finding(what, f"taken (see: lsof -i :{port})", f"use python -m scripts.stack {option}", needed=True)
+
+
+def runs_here(port: int) -> bool:
+    """Return whether what listens on the port answers as this project's API or Evidently UI does."""
+    for path, key in (("/health/live", "status"), ("/api/version", "version")):
+        try:
+            # Straight to loopback: a proxy of the shell knows nothing of this machine's ports.
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(f"http://{_HOST}:{port}{path}", timeout=2) as answer:
+                if key in json.load(answer):
+                    return True
+        except (OSError, ValueError, TypeError):
+            continue
+    return False
+
+
+def compose_port(port: int, service: str) -> Finding:
+    """Return whether a port of the composed stack is free."""
+    what = f"port {port} for {service}"
+    if is_free(_HOST, port):
+        return Finding(what)
+    return Finding(what, "taken", f"make up cannot start {service}, unless it is what runs there")
+
+
+def program(name: str, commands: Iterable[str], disables: str) -> Finding:
+    """Return whether one of these commands is on the path."""
+    for command in commands:
+        if found := shutil.which(command):
+            return Finding(f"{name} ({found})")
+    return Finding(name, "not on the path", disables)
+
+
+def docker() -> Finding:
+    """Return whether Docker's daemon answers and Compose is there."""
+    disables = "make up and make down"
+    if shutil.which("docker") is None:
+        return Finding("Docker", "not on the path", disables)
+    if not _succeeds("docker", "info"):
+        return Finding("Docker", "its daemon does not answer", disables)
+    if not _succeeds("docker", "compose", "version"):
+        return Finding("Docker", "Compose is not installed", disables)
+    return Finding("Docker with Compose")
+
+
+def _succeeds(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
