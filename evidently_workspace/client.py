@@ -5,15 +5,31 @@ Evidently's own RemoteWorkspace has no timeout, and its calls that list or find 
 
 import json
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from evidently_workspace.errors import EvidentlyRejected, EvidentlyUnavailable
 
 SECRET_HEADER = "evidently-secret"  # noqa: S105 - the header's name
 PROJECT_NAMESPACE = uuid5(NAMESPACE_URL, "vigie/evidently-project")
+
+
+class _Snapshot(BaseModel):
+    id: UUID
+    metadata: dict[str, Any]
+
+
+class _Added(BaseModel):
+    snapshot_id: UUID
+
+
+Answer = TypeVar("Answer")
+_DASHBOARD = TypeAdapter(dict[str, Any])
+_SNAPSHOTS = TypeAdapter(list[_Snapshot])
+_ADDED = TypeAdapter(_Added)
 
 
 def project_id_for(name: str) -> UUID:
@@ -64,23 +80,23 @@ class EvidentlyClient:
     def ensure_dashboard(self, project_id: UUID, dashboard: dict[str, Any]) -> bool:
         """Post the dashboard if the stored one differs; return whether it was posted."""
         path = f"/api/v2/dashboards/{project_id}"
-        if _content(self._call("GET", path)) == dashboard:
+        if _read(self._call("GET", path), _DASHBOARD) == dashboard:
             return False
         self._call("POST", path, json_body=dashboard)
         return True
 
     def find_snapshot(self, project_id: UUID, window_key: str) -> UUID | None:
         """Return the id of the snapshot whose metadata names this window, or None."""
-        snapshots = _content(self._call("GET", f"/api/projects/{project_id}/snapshots"))
-        for snapshot in snapshots:
-            if snapshot["metadata"].get("window") == window_key:
-                return UUID(snapshot["id"])
+        answer = self._call("GET", f"/api/projects/{project_id}/snapshots")
+        for snapshot in _read(answer, _SNAPSHOTS):
+            if snapshot.metadata.get("window") == window_key:
+                return snapshot.id
         return None
 
     def post_snapshot(self, project_id: UUID, body: bytes) -> UUID:
         """Store a snapshot and return its id. Not idempotent: look with `find_snapshot` before a retry."""
         answer = self._call("POST", f"/api/v2/snapshots/{project_id}", content=body)
-        return UUID(_content(answer)["snapshot_id"])
+        return _read(answer, _ADDED).snapshot_id
 
     def project_url(self, project_id: UUID) -> str:
         """Return the address of the project's dashboard for a browser."""
@@ -136,9 +152,10 @@ class EvidentlyClient:
         return EvidentlyRejected(said)
 
 
-def _content(response: httpx.Response) -> Any:
+def _read(response: httpx.Response, expected: TypeAdapter[Answer]) -> Answer:
     try:
-        return response.json()
-    except ValueError as error:
-        url = response.request.url
-        raise EvidentlyRejected(f"{url} answered something other than JSON; is it an Evidently UI?") from error
+        return expected.validate_json(response.content)
+    except ValidationError as error:
+        raise EvidentlyRejected(
+            f"{response.request.url} gave an unexpected answer: {response.text[:200]!r}; is it an Evidently UI?"
+        ) from error

@@ -1,11 +1,9 @@
 """Drift of features, predictions and labels: one distance per column against its calibrated threshold."""
 
-import math
 from typing import NamedTuple
 
 import pandas as pd
-from evidently.core.metric_types import CountValue, MetricResult, SingleValue
-from evidently.core.report import Snapshot
+from evidently.core.metric_types import CountValue, MetricResult
 from evidently.metrics import DriftedColumnsCount, UniqueValueCount, ValueDrift
 from evidently.tests import lt
 
@@ -106,7 +104,9 @@ def _compare(
     rows = []
     for column, drift in drifts.items():
         result = snapshot.context.get_metric_result(drift.metric_id)
-        _equal_is_zero(result, snapshot, drift)
+        if finite(result) is None:
+            section.not_computed.append(f"{column}: the distance is not a number")
+            continue
         threshold, limit = thresholds[column]
         failed = result.value >= limit
         if failed:
@@ -115,15 +115,5 @@ def _compare(
         section.measure(question.check, column if is_feature else None, result.value)
         rows.append(DriftRow(column, threshold.method, float(result.value), limit, failed, result.widget or []))
         section.keep(result)
-    section.widgets += drift_widgets(rows)
+    section.widgets += drift_widgets(rows) if rows else []
     return snapshot.context.get_metric_result(also.metric_id)
-
-
-def _equal_is_zero(result: SingleValue, snapshot: Snapshot, drift: ValueDrift) -> None:
-    # Rounding makes SciPy's Jensen-Shannon distance the root of a tiny negative number, so NaN, when the two
-    # distributions are equal; Evidently's test would then fail for the smallest possible distance.
-    if math.isnan(result.value):
-        result.value = 0.0
-        calculation = snapshot.context.get_metric(drift.metric_id)
-        bound_tests = drift.get_bound_tests(snapshot.context)
-        result.set_tests([test.run_test(snapshot.context, calculation, result) for test in bound_tests])

@@ -1,0 +1,48 @@
+import pytest
+
+from evidently_workspace.dashboard import build_dashboard
+
+
+@pytest.fixture
+def dashboard(manifest):
+    return build_dashboard(manifest)
+
+
+def test_one_tab_holds_every_panel_in_order(dashboard):
+    (tab,) = dashboard["tabs"]
+    assert tab["panels"] == [panel["id"] for panel in dashboard["panels"]]
+
+
+def test_ids_are_unique_and_the_same_every_time(dashboard, make_manifest):
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    assert build_dashboard(make_manifest()) == dashboard
+
+
+def test_each_feature_has_a_line_of_its_distance(dashboard, manifest):
+    panel = next(p for p in dashboard["panels"] if p["title"] == "Drift distance of each feature")
+    assert [line["legend"] for line in panel["values"]] == list(manifest.feature_names)
+
+
+def test_each_class_has_a_line_of_its_f1(dashboard, manifest):
+    panel = next(p for p in dashboard["panels"] if p["title"] == "F1 of each class")
+    assert [line["metric_labels"] for line in panel["values"]] == [{"label": name} for name in manifest.class_names]
+
+
+def test_heads_of_what_needs_labels_say_that_labels_arrive_late(dashboard):
+    heads = [panel for panel in dashboard["panels"] if "labels that arrived" in panel["title"]]
+    assert len(heads) == 2
+    assert all("labels that arrived in a window" in head["subtitle"] for head in heads)
+
+
+def test_a_model_without_categories_has_no_panel_for_new_ones(manifest):
+    numbers = manifest.model_copy(update={"features": manifest.features[:2]})
+    titles = {panel["title"] for panel in build_dashboard(numbers)["panels"]}
+    assert "Share outside the training range" in titles
+    assert "Share of categories new since training" not in titles
+
+
+def test_two_classes_say_whose_precision_is_shown(make_manifest):
+    dashboard = build_dashboard(make_manifest(classes=(False, True)))
+    panel = next(p for p in dashboard["panels"] if p["title"].startswith("Accuracy, precision"))
+    assert "class True" in panel["subtitle"]

@@ -1,0 +1,260 @@
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from evidently_workspace import snapshot as snapshot_module
+
+
+def values_of(snapshot, name):
+    return {value.column: value.value for value in snapshot.values if value.name == name}
+
+
+def checks_of(snapshot):
+    return {(check.check, check.column) for check in snapshot.failed_checks}
+
+
+def body_of(snapshot):
+    return json.loads(snapshot.body)
+
+
+def failing_tests(snapshot):
+    tests = [test for result in body_of(snapshot)["metric_results"].values() for test in result["tests"]]
+    return [test for test in tests if test["status"] == "FAIL"]
+
+
+def points_of(snapshot):
+    """Return the parameters under which the UI will store each metric."""
+    return {
+        json.dumps(result["metric_value_location"]["metric"]["params"], sort_keys=True)
+        for result in body_of(snapshot)["metric_results"].values()
+    }
+
+
+@pytest.fixture(scope="module")
+def quiet(snap):
+    """One snapshot of a window like the reference, for tests that only look at it."""
+    return snap()
+
+
+def test_a_window_like_the_reference_raises_no_alarm(quiet):
+    assert quiet.failed_checks == ()
+    assert quiet.not_computed == ()
+    assert failing_tests(quiet) == []
+
+
+def test_every_measure_has_a_value(quiet, manifest):
+    for name in ("data_drift", "missing_share"):
+        assert set(values_of(quiet, name)) == set(manifest.feature_names)
+    assert set(values_of(quiet, "out_of_range_share")) == {"x0", "x1"}
+    assert set(values_of(quiet, "new_category_share")) == {"colour", "member"}
+    assert set(values_of(quiet, "f1_by_class")) == {"a", "b", "c"}
+    names = "drifted_columns prediction_drift target_drift accuracy precision recall f1 roc_auc log_loss"
+    assert all(None in values_of(quiet, name) for name in names.split())
+    assert values_of(quiet, "rows") == values_of(quiet, "labelled_rows") == {None: 200.0}
+
+
+def test_shifted_features_are_flagged_and_evidently_agrees(snap, manifest, make_rows):
+    shifted = make_rows(manifest, 200, seed=1, shift=2.0)
+    drifted = snap(current=shifted)
+    assert checks_of(drifted) >= {("data_drift", "x0"), ("data_drift", "x1")}
+    assert ("data_drift", "colour") not in checks_of(drifted)
+    assert values_of(drifted, "drifted_columns") == {None: 2.0}
+    assert len(failing_tests(drifted)) == len(drifted.failed_checks)
+
+
+def test_a_failed_check_carries_its_value_and_the_threshold_of_its_window(snap, manifest, make_rows):
+    drifted = snap(current=make_rows(manifest, 100, seed=1, shift=2.0))
+    check = next(check for check in drifted.failed_checks if check.column == "x0")
+    assert check.threshold == manifest.threshold("x0").at(100)
+    assert check.value == values_of(drifted, "data_drift")["x0"] >= check.threshold
+
+
+def test_other_predictions_are_prediction_drift(snap, manifest, make_rows, always):
+    assert ("prediction_drift", "prediction") in checks_of(snap(current=always(make_rows(manifest, 200), "a")))
+
+
+def test_other_labels_are_target_drift(snap, manifest, make_rows):
+    rows = make_rows(manifest, 400)
+    assert ("target_drift", "label") in checks_of(snap(labelled=rows[rows.label == "a"]))
+
+
+def test_wrong_predictions_fail_performance_and_evidently_agrees(snap, manifest, make_rows):
+    worse = snap(labelled=make_rows(manifest, 200, accuracy=0.5))
+    assert checks_of(worse) == {("performance", "accuracy")}
+    assert len(failing_tests(worse)) == 1
+    assert values_of(worse, "accuracy")[None] == pytest.approx(0.5, abs=0.1)
+
+
+def test_accuracy_may_stray_by_chance(snap, manifest, make_rows):
+    assert snap(labelled=make_rows(manifest, 60, seed=5, accuracy=0.85)).failed_checks == ()
+
+
+def test_missing_and_unseen_values_fail_data_quality(snap, manifest, make_rows):
+    bad = make_rows(manifest, 200, seed=1)
+    bad.loc[:60, "x0"] = None
+    bad.loc[:60, "x1"] = 99.0
+    bad.loc[:60, "colour"] = "ultraviolet"
+    broken = snap(current=bad)
+    assert {("data_quality", name) for name in ("x0", "x1", "colour")} <= checks_of(broken)
+    assert values_of(broken, "missing_share")["x0"] == pytest.approx(61 / 200)
+    assert values_of(broken, "out_of_range_share")["x1"] == pytest.approx(61 / 200)
+    assert values_of(broken, "new_category_share")["colour"] == pytest.approx(61 / 200)
+    assert len(failing_tests(broken)) == len(broken.failed_checks)
+
+
+def test_too_few_rows_give_no_values_and_no_alarm(snap, manifest, make_rows):
+    few = snap(current=make_rows(manifest, 5, shift=9.0), labelled=make_rows(manifest, 5, accuracy=0.0))
+    assert few.failed_checks == ()
+    assert {value.name for value in few.values} == {"rows", "labelled_rows"}
+    assert [reason.split(" (")[0] for reason in few.not_computed] == [
+        "data drift: not enough data",
+        "prediction drift: not enough data",
+        "data quality: not enough data",
+        "target drift: not enough data",
+        "performance: not enough data",
+    ]
+    assert "not enough data" in few.html
+
+
+def test_labels_alone_are_enough_for_what_needs_labels(snap, manifest, make_rows):
+    only_labels = snap(current=make_rows(manifest, 0))
+    assert "accuracy" in {value.name for value in only_labels.values}
+    assert values_of(only_labels, "rows") == {None: 0.0}
+
+
+def test_five_rows_can_be_measured_where_the_settings_allow_it(snap, manifest, make_rows):
+    rows = make_rows(manifest, 5)
+    tiny = snap(current=rows, labelled=rows, min_rows=1, min_labels=1)
+    assert "accuracy" in {value.name for value in tiny.values}
+    assert set(values_of(tiny, "data_drift")) == set(manifest.feature_names)
+
+
+def test_an_empty_window_still_gives_a_snapshot(snap, manifest, make_rows):
+    nothing = make_rows(manifest, 0)
+    empty = snap(current=nothing, labelled=nothing, min_rows=0, min_labels=0)
+    assert {value.name for value in empty.values} == {"rows", "labelled_rows"}
+
+
+def test_an_empty_column_is_named_and_costs_no_other(snap, manifest, make_rows):
+    for nothing in (None, np.nan):
+        rows = make_rows(manifest, 200, seed=1).assign(x0=nothing, colour=None)
+        odd = snap(current=rows)
+        assert set(values_of(odd, "data_drift")) == {"x1", "member"}
+        assert values_of(odd, "missing_share") == {"x0": 1.0, "x1": 0.0, "colour": 1.0, "member": 0.0}
+        assert {("data_quality", "x0"), ("data_quality", "colour")} == checks_of(odd)
+        assert any(reason.startswith("data drift: x0: not enough data") for reason in odd.not_computed)
+
+
+def test_a_column_that_the_rows_lack_counts_as_missing(snap, manifest, make_rows):
+    without = snap(current=make_rows(manifest, 200, seed=1).drop(columns="x1"))
+    assert values_of(without, "missing_share")["x1"] == 1.0
+
+
+def test_a_constant_column_is_measured(snap, manifest, make_rows):
+    constant = snap(current=make_rows(manifest, 200, seed=1).assign(x0=0.0, colour="red"))
+    assert {("data_drift", "x0"), ("data_drift", "colour")} <= checks_of(constant)
+    assert values_of(constant, "constant_columns") == {None: 2.0}
+
+
+@pytest.mark.parametrize("classes", [("a", "b", "c"), (False, True), (0, 1), ("no", "yes")])
+def test_a_window_with_one_class_is_scored_as_far_as_scores_are_defined(
+    snap, make_manifest, make_rows, always, classes
+):
+    model = make_manifest(classes=classes)
+    for name in model.class_names[0], model.class_names[-1]:
+        rows = make_rows(model, 400)
+        one_class = snap(model, labelled=always(rows[rows.label == name], name))
+        assert values_of(one_class, "accuracy") == {None: 1.0}
+        assert values_of(one_class, "f1_by_class") == {name: 1.0}
+        assert "roc_auc" not in {value.name for value in one_class.values}
+        assert one_class.not_computed == ("performance: roc_auc: not defined for the labels of this window",)
+
+
+@pytest.mark.parametrize("classes", [(False, True), (0, 1), ("no", "yes")])
+def test_of_two_classes_the_last_is_the_positive_one(snap, make_manifest, make_rows, classes):
+    model = make_manifest(classes=classes)
+    scored = snap(model, labelled=make_rows(model, 200))
+    positive = model.class_names[-1]
+    assert values_of(scored, "f1")[None] == values_of(scored, "f1_by_class")[positive]
+    assert values_of(scored, "roc_auc")[None] > 0.8
+
+
+def test_a_class_without_labels_has_no_recall_rather_than_zero(snap, manifest, make_rows):
+    rows = make_rows(manifest, 200)
+    partial = snap(labelled=rows[rows.label != "c"])
+    assert set(values_of(partial, "recall_by_class")) == {"a", "b"}
+
+
+def test_a_section_that_fails_costs_no_other(snap, monkeypatch, caplog, window):
+    def broken(*_):
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(snapshot_module, "performance", broken)
+    with caplog.at_level(logging.ERROR):
+        partial = snap()
+    assert partial.not_computed == ("performance: failed with RuntimeError: the disk is on fire",)
+    assert "data_drift" in {value.name for value in partial.values}
+    assert "the disk is on fire" in partial.html
+    assert "the disk is on fire" in body_of(partial)["metadata"]["not_computed"]
+    assert window.key in caplog.text
+
+
+def test_equal_distributions_have_distance_zero_and_pass_the_test(snap, manifest, make_rows):
+    reference = make_rows(manifest, 180, seed=3)
+    equal = snap(current=reference, labelled=reference)
+    assert values_of(equal, "prediction_drift") == {None: 0.0}
+    assert values_of(equal, "target_drift") == {None: 0.0}
+    assert equal.failed_checks == ()
+    assert failing_tests(equal) == []
+
+
+def test_points_keep_their_names_when_the_number_of_rows_changes(snap, manifest, make_rows):
+    # Evidently would start a new line for every threshold, and the threshold depends on the rows.
+    few, many = snap(current=make_rows(manifest, 60)), snap(current=make_rows(manifest, 300))
+    assert points_of(few) == points_of(many)
+    assert set(body_of(few)["metric_results"]) == set(body_of(many)["metric_results"])
+
+
+def test_metadata_says_what_the_snapshot_is_of_in_strings_only(snap, manifest, make_rows, window):
+    body = body_of(snap(current=make_rows(manifest, 100, shift=2.0), sampled_fraction=0.25))
+    assert body["metadata"] == {
+        "window": window.key,
+        "model_version": manifest.version,
+        "rows": "100",
+        "labelled_rows": "200",
+        "failed_checks": "data_drift:x0, data_drift:x1, data_quality:x0, data_quality:x1",
+        "sampled_fraction": "0.25",
+        "not_computed": "",
+    } | {"failed_checks": body["metadata"]["failed_checks"]}
+    assert "data_drift:x0, data_drift:x1" in body["metadata"]["failed_checks"]
+    assert body["name"] == "2026-11-23 04:45 to 04:50 UTC"
+    assert body["tags"] == [manifest.name]
+
+
+def test_the_timestamp_is_naive(quiet):
+    assert body_of(quiet)["timestamp"] == "2026-11-23T04:50:00"
+
+
+def test_a_sample_says_so_on_the_page(snap):
+    assert "sample of 25.0% of the window" in snap(sampled_fraction=0.25).html
+
+
+def test_the_body_is_small_and_strict_json(quiet):
+    assert len(quiet.body) < 150_000
+    assert b'"template"' not in quiet.body
+    json.loads(quiet.body, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_the_page_needs_no_other_file(quiet):
+    page = quiet.html
+    assert 'src="http' not in page
+    assert 'href="http' not in page.split("<script>", maxsplit=1)[0]
+
+
+def test_the_frames_that_came_in_are_left_as_they_were(snap, manifest, make_rows):
+    rows = make_rows(manifest, 60)
+    before = rows.copy()
+    snap(current=rows, labelled=rows)
+    assert rows.equals(before)
