@@ -55,7 +55,6 @@ def _config(arguments: Sequence[str] | None) -> StackConfig:
         ui_port=options.ui_port,
         interval_seconds=options.interval,
         workers=options.workers,
-        database_url=os.environ.get("VIGIE_DATABASE_URL"),
     )
 
 

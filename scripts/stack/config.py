@@ -26,7 +26,6 @@ class StackConfig:
     ui_port: int = 8001
     interval_seconds: int | None = None
     workers: int | None = None
-    database_url: str | None = None
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     ready_timeout_seconds: float = 180.0
 
@@ -76,8 +75,10 @@ class StackConfig:
             "VIGIE_MODEL_DIR": str(self.model_dir),
             "VIGIE_REPORTS_DIR": str(self.data_dir / "reports"),
             "VIGIE_EVIDENTLY_URL": self.ui_url,
-            "VIGIE_DATABASE_URL": self.database_url or f"sqlite:///{self.data_dir / 'vigie.db'}",
         }
+        # A database that the shell names, by value or by file, is where the log goes.
+        if not {"VIGIE_DATABASE_URL", "VIGIE_DATABASE_URL_FILE"} & self.inherited.keys():
+            own["VIGIE_DATABASE_URL"] = f"sqlite:///{self.data_dir / 'vigie.db'}"
         if self.interval_seconds is not None:
             own["VIGIE_SNAPSHOT_INTERVAL_SECONDS"] = str(self.interval_seconds)
         if self.workers is not None:
@@ -87,10 +88,12 @@ class StackConfig:
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in self.inherited.items() if name not in _OWN}
         # The services talk to each other over loopback, which a proxy of the shell must not see.
+        outside = kept.get("no_proxy") or kept.get("NO_PROXY")
+        direct = ",".join(filter(None, (outside, HOST, "localhost")))
         own = {
             "VIGIE_EVIDENTLY_SECRET_FILE": str(self.secret_file),
-            "NO_PROXY": f"{HOST},localhost",
-            "no_proxy": f"{HOST},localhost",
+            "NO_PROXY": direct,
+            "no_proxy": direct,
             "PYTHONUNBUFFERED": "1",
         }
         return kept | own

@@ -1,0 +1,142 @@
+import io
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from scripts.demo.acts import Act, Performance, next_boundary, role_of, windows_between
+from scripts.demo.folders import RUNS_KEPT, RunFolder
+from scripts.demo.story import Outcome
+from scripts.demo.table import show_windows
+from scripts.demo.verdict import complaints
+from scripts.demo.windows import SnapshotWindow
+
+NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+STEADY = Act("steady", 2, expects=None)
+DRIFT = Act("data_drift", 1, expects="data_drift")
+LINK = (
+    "http://127.0.0.1:8001/projects/5c0814f5-0277-54a3-bb84-b2adb3698389/reports/01a206db-a0f3-73b2-a5c7-ac0853ea8904"
+)
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def window(start: float, *checks: str, status: str = "posted", reason: str | None = None) -> SnapshotWindow:
+    failed = [{"check": check, "column": "age", "value": 0.7, "threshold": 0.4} for check in checks]
+    return SnapshotWindow.model_validate_json(
+        json.dumps(
+            {
+                "start": at(start).isoformat(),
+                "end": at(start + 20).isoformat(),
+                "rows": 400,
+                "labelled_rows": 380,
+                "status": status,
+                "reason": reason,
+                "failed_checks": failed,
+                "report_url": None,
+                "evidently_url": LINK,
+            }
+        )
+    )
+
+
+PLAYED = [Performance(STEADY, at(0.3), at(38.5)), Performance(DRIFT, at(40.3), at(58.5))]
+
+
+def seen(*windows: SnapshotWindow) -> dict[datetime, SnapshotWindow]:
+    return {one.start: one for one in windows}
+
+
+GOOD = seen(window(0), window(20), window(40, "data_drift", "prediction_drift"))
+
+
+def test_boundaries_are_multiples_of_the_interval_in_utc() -> None:
+    assert next_boundary(at(0), 20) == at(0)
+    assert next_boundary(at(0.001), 20) == at(20)
+    assert next_boundary(at(19.999), 20) == at(20)
+
+
+def test_the_windows_of_a_span_are_those_it_touches() -> None:
+    assert [start for start, _ in windows_between(at(0.3), at(38.5), 20)] == [at(0), at(20)]
+    assert [start for start, _ in windows_between(at(20), at(40), 20)] == [at(20)]
+
+
+@pytest.mark.parametrize(
+    ("start", "name", "full"),
+    [(0, "steady", True), (20, "steady", True), (40, "data_drift", True), (60, "idle", False), (30, "mixed", False)],
+)
+def test_a_window_is_what_played_in_it(start: float, name: str, full: bool) -> None:
+    role = role_of(at(start), at(start + 20), PLAYED)
+    assert (role.name, role.full) == (name, full)
+
+
+def test_a_window_in_which_an_act_only_began_is_not_full() -> None:
+    assert role_of(at(-15), at(5), PLAYED).name == "steady, in part"
+
+
+def test_a_story_that_came_true_has_no_complaints() -> None:
+    assert complaints(PLAYED, GOOD, 20) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        (
+            window(20, "data_drift"),
+            "12:00:20 (steady) should be quiet, but raised data_drift of age (0.70, limit 0.40)",
+        ),
+        (window(40), "12:00:40 (data_drift) should be flagged with data_drift, but was not"),
+        (window(40, "prediction_drift"), "should be flagged with data_drift"),
+        (window(0, status="skipped", reason="not enough data"), "12:00:00 (steady) is skipped: not enough data"),
+        (window(40, status="failed"), "(data_drift) is failed: no reason given"),
+    ],
+)
+def test_each_window_that_is_not_as_told_is_named(changed: SnapshotWindow, complaint: str) -> None:
+    (line,) = complaints(PLAYED, GOOD | seen(changed), 20)
+    assert complaint in line
+
+
+def test_a_window_that_never_came_is_named() -> None:
+    (line,) = complaints(PLAYED, {at(0): GOOD[at(0)], at(40): GOOD[at(40)]}, 20)
+    assert "12:00:20 (steady) does not appear" in line
+
+
+def test_an_act_without_a_full_window_proves_nothing() -> None:
+    short = [PLAYED[0], Performance(DRIFT, at(45), at(58))]
+    assert complaints(short, GOOD, 20) == ["no window was wholly data_drift"]
+
+
+@pytest.mark.parametrize("width", [80, 280])
+def test_the_links_are_whole_however_narrow_the_terminal(width: int) -> None:
+    shown = io.StringIO()
+    show_windows(Outcome(played=PLAYED, windows=GOOD), Console(file=shown, width=width))
+    assert shown.getvalue().count(LINK) == 3
+
+
+def test_each_run_has_a_fresh_folder_and_the_oldest_are_removed(tmp_path: Path) -> None:
+    for _ in range(RUNS_KEPT + 2):
+        with RunFolder(tmp_path) as folder:
+            assert [path.name for path in folder.path.iterdir()] == ["running.lock"]
+            time.sleep(0.001)
+    assert len(list((tmp_path / "runs").iterdir())) == RUNS_KEPT
+
+
+def test_the_folder_of_a_running_demo_is_never_removed(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as running:
+        for _ in range(RUNS_KEPT + 2):
+            with RunFolder(tmp_path):
+                pass
+        assert running.path.is_dir()
+
+
+def test_what_is_not_a_run_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "0-mine").mkdir(parents=True)
+    for _ in range(RUNS_KEPT + 1):
+        with RunFolder(tmp_path):
+            pass
+    assert (tmp_path / "runs" / "0-mine").is_dir()
