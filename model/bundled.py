@@ -25,9 +25,7 @@ def load_bundled(name: BundledName) -> Dataset:
     raw: Any = loaders[name](as_frame=True)
     named = [feature_identifier(str(original)) for original in raw.data.columns]
     frame = raw.data.astype("float64").set_axis([identifier for identifier, _ in named], axis=1)
-    features = tuple(
-        describe_column(identifier, "number", frame[identifier], unit) for identifier, unit in named
-    )
+    features = tuple(describe_column(identifier, "number", frame[identifier], unit) for identifier, unit in named)
     return Dataset(
         name=name,
         source=f"scikit-learn: {name}",

@@ -38,9 +38,7 @@ class OnnxClassifier:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only; warnings about graph optimisation are no news to anyone
-        self._session: Any = onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
-        )
+        self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._inputs: list[str] = [node.name for node in self._session.get_inputs()]
         self._features = features
         self._one_matrix = all(feature.type == "number" for feature in features)

@@ -138,14 +138,11 @@ def _classes(target: str, cells: Cells, lines: list[int]) -> tuple[Classes, Code
     blank = [line for cell, line in zip(cells, lines, strict=True) if not cell]
     if blank:
         raise DataError(
-            f"the target {target!r} is blank in {len(blank)} rows, first on line {blank[0]}; "
-            "fill or remove them"
+            f"the target {target!r} is blank in {len(blank)} rows, first on line {blank[0]}; fill or remove them"
         )
     texts = set(cells)
     if len(texts) > MOST_CLASSES:
-        raise DataError(
-            f"the target {target!r} has {len(texts)} different values; at most {MOST_CLASSES} classes"
-        )
+        raise DataError(f"the target {target!r} has {len(texts)} different values; at most {MOST_CLASSES} classes")
     if all(text.lower() in _BOOLEANS for text in texts):
         flags = [cell.lower() == "true" for cell in cells]
         present = tuple(sorted(set(flags)))

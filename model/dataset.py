@@ -60,16 +60,12 @@ def describe_column(name: str, kind: FeatureType, values: pd.Series, unit: str |
     if kind == "number":
         typical: Value = float(seen.quantile(0.5, interpolation="nearest"))
         low, high = float(seen.min()), float(seen.max())
-        return Feature(
-            name=name, type=kind, unit=unit, minimum=low, maximum=high, nullable=True, example=typical
-        )
+        return Feature(name=name, type=kind, unit=unit, minimum=low, maximum=high, nullable=True, example=typical)
     most_frequent = str(seen.mode().iloc[0])
     if kind == "boolean":
         return Feature(name=name, type=kind, unit=unit, nullable=True, example=most_frequent == "True")
     categories = tuple(sorted(str(value) for value in seen.unique()))
-    return Feature(
-        name=name, type=kind, unit=unit, categories=categories, nullable=True, example=most_frequent
-    )
+    return Feature(name=name, type=kind, unit=unit, categories=categories, nullable=True, example=most_frequent)
 
 
 def check_feature_names(names: tuple[str, ...]) -> None:

@@ -17,9 +17,7 @@ def evaluate(probabilities: Probabilities, codes: Codes, class_names: tuple[str,
     predicted = probabilities.argmax(axis=1)
     correct = int((predicted == codes).sum())
     # zero_division: a class that is never predicted has precision 0, not a warning
-    precision, recall, f1, support = precision_recall_fscore_support(
-        codes, predicted, labels=indices, zero_division=0
-    )
+    precision, recall, f1, support = precision_recall_fscore_support(codes, predicted, labels=indices, zero_division=0)
     return HoldOutQuality(
         rows=len(codes),
         correct=correct,

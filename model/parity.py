@@ -55,8 +55,7 @@ def compare(onnx: Classifier, pipeline: Classifier, rows: Sequence[Row]) -> Pari
     reason = None
     if largest > TOLERANCE or disagreements:
         reason = (
-            f"ONNX differs from scikit-learn by up to {largest:.2g} in probability "
-            f"and in class on {disagreements} rows"
+            f"ONNX differs from scikit-learn by up to {largest:.2g} in probability and in class on {disagreements} rows"
         )
     return Parity(
         rows=len(rows),

@@ -59,8 +59,6 @@ def pipeline_input(frame: pd.DataFrame, features: tuple[Feature, ...]) -> pd.Dat
     return pd.DataFrame(columns)
 
 
-def pipeline_probabilities(
-    pipeline: Pipeline, frame: pd.DataFrame, features: tuple[Feature, ...]
-) -> Probabilities:
+def pipeline_probabilities(pipeline: Pipeline, frame: pd.DataFrame, features: tuple[Feature, ...]) -> Probabilities:
     """Return the pipeline's class probabilities, (rows, classes)."""
     return np.asarray(pipeline.predict_proba(pipeline_input(frame, features)), dtype=np.float64)

@@ -61,9 +61,7 @@ def load_predictor(folder: Path, threads: int = 1) -> Predictor:
         return Predictor(manifest, _classifier(content, manifest, threads))
     except Exception as error:
         # The content is what training wrote, so whatever a loader raises means other library versions.
-        raise ArtifactError(
-            f"cannot load {folder / name} ({error}); train again with these libraries"
-        ) from error
+        raise ArtifactError(f"cannot load {folder / name} ({error}); train again with these libraries") from error
 
 
 def _classifier(content: bytes, manifest: Manifest, threads: int) -> Classifier:

@@ -46,9 +46,7 @@ def split_rows(codes: Codes, shares: Shares, seed: int) -> Split:
             np.arange(len(codes)), train_size=shares.train, stratify=codes, random_state=seed
         )
         test_share = shares.test / (shares.test + shares.reference)
-        test, reference = train_test_split(
-            held_out, train_size=test_share, stratify=codes[held_out], random_state=seed
-        )
+        test, reference = train_test_split(held_out, train_size=test_share, stratify=codes[held_out], random_state=seed)
     except ValueError as error:
         raise DataError(f"the rows cannot be divided with every class in each part: {error}") from error
     return Split(np.sort(train), np.sort(test), np.sort(reference))

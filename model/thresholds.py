@@ -1,22 +1,22 @@
 """Calibration of drift alarms: how far a quiet window may lie from the reference by luck alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import log
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from model.drift_statistics import DriftStatistic, JensenShannonStatistic, WassersteinStatistic
+from model.drift_statistics import Counts, Distances, DriftStatistic, JensenShannonStatistic, WassersteinStatistic
 from model.manifest import DriftMethod, DriftThreshold
+from model.tails import SmoothTails, tail_quantile
 
 WINDOW_ROWS = (10, 20, 30, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 FLOORS: Mapping[DriftMethod, float] = {"wasserstein": 0.1, "jensenshannon": 0.1}
 FALSE_ALARM_RATE = 0.001
 REPLICATES = 4_000
 
-_TAIL_SHARE = 0.05
-_CELLS_PER_CHUNK = 500_000  # rows x windows in one array: 2 MB of float32, near the size of a core's cache
+TAIL_SHARE = 0.05
+_CELLS_PER_CHUNK = 150_000  # rows x windows in one array: 600 kB of float32, so that it stays in a core's cache
 
 Methods = Mapping[str, DriftMethod]
 
@@ -35,32 +35,32 @@ def calibrate_thresholds(
 ) -> tuple[DriftThreshold, ...]:
     """Return thresholds such that a quiet window raises any alarm with probability `false_alarm_rate`.
 
-    `reference` are the fixed rows that windows are compared with, `population` all rows known at training
-    time, both with the columns of `methods`. A quiet window of m rows is drawn as its future would be,
-    given these rows: first a population (the rows with weights from a flat Dirichlet distribution: the
-    Bayesian bootstrap, Rubin 1981, The Annals of Statistics 9(1)), then m rows of it with replacement. The
-    first draw stands for the luck of the finite training data: it keeps the thresholds of large windows
-    from sinking to zero.
+    `reference` are the fixed rows that windows are compared with, `population` all rows known at training time, both
+    with the columns of `methods`. A quiet window of m rows is drawn as its future would be, given these rows: first a
+    population (the rows with weights from a flat Dirichlet distribution: the Bayesian bootstrap, Rubin 1981, The Annals
+    of Statistics 9(1); with tails that reach beyond the sample, see `SmoothTails`), then m rows of it. The first draw
+    stands for the luck of the finite training data: it keeps the thresholds of large windows from sinking to zero.
 
-    The alarms of a window are one family: each distance is standardised by its mean and standard deviation
-    over the drawn windows, the largest of them is taken per window (the max-T method of Westfall and Young
-    1993, Resampling-Based Multiple Testing), and its (1 - rate) quantile q gives every threshold as mean +
-    q * sd. The quantile is `tail_quantile`'s.
+    The alarms of a window are one family, as in the single-step methods of Westfall and Young (1993, Resampling-Based
+    Multiple Testing): each distance is expressed as its excess over its own 95 % quantile in units of its mean excess,
+    so that in the tail, which alone matters, columns with skewed and with even luck get the same share of the false
+    alarms. The largest is taken per window, and its (1 - rate) quantile, found by `tail_quantile`, is turned back into
+    a threshold for each column.
 
     `progress` is called with the share of the work done.
     """
-    statistics = {
-        column: build_statistic(method, reference[column], population[column])
-        for column, method in methods.items()
-    }
-    drawn = np.empty((len(window_rows), len(statistics), replicates))
+    columns = [_QuietColumn(method, reference[name], population[name], rng) for name, method in methods.items()]
+    drawn = np.empty((len(window_rows), len(columns), replicates))
     chunk = max(1, _CELLS_PER_CHUNK // len(population))
     for start in range(0, replicates, chunk):
         stop = min(start + chunk, replicates)
         weights = rng.dirichlet(np.ones(len(population)), size=stop - start)
+        tails = [column.tail_shares(weights) for column in columns]
         for place, rows in enumerate(window_rows):
             counts = np.ascontiguousarray(rng.multinomial(rows, weights).T, dtype=np.float32)
-            drawn[place, :, start:stop] = [statistic.distances(counts) for statistic in statistics.values()]
+            drawn[place, :, start:stop] = [
+                column.distances(counts, shares) for column, shares in zip(columns, tails, strict=True)
+            ]
         progress(stop / replicates)
     limits = np.array([_family_limits(distances, false_alarm_rate) for distances in drawn])
     return tuple(
@@ -82,27 +82,37 @@ def build_statistic(method: DriftMethod, reference: pd.Series, population: pd.Se
     return JensenShannonStatistic(reference, population)
 
 
-def tail_quantile(values: npt.NDArray[np.float64], upper_share: float) -> float:
-    """Return the value that is exceeded with probability `upper_share`, also where the sample hardly reaches.
+class _QuietColumn:
+    """Draws of one column's distance in quiet windows."""
 
-    Above its 95 % quantile u the tail is taken as exponential: u + (mean excess over u) * ln(0.05 / share).
-    This is the peaks-over-threshold method (Pickands 1975, The Annals of Statistics 3(1)) with the
-    generalized Pareto distribution's shape held at 0. Distances of counts have tails of that weight or
-    lighter, so the estimate errs to the quiet side, and it varies much less than one with a fitted shape.
-    """
-    start = float(np.quantile(values, 1 - _TAIL_SHARE))
-    if upper_share >= _TAIL_SHARE:
-        return float(np.quantile(values, 1 - upper_share))
-    excess = values[values > start] - start
-    return start + (float(excess.mean()) if len(excess) else 0.0) * log(_TAIL_SHARE / upper_share)
+    def __init__(
+        self, method: DriftMethod, reference: pd.Series, population: pd.Series, rng: np.random.Generator
+    ) -> None:
+        self._tails: SmoothTails | None = None
+        if method == "wasserstein":
+            self._tails = SmoothTails(population.to_numpy(dtype=np.float64))
+            population = pd.Series(self._tails.values)
+        self._statistic = build_statistic(method, reference, population)
+        self._rng = rng
+
+    def tail_shares(self, weights: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
+        """Return what the tails are like in each of the populations given by row weights."""
+        return self._tails.shares(weights) if self._tails else []
+
+    def distances(self, counts: Counts, tail_shares: list[npt.NDArray[np.float64]]) -> Distances:
+        """Return the distance of each window from counts (population rows, windows)."""
+        if self._tails:
+            counts = self._tails.spread(counts, tail_shares, self._rng)
+        return self._statistic.distances(counts)
 
 
 def _family_limits(distances: npt.NDArray[np.float64], false_alarm_rate: float) -> npt.NDArray[np.float64]:
     """Return one limit per statistic from distances (statistics, replicates) of quiet windows."""
-    mean = np.nanmean(distances, axis=1)
-    deviation = np.nanstd(distances, axis=1)
-    # a column that never varies has no luck to allow for; its limit is its mean, and the floor decides
-    scale = np.where(deviation > 0, deviation, np.inf)
-    standardised = (distances - mean[:, None]) / scale[:, None]
-    largest = np.nanmax(standardised, axis=0)
-    return np.asarray(mean + tail_quantile(largest, false_alarm_rate) * deviation)
+    start = np.nanquantile(distances, 1 - TAIL_SHARE, axis=1)
+    excesses = distances - start[:, None]
+    # a column whose distance never varies has no luck to allow for: its limit is that distance, and the floor decides
+    scale = np.array([row[row > 0].mean() if (row > 0).any() else 0.0 for row in excesses])
+    standardised = excesses / np.where(scale > 0, scale, np.inf)[:, None]
+    # a window without any value of a column (NaN) cannot raise that column's alarm
+    largest = np.nan_to_num(standardised, nan=-1.0).max(axis=0)
+    return np.asarray(start + tail_quantile(largest, false_alarm_rate, TAIL_SHARE) * scale)

@@ -26,9 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console()
     try:
         if options.if_missing and (present := _present(options.out)):
-            console.print(
-                f"{options.out} already holds model {present.name} {present.version}; nothing to do"
-            )
+            console.print(f"{options.out} already holds model {present.name} {present.version}; nothing to do")
             return 0
         manifest = _train(options, console)
     except ModelError as error:
@@ -40,17 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
-    parser = argparse.ArgumentParser(
-        prog="python -m model.train", description="Train a model and write its artifact."
-    )
-    parser.add_argument(
-        "--dataset", choices=("iris", "wine", "breast_cancer"), help="bundled data (default: iris)"
-    )
+    parser = argparse.ArgumentParser(prog="python -m model.train", description="Train a model and write its artifact.")
+    parser.add_argument("--dataset", choices=("iris", "wine", "breast_cancer"), help="bundled data (default: iris)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="your own data: UTF-8, comma, header line")
     parser.add_argument("--target", metavar="COL", help="the column of FILE to predict")
-    parser.add_argument(
-        "--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s"
-    )
+    parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
     parser.add_argument("--if-missing", action="store_true", help="do nothing where DIR holds a valid model")
     return parser
@@ -86,9 +78,7 @@ def _train(options: argparse.Namespace, console: Console) -> Manifest:
         from model.csv_file import load_csv  # noqa: PLC0415
         from model.training import train_model  # noqa: PLC0415
 
-        dataset = (
-            load_csv(options.csv, options.target) if options.csv else load_bundled(options.dataset or "iris")
-        )
+        dataset = load_csv(options.csv, options.target) if options.csv else load_bundled(options.dataset or "iris")
         return train_model(
             dataset,
             options.out,
@@ -106,9 +96,7 @@ def summary(manifest: Manifest, folder: Path) -> Table:
         f"{data.rows} ({data.train_rows} train, {data.test_rows} test, {data.reference_rows} reference)",
     )
     table.add_row("test accuracy", f"{quality.accuracy:.3f} ({quality.correct} of {quality.rows})")
-    table.add_row(
-        "engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}"
-    )
+    table.add_row("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
     if parity.max_probability_difference is not None:
         table.add_row(
             "ONNX against scikit-learn",
@@ -117,9 +105,7 @@ def summary(manifest: Manifest, folder: Path) -> Table:
         )
     limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
     shown = ", ".join(f"{column} {limit:.2f}" for column, limit in limits[:6])
-    table.add_row(
-        "drift alarms at 200 rows", shown + (f", … {len(limits)} in all" if len(limits) > 6 else "")
-    )
+    table.add_row("drift alarms at 200 rows", shown + (f", … {len(limits)} in all" if len(limits) > 6 else ""))
     table.add_row("artifact", str(folder))
     return table
 

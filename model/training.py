@@ -81,16 +81,12 @@ def train_model(
     split = split_rows(dataset.codes, shares or Shares(), seed)
     progress("fitting the forest", 0)
     pipeline = build_pipeline(dataset.features, seed)
-    pipeline.fit(
-        pipeline_input(dataset.frame.iloc[split.train], dataset.features), dataset.codes[split.train]
-    )
+    pipeline.fit(pipeline_input(dataset.frame.iloc[split.train], dataset.features), dataset.codes[split.train])
     progress("converting to ONNX and comparing", 0)
     engines = convert(pipeline, dataset)
     progress("evaluating", 0)
     frames = {part: _scored(dataset, engines.serving, getattr(split, part)) for part in ("test", "reference")}
-    quality = evaluate(
-        _probabilities(frames["test"], dataset), dataset.codes[split.test], dataset.class_names
-    )
+    quality = evaluate(_probabilities(frames["test"], dataset), dataset.codes[split.test], dataset.class_names)
     progress("predicting the training rows out of fold", 0)
     rng = np.random.default_rng(seed)
     thresholds = calibrate_thresholds(
@@ -154,8 +150,7 @@ def _probabilities(frame: pd.DataFrame, dataset: Dataset) -> Probabilities:
 def _drift_methods(dataset: Dataset) -> dict[str, DriftMethod]:
     """Return the one pinned method of each column, whatever the number of rows."""
     methods: dict[str, DriftMethod] = {
-        feature.name: "wasserstein" if feature.type == "number" else "jensenshannon"
-        for feature in dataset.features
+        feature.name: "wasserstein" if feature.type == "number" else "jensenshannon" for feature in dataset.features
     }
     return methods | {PREDICTION: "jensenshannon", LABEL: "jensenshannon"}
 

@@ -1,0 +1,95 @@
+"""Extreme values: what lies beyond a sample, estimated from the sample's own largest values.
+
+The method is peaks over threshold (Pickands 1975, The Annals of Statistics 3(1)): what exceeds a high value
+follows a generalized Pareto distribution, P(excess > x) = (1 + shape * x / scale) ** (-1 / shape), here fitted by
+probability-weighted moments (Hosking and Wallis 1987, Technometrics 29(3)). The shape is held between 0
+(exponential) and 0.5 (the heaviest of finite variance): a bounded tail, which a small sample suggests too easily,
+would call the next larger value impossible.
+"""
+
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.floating[Any]]
+
+_LIGHTEST_SHAPE, _HEAVIEST_SHAPE = 1e-6, 0.5  # 1e-6 is exponential to six digits and spares a special case
+_FEWEST_EXCESSES = 10
+# Excesses in units of their mean: fine enough for a distance, and far enough for 1 draw in 10,000 at shape 0.5
+_GRID = np.concatenate([[0.0], np.geomspace(0.03, 200, 40)])
+
+
+def fit_excesses(ascending: Numbers, weights: Numbers) -> tuple[Numbers, Numbers]:
+    """Return scale and shape (fits,) of positive excesses (n,) under each row of weights (fits, n)."""
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    exceeded = 1 - np.cumsum(shares, axis=1) + shares / 2
+    mean = shares @ ascending
+    weighted = (shares * exceeded) @ ascending
+    # equal excesses have mean = 2 * weighted, and no shape to see
+    spread = np.maximum(mean - 2 * weighted, 1e-9 * mean)
+    shape = np.clip(2 - mean / spread, _LIGHTEST_SHAPE, _HEAVIEST_SHAPE)
+    return mean * (1 - shape), shape
+
+
+def tail_quantile(values: Numbers, upper_share: float, tail_share: float) -> float:
+    """Return the value exceeded with probability `upper_share`, also where the sample hardly reaches.
+
+    The part of the sample above its (1 - tail_share) quantile is taken as the tail.
+    """
+    if upper_share >= tail_share:
+        return float(np.quantile(values, 1 - upper_share))
+    start = float(np.quantile(values, 1 - tail_share))
+    excesses = np.sort(values[values > start]) - start
+    if not len(excesses):
+        return start
+    scale, shape = fit_excesses(excesses, np.ones((1, len(excesses))))
+    return start + float((scale * ((upper_share / tail_share) ** -shape - 1) / shape)[0])
+
+
+class SmoothTails:
+    """A number column whose largest and smallest values stand for tails that reach beyond them.
+
+    Rows drawn from a sample never exceed its maximum, though rows of the future will: for a skewed column that
+    makes quiet windows look closer to the reference than they will be. So each of the outermost 2 * sqrt(n) rows
+    on either side, when drawn, is replaced by a random value of the tail fitted to them.
+    """
+
+    def __init__(self, values: Numbers) -> None:
+        present = np.flatnonzero(~np.isnan(values))
+        ordered = present[np.argsort(values[present], kind="stable")]
+        size = int(2 * sqrt(len(ordered)))
+        self._tails: list[tuple[npt.NDArray[np.intp], Numbers]] = []
+        points = []
+        for rows, sign in ((ordered[-size - 1 :], 1.0), (ordered[: size + 1][::-1], -1.0)):
+            excesses = sign * (values[rows] - values[rows[0]])
+            outer = excesses > 0
+            # tails of few or repeated values (counts, codes, flags) are left as they are
+            if len(np.unique(excesses[outer])) >= _FEWEST_EXCESSES:
+                self._tails.append((rows[outer], excesses[outer]))
+                middles = np.append((_GRID[:-1] + _GRID[1:]) / 2, _GRID[-1])
+                points.append(values[rows[0]] + sign * middles * excesses[outer].mean())
+        self.values: Numbers = np.concatenate([values, *points])
+        """The column's values followed by those of the tails: the rows that `spread` counts."""
+
+    def shares(self, weights: Numbers) -> list[Numbers]:
+        """Return for each tail the shares (populations, grid) fitted under each population's row weights."""
+        return [self._tail_shares(excesses, weights[:, rows]) for rows, excesses in self._tails]
+
+    @staticmethod
+    def _tail_shares(excesses: Numbers, weights: Numbers) -> Numbers:
+        scale, shape = (part[:, None] for part in fit_excesses(excesses, weights))
+        exceeded = (1 + shape * (_GRID * excesses.mean()) / scale) ** (-1 / shape)
+        return np.asarray(-np.diff(exceeded, axis=1, append=0.0))
+
+    def spread(self, counts: Counts, shares: list[Numbers], rng: np.random.Generator) -> Counts:
+        """Return counts (values, windows) in which draws of outermost rows have become draws of the tails."""
+        kept = counts.copy()
+        blocks = [kept]
+        for (outer, _), tail in zip(self._tails, shares, strict=True):
+            drawn = counts[outer].sum(axis=0).astype(np.int64)
+            kept[outer] = 0
+            blocks.append(rng.multinomial(drawn, tail).T.astype(counts.dtype))
+        return np.concatenate(blocks)
