@@ -76,7 +76,7 @@ class Story:
             async with httpx.AsyncClient(base_url=target.url, trust_env=False) as client:
                 while not acts.done():
                     self._stack.check()
-                    if self._interruption:
+                    if self._interruption.requested:
                         raise StoppedError("stopped before the story's end")
                     await self._see_windows(client)
                     await asyncio.wait({acts}, timeout=_POLL_SECONDS)

@@ -16,7 +16,8 @@ class Interruption:
         self.count = 0
         self._before: dict[int, Any] = {}
 
-    def __bool__(self) -> bool:
+    @property
+    def requested(self) -> bool:
         """Return whether an end was asked for."""
         return self.count > 0
 
@@ -35,9 +36,9 @@ class Interruption:
     def wait(self, seconds: float) -> bool:
         """Return true as soon as an end is asked for, false after these seconds."""
         deadline = time.monotonic() + seconds
-        while not self and (left := deadline - time.monotonic()) > 0:
+        while not self.requested and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(_STEP_SECONDS, left))
-        return bool(self)
+        return self.requested
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1

@@ -203,5 +203,6 @@ def test_an_interruption_is_counted_and_the_former_handlers_come_back() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         assert interruption.wait(10)
+        assert interruption.requested
         assert interruption.count == 2
     assert signal.getsignal(signal.SIGTERM) is before
