@@ -17,6 +17,7 @@ from evidently_workspace.panels import (
 )
 from model.manifest import LABEL, PREDICTION, Manifest
 
+SCORES = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "F1": "F1Score"}
 LABEL_DELAY = (
     "These look at the labels that arrived in a window, whenever their predictions were made: nobody knows how "
     "late a label may be, so no window ever has to be computed again."
@@ -26,8 +27,7 @@ LABEL_DELAY = (
 def build_dashboard(manifest: Manifest) -> dict[str, Any]:
     """Return the dashboard for a model, as Evidently UI stores it; equal manifests give equal dashboards."""
     panels = [
-        *_newest_panels(),
-        *_traffic_panels(),
+        *_window_panels(),
         *_drift_panels(manifest),
         *_quality_panels(manifest),
         *_target_panels(manifest),
@@ -36,17 +36,9 @@ def build_dashboard(manifest: Manifest) -> dict[str, Any]:
     return dashboard("Model health", panels)
 
 
-def _newest_panels() -> Iterator[Panel]:
-    yield text_panel("Newest window", "The newest value of each; a window with too little data leaves it as it was.")
-    yield counter_panel("Drifted columns", _drifted())
-    yield counter_panel("Rows", _rows("predicted"))
-    yield counter_panel("Labels arrived", _rows("labelled"))
-    yield counter_panel("Accuracy", series("accuracy", "Accuracy"))
-    yield counter_panel("F1", series("F1", "F1Score"))
-
-
-def _traffic_panels() -> Iterator[Panel]:
-    yield text_panel("Traffic", "How much each window had to go on.")
+def _window_panels() -> Iterator[Panel]:
+    newest = [_rows("predicted"), _rows("labelled"), _drifted(), *_scores("accuracy", "F1")]
+    yield counter_panel("Newest window", "A window with too little data leaves a value as it was.", newest)
     yield line_panel("Rows per window", None, [_rows("predicted"), _rows("labelled")], "full")
 
 
@@ -93,14 +85,15 @@ def _performance_panels(manifest: Manifest) -> Iterator[Panel]:
     yield text_panel("Performance: labels that arrived", LABEL_DELAY)
     classes = manifest.class_names
     scope = f"Precision, recall and F1 are those of class {classes[-1]}." if len(classes) == 2 else None
-    scores = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "F1": "F1Score"}
-    yield line_panel(
-        "Accuracy, precision, recall, F1", scope, [series(name, metric) for name, metric in scores.items()], "full"
-    )
+    yield line_panel("Accuracy, precision, recall, F1", scope, _scores(*SCORES), "full")
     for title, metric in (("F1", "F1ByLabel"), ("Precision", "PrecisionByLabel"), ("Recall", "RecallByLabel")):
         yield line_panel(f"{title} of each class", None, [series(name, metric, label=name) for name in classes])
     yield line_panel("ROC AUC", None, [series("ROC AUC", "RocAuc")])
     yield line_panel("Log loss", None, [series("log loss", "LogLoss")])
+
+
+def _scores(*names: str) -> list[Series]:
+    return [series(name, SCORES[name]) for name in names]
 
 
 def _rows(kind: str) -> Series:

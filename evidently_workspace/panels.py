@@ -4,7 +4,8 @@ Written by hand rather than with evidently.sdk, so that the API process can buil
 importing Evidently. Every key that the UI would fill in is here, so that what it stores equals what was sent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
@@ -32,9 +33,9 @@ def text_panel(title: str, text: str) -> Panel:
     return _panel(title, text, "full", [], {"plot_type": "text"})
 
 
-def counter_panel(title: str, shown: Series) -> Panel:
-    """Return a panel with the newest value of one series."""
-    return _panel(title, None, "half", [shown], {"plot_type": "counter", "aggregation": "last"})
+def counter_panel(title: str, text: str | None, shown: Sequence[Series]) -> Panel:
+    """Return a panel with the newest value of each series, side by side."""
+    return _panel(title, text, "full", list(shown), {"plot_type": "counter", "aggregation": "last"})
 
 
 def line_panel(title: str, text: str | None, shown: Sequence[Series], size: Size = "half") -> Panel:
@@ -45,7 +46,15 @@ def line_panel(title: str, text: str | None, shown: Sequence[Series], size: Size
 def dashboard(title: str, panels: Sequence[Panel]) -> dict[str, Any]:
     """Return a dashboard with all panels in one tab; its ids depend on the titles alone."""
     tab = {"id": _identifier("tab", title), "title": title, "panels": [panel["id"] for panel in panels]}
-    return {"tabs": [tab], "panels": list(panels)}
+    return {"tabs": [tab], "panels": list(_without_holes(panels))}
+
+
+def _without_holes(panels: Sequence[Panel]) -> Iterator[Panel]:
+    # Two half panels fill a row; an odd one out is widened, or the page shows a hole.
+    for size, run in groupby(panels, key=lambda panel: panel["size"]):
+        *others, last = run
+        yield from others
+        yield {**last, "size": "full"} if size == "half" and len(others) % 2 == 0 else last
 
 
 def _panel(title: str, text: str | None, size: Size, values: list[Series], plot_params: dict[str, Any]) -> Panel:

@@ -1,26 +1,42 @@
 """Evidently UI's components, put together in code: SQL storage, the secret, the size limit, no telemetry."""
 
+import logging
+from http import HTTPStatus
+
 from evidently._pydantic_compat import SecretStr
 from evidently.ui.service.components.base import AppBuilder, ComponentContext
 from evidently.ui.service.components.dashboard import DashboardComponent
 from evidently.ui.service.components.security import NoSecurityComponent, TokenSecurityComponent
 from evidently.ui.service.components.telemetry import TelemetryComponent
+from evidently.ui.service.errors import EvidentlyServiceError
 from evidently.ui.service.local_service import LitestarComponent, LocalConfig, LocalServiceComponent
 from evidently.ui.service.storage.sql.components import SQLStorageComponent
 from evidently.ui.service.storage.sql.utils import create_engine_and_migrate
-from litestar.logging import LoggingConfig
+from litestar.exceptions import HTTPException
+from litestar.types import Scope
 from sqlalchemy.exc import SQLAlchemyError
 
 from evidently_workspace.ui_database import TunedDatabaseComponent, prepare_folder
 
+logger = logging.getLogger(__name__)
+
 
 class LoggedServiceComponent(LocalServiceComponent):  # type: ignore[misc]  # Evidently ships no types
-    """Evidently's service, with the traceback of every 500 in the log; it keeps them to itself otherwise."""
+    """Evidently's service, with the traceback of every failure in the log; it keeps them to itself otherwise."""
 
     def apply(self, ctx: ComponentContext, builder: AppBuilder) -> None:
         """Add the logging to what Evidently configures."""
         super().apply(ctx, builder)
-        builder.kwargs["logging_config"] = LoggingConfig(log_exceptions="always", configure_root_logger=False)
+        builder.kwargs["after_exception"] = [_log_failure]
+
+
+async def _log_failure(error: Exception, scope: Scope) -> None:
+    # What says "not found" or "no permission" is an answer.
+    is_answer = isinstance(error, EvidentlyServiceError) or (
+        isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+    if not is_answer:
+        logger.error("%s %s failed", scope.get("method"), scope.get("path"), exc_info=error)
 
 
 def local_config(database_url: str, secret: str | None, max_body_bytes: int) -> LocalConfig:

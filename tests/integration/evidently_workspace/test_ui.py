@@ -33,9 +33,21 @@ def test_the_ui_is_of_the_version_that_the_launcher_was_checked_with(ui):
     assert httpx.get(f"{ui.url}/api/version").json()["version"] == EVIDENTLY_VERSION
 
 
-def test_the_log_says_where_the_ui_is_and_nothing_else(ui):
-    (line,) = ui.log.read_text().splitlines()
-    assert line.endswith(f"Evidently UI at {ui.url}")
+def test_the_log_says_where_the_ui_is_and_keeps_quiet_about_answers_such_as_not_found(ui):
+    httpx.get(f"{ui.url}/api/projects/{uuid4()}/info")
+    httpx.get(f"{ui.url}/no/such/page")
+    first, *others = ui.log.read_text().splitlines()
+    assert first.endswith(f"Evidently UI at {ui.url}")
+    assert not any("404" in line or "not found" in line for line in others)
+
+
+def test_a_failure_is_in_the_log_with_its_traceback(ui, client):
+    project = client.ensure_project("nonsense", "")
+    with pytest.raises((EvidentlyRejected, EvidentlyUnavailable)):
+        client.post_snapshot(project, b"{}")
+    log = ui.log.read_text()
+    assert f"POST /api/v2/snapshots/{project} failed" in log
+    assert "Traceback" in log
 
 
 def test_a_taken_port_is_said_in_one_line():
@@ -98,9 +110,3 @@ def test_a_snapshot_of_many_megabytes_is_accepted(client, snap):
 def test_a_snapshot_for_an_unknown_project_is_rejected(client, snap):
     with pytest.raises(EvidentlyRejected, match="404"):
         client.post_snapshot(uuid4(), snap(0, 60).body)
-
-
-def test_a_body_that_is_no_snapshot_raises_an_error_of_ours(client):
-    project = client.ensure_project("nonsense", "")
-    with pytest.raises((EvidentlyRejected, EvidentlyUnavailable)):
-        client.post_snapshot(project, b"{}")

@@ -46,3 +46,14 @@ def test_two_classes_say_whose_precision_is_shown(make_manifest):
     dashboard = build_dashboard(make_manifest(classes=(False, True)))
     panel = next(p for p in dashboard["panels"] if p["title"].startswith("Accuracy, precision"))
     assert "class True" in panel["subtitle"]
+
+
+def test_half_panels_come_in_pairs_so_that_the_page_has_no_holes(dashboard):
+    run = 0
+    for panel in dashboard["panels"]:
+        if panel["size"] == "half":
+            run += 1
+        else:
+            assert run % 2 == 0, f"a hole before {panel['title']}"
+            run = 0
+    assert run % 2 == 0

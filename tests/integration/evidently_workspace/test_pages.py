@@ -1,0 +1,81 @@
+"""What a person sees: the dashboard and a report, in a real browser. Screenshots stay in test-artefacts/."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from evidently_workspace.client import EvidentlyClient
+from evidently_workspace.dashboard import build_dashboard
+
+pytestmark = pytest.mark.browser
+
+STEADY, DRIFTED = 6, 3
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page that fails its test when the browser complains."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    complaints = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def story(ui, manifest, snap, windows):
+    """A project that was steady and then drifted; returns its address and that of the last report."""
+    with EvidentlyClient(ui.url, ui.secret) as client:
+        project = client.ensure_project("iris story", "Steady, then longer flowers")
+        client.ensure_dashboard(project, build_dashboard(manifest))
+        for n in range(STEADY + DRIFTED):
+            taken = snap(n, 100 + 10 * n, shift=0.0 if n < STEADY else 1.5, labelled=80 + n)
+            assert bool(taken.failed_checks) == (n >= STEADY), taken.failed_checks
+            last = client.post_snapshot(project, taken.body)
+        return client.project_url(project), client.snapshot_url(project, last)
+
+
+def test_the_dashboard_shows_every_panel_with_its_lines(page, story, manifest, artefacts):
+    page.goto(story[0])
+    panels = build_dashboard(manifest)["panels"]
+    for panel in panels:
+        expect(page.get_by_text(panel["title"], exact=True).first).to_be_visible(timeout=30_000)
+    lines = [line for panel in panels if panel["plot_params"]["plot_type"] == "line" for line in panel["values"]]
+    expect(page.locator(".MuiLineElement-root")).to_have_count(len(lines), timeout=30_000)
+    page.screenshot(path=artefacts / "evidently-dashboard.png", full_page=True)
+
+
+def test_a_report_opens_in_the_ui(page, story, artefacts):
+    page.goto(story[1])
+    for title in ("Data drift", "Prediction drift", "Data quality", "Target drift", "Performance"):
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("4 of 4 columns drifted")).to_be_visible()
+    page.screenshot(path=artefacts / "evidently-report.png", full_page=True)
+
+
+def test_the_html_file_opens_without_a_network_and_unfolds_a_column(browser, snap, tmp_path, artefacts):
+    file = tmp_path / "report.html"
+    file.write_text(snap(7, 200, shift=1.5).html, encoding="utf-8")
+    context = browser.new_context(offline=True, viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    expect(page.get_by_text("4 of 4 columns drifted")).to_be_visible(timeout=30_000)
+    page.get_by_role("row", name=re.compile("petal_width drifted")).get_by_role("button").click()
+    expect(page.get_by_text("DATA DISTRIBUTION").first).to_be_visible()
+    page.wait_for_timeout(1_000)
+    page.screenshot(path=artefacts / "evidently-html-report.png", full_page=True)
+    context.close()
+    assert [url for url in asked if url.startswith("http")] == []
