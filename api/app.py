@@ -65,7 +65,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         version=manifest.version,
         description=DESCRIPTION,
         redoc_url=None,
-        swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
+        swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True, "defaultModelsExpandDepth": 0},
         lifespan=_lifespan(_Parts(database, writer, scheduler), settings.snapshots),
     )
     install_problem_handlers(app, metrics)

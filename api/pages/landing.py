@@ -53,13 +53,18 @@ def _table(windows: list[WindowRecord]) -> str:
     if not windows:
         return "<p>None yet: a window is closed when its time is over and something was logged in it.</p>"
     rows = "".join(
-        f"<tr><td>{window.start:%Y-%m-%d %H:%M:%S} to {window.end:%H:%M:%S}</td><td>{_count(window.rows)}</td>"
+        f"<tr><td>{_linked(window)}</td><td>{_count(window.rows)}</td>"
         f"<td>{_count(window.labelled_rows)}</td><td>{window.status}</td><td>{_verdict(window)}</td></tr>"
         for window in windows
     )
     return (
         f"<table><tr><th>Window (UTC)</th><th>Rows</th><th>Labels</th><th>Status</th><th>Checks</th></tr>{rows}</table>"
     )
+
+
+def _linked(window: WindowRecord) -> str:
+    text = f"{window.start:%Y-%m-%d %H:%M:%S} to {window.end:%H:%M:%S}"
+    return text if window.report_file is None else f'<a href="reports/{escape(window.report_file)}">{text}</a>'
 
 
 def _verdict(window: WindowRecord) -> str:

@@ -65,7 +65,7 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
         "/reports/{name}",
         summary="A window's HTML report",
         response_class=FileResponse,
-        responses=problem_responses(404),
+        responses=problem_responses(404, 422),
     )
     def report(name: Annotated[str, Path(pattern=REPORT_NAME)]) -> FileResponse:
         return FileResponse(board.report_file(name), media_type="text/html")

@@ -1,0 +1,160 @@
+"""What a person does and sees, in a real Chromium; the screenshots are kept under test-artefacts/."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Page, Route, expect, sync_playwright
+from rich.console import Console
+
+from model.artifact import read_reference, read_test
+from scripts.ports import free_port
+from scripts.stack.config import StackConfig
+from scripts.stack.stack import Stack
+from tests.integration.api.conftest import Caller
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"),
+]
+
+
+LINE_PANELS = {
+    "Rows per window",
+    "Drift distance of each feature",
+    "Drifted features",
+    "Prediction drift",
+    "Missing share of each feature",
+    "Target drift",
+    "Accuracy, precision, recall, F1",
+    "F1 of each class",
+    "ROC AUC",
+    "Log loss",
+}
+
+POINTS_OF_PANELS = """() => [...document.querySelectorAll('.MuiCard-root')]
+    .filter(card => card.querySelector('.MuiLineElement-root'))
+    .map(card => {
+        const points = {};
+        for (const mark of card.querySelectorAll('.MuiMarkElement-root')) {
+            const series = [...mark.classList].find(name => name.includes('series'));
+            points[series] = (points[series] || 0) + 1;
+        }
+        return {
+            title: card.querySelector('h5').textContent,
+            series: card.querySelectorAll('.MuiLineElement-root').length,
+            points: Object.values(points),
+        };
+    })"""
+
+
+@pytest.fixture(scope="module")
+def stack(iris_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with three windows: two steady ones and a drifted one."""
+    config = StackConfig(
+        data_dir=tmp_path_factory.mktemp("stack"),
+        model_dir=iris_artifact,
+        api_port=free_port(),
+        ui_port=free_port(),
+        interval_seconds=86_400,
+        inherited={"VIGIE_HEARTBEAT_SECONDS": "1", "PATH": "/usr/bin:/bin"},
+    )
+    pool = pd.concat([read_test(iris_artifact), read_reference(iris_artifact)], ignore_index=True)
+    with Stack(config, Console(quiet=True)) as stack:
+        caller = Caller(stack.config.api_url, pool)
+        with closing(caller.http):
+            for seed, shift in enumerate((0.0, 0.0, 2.0)):
+                caller.send(200, seed=seed, shift=shift)
+                assert caller.snapshot()["status"] == "posted"
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> list[str]:
+    """Every address outside this machine that a page asked for."""
+    return []
+
+
+@pytest.fixture
+def page(elsewhere: list[str]) -> Iterator[Page]:
+    def keep_inside(route: Route) -> None:
+        if re.match(r"https?://(127\.0\.0\.1|localhost)[:/]", route.request.url) or route.request.url.startswith(
+            "data:"
+        ):
+            route.continue_()
+        else:
+            elsewhere.append(route.request.url)
+            route.abort()
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.route("**/*", keep_inside)
+        yield page
+        browser.close()
+
+
+def test_a_prediction_by_hand_in_swagger_ui(stack: Stack, page: Page, artefacts: Path) -> None:
+    page.goto(f"{stack.config.api_url}/docs")
+    page.locator("#operations-predictions-predict_predict_post .opblock-summary-control").click()
+    block = page.locator("#operations-predictions-predict_predict_post")
+    body = block.locator("textarea.body-param__text")
+    row = json.loads(body.input_value())
+    assert set(row) == {"sepal_length", "sepal_width", "petal_length", "petal_width"}
+    body.fill(json.dumps({**row, "petal_length": 1.3, "petal_width": 0.2}))
+    block.get_by_role("button", name="Execute").click()
+    answer = block.locator(".live-responses-table .response").first
+    expect(answer).to_contain_text("200")
+    expect(answer).to_contain_text('"prediction": "setosa"')
+    page.screenshot(path=artefacts / "swagger-ui.png", full_page=True)
+
+
+def test_the_landing_page_leads_everywhere(stack: Stack, page: Page, artefacts: Path) -> None:
+    page.goto(stack.config.api_url)
+    expect(page.locator("table")).to_contain_text("data_drift")
+    page.screenshot(path=artefacts / "landing.png", full_page=True)
+    page.get_by_role("link", name="Model health").click()
+    expect(page.get_by_text("Newest window")).to_be_visible(timeout=20_000)
+
+
+def test_every_panel_of_the_dashboard_has_points(stack: Stack, page: Page, artefacts: Path) -> None:
+    page.goto(stack.project_url())
+    expect(page.get_by_text("Log loss").first).to_be_visible(timeout=20_000)
+    expect(page.locator(".MuiLineElement-root").nth(30)).to_be_attached(timeout=20_000)
+    page.wait_for_load_state("networkidle")
+    drawn: list[dict[str, Any]] = page.evaluate(POINTS_OF_PANELS)
+    page.screenshot(path=artefacts / "dashboard.png", full_page=True)
+    assert {panel["title"] for panel in drawn} >= LINE_PANELS
+    for panel in drawn:
+        assert panel["series"] > 0, panel
+        assert len(panel["points"]) == panel["series"], panel
+        # a score that is undefined in a window, such as the precision of a class never predicted, leaves a gap
+        assert min(panel["points"]) >= 2, panel
+    expect(page.get_by_text("No data")).to_have_count(0)
+
+
+def test_a_snapshot_opens_in_evidently_ui_with_its_verdict(stack: Stack, page: Page, artefacts: Path) -> None:
+    window = page.request.get(f"{stack.config.api_url}/snapshots?limit=1").json()["windows"][0]
+    page.goto(window["evidently_url"])
+    expect(page.get_by_text("Failed checks").first).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("4 of 4 columns drifted").first).to_be_visible()
+    page.screenshot(path=artefacts / "snapshot.png", full_page=True)
+
+
+def test_the_html_report_opens_by_itself(stack: Stack, page: Page, artefacts: Path) -> None:
+    window = page.request.get(f"{stack.config.api_url}/snapshots?limit=1").json()["windows"][0]
+    page.goto(window["report_url"])
+    expect(page.get_by_text("4 of 4 columns drifted").first).to_be_visible(timeout=20_000)
+    page.screenshot(path=artefacts / "report.png", full_page=True)
+
+
+def test_no_page_asked_for_anything_from_elsewhere(elsewhere: list[str]) -> None:
+    assert elsewhere == []

@@ -1,0 +1,99 @@
+"""From logged rows to a snapshot in a real Evidently UI."""
+
+from pathlib import Path
+
+import httpx
+
+from scripts.stack.stack import Stack
+from tests.integration.api.conftest import Caller
+
+
+def snapshots_in_ui(stack: Stack, evidently_url: str) -> list[str]:
+    project = evidently_url.split("/projects/")[1].split("/", maxsplit=1)[0]
+    found = httpx.get(f"{stack.config.ui_url}/api/projects/{project}/snapshots").raise_for_status().json()
+    return [str(item["metadata"]["window"]) for item in found]
+
+
+def test_a_steady_window_is_posted_and_quiet(caller: Caller, stack: Stack) -> None:
+    caller.send(200, seed=1)
+    window = caller.snapshot()
+    assert window["status"] == "posted"
+    assert (window["rows"], window["labelled_rows"]) == (200, 200)
+    assert window["failed_checks"] == []
+    assert window["not_computed"] == []
+    key = f"{window['start']}/{window['end']}"
+    assert snapshots_in_ui(stack, window["evidently_url"]).count(key) == 1
+
+
+def test_a_shifted_window_is_flagged_with_the_columns_and_their_thresholds(caller: Caller) -> None:
+    caller.send(200, seed=2, shift=2.0)
+    window = caller.snapshot()
+    drifted = {check["column"]: check for check in window["failed_checks"] if check["check"] == "data_drift"}
+    assert set(drifted) == {"sepal_length", "sepal_width", "petal_length", "petal_width"}
+    for check in drifted.values():
+        assert check["value"] >= check["threshold"] > 0
+
+
+def test_a_window_with_too_few_rows_is_skipped_with_the_reason(caller: Caller) -> None:
+    caller.send(5)
+    window = caller.snapshot()
+    assert (window["status"], window["rows"]) == ("skipped", 5)
+    assert "not enough data: 5 of at least 30 rows, 5 of at least 30 labels" in window["reason"]
+    assert window["failed_checks"] == []
+
+
+def test_a_window_without_labels_says_what_it_could_not_compute(caller: Caller) -> None:
+    caller.send(100, labelled=False)
+    window = caller.snapshot()
+    assert window["status"] == "posted"
+    assert window["labelled_rows"] == 0
+    assert any(note.startswith("performance") for note in window["not_computed"])
+    assert "accuracy" not in {check["column"] for check in window["failed_checks"]}
+
+
+def test_labels_that_arrive_later_count_in_the_window_of_their_arrival(caller: Caller) -> None:
+    ids = caller.send(60, labelled=False)
+    assert caller.snapshot()["labelled_rows"] == 0
+    labels = [{"prediction_id": key, "label": "setosa"} for key in ids]
+    caller.http.post("/feedback", json={"labels": labels}).raise_for_status()
+    later = caller.snapshot()
+    assert (later["status"], later["rows"], later["labelled_rows"]) == ("posted", 0, 60)
+    assert {check["check"] for check in later["failed_checks"]} == {"target_drift", "performance"}
+
+
+def test_the_report_is_a_page_that_needs_nothing_else(caller: Caller, stack: Stack) -> None:
+    caller.send(100)
+    window = caller.snapshot()
+    report = httpx.get(window["report_url"])
+    assert report.status_code == 200
+    assert report.headers["content-type"].startswith("text/html")
+    assert 'src="http' not in report.text
+    reports = Path(stack.config.data_dir) / "reports"
+    assert [file.name for file in reports.iterdir() if file.suffix != ".html"] == []
+
+
+def test_the_values_of_the_windows_are_a_time_series(caller: Caller) -> None:
+    caller.send(100, seed=3)
+    first = caller.snapshot()
+    caller.send(100, seed=4)
+    second = caller.snapshot()
+    query = {"name": "data_drift", "column": "petal_width", "from": first["start"]}
+    (series,) = caller.http.get("/snapshots/metrics", params=query).json()["series"]
+    assert [point["start"] for point in series["points"]] == [first["start"], second["start"]]
+    assert all(0 <= point["value"] < 10 for point in series["points"])
+    names = {one["name"] for one in caller.http.get("/snapshots/metrics").json()["series"]}
+    assert names >= {"accuracy", "f1", "data_drift", "prediction_drift", "target_drift", "missing_share", "rows"}
+
+
+def test_bad_quality_is_flagged(caller: Caller) -> None:
+    row = {"sepal_length": None, "sepal_width": 3.0, "petal_length": 4000.0, "petal_width": 1.0}
+    caller.http.post("/predict/batch", json={"rows": [row] * 100}).raise_for_status()
+    window = caller.snapshot()
+    flagged = {check["column"] for check in window["failed_checks"] if check["check"] == "data_quality"}
+    assert flagged == {"sepal_length", "petal_length"}
+
+
+def test_asking_twice_takes_one_snapshot(caller: Caller) -> None:
+    caller.send(100)
+    answers = [caller.http.post("/snapshots").status_code for _ in range(2)]
+    assert answers == [202, 409]
