@@ -28,10 +28,9 @@ def prediction_routes(plane: DataPlane, row: type[Row], max_rows: int) -> APIRou
         return Prediction.model_construct(**_fields(answers[0]))
 
     @router.post("/predict/batch", summary="Predict several rows")
-    async def predict_batch(body: batch) -> Predictions:  # type: ignore[valid-type] # made at run time
-        rows: list[Row] = body.rows
-        _check_count("rows", len(rows), max_rows)
-        answers = await plane.predict([item.cells() for item in rows])
+    async def predict_batch(body: batch) -> Predictions:
+        _check_count("rows", len(body.rows), max_rows)
+        answers = await plane.predict([item.cells() for item in body.rows])
         predictions = [Prediction.model_construct(**_fields(answer)) for answer in answers]
         return Predictions.model_construct(predictions=predictions)
 
@@ -46,6 +45,8 @@ def prediction_routes(plane: DataPlane, row: type[Row], max_rows: int) -> APIRou
 
 class _Batch(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    rows: list[Row]
 
 
 def _fields(answer: Any) -> dict[str, Any]:
