@@ -60,11 +60,12 @@ class SmoothTails:
     def __init__(self, values: Numbers) -> None:
         present = np.flatnonzero(~np.isnan(values))
         ordered = present[np.argsort(values[present], kind="stable")]
-        size = int(2 * sqrt(len(ordered)))
+        # at most a third on either side, so that no row is in both tails
+        size = min(int(2 * sqrt(len(ordered))), len(ordered) // 3)
         self._tails: list[tuple[npt.NDArray[np.intp], Numbers]] = []
         points = []
         for rows, sign in ((ordered[-size - 1 :], 1.0), (ordered[: size + 1][::-1], -1.0)):
-            excesses = sign * (values[rows] - values[rows[0]])
+            excesses = sign * (values[rows] - values[rows[:1]])
             outer = excesses > 0
             # tails of few or repeated values (counts, codes, flags) are left as they are
             if len(np.unique(excesses[outer])) >= _FEWEST_EXCESSES:

@@ -1,0 +1,150 @@
+"""Honest alarms: quiet windows stay quiet, real shifts are found, and the stated rate is kept."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from model.artifact import read_manifest, read_reference, read_test
+from model.bundled import load_bundled
+from model.drift_statistics import Counts
+from model.manifest import LABEL, PREDICTION, DriftMethod, DriftThreshold
+from model.thresholds import build_statistic, calibrate_thresholds
+
+
+def alarms(
+    thresholds: tuple[DriftThreshold, ...], reference: pd.DataFrame, rows: pd.DataFrame, counts: Counts
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return which windows raise any alarm; each holds the rows as often as its column of counts says."""
+    size = int(counts[:, 0].sum())
+    return np.any(
+        [
+            build_statistic(limit.method, reference[limit.column], rows[limit.column]).distances(counts)
+            >= limit.at(size)
+            for limit in thresholds
+        ],
+        axis=0,
+    )
+
+
+def windows(rows: int, size: int, number: int, seed: int) -> Counts:
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(size, np.full(rows, 1 / rows), size=number).T.astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [10, 30, 75, 200, 1_000, 5_000])
+def test_quiet_windows_of_all_rows_raise_few_alarms(iris_artifact: Path, size: int) -> None:
+    manifest, reference = read_manifest(iris_artifact), read_reference(iris_artifact)
+    features = tuple(limit for limit in manifest.thresholds if limit.column not in {PREDICTION, LABEL})
+    rows = load_bundled("iris").frame
+    assert alarms(features, reference, rows, windows(len(rows), size, 3_000, seed=size)).mean() <= 0.003
+
+
+@pytest.mark.parametrize("size", [10, 30, 75, 200, 1_000, 5_000])
+def test_quiet_windows_of_held_out_rows_raise_few_alarms_of_any_kind(iris_artifact: Path, size: int) -> None:
+    manifest, reference = read_manifest(iris_artifact), read_reference(iris_artifact)
+    rows = pd.concat([reference, read_test(iris_artifact)], ignore_index=True)
+    assert alarms(manifest.thresholds, reference, rows, windows(len(rows), size, 3_000, seed=size)).mean() <= 0.003
+
+
+@pytest.mark.parametrize("column", ["sepal_length", "sepal_width", "petal_length", "petal_width"])
+def test_a_shift_of_one_standard_deviation_is_found_in_200_rows(iris_artifact: Path, column: str) -> None:
+    manifest, reference = read_manifest(iris_artifact), read_reference(iris_artifact)
+    rows = load_bundled("iris").frame
+    rows[column] += rows[column].std()
+    found = alarms((manifest.threshold(column),), reference, rows, windows(len(rows), 200, 2_000, seed=0))
+    assert found.mean() >= 0.99
+
+
+def test_a_changed_mix_of_classes_is_found_in_200_labels(iris_artifact: Path) -> None:
+    manifest, reference = read_manifest(iris_artifact), read_reference(iris_artifact)
+    rows = reference[(reference[LABEL] != "setosa") | (np.arange(len(reference)) % 5 == 0)].reset_index(drop=True)
+    found = alarms((manifest.threshold(LABEL),), reference, rows, windows(len(rows), 200, 2_000, seed=0))
+    assert found.mean() >= 0.99
+
+
+def draw(rng: np.random.Generator, rows: int) -> pd.DataFrame:
+    """Return rows of a known population: even, skewed and gappy numbers, common and rare categories."""
+    return pd.DataFrame(
+        {
+            "even": rng.normal(size=rows),
+            "skewed": rng.lognormal(sigma=0.8, size=rows),
+            "gappy": np.where(rng.random(rows) < 0.2, np.nan, rng.normal(size=rows)),
+            "kind": rng.choice(list("pqrs"), rows, p=[0.6, 0.3, 0.08, 0.02]),
+        }
+    )
+
+
+METHODS: dict[str, DriftMethod] = {
+    "even": "wasserstein",
+    "skewed": "wasserstein",
+    "gappy": "wasserstein",
+    "kind": "jensenshannon",
+}
+
+
+@cache
+def calibrated(seed: int) -> tuple[pd.DataFrame, tuple[DriftThreshold, ...]]:
+    rng = np.random.default_rng(seed)
+    population = draw(rng, 200)
+    reference = population.iloc[:60]
+    limits = calibrate_thresholds(
+        reference,
+        population,
+        METHODS,
+        rng,
+        window_rows=(20, 100, 500),
+        replicates=2_000,
+        floors={"wasserstein": 0.0, "jensenshannon": 0.0},
+    )
+    return reference, limits
+
+
+@pytest.mark.parametrize("size", [20, 100, 500])
+def test_windows_of_the_true_population_alarm_about_as_rarely_as_stated(size: int) -> None:
+    """The training rows are 200 draws of luck; over 12 such draws the rate must stay near 1 in 1,000.
+
+    With thresholds from resampling the training rows alone, without their luck and tails, it is above 1 in 50.
+    """
+    rates = []
+    for seed in range(12):
+        reference, limits = calibrated(seed)
+        rows = draw(np.random.default_rng([seed, size]), 20_000)
+        rates.append(alarms(limits, reference, rows, windows(len(rows), size, 300, seed)).mean())
+    assert np.mean(rates) <= 0.008
+
+
+def test_larger_windows_have_lower_thresholds_that_do_not_sink_to_zero() -> None:
+    _, limits = calibrated(0)
+    for limit in limits:
+        assert limit.thresholds[0] > limit.thresholds[1] > limit.thresholds[2] > 0.1
+
+
+def test_the_same_seed_gives_the_same_thresholds_and_progress_reaches_the_end() -> None:
+    population = draw(np.random.default_rng(0), 100)
+    seen: list[float] = []
+    runs = [
+        calibrate_thresholds(
+            population[:30], population, METHODS, np.random.default_rng(1), replicates=300, progress=seen.append
+        )
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+    assert seen[-1] == 1
+    assert min(limit.at(10_000) for limit in runs[0]) >= 0.1, "the floors hold"
+
+
+def test_columns_that_never_vary_or_are_mostly_missing_are_calibrated_too() -> None:
+    population = pd.DataFrame(
+        {
+            "constant": [3.0] * 100,
+            "rare": [1.0, 2.0, 4.0, *[np.nan] * 97],
+            "same": ["a"] * 100,
+        }
+    )
+    methods: dict[str, DriftMethod] = {"constant": "wasserstein", "rare": "wasserstein", "same": "jensenshannon"}
+    limits = calibrate_thresholds(population, population, methods, np.random.default_rng(0), replicates=200)
+    assert [limit.at(200) for limit in limits if limit.column != "rare"] == [0.1, 0.1]
+    assert np.isfinite([value for limit in limits for value in limit.thresholds]).all()

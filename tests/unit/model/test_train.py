@@ -1,0 +1,76 @@
+"""The command: exit status, messages, repeatable runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.artifact import MANIFEST_FILE, ONNX_FILE, read_manifest, verify_artifact
+from model.train import main
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "model.train", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120)
+
+
+def test_training_prints_the_facts_and_can_be_run_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        done = run("--dataset", "wine", "--out", tmp_path / "model", "--seed", "3")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        for fact in ("wine", "test accuracy", "engine", "drift alarms at 200 rows", "artifact"):
+            assert fact in done.stdout
+    assert verify_artifact(tmp_path / "model").seed == 3
+
+
+def test_if_missing_keeps_a_valid_artifact_and_says_so(iris_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    version = read_manifest(iris_artifact).version
+    assert main(["--out", str(iris_artifact), "--if-missing"]) == 0
+    assert "nothing to do" in " ".join(capsys.readouterr().out.split())
+    assert read_manifest(iris_artifact).version == version
+
+
+def test_if_missing_replaces_a_damaged_artifact(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    assert main(["--out", str(folder)]) == 0
+    (folder / ONNX_FILE).write_bytes(b"")
+    assert main(["--out", str(folder), "--if-missing"]) == 0
+    verify_artifact(folder)
+
+
+def test_unusable_data_ends_in_one_line_and_status_2(tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("x,y\n1,a\n")
+    done = run("--csv", tmp_path / "bad.csv", "--target", "z", "--out", tmp_path / "model")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no column 'z'" in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--csv", "x.csv"],
+        ["--target", "y"],
+        ["--csv", "x.csv", "--target", "y", "--dataset", "iris"],
+        ["--dataset", "titanic"],
+        ["--seed", "-1"],
+        ["--seed", "one"],
+    ],
+)
+def test_wrong_arguments_end_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["--out", str(tmp_path)]) == 2
+    assert "not a model folder" in capsys.readouterr().err
+    assert not (tmp_path / MANIFEST_FILE).exists()
