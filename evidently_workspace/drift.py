@@ -73,6 +73,7 @@ def _compare_classes(section: Section, question: _Question, manifest: Manifest) 
 
 def _usable_thresholds(section: Section, question: _Question, manifest: Manifest) -> Thresholds:
     # The sample of a statistic is the values that are there, so the threshold is that of their number.
+    calibrated = {threshold.column: threshold for threshold in manifest.thresholds}
     usable: Thresholds = {}
     for column in question.columns:
         values = int(question.current[column].notna().sum())
@@ -80,9 +81,10 @@ def _usable_thresholds(section: Section, question: _Question, manifest: Manifest
             section.not_computed.append(f"{column}: not enough data ({values} values, the rest is missing)")
         elif not question.reference[column].notna().any():
             section.not_computed.append(f"{column}: the reference has no values")
+        elif column not in calibrated:
+            section.not_computed.append(f"{column}: training calibrated no threshold for it")
         else:
-            threshold = manifest.threshold(column)
-            usable[column] = (threshold, threshold.at(values))
+            usable[column] = (calibrated[column], calibrated[column].at(values))
     return usable
 
 

@@ -13,12 +13,15 @@ PREDICTED_CLASS = "predicted class"
 def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """Return the frame with every feature present and typed: numbers float64, all else str or None.
 
-    A column that the frame lacks, or that holds nothing, becomes all missing instead of breaking a report.
+    A column that the frame lacks, or that holds nothing, becomes all missing instead of breaking a report;
+    so does a value that is no number where one belongs (a row logged under another schema).
     """
     columns: dict[str, pd.Series] = {}
     for feature in manifest.features:
         column = frame.get(feature.name, pd.Series(None, index=frame.index, dtype=object))
-        columns[feature.name] = pd.to_numeric(column).astype("float64") if feature.type == "number" else _text(column)
+        columns[feature.name] = (
+            pd.to_numeric(column, errors="coerce").astype("float64") if feature.type == "number" else _text(column)
+        )
     for name in (PREDICTION, LABEL):
         if name in frame:
             columns[name] = _text(frame[name])

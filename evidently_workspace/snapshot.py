@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     from evidently_workspace.data_quality import data_quality
     from evidently_workspace.drift import data_drift, prediction_drift, target_drift
     from evidently_workspace.frames import with_schema
-    from evidently_workspace.overview import overview
+    from evidently_workspace.overview import Facts, overview
     from evidently_workspace.performance import performance
     from evidently_workspace.report_page import join_sections, snapshot_body, snapshot_html
     from evidently_workspace.section import NotEnoughDataError, Section
@@ -56,33 +56,26 @@ def take_snapshot(
         _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels)),
         _attempt(window, "Performance", lambda: performance(labelled, reference, manifest, min_labels)),
     ]
+    facts = Facts(window, manifest, len(current), len(labelled), sampled_fraction)
+    return _assemble(facts, sections)
+
+
+def _assemble(facts: Facts, sections: list[Section]) -> WindowSnapshot:
     failed_checks = tuple(check for section in sections for check in section.failed_checks)
     not_computed = tuple(
         f"{section.title.lower()}: {reason}" for section in sections for reason in section.not_computed
     )
-    first = overview(
-        manifest,
-        window,
-        rows=len(current),
-        labelled_rows=len(labelled),
-        sampled_fraction=sampled_fraction,
-        failed_checks=failed_checks,
-    )
-    metadata = {
-        "window": window.key,
-        "model_version": manifest.version,
-        "rows": str(len(current)),
-        "labelled_rows": str(len(labelled)),
+    sections = [overview(facts, failed_checks), *sections]
+    metadata = facts.metadata() | {
         "failed_checks": ", ".join(dict.fromkeys(_short(check) for check in failed_checks)),
-        "sampled_fraction": f"{sampled_fraction:.6g}",
         "not_computed": "; ".join(not_computed),
     }
-    model = join_sections([first, *sections], window, metadata, [manifest.name])
+    model = join_sections(sections, facts.window, metadata, [facts.manifest.name])
     return WindowSnapshot(
         body=snapshot_body(model),
         html=snapshot_html(model),
         failed_checks=failed_checks,
-        values=tuple(value for section in (first, *sections) for value in section.values),
+        values=tuple(value for section in sections for value in section.values),
         not_computed=not_computed,
     )
 

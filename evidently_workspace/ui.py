@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os
         with open_port(options.host, options.port) as listener:
             app = create_ui(options.database, secret)
             _log_to_stderr()
-            logger.info("Evidently UI at http://%s:%d", options.host, options.port)
+            logger.info("Evidently UI at http://%s:%d", options.host, listener.getsockname()[1])
             serve(app, listener)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -78,7 +78,8 @@ def read_secret(environment: Mapping[str, str]) -> str | None:
 def open_port(host: str, port: int) -> socket.socket:
     """Return a socket bound to the address, before the slow import; ValueError if it is taken."""
     try:
-        return socket.create_server((host, port), backlog=128)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise ValueError(f"cannot listen on {host}:{port}: {reason}") from error

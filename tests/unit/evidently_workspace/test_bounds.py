@@ -22,7 +22,7 @@ def test_the_lower_bound_mirrors_the_upper_one():
 
 @pytest.mark.parametrize(("reference_rows", "window_rows"), [(45, 30), (45, 300), (1_000, 30)])
 def test_quiet_windows_exceed_the_bound_no_more_often_than_the_alarm_rate(reference_rows, window_rows):
-    random, rate, trials = np.random.default_rng(0), 0.02, 4_000
+    random, rate, trials = np.random.default_rng(0), 0.02, 1_500
     # Shares as the prior believes them; the reference and the window are drawn from the same one.
     shares = random.beta(0.5, 0.5, trials)
     references = random.binomial(reference_rows, shares)

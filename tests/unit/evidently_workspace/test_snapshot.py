@@ -152,6 +152,18 @@ def test_a_column_that_the_rows_lack_counts_as_missing(snap, manifest, make_rows
     assert values_of(without, "missing_share")["x1"] == 1.0
 
 
+def test_text_where_a_number_belongs_counts_as_missing(snap, manifest, make_rows):
+    rows = make_rows(manifest, 200, seed=1).astype({"x1": object})
+    rows.loc[:99, "x1"] = "unknown"
+    assert values_of(snap(current=rows), "missing_share")["x1"] == 0.5
+
+
+def test_a_column_without_a_calibrated_threshold_is_named_and_costs_no_other(snap, manifest):
+    partial = snap(manifest.model_copy(update={"thresholds": manifest.thresholds[1:]}))
+    assert set(values_of(partial, "data_drift")) == set(manifest.feature_names[1:])
+    assert partial.not_computed == ("data drift: x0: training calibrated no threshold for it",)
+
+
 def test_a_constant_column_is_measured(snap, manifest, make_rows):
     constant = snap(current=make_rows(manifest, 200, seed=1).assign(x0=0.0, colour="red"))
     assert {("data_drift", "x0"), ("data_drift", "colour")} <= checks_of(constant)
