@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Row, Select, case, func, null, select
+from sqlalchemy import ColumnElement, Row, Select, case, func, null, select, true
 
 from api.prediction_log.database import Database, microseconds
 from api.prediction_log.records import LoggedRow
@@ -67,8 +67,9 @@ def _read(
 
 def _sampled(total: int, max_rows: int) -> ColumnElement[bool]:
     """Keep a row where its key is below the bound that leaves about ``max_rows`` of ``total``."""
-    bound = SAMPLE_KEYS if total <= max_rows else int(SAMPLE_KEYS * max_rows / total)
-    return predictions.c.sample_key < bound
+    if total <= max_rows:
+        return true()
+    return predictions.c.sample_key < int(SAMPLE_KEYS * max_rows / total)
 
 
 def _row(row: Row[Any]) -> LoggedRow:

@@ -20,8 +20,8 @@ ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/log.db", busy_timeout_seconds=0.2)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, busy_timeout_seconds=0.2)
     database.migrate()
     yield database
     database.dispose()
@@ -114,7 +114,10 @@ def test_a_batch_larger_than_the_queue_is_taken_when_nothing_waits(database: Dat
     assert read_predictions(database, *ALWAYS, "v1", 100).total == 50
 
 
-def test_a_locked_database_is_an_error_and_the_writer_recovers(database: Database, tmp_path: Path) -> None:
+def test_a_locked_sqlite_is_an_error_and_the_writer_recovers(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/log.db", busy_timeout_seconds=0.2)
+    database.migrate()
+
     async def write() -> None:
         writer = LogWriter(database, 10)
         writer.start()
@@ -129,6 +132,7 @@ def test_a_locked_database_is_an_error_and_the_writer_recovers(database: Databas
 
     asyncio.run(write())
     assert read_predictions(database, *ALWAYS, "v1", 100).total == 1
+    database.dispose()
 
 
 def test_of_an_entry_that_fails_none_of_its_rows_is_logged(database: Database) -> None:

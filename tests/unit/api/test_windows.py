@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,8 +27,8 @@ class ClockedDatabase(Database):
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[ClockedDatabase]:
-    database = ClockedDatabase(f"sqlite:///{tmp_path}/log.db")
+def database(database_url: str) -> Iterator[ClockedDatabase]:
+    database = ClockedDatabase(database_url)
     database.migrate()
     yield database
     database.dispose()
