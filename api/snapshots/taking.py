@@ -9,7 +9,6 @@ from tempfile import NamedTemporaryFile
 from time import perf_counter
 
 import pandas as pd
-from evidently_workspace.dashboard import build_dashboard
 
 from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
@@ -19,6 +18,7 @@ from api.prediction_log.window_store import WindowStore
 from api.snapshots.frames import window_frame
 from api.snapshots.job import JobConfig
 from evidently_workspace.client import EvidentlyClient
+from evidently_workspace.dashboard import build_dashboard
 from evidently_workspace.errors import EvidentlyUnavailable
 from evidently_workspace.snapshot import WindowSnapshot, take_snapshot
 from evidently_workspace.window import Window
