@@ -82,7 +82,8 @@ def _play(stack: Stack, script: Script, console: Console, interruption: Interrup
         task = progress.add_task("starting", total=1.0)
 
         def watch(doing: str, done: float) -> None:
-            progress.update(task, description=doing, completed=done)
+            # A task that is complete stops its clock, and this one stands for every step in turn.
+            progress.update(task, description=doing, completed=min(done, 0.999))
 
         def say(line: str) -> None:
             progress.console.print(line, markup=False, soft_wrap=True, highlight=False)

@@ -61,6 +61,7 @@ class Story:
         self._say = say
         self._watch = watch
         self._outcome = Outcome()
+        self._playing: tuple[Act, datetime] | None = None
         self._began = datetime.now(UTC)
 
     async def play(self) -> Outcome:
@@ -90,7 +91,7 @@ class Story:
         boundary = next_boundary(datetime.now(UTC), self._script.interval_seconds)
         for number, act in enumerate(self._script.acts):
             await self._wait_until(boundary, f"waiting for the window that starts at {boundary:%H:%M:%S}")
-            self._say(f"{act.scenario}: {act.windows} windows of {self._script.interval_seconds} s")
+            self._say(f"{act.scenario}: windows of {self._script.interval_seconds} s, {act.windows} in all")
             await self._perform(act, pool, boundary, self._script.seed + number)
             planned = boundary + act.windows * self._interval
             # An act that was held up ends late: the next one then starts a window later, not in its middle.
@@ -106,9 +107,11 @@ class Story:
             self._watch(f"{act.scenario}: {doing}, {summary.failures} failed", summary.sent / summary.planned)
 
         first = datetime.now(UTC)
+        self._playing = (act, first)
         calls = make_calls(act.scenario, pool, seed=seed)
         self._outcome.loads.append(await run_load(self._stack.config.api_url, calls, plan, asyncio.Event(), watch))
         self._outcome.played.append(Performance(act, first, datetime.now(UTC)))
+        self._playing = None
 
     async def _wait_until(self, moment: datetime, why: str) -> None:
         begun = datetime.now(UTC)
@@ -138,14 +141,12 @@ class Story:
                 self._say(self._describe(window))
 
     def _describe(self, window: SnapshotWindow) -> str:
-        # The act that is being played has no end yet, so only past ones can name a window.
-        name = role_of(window.start, window.end, self._outcome.played).name
+        so_far = [Performance(*self._playing, datetime.now(UTC))] if self._playing else []
+        name = role_of(window.start, window.end, [*self._outcome.played, *so_far]).name
         checks = sorted({check.check for check in window.failed_checks})
         verdict = ", ".join(checks) if checks else window.reason or "quiet"
         span = f"{window.start:%H:%M:%S} to {window.end:%H:%M:%S}"
-        return f"  window {span}: {window.status}, {window.rows} rows, {verdict}" + (
-            "" if name == "idle" else f" ({name})"
-        )
+        return f"  window {span} ({name}): {window.status}, {window.rows} rows, {verdict}"
 
     @property
     def _interval(self) -> timedelta:

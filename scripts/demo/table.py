@@ -23,7 +23,7 @@ def show_windows(outcome: Outcome, console: Console) -> None:
     for name in ("rows", "labelled"):
         table.add_column(name, justify="right")
     for name in ("drifted columns", "failed checks", "status", "as told"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     if beside:
         table.add_column("link", no_wrap=True)
     for window in windows:

@@ -79,8 +79,8 @@ class Stack:
     def addresses(self) -> dict[str, str]:
         """Return the pages worth opening, by what is seen there."""
         return {
-            "Predictions by hand (Swagger UI)": f"{self.config.api_url}/docs",
-            "Model health (Evidently)": self.project_url(),
+            "Swagger UI": f"{self.config.api_url}/docs",
+            "Model health": self.project_url(),
             "Start page": f"{self.config.api_url}/",
             "Metrics": f"{self.config.api_url}/metrics",
         }

@@ -21,6 +21,9 @@ def show_addresses(stack: Stack, console: Console) -> None:
 
 def show_error(error: StackError, console: Console) -> None:
     """Print one error, with the end of the log where a service failed."""
+    if isinstance(error, StoppedError):
+        console.print(escape(str(error)))
+        return
     console.print(f"[red]error[/]: {escape(str(error))}", soft_wrap=True, highlight=False)
     if isinstance(error, ChildDiedError | NotReadyError) and error.last_lines:
         console.print("the end of its log:", style="dim")
