@@ -1,5 +1,7 @@
 """Owns the largest body that a request may have."""
 
+import asyncio
+from contextlib import suppress
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -8,16 +10,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.metrics import Metrics
 from api.problems import problem
 
+DISCARDED_BODIES = 8
+"""A refused body is read to its end, if it is no longer than this many times the limit ..."""
+LONGEST_DISCARD_SECONDS = 5.0
+"""... and comes within this time. A client that still sends when the connection closes may never see the answer."""
+
 
 class BodyLimit:
-    """ASGI middleware: answers 413 as soon as a body is, or says it will be, over ``max_bytes``."""
+    """ASGI middleware: refuses with 413 a body that is, or says that it will be, over ``max_bytes``."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, metrics: Metrics) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._metrics = metrics
         self._detail = f"the body is larger than the limit of {max_bytes:,} bytes; send fewer rows at a time"
-        # the rest of the body is not read, so the connection cannot be used again
+        # what is left of a body that is longer still would be taken for the next request
         self._headers = {"Connection": "close"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,7 +34,7 @@ class BodyLimit:
             return
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
-            self._metrics.reject("body_too_large")
+            await self._discard(receive)
             answer = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail, headers=self._headers)
             await answer(scope, receive, send)
             return
@@ -38,9 +45,22 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
-                self._metrics.reject("body_too_large")
+                if message.get("more_body", False):
+                    await self._discard(receive)
                 # an HTTPException is what FastAPI lets through while it reads a body
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail, self._headers)
             return message
 
         await self._app(scope, limited_receive, send)
+
+    async def _discard(self, receive: Receive) -> None:
+        """Count the refused body, and read what comes of it, within bounds."""
+        self._metrics.reject("body_too_large")
+        discarded = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_DISCARD_SECONDS):
+                while discarded <= DISCARDED_BODIES * self._max_bytes:
+                    message = await receive()
+                    discarded += len(message.get("body", b""))
+                    if message["type"] != "http.request" or not message.get("more_body", False):
+                        return

@@ -1,10 +1,20 @@
+import socket
 import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import orjson
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.settings import Settings
 
 PROBLEM = "application/problem+json"
 
@@ -16,6 +26,20 @@ def logged(tmp_path: Path, table: str = "predictions") -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(f"SELECT * FROM {table}")]  # noqa: S608 - a table of ours
     finally:
         connection.close()
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[int]:
+    """Serve the app on a real socket, and yield its port."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    deadline = monotonic() + 20
+    while not server.started and monotonic() < deadline:
+        sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()
 
 
 def test_a_prediction_is_answered_with_its_id_and_probabilities(client: TestClient, setosa: dict[str, Any]) -> None:
@@ -119,6 +143,15 @@ def test_a_body_over_the_limit_is_refused(client: TestClient) -> None:
     assert answer.status_code == 413
     assert answer.headers["content-type"] == PROBLEM
     assert "50,000 bytes" in answer.json()["detail"]
+
+
+def test_a_client_that_sends_a_large_body_before_it_reads_gets_the_answer(settings: Settings) -> None:
+    with serving(create_app(settings)) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        connection.sendall(b"Content-Length: 350000\r\n\r\n" + b" " * 350_000)
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"50,000 bytes" in answer
 
 
 def test_a_body_that_grows_over_the_limit_is_refused(client: TestClient) -> None:
