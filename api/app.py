@@ -58,7 +58,14 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     scheduler = _scheduler(settings, database, store, metrics)
     plane = DataPlane(predictor, writer, metrics)
     evidently_url = settings.evidently_public_url or settings.evidently_url
-    board = SnapshotBoard(store, settings.snapshot_interval, settings.reports_dir, evidently_url, scheduler.wake)
+    board = SnapshotBoard(
+        store,
+        settings.snapshot_interval,
+        settings.reports_dir,
+        evidently_url,
+        settings.evidently_project or manifest.name,
+        scheduler.wake,
+    )
 
     app: FastAPI = FastAPIOffline(
         title=f"Vigie: {manifest.name}",

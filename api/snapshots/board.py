@@ -7,6 +7,7 @@ from pathlib import Path
 from api.errors import NotFound, NothingToSnapshot
 from api.prediction_log.records import WindowRecord
 from api.prediction_log.window_store import WindowStore
+from evidently_workspace.client import project_id_for
 
 Points = list[tuple[datetime, datetime, float]]
 
@@ -20,12 +21,14 @@ class SnapshotBoard:
         interval: timedelta,
         reports_dir: Path,
         evidently_url: str,
+        project_name: str,
         wake: Callable[[], None],
     ) -> None:
         self._store = store
         self._interval = interval
         self._reports_dir = reports_dir
         self._evidently_url = evidently_url.rstrip("/")
+        self._project_name = project_name
         self._wake = wake
 
     def newest(self, limit: int) -> list[WindowRecord]:
@@ -62,8 +65,7 @@ class SnapshotBoard:
 
     def project_url(self) -> str:
         """Return where people see the model's health in Evidently UI."""
-        newest = self._store.latest_report()
-        return self._evidently_url if newest is None else f"{self._evidently_url}/projects/{newest.project_id}"
+        return f"{self._evidently_url}/projects/{project_id_for(self._project_name)}"
 
     def evidently_url(self, window: WindowRecord) -> str | None:
         """Return where people see a window's snapshot in Evidently UI."""

@@ -46,10 +46,11 @@ def prepare_worker() -> None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
-def warm_up() -> list[str]:
-    """Import what a snapshot needs; no window is touched, so there is no outcome."""
-    import api.snapshots.taking  # noqa: F401, PLC0415 - the import, in the worker alone, is the work
+def warm_up(config: JobConfig) -> list[str]:
+    """Import what a snapshot needs and show the project in Evidently UI; no window is touched, so no outcome."""
+    from api.snapshots.taking import show_project  # noqa: PLC0415 - the import, in the worker alone, is the work
 
+    show_project(config)
     return []
 
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
+from uuid import UUID
 
 import pandas as pd
 
@@ -19,7 +20,7 @@ from api.snapshots.frames import window_frame
 from api.snapshots.job import JobConfig
 from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.dashboard import build_dashboard
-from evidently_workspace.errors import EvidentlyUnavailable
+from evidently_workspace.errors import EvidentlyRejected, EvidentlyUnavailable
 from evidently_workspace.snapshot import WindowSnapshot, take_snapshot
 from evidently_workspace.window import Window
 from model.artifact import read_manifest, read_reference
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 MOST_TRIES = 5
 """Tries of a window whose snapshot itself fails; one that only waits for Evidently UI is never given up."""
+PROJECT_PATIENCE_SECONDS = 30.0
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=2), timedelta(minutes=5)
 
 
@@ -62,6 +64,28 @@ def take_due(config: JobConfig) -> list[WindowStatus]:
         if outcomes[-1] == WindowStatus.FAILED:
             break
     return outcomes
+
+
+def show_project(config: JobConfig) -> None:
+    """Make the project and its dashboard, so that a person finds them before the first window has ended.
+
+    Waits a while for an Evidently UI that starts at the same time; without one the first window will make them.
+    """
+    worker = _worker(config)
+    deadline = monotonic() + PROJECT_PATIENCE_SECONDS
+    while True:
+        try:
+            _ensure_project(worker)
+        except EvidentlyUnavailable as error:
+            if monotonic() > deadline:
+                logger.warning("the project will be made with the first window: %s", error)
+                return
+            sleep(1)
+        except EvidentlyRejected:
+            logger.exception("the project could not be made")
+            return
+        else:
+            return
 
 
 @lru_cache(maxsize=1)
@@ -165,11 +189,8 @@ def _post(worker: _Worker, window: WindowRecord, snapshot: WindowSnapshot) -> tu
     Posting is not idempotent, as the server makes the id; so where this window was tried before, its key is looked
     for first. That look is spared at the first try, because it reads the list of all snapshots.
     """
-    client, manifest = worker.client, worker.manifest
-    project_id = client.ensure_project(
-        worker.config.project_name or manifest.name, f"Health of the model {manifest.name}, watched by Vigie."
-    )
-    client.ensure_dashboard(project_id, build_dashboard(manifest))
+    client = worker.client
+    project_id = _ensure_project(worker)
     if not worker.lease.held():
         raise LeaseLost
     key = Window(window.start, window.end).key
@@ -177,6 +198,14 @@ def _post(worker: _Worker, window: WindowRecord, snapshot: WindowSnapshot) -> tu
     if posted is None:
         posted = client.post_snapshot(project_id, snapshot.body)
     return str(project_id), str(posted)
+
+
+def _ensure_project(worker: _Worker) -> UUID:
+    manifest = worker.manifest
+    name = worker.config.project_name or manifest.name
+    project_id = worker.client.ensure_project(name, f"Health of the model {manifest.name}, watched by Vigie.")
+    worker.client.ensure_dashboard(project_id, build_dashboard(manifest))
+    return project_id
 
 
 def _write_report(folder: Path, window: WindowRecord, html: str) -> str:

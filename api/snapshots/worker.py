@@ -28,7 +28,7 @@ class SnapshotWorker:
 
     def warm(self) -> None:
         """Start the process and let it import what it needs, so that the first window does not wait for that."""
-        self._submit(warm_up)
+        self._submit(partial(warm_up, self._config))
 
     def take_due(self) -> None:
         """Have the due windows taken, unless the worker is at it already."""
