@@ -57,14 +57,13 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     store = WindowStore(database)
     scheduler = _scheduler(settings, database, store, metrics)
     plane = DataPlane(predictor, writer, metrics)
-    evidently_url = settings.evidently_public_url or settings.evidently_url
     board = SnapshotBoard(
         store,
-        settings.snapshot_interval,
-        settings.reports_dir,
-        evidently_url,
-        settings.evidently_project or manifest.name,
-        scheduler.wake,
+        interval=settings.snapshot_interval,
+        reports_dir=settings.reports_dir,
+        evidently_url=settings.evidently_public_url or settings.evidently_url,
+        project_name=settings.evidently_project or manifest.name,
+        wake=scheduler.wake,
     )
 
     app: FastAPI = FastAPIOffline(

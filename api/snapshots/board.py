@@ -18,6 +18,7 @@ class SnapshotBoard:
     def __init__(
         self,
         store: WindowStore,
+        *,
         interval: timedelta,
         reports_dir: Path,
         evidently_url: str,
