@@ -74,9 +74,13 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True, "defaultModelsExpandDepth": 0},
         lifespan=_lifespan(_Parts(database, writer, scheduler), settings.snapshots),
     )
-    install_problem_handlers(app, metrics)
+
+    def refuse(reason: str) -> None:
+        writer.count_rejection(metrics.reject(reason))
+
+    install_problem_handlers(app, refuse)
     metrics.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, metrics=metrics)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, refuse=refuse)
     app.include_router(prediction_routes(plane, row_type(manifest), settings.max_batch_rows))
     app.include_router(health_routes(plane))
     app.include_router(snapshot_routes(board))

@@ -1,13 +1,13 @@
 """Owns the largest body that a request may have."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.metrics import Metrics
 from api.problems import problem
 
 DISCARDED_BODIES = 8
@@ -19,10 +19,10 @@ LONGEST_DISCARD_SECONDS = 5.0
 class BodyLimit:
     """ASGI middleware: refuses with 413 a body that is, or says that it will be, over ``max_bytes``."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, refuse: Callable[[str], object]) -> None:
         self._app = app
         self._max_bytes = max_bytes
-        self._metrics = metrics
+        self._refuse = refuse
         self._detail = f"the body is larger than the limit of {max_bytes:,} bytes; send fewer rows at a time"
         # what is left of a body that is longer still would be taken for the next request
         self._headers = {"Connection": "close"}
@@ -55,7 +55,7 @@ class BodyLimit:
 
     async def _discard(self, receive: Receive) -> None:
         """Count the refused body, and read what comes of it, within bounds."""
-        self._metrics.reject("body_too_large")
+        self._refuse("body_too_large")
         discarded = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_DISCARD_SECONDS):

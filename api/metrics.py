@@ -24,7 +24,6 @@ REASONS = frozenset(
         "string_type",
         "too_few_rows",
         "too_many_rows",
-        "unavailable",
         "unknown_class",
     }
 )
@@ -60,9 +59,11 @@ class Metrics:
             registry=registry,
         )
 
-    def reject(self, reason: str) -> None:
-        """Count one refused request."""
-        self._rejected.labels(reason if reason in REASONS else "other").inc()
+    def reject(self, reason: str) -> str:
+        """Count one refused request, and return the reason under which it was counted."""
+        counted = reason if reason in REASONS else "other"
+        self._rejected.labels(counted).inc()
+        return counted
 
     def observe_commit(self, rows: int, seconds: float) -> None:
         """Count one group commit."""

@@ -1,6 +1,7 @@
 """Owns how an error becomes an answer: RFC 9457 application/problem+json, for every error the API gives."""
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +11,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api.errors import DependencyError, FieldError, NotFound, PayloadError, StateError, VigieError
-from api.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +66,12 @@ def problem(
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 
 
-def install_problem_handlers(app: FastAPI, metrics: Metrics) -> None:
-    """Make every error of the app a problem, and count the refused ones by reason."""
+def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> None:
+    """Make every error of the app a problem; ``refuse`` is told the reason of each that the payload caused."""
 
     async def payload(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, PayloadError)  # noqa: S101 - says what Starlette's untyped registration promises
-        metrics.reject(error.errors[0].type if error.errors else "payload")
+        refuse(error.errors[0].type if error.errors else "payload")
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), error.errors)
 
     async def validation(request: Request, error: Exception) -> JSONResponse:
@@ -81,7 +81,6 @@ def install_problem_handlers(app: FastAPI, metrics: Metrics) -> None:
 
     async def domain(_request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, DependencyError):
-            metrics.reject("unavailable")
             headers = {"Retry-After": str(error.retry_after_seconds)}
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=headers)
         status = HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.CONFLICT

@@ -66,6 +66,7 @@ class FailedCheck(BaseModel):
 
     check: CheckName
     column: str | None
+    measure: str | None = Field(None, description="Which of several measures failed, such as missing or new_category.")
     value: float
     threshold: float
 

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Row, Select, case, func, null, select, tru
 
 from api.prediction_log.database import Database, microseconds
 from api.prediction_log.records import LoggedRow
-from api.prediction_log.tables import labels, predictions
+from api.prediction_log.tables import labels, predictions, rejections
 
 SAMPLE_KEYS = 2**31
 
@@ -47,6 +47,14 @@ def read_labelled(database: Database, start: datetime, end: datetime, model_vers
         predictions.c.features, predictions.c.prediction, predictions.c.probabilities, labels.c.label
     ).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
     return _read(database, query.where(inside), labels.c.arrived_at, model_version, max_rows)
+
+
+def read_rejections(database: Database, start: datetime, end: datetime) -> dict[str, int]:
+    """Return how many requests were refused in [start, end), by reason."""
+    inside = (rejections.c.logged_at >= microseconds(start)) & (rejections.c.logged_at < microseconds(end))
+    query = select(rejections.c.reason, func.sum(rejections.c.requests).label("requests")).where(inside)
+    with database.reading() as connection:
+        return {row.reason: int(row.requests) for row in connection.execute(query.group_by(rejections.c.reason))}
 
 
 def _read(

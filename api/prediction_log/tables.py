@@ -44,6 +44,17 @@ labels = Table(
 )
 """The newest label of a prediction; ``arrived_at`` moves only when the label changes, so that repeating counts once."""
 
+rejections = Table(
+    "rejections",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("logged_at", BigInteger, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("requests", Integer, nullable=False),
+    Index("rejections_by_time", "logged_at"),
+)
+"""How many requests were refused for a reason, summed over the time between two commits of the log."""
+
 horizon = Table(
     "horizon",
     metadata,

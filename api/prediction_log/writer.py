@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -14,11 +15,12 @@ from api.errors import LogOverloaded, LogUnavailable, VigieError
 from api.prediction_log.database import Database
 from api.prediction_log.label_store import store_labels
 from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord
-from api.prediction_log.tables import horizon, predictions
+from api.prediction_log.tables import horizon, predictions, rejections
 
 logger = logging.getLogger(__name__)
 
 Waiter = asyncio.Future[Any]
+REJECTIONS_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class LogWriter:
         self._changed = threading.Condition()
         self._waiting: list[_Entry] = []
         self._waiting_rows = 0
+        self._rejections: Counter[str] = Counter()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
@@ -85,6 +88,12 @@ class LogWriter:
         receipt: LabelReceipt = await self._submit(labels=records)
         return receipt
 
+    def count_rejection(self, reason: str) -> None:
+        """Count a refused request; the counts are committed within about a second, and nobody waits for that."""
+        with self._changed:
+            self._rejections[reason] += 1
+            self._changed.notify()
+
     async def check(self) -> None:
         """Return once a commit went through. Raises as `log_predictions` does."""
         await self._submit()
@@ -103,25 +112,32 @@ class LogWriter:
         return await entry.waiter
 
     def _run(self) -> None:
-        while entries := self._take():
+        while (work := self._take()) is not None:
+            entries, refused = work
             began = perf_counter()
-            outcomes = self._commit(entries)
+            outcomes = self._commit(entries, refused)
             rows = sum(entry.rows for entry in entries)
             if rows:
                 self._observe_commit(rows, perf_counter() - began)
             _tell(entries, outcomes)
 
-    def _take(self) -> list[_Entry]:
-        """Wait for entries; empty when closed and all is written."""
+    def _take(self) -> tuple[list[_Entry], Counter[str]] | None:
+        """Wait for something to write; None when closed and all is written."""
         with self._changed:
             while not self._waiting and not self._closed:
-                self._changed.wait()
+                if self._rejections and not self._changed.wait(REJECTIONS_WAIT_SECONDS):
+                    break
+                if not self._rejections:
+                    self._changed.wait()
+            if self._closed and not self._waiting and not self._rejections:
+                return None
             entries, self._waiting = self._waiting, []
+            refused, self._rejections = self._rejections, Counter()
             self._waiting_rows = 0
-            return entries
+            return entries, refused
 
-    def _commit(self, entries: list[_Entry]) -> list[Any]:
-        """Write all entries in one transaction; each outcome is what the entry's waiter gets, or an error to raise."""
+    def _commit(self, entries: list[_Entry], refused: Counter[str]) -> list[Any]:
+        """Write all in one transaction; each outcome is what the entry's waiter gets, or an error to raise."""
         try:
             with self._database.writing() as connection:
                 stamp = self._database.stamp(connection)
@@ -129,17 +145,31 @@ class LogWriter:
                 outcomes: list[Any] = [
                     store_labels(connection, stamp, entry.labels) if entry.labels else None for entry in entries
                 ]
+                _insert_rejections(connection, stamp, refused)
                 if not any(entry.rows for entry in entries):
                     connection.execute(
                         update(horizon).values(closed_until=select(horizon.c.closed_until).scalar_subquery())
                     )
         except VigieError as error:
+            self._keep(refused)
             logger.warning("%d requests could not be logged: %s", len(entries), error)
             return [error] * len(entries)
         except Exception as error:  # the thread must outlive any fault, or every later request would wait for ever
             logger.exception("%d requests could not be logged", len(entries))
             return [LogUnavailable(f"the prediction log failed: {error!r}")] * len(entries)
         return outcomes
+
+    def _keep(self, refused: Counter[str]) -> None:
+        """Count again what could not be written, to be written later; not at the end, which must not wait for ever."""
+        with self._changed:
+            if not self._closed:
+                self._rejections.update(refused)
+
+
+def _insert_rejections(connection: Connection, stamp: int, counts: Counter[str]) -> None:
+    if counts:
+        rows = [{"logged_at": stamp, "reason": reason, "requests": count} for reason, count in counts.items()]
+        connection.execute(insert(rejections), rows)
 
 
 def _insert_predictions(connection: Connection, stamp: int, entries: list[_Entry]) -> None:

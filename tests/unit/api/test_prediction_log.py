@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -11,7 +12,7 @@ from alembic.migration import MigrationContext
 
 from api.errors import LogOverloaded, LogUnavailable
 from api.prediction_log.database import Database, microseconds, moment
-from api.prediction_log.reader import read_labelled, read_predictions
+from api.prediction_log.reader import read_labelled, read_predictions, read_rejections
 from api.prediction_log.records import LabelRecord, PredictionRecord
 from api.prediction_log.tables import metadata
 from api.prediction_log.writer import LogWriter
@@ -178,3 +179,30 @@ def test_writers_in_several_threads_lose_nothing(database: Database) -> None:
     for thread in threads:
         thread.join()
     assert read_predictions(database, *ALWAYS, "v1", 1000).total == 80
+
+
+def test_refused_requests_are_counted_in_the_window_in_which_they_came(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 10)
+        writer.start()
+        for reason in ("missing", "missing", "json_invalid"):
+            writer.count_rejection(reason)
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_rejections(database, *ALWAYS) == {"missing": 2, "json_invalid": 1}
+    assert read_rejections(database, ALWAYS[0], ALWAYS[0] + timedelta(days=1)) == {}
+
+
+def test_refused_requests_are_written_without_any_other_row(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 10)
+        writer.start()
+        writer.count_rejection("missing")
+        deadline = monotonic() + 10
+        while not read_rejections(database, *ALWAYS) and monotonic() < deadline:  # noqa: ASYNC110 - a database has no event
+            await asyncio.sleep(0.02)
+        assert read_rejections(database, *ALWAYS) == {"missing": 1}
+        await writer.close()
+
+    asyncio.run(write())

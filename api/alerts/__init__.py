@@ -1,0 +1,1 @@
+"""Alerts on model health: failed checks of the windows, told to Alertmanager."""
