@@ -1,6 +1,5 @@
 """One kept-alive HTTP connection to the API, with as little work per request as httpx allows."""
 
-import asyncio
 import ssl
 from functools import cache
 from types import TracebackType
@@ -9,7 +8,6 @@ from typing import Self
 import httpx
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "*/*"}
-_LARGE_BYTES = 4 * 2**20
 
 
 @cache
@@ -29,7 +27,6 @@ class Connection:
     def __init__(self, url: str, timeout_seconds: float) -> None:
         self._base = url.rstrip("/")
         self._urls: dict[str, httpx.URL] = {}
-        self._timeout_seconds = timeout_seconds
         self._timeout = httpx.Timeout(timeout_seconds).as_dict()
         self._transport = httpx.AsyncHTTPTransport(
             verify=_trust(), limits=httpx.Limits(max_connections=1), trust_env=False
@@ -48,8 +45,6 @@ class Connection:
 
     async def post(self, path: str, body: bytes) -> httpx.Response:
         """Send one body and return the whole answer, whatever its status; raises httpx.TransportError."""
-        if len(body) > _LARGE_BYTES:
-            return await asyncio.to_thread(self._post_blocking, path, body)
         url = self._urls.get(path) or self._urls.setdefault(path, httpx.URL(self._base + path))
         extensions = {"timeout": self._timeout}
         request = httpx.Request("POST", url, headers=_HEADERS, content=body, extensions=extensions)
@@ -60,12 +55,3 @@ class Connection:
         finally:
             await response.aclose()
         return response
-
-    def _post_blocking(self, path: str, body: bytes) -> httpx.Response:
-        """Send a large body over a blocking connection made for it.
-
-        An API may refuse a body and close before it has come whole. asyncio does not read while it writes and
-        loses the answer then; a blocking socket still finds it.
-        """
-        with httpx.Client(verify=_trust(), trust_env=False, timeout=self._timeout_seconds) as client:
-            return client.post(self._base + path, content=body, headers=_HEADERS)
