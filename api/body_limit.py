@@ -23,7 +23,7 @@ class BodyLimit:
         self._app = app
         self._max_bytes = max_bytes
         self._refuse = refuse
-        self._detail = f"the body is larger than the limit of {max_bytes:,} bytes; send fewer rows at a time"
+        self._detail = f"the body is larger than the limit of {max_bytes:,} bytes; send fewer rows"
         # what is left of a body that is longer still would be taken for the next request
         self._headers = {"Connection": "close"}
 

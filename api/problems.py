@@ -21,22 +21,28 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
     "properties": {
-        "type": {"type": "string", "example": "about:blank"},
-        "title": {"type": "string", "example": "Unprocessable Content"},
-        "status": {"type": "integer", "example": 422},
-        "detail": {"type": "string", "example": "sepal_length: Input should be a valid number"},
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
         "errors": {
             "type": "array",
             "items": {
                 "type": "object",
-                "properties": {
-                    "field": {"type": "string", "example": "sepal_length"},
-                    "message": {"type": "string", "example": "Input should be a valid number"},
-                    "type": {"type": "string", "example": "float_type"},
-                },
+                "required": ["field", "message", "type"],
+                "properties": {name: {"type": "string"} for name in ("field", "message", "type")},
             },
         },
     },
+}
+
+_FIELD_ERROR = {"field": "sepal_length", "message": "Input should be a valid number", "type": "float_type"}
+_EXAMPLE_DETAILS = {
+    HTTPStatus.NOT_FOUND: "there is no report of this name; it may have expired",
+    HTTPStatus.CONFLICT: "nothing was logged since the last window; send predictions first",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is larger than the limit of 16,777,216 bytes; send fewer rows",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "sepal_length: Input should be a valid number",
+    HTTPStatus.SERVICE_UNAVAILABLE: "the prediction log does not answer: database is locked",
 }
 
 
@@ -45,10 +51,15 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}},
+            "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "example": _example(HTTPStatus(status))}},
         }
         for status in statuses
     }
+
+
+def _example(status: HTTPStatus) -> dict[str, Any]:
+    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": _EXAMPLE_DETAILS[status]}
+    return body | ({"errors": [_FIELD_ERROR]} if status == HTTPStatus.UNPROCESSABLE_ENTITY else {})
 
 
 def problem(

@@ -22,12 +22,14 @@ def prediction_routes(plane: DataPlane, row: type[Row], max_rows: int) -> APIRou
         rows=(list[row], Field(description=f"1 to {max_rows:,} rows.")),  # type: ignore[valid-type] # made at run time
     )
 
-    @router.post("/predict", summary="Predict one row")
+    example = _example(plane)
+
+    @router.post("/predict", summary="Predict one row", responses=_answer(example))
     async def predict(body: row) -> Prediction:  # type: ignore[valid-type] # made at run time
         answers = await plane.predict([body.cells()])  # type: ignore[attr-defined] # as above
         return Prediction.model_construct(**_fields(answers[0]))
 
-    @router.post("/predict/batch", summary="Predict several rows")
+    @router.post("/predict/batch", summary="Predict several rows", responses=_answer({"predictions": [example]}))
     async def predict_batch(body: batch) -> Predictions:
         _check_count("rows", len(body.rows), max_rows)
         answers = await plane.predict([item.cells() for item in body.rows])
@@ -47,6 +49,22 @@ class _Batch(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rows: list[Row]
+
+
+def _example(plane: DataPlane) -> dict[str, Any]:
+    """Make up an answer that has the model's classes, for Swagger UI."""
+    names = plane.manifest.class_names
+    shares = {name: 0.9 if name == names[0] else round(0.1 / (len(names) - 1), 3) for name in names}
+    return {
+        "prediction_id": "01a206d1-4af7-73b6-82be-e3ad6c7ae0a1",
+        "prediction": plane.manifest.classes[0],
+        "probabilities": shares,
+        "model_version": plane.manifest.version,
+    }
+
+
+def _answer(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {"application/json": {"example": example}}}}
 
 
 def _fields(answer: Any) -> dict[str, Any]:
