@@ -17,6 +17,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # uvicorn raises the signal again once it has stopped; by default that would skip what Python does at its exit
     signal(SIGTERM, lambda _signal, _frame: sys.exit(0))
     try:

@@ -11,6 +11,11 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
+from api.alerts.alertmanager import Alertmanager
+from api.alerts.message import REPEATS_OF_A_LIFE, Wording
+from api.alerts.rounds import AlertRounds
+from api.alerts.state import Quorum
+from api.alerts.teller import AlertTeller
 from api.body_limit import BodyLimit
 from api.data_plane import DataPlane
 from api.metrics import Metrics
@@ -27,8 +32,10 @@ from api.row_types import row_type
 from api.settings import Settings
 from api.snapshots.board import SnapshotBoard
 from api.snapshots.job import JobConfig
+from api.snapshots.links import SnapshotLinks
 from api.snapshots.scheduler import SnapshotScheduler
 from api.snapshots.worker import SnapshotWorker
+from model.manifest import Manifest
 from model.predictor import load_predictor
 
 DESCRIPTION = "Every prediction is logged before it is answered, and watched. Send its true class when you know it."
@@ -55,14 +62,19 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     database = Database(settings.database_url.get_secret_value())
     writer = LogWriter(database, settings.log_queue_rows, metrics.observe_commit)
     store = WindowStore(database)
-    scheduler = _scheduler(settings, database, store, metrics)
+    links = SnapshotLinks(
+        settings.api_url,
+        settings.evidently_public_url or settings.evidently_url,
+        settings.evidently_project or manifest.name,
+    )
+    alerts = _alerts(settings, store, manifest, links, metrics)
+    scheduler = _scheduler(settings, database, store, alerts, metrics)
     plane = DataPlane(predictor, writer, metrics)
     board = SnapshotBoard(
         store,
         interval=settings.snapshot_interval,
         reports_dir=settings.reports_dir,
-        evidently_url=settings.evidently_public_url or settings.evidently_url,
-        project_name=settings.evidently_project or manifest.name,
+        links=links,
         wake=scheduler.wake,
     )
 
@@ -105,7 +117,23 @@ def _lifespan(parts: _Parts, snapshots: bool):  # type: ignore[no-untyped-def] #
     return lifespan
 
 
-def _scheduler(settings: Settings, database: Database, store: WindowStore, metrics: Metrics) -> SnapshotScheduler:
+def _alerts(
+    settings: Settings, store: WindowStore, manifest: Manifest, links: SnapshotLinks, metrics: Metrics
+) -> AlertRounds:
+    teller = AlertTeller(
+        store,
+        manifest.version,
+        quorum=Quorum(settings.alert_windows_failed, settings.alert_windows),
+        wording=Wording(manifest.name, links, REPEATS_OF_A_LIFE * settings.alert_repeat),
+        alertmanager=Alertmanager(settings.alertmanager_url) if settings.alertmanager_url else None,
+        metrics=metrics,
+    )
+    return AlertRounds(teller.tell, settings.alert_repeat)
+
+
+def _scheduler(
+    settings: Settings, database: Database, store: WindowStore, alerts: AlertRounds, metrics: Metrics
+) -> SnapshotScheduler:
     secret = settings.evidently_secret
     holder = f"{socket.gethostname()[:32]}-{getpid()}-{token_hex(4)}"
     config = JobConfig(
@@ -122,6 +150,13 @@ def _scheduler(settings: Settings, database: Database, store: WindowStore, metri
         holder=holder,
         lease_lifetime=settings.heartbeat * 2,
     )
-    worker = SnapshotWorker(config, lambda outcome: metrics.windows.labels(outcome).inc())
+
+    def report(outcome: str) -> None:
+        metrics.windows.labels(outcome).inc()
+        alerts.wake()
+
+    worker = SnapshotWorker(config, report)
     lease = Lease(database, holder, config.lease_lifetime)
-    return SnapshotScheduler(store, lease, worker, settings.snapshot_interval, settings.heartbeat)
+    return SnapshotScheduler(
+        store, lease, worker, alerts, interval=settings.snapshot_interval, heartbeat=settings.heartbeat
+    )

@@ -58,6 +58,14 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.alert_posts = Counter(
+            "vigie_alert_posts_total",
+            "Posts of alerts on model health to Alertmanager, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in ("sent", "unavailable", "rejected", "failed"):
+            self.alert_posts.labels(outcome)  # from 0 on, so that the first failure is an increase
 
     def reject(self, reason: str) -> str:
         """Count one refused request, and return the reason under which it was counted."""

@@ -3,7 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -40,6 +40,23 @@ class Settings(BaseSettings):
     evidently_project: Annotated[
         str | None, Field(description="Name of the project in Evidently UI; by default the model's name.")
     ] = None
+    public_url: Annotated[
+        str | None, Field(description="Where people reach the API, for links in alerts; by default host and port.")
+    ] = None
+    alertmanager_url: Annotated[
+        str | None,
+        Field(description="Where the API reaches Alertmanager; without it alerts on model health are logged only."),
+    ] = None
+    alert_windows_failed: Annotated[
+        int, Field(ge=1, description="Failed windows, of the last few, at which a check's alert fires.")
+    ] = 2
+    alert_windows: Annotated[
+        int, Field(ge=1, description="How many of the last windows that computed a check its alert looks at.")
+    ] = 3
+    alert_repeat_seconds: Annotated[
+        float,
+        Field(gt=0, description="How often a firing alert is repeated; Alertmanager ends it after four missed ones."),
+    ] = 60.0
     grafana_url: Annotated[
         str | None, Field(description="Where people reach Grafana, to be linked from the landing page.")
     ] = None
@@ -76,6 +93,24 @@ class Settings(BaseSettings):
     def heartbeat(self) -> timedelta:
         """How often the lease is renewed."""
         return timedelta(seconds=self.heartbeat_seconds)
+
+    @property
+    def alert_repeat(self) -> timedelta:
+        """How often a firing alert is repeated."""
+        return timedelta(seconds=self.alert_repeat_seconds)
+
+    @property
+    def api_url(self) -> str:
+        """Where people reach the API."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
+
+    @model_validator(mode="after")
+    def _check_alert_windows(self) -> Self:
+        """Refuse a number of failed windows that can never be reached."""
+        if self.alert_windows_failed > self.alert_windows:
+            raise ValueError("VIGIE_ALERT_WINDOWS_FAILED cannot be more than VIGIE_ALERT_WINDOWS")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -4,11 +4,11 @@ Windows touch: each starts where the one before ended, so that every logged row 
 multiples of the interval since the epoch (UTC), or earlier where a person asked for a snapshot.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, exists, func, insert, select, update
 
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
@@ -120,6 +120,18 @@ class WindowStore:
             query = select(windows).where(windows.c.report_file.is_not(None)).order_by(windows.c.start.desc()).limit(1)
             row = connection.execute(query).first()
             return None if row is None else _record(row)
+
+    def measured(self, names: Collection[str], model_version: str, limit: int) -> list[WindowRecord]:
+        """Return the newest posted windows of a model version that have a value of one of the names, newest first."""
+        has_value = exists().where(window_values.c.start == windows.c.start, window_values.c.name.in_(names))
+        query = (
+            select(windows)
+            .where(windows.c.status == WindowStatus.POSTED, windows.c.model_version == model_version, has_value)
+            .order_by(windows.c.start.desc())
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [_record(row) for row in connection.execute(query)]
 
     def count_by_status(self) -> dict[str, int]:
         """Return how many windows have each status."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from api.errors import NotFound, NothingToSnapshot
 from api.prediction_log.records import WindowRecord
 from api.prediction_log.window_store import WindowStore
-from evidently_workspace.client import project_id_for
+from api.snapshots.links import SnapshotLinks
 
 Points = list[tuple[datetime, datetime, float]]
 
@@ -21,15 +21,13 @@ class SnapshotBoard:
         *,
         interval: timedelta,
         reports_dir: Path,
-        evidently_url: str,
-        project_name: str,
+        links: SnapshotLinks,
         wake: Callable[[], None],
     ) -> None:
         self._store = store
         self._interval = interval
         self._reports_dir = reports_dir
-        self._evidently_url = evidently_url.rstrip("/")
-        self._project_name = project_name
+        self._links = links
         self._wake = wake
 
     def newest(self, limit: int) -> list[WindowRecord]:
@@ -66,13 +64,11 @@ class SnapshotBoard:
 
     def project_url(self) -> str:
         """Return where people see the model's health in Evidently UI."""
-        return f"{self._evidently_url}/projects/{project_id_for(self._project_name)}"
+        return self._links.project()
 
     def evidently_url(self, window: WindowRecord) -> str | None:
         """Return where people see a window's snapshot in Evidently UI."""
-        if window.snapshot_id is None:
-            return None
-        return f"{self._evidently_url}/projects/{window.project_id}/reports/{window.snapshot_id}"
+        return self._links.evidently(window)
 
 
 def _aware(time: datetime | None) -> datetime | None:

@@ -7,6 +7,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from api.alerts.rounds import AlertRounds
 from api.errors import LogUnavailable
 from api.prediction_log.lease import Lease
 from api.prediction_log.window_store import WindowStore
@@ -26,12 +27,15 @@ class SnapshotScheduler:
         store: WindowStore,
         lease: Lease,
         worker: SnapshotWorker,
+        alerts: AlertRounds,
+        *,
         interval: timedelta,
         heartbeat: timedelta,
     ) -> None:
         self._store = store
         self._lease = lease
         self._worker = worker
+        self._alerts = alerts
         self._interval = interval
         self._heartbeat = heartbeat
         self.lease_held = False
@@ -47,11 +51,13 @@ class SnapshotScheduler:
         trigger = IntervalTrigger(seconds=self._heartbeat.total_seconds())
         self._scheduler.add_job(self._beat, trigger, id=BEAT, next_run_time=datetime.now(UTC))
         self._scheduler.start()
+        self._alerts.start()
 
     def stop(self) -> None:
         """Stop beating and give the lease up; the window under way gets a few seconds to finish."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+        self._alerts.stop(STOP_GRACE_SECONDS)
         if self.lease_held:
             self.lease_held = False
             try:
@@ -72,10 +78,12 @@ class SnapshotScheduler:
                 logger.info("this process takes the snapshots")
                 self._worker.warm()
             self.lease_held = held
+            self._alerts.hold(held)
             if held:
                 self._store.close_elapsed(self._interval)
                 if self._store.waiting():
                     self._worker.take_due()
         except LogUnavailable as error:
             self.lease_held = False
+            self._alerts.hold(False)
             logger.warning("no snapshots for now: %s", error)

@@ -41,3 +41,21 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_is_documented() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_quorum_that_can_never_be_reached_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIE_ALERT_WINDOWS_FAILED", "4")
+    with pytest.raises(ValidationError, match="cannot be more than VIGIE_ALERT_WINDOWS"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"host": "::1", "port": 80}, "http://[::1]:80"),
+        ({"public_url": "https://vigie.example"}, "https://vigie.example"),
+    ],
+)
+def test_people_reach_the_api_at_its_public_address_or_its_own(given: dict[str, str | int], url: str) -> None:
+    assert Settings.model_validate(given).api_url == url
