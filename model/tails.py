@@ -7,7 +7,7 @@ probability-weighted moments (Hosking and Wallis 1987, Technometrics 29(3)). The
 would call the next larger value impossible.
 """
 
-from math import sqrt
+from math import log, sqrt
 from typing import Any
 
 import numpy as np
@@ -37,16 +37,13 @@ def fit_excesses(ascending: Numbers, weights: Numbers) -> tuple[Numbers, Numbers
 def tail_quantile(values: Numbers, upper_share: float, tail_share: float) -> float:
     """Return the value exceeded with probability `upper_share`, also where the sample hardly reaches.
 
-    The part of the sample above its (1 - tail_share) quantile is taken as the tail.
+    The part of the sample above its (1 - tail_share) quantile is taken as the tail, and the tail as exponential.
     """
     if upper_share >= tail_share:
         return float(np.quantile(values, 1 - upper_share))
     start = float(np.quantile(values, 1 - tail_share))
-    excesses = np.sort(values[values > start]) - start
-    if not len(excesses):
-        return start
-    scale, shape = fit_excesses(excesses, np.ones((1, len(excesses))))
-    return start + float((scale * ((upper_share / tail_share) ** -shape - 1) / shape)[0])
+    excesses = values[values > start] - start
+    return start + (float(excesses.mean()) if len(excesses) else 0.0) * log(tail_share / upper_share)
 
 
 class SmoothTails:

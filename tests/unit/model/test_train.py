@@ -19,10 +19,10 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_training_prints_the_facts_and_can_be_run_again(tmp_path: Path) -> None:
     for _ in range(2):
-        done = run("--dataset", "wine", "--out", tmp_path / "model", "--seed", "3")
+        done = run("--dataset", "iris", "--out", tmp_path / "model", "--seed", "3")
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
-        for fact in ("wine", "test accuracy", "engine", "drift alarms at 200 rows", "artifact"):
+        for fact in ("iris", "test accuracy", "engine", "drift alarms at 200 rows", "artifact"):
             assert fact in done.stdout
     assert verify_artifact(tmp_path / "model").seed == 3
 
