@@ -26,7 +26,8 @@ REFERENCE_FILE = "reference.parquet"
 TEST_FILE = "test.parquet"
 
 _STALE_SECONDS = 3600
-_TRAIN = "train one with: python -m model.train"
+_COMMAND = "python -m model.train"
+_TRAIN = f"train one with: {_COMMAND}"
 
 Content = bytes | Callable[[Path], None]
 """A file's bytes, or a function that writes the file at the path it is given."""
@@ -45,6 +46,10 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
+        if any(wrong["loc"] == ("format",) for wrong in error.errors()):
+            raise ArtifactError(
+                f"{path} was written by another version of this program; train again: {_TRAIN}"
+            ) from error
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ArtifactError(f"{path} is damaged: {where}: {first['msg']}; {_TRAIN}") from error

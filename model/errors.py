@@ -3,7 +3,8 @@
 ModelError
 ├── DataError        the training data cannot be used; the message names the column or line
 ├── ArtifactError    an artifact folder is missing, damaged or not what its manifest says
-└── PredictionError  rows do not fit the schema of the model
+├── PredictionError  rows do not fit the schema of the model
+└── ExplanationError the answers of this model cannot be explained; the message says why
 """
 
 
@@ -21,3 +22,7 @@ class ArtifactError(ModelError):
 
 class PredictionError(ModelError):
     """Rows handed to the predictor do not fit the schema of its model."""
+
+
+class ExplanationError(ModelError):
+    """The kind of model has no attributions that could be computed exactly."""

@@ -1,11 +1,12 @@
-"""What an artifact folder says about its model: schema, quality, data, drift thresholds, file hashes.
+"""What an artifact folder says about its model: schema, quality, data, calibration, thresholds, file hashes.
 
 Imports only pydantic, so that a process which needs the schema alone starts quickly.
 """
 
+from bisect import bisect_left
 from itertools import pairwise
 from math import sqrt
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -61,17 +62,15 @@ class Feature(_Frozen):
     example: Value
 
 
-class DriftThreshold(_Frozen):
-    """Calibrated alarm thresholds of one drift statistic, by the number of rows in the window."""
+class WindowThreshold(_Frozen):
+    """Calibrated alarm thresholds of one statistic, by the number of rows in the window."""
 
-    column: str = Field(description="A feature's name, or 'prediction', or 'label'.")
-    method: DriftMethod
     window_rows: tuple[int, ...] = Field(min_length=1, description="Window sizes, ascending.")
-    thresholds: tuple[float, ...] = Field(description="One per window size; alarm if distance >= threshold.")
-    floor: float = Field(ge=0, description="The smallest effect worth an alarm.")
+    thresholds: tuple[float, ...] = Field(description="One per window size; alarm if the statistic >= threshold.")
+    floor: float = Field(0.0, ge=0, description="The smallest value of the statistic worth an alarm.")
 
     @model_validator(mode="after")
-    def _grid_is_usable(self) -> "DriftThreshold":
+    def _grid_is_usable(self) -> Self:
         if len(self.window_rows) != len(self.thresholds):
             raise ValueError("window_rows and thresholds differ in length")
         if self.window_rows[0] < 1 or any(low >= high for low, high in pairwise(self.window_rows)):
@@ -95,6 +94,60 @@ class DriftThreshold(_Frozen):
                 share = (1 / sqrt(fewer) - 1 / sqrt(rows)) / (1 / sqrt(fewer) - 1 / sqrt(more))
                 return high + share * (low - high)
         return self.thresholds[-1]
+
+
+class DriftThreshold(WindowThreshold):
+    """Alarm thresholds of one column's distance from the reference."""
+
+    column: str = Field(description="A feature's name, or 'prediction', or 'label'.")
+    method: DriftMethod
+
+
+class ConceptThreshold(WindowThreshold):
+    """Alarm thresholds of the concept drift z; an alarm needs z >= `at(rows)` and gap >= `gap_floor`."""
+
+    gap_floor: float = Field(0.05, ge=0, description="The smallest surplus of the error rate worth an alarm.")
+
+
+class Calibration(_Frozen):
+    """How often a prediction is right, given its probability: piecewise linear through the knots, and monotone."""
+
+    probabilities: tuple[float, ...] = Field(min_length=2, description="Of the predicted class; ascending.")
+    calibrated: tuple[float, ...] = Field(description="Chance that the prediction is right, one per knot.")
+    rows: int = Field(description="Held-out rows that it was fitted on.")
+    method: Literal["logistic", "isotonic"] = "logistic"
+
+    @model_validator(mode="after")
+    def _is_monotone_chance(self) -> Self:
+        if len(self.probabilities) != len(self.calibrated):
+            raise ValueError("probabilities and calibrated differ in length")
+        if any(low >= high for low, high in pairwise(self.probabilities)):
+            raise ValueError("probabilities must ascend")
+        if any(low > high for low, high in pairwise(self.calibrated)):
+            raise ValueError("calibrated must not fall")
+        # a chance of exactly 0 or 1 would make the concept drift z infinite
+        if not 0 < self.calibrated[0] <= self.calibrated[-1] < 1:
+            raise ValueError("calibrated must lie between 0 and 1")
+        return self
+
+    def expected_correct(self, probability: float) -> float:
+        """Return the chance that a class predicted with this probability is the true one."""
+        if probability <= self.probabilities[0]:
+            return self.calibrated[0]
+        above = min(bisect_left(self.probabilities, probability), len(self.probabilities) - 1)
+        low, high = self.probabilities[above - 1], self.probabilities[above]
+        share = min(1.0, (probability - low) / (high - low))
+        return self.calibrated[above - 1] + share * (self.calibrated[above] - self.calibrated[above - 1])
+
+
+class Attributions(_Frozen):
+    """How much each original feature moved the model's answers on the reference."""
+
+    mean_absolute: dict[str, float] = Field(
+        description="Feature to mean |phi|: signed parts of one feature added up first, then averaged over classes."
+    )
+    method: Literal["TreeSHAP"] = "TreeSHAP"
+    rows: int = Field(description="Reference rows explained.")
 
 
 class ClassQuality(_Frozen):
@@ -143,7 +196,7 @@ class DataCard(_Frozen):
 class Manifest(_Frozen):
     """Everything that a server, a report or a person needs to know about one trained model."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str
     version: str
     created_at: AwareDatetime
@@ -158,8 +211,17 @@ class Manifest(_Frozen):
     quality: HoldOutQuality
     seed: int
     data: DataCard
+    calibration: Calibration
+    attributions: Attributions | None
+    attributions_missing: str | None = Field(description="Why there are no attributions; null where there are.")
     thresholds: tuple[DriftThreshold, ...]
-    false_alarm_rate: float = Field(description="Chance that any statistic alarms in one quiet window.")
+    concept_threshold: ConceptThreshold
+    attribution_threshold: WindowThreshold | None = Field(
+        description="Of half the sum of absolute differences of the normalised attributions."
+    )
+    false_alarm_rate: float = Field(
+        description="Chance that any of the thresholds (columns, concept, attributions) alarms in one quiet window."
+    )
     libraries: dict[str, str]
     files: dict[FileName, Sha256]
 
@@ -185,7 +247,10 @@ __all__ = [
     "LABEL",
     "PREDICTION",
     "PROBABILITY_PREFIX",
+    "Attributions",
+    "Calibration",
     "ClassQuality",
+    "ConceptThreshold",
     "DataCard",
     "DriftMethod",
     "DriftThreshold",
@@ -196,4 +261,5 @@ __all__ = [
     "Manifest",
     "Parity",
     "Value",
+    "WindowThreshold",
 ]

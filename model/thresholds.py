@@ -1,6 +1,8 @@
 """Calibration of drift alarms: how far a quiet window may lie from the reference by luck alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,18 +23,37 @@ _CELLS_PER_CHUNK = 150_000  # rows x windows in one array: 600 kB of float32, so
 Methods = Mapping[str, DriftMethod]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Calibrated thresholds of a family: those of the columns, and one tuple for each other statistic."""
+
+    columns: tuple[DriftThreshold, ...]
+    others: tuple[tuple[float, ...], ...]
+
+
+class QuietStatistic(Protocol):
+    """What draws one statistic for windows in which nothing has changed."""
+
+    def prepare(self, weights: npt.NDArray[np.float64]) -> list[npt.NDArray[Any]]:
+        """Return what it needs to know of populations given by row weights, (populations, rows)."""
+
+    def distances(self, counts: Counts, prepared: list[npt.NDArray[Any]]) -> Distances:
+        """Return the statistic, (windows,), from counts (rows, windows); window i is drawn from population i."""
+
+
 def calibrate_thresholds(
     reference: pd.DataFrame,
     population: pd.DataFrame,
     methods: Methods,
     rng: np.random.Generator,
     *,
+    others: Sequence[QuietStatistic] = (),
     false_alarm_rate: float = FALSE_ALARM_RATE,
     window_rows: Sequence[int] = WINDOW_ROWS,
     replicates: int = REPLICATES,
     floors: Mapping[DriftMethod, float] = FLOORS,
     progress: Callable[[float], None] = lambda _: None,
-) -> tuple[DriftThreshold, ...]:
+) -> Limits:
     """Return thresholds such that a quiet window raises any alarm with probability `false_alarm_rate`.
 
     `reference` are the fixed rows that windows are compared with, `population` all rows known at training time, both
@@ -43,36 +64,54 @@ def calibrate_thresholds(
 
     The alarms of a window are one family, as in the single-step methods of Westfall and Young (1993, Resampling-Based
     Multiple Testing): each distance is expressed as its excess over its own 95 % quantile in units of its mean excess,
-    so that in the tail, which alone matters, columns with skewed and with even luck get the same share of the false
+    so that in the tail, which alone matters, columns of skewed and of even luck get about the same share of the false
     alarms. The largest is taken per window, and its (1 - rate) quantile, found by `tail_quantile`, is turned back into
     a threshold for each column.
+
+    Measured on windows of known populations, averaged over training sets of 200 rows, with no floors and the rate
+    0.001: up to 0.002 for normal columns, 0.005 to 0.010 for heavy-tailed (log-normal) ones.
 
     `progress` is called with the share of the work done.
     """
     columns = [_QuietColumn(method, reference[name], population[name], rng) for name, method in methods.items()]
-    drawn = np.empty((len(window_rows), len(columns), replicates))
-    chunk = max(1, _CELLS_PER_CHUNK // len(population))
-    for start in range(0, replicates, chunk):
-        stop = min(start + chunk, replicates)
-        weights = rng.dirichlet(np.ones(len(population)), size=stop - start)
-        tails = [column.tail_shares(weights) for column in columns]
-        for place, rows in enumerate(window_rows):
-            counts = np.ascontiguousarray(rng.multinomial(rows, weights).T, dtype=np.float32)
-            drawn[place, :, start:stop] = [
-                column.distances(counts, shares) for column, shares in zip(columns, tails, strict=True)
-            ]
-        progress(stop / replicates)
-    limits = np.array([_family_limits(distances, false_alarm_rate) for distances in drawn])
-    return tuple(
+    drawn = _draw_quiet_windows([*columns, *others], len(population), window_rows, replicates, rng, progress=progress)
+    limits = np.array([_family_limits(distances, false_alarm_rate) for distances in drawn]).T.tolist()
+    thresholds = tuple(
         DriftThreshold(
             column=column,
             method=method,
             window_rows=tuple(window_rows),
-            thresholds=tuple(float(limit) for limit in limits[:, place]),
+            thresholds=tuple(limit),
             floor=floors[method],
         )
-        for place, (column, method) in enumerate(methods.items())
+        for (column, method), limit in zip(methods.items(), limits[: len(columns)], strict=True)
     )
+    return Limits(thresholds, tuple(tuple(limit) for limit in limits[len(columns) :]))
+
+
+def _draw_quiet_windows(
+    statistics: Sequence[QuietStatistic],
+    population_rows: int,
+    window_rows: Sequence[int],
+    replicates: int,
+    rng: np.random.Generator,
+    *,
+    progress: Callable[[float], None],
+) -> npt.NDArray[np.float64]:
+    """Return the statistics of quiet windows, (window sizes, statistics, replicates)."""
+    drawn = np.empty((len(window_rows), len(statistics), replicates))
+    chunk = max(1, _CELLS_PER_CHUNK // population_rows)
+    for start in range(0, replicates, chunk):
+        stop = min(start + chunk, replicates)
+        weights = rng.dirichlet(np.ones(population_rows), size=stop - start)
+        prepared = [statistic.prepare(weights) for statistic in statistics]
+        for place, rows in enumerate(window_rows):
+            counts = np.ascontiguousarray(rng.multinomial(rows, weights).T, dtype=np.float32)
+            drawn[place, :, start:stop] = [
+                statistic.distances(counts, known) for statistic, known in zip(statistics, prepared, strict=True)
+            ]
+        progress(stop / replicates)
+    return drawn
 
 
 def build_statistic(method: DriftMethod, reference: pd.Series, population: pd.Series) -> DriftStatistic:
@@ -95,14 +134,14 @@ class _QuietColumn:
         self._statistic = build_statistic(method, reference, population)
         self._rng = rng
 
-    def tail_shares(self, weights: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
+    def prepare(self, weights: npt.NDArray[np.float64]) -> list[npt.NDArray[Any]]:
         """Return what the tails are like in each of the populations given by row weights."""
         return self._tails.shares(weights) if self._tails else []
 
-    def distances(self, counts: Counts, tail_shares: list[npt.NDArray[np.float64]]) -> Distances:
+    def distances(self, counts: Counts, prepared: list[npt.NDArray[Any]]) -> Distances:
         """Return the distance of each window from counts (population rows, windows)."""
         if self._tails:
-            counts = self._tails.spread(counts, tail_shares, self._rng)
+            counts = self._tails.spread(counts, prepared, self._rng)
         return self._statistic.distances(counts)
 
 
@@ -112,7 +151,7 @@ def _family_limits(distances: npt.NDArray[np.float64], false_alarm_rate: float) 
     excesses = distances - start[:, None]
     # a column whose distance never varies has no luck to allow for: its limit is that distance, and the floor decides
     scale = np.array([row[row > 0].mean() if (row > 0).any() else 0.0 for row in excesses])
-    standardised = excesses / np.where(scale > 0, scale, np.inf)[:, None]
+    rarity = excesses / np.where(scale > 0, scale, np.inf)[:, None]
     # a window without any value of a column (NaN) cannot raise that column's alarm
-    largest = np.nan_to_num(standardised, nan=-1.0).max(axis=0)
+    largest = np.nan_to_num(rarity, nan=-1.0).max(axis=0)
     return np.asarray(start + tail_quantile(largest, false_alarm_rate, TAIL_SHARE) * scale)

@@ -102,6 +102,12 @@ def test_a_damaged_manifest_is_reported(folder: Path, text: str) -> None:
         read_manifest(folder)
 
 
+def test_a_manifest_of_an_older_version_asks_for_a_new_training(folder: Path) -> None:
+    (folder / MANIFEST_FILE).write_text('{"format": 1, "name": "iris"}')
+    with pytest.raises(ArtifactError, match=r"another version.*train again: python -m model\.train"):
+        read_manifest(folder)
+
+
 def test_a_folder_without_a_model_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"python -m model\.train"):
         read_manifest(tmp_path / "nothing")

@@ -98,7 +98,7 @@ def calibrated(seed: int) -> tuple[pd.DataFrame, tuple[DriftThreshold, ...]]:
         window_rows=(20, 100, 500),
         replicates=2_000,
         floors={"wasserstein": 0.0, "jensenshannon": 0.0},
-    )
+    ).columns
     return reference, limits
 
 
@@ -106,12 +106,13 @@ def calibrated(seed: int) -> tuple[pd.DataFrame, tuple[DriftThreshold, ...]]:
 def test_windows_of_the_true_population_alarm_about_as_rarely_as_stated(size: int) -> None:
     """The training rows are 200 draws of luck; over 12 such draws the rate must stay near 1 in 1,000.
 
-    With thresholds from resampling the training rows alone, without their luck and tails, it is above 1 in 50.
+    With thresholds from resampling the training rows alone, without their own luck, it was measured as 3 (20 rows), 10
+    (100 rows) and 220 (500 rows) in 1,000.
     """
     rates = []
     for seed in range(12):
         reference, limits = calibrated(seed)
-        rows = draw(np.random.default_rng([seed, size]), 20_000)
+        rows = draw(np.random.default_rng([seed, size]), 4_000)
         rates.append(alarms(limits, reference, rows, windows(len(rows), size, 300, seed)).mean())
     assert np.mean(rates) <= 0.008
 
@@ -128,7 +129,7 @@ def test_the_same_seed_gives_the_same_thresholds_and_progress_reaches_the_end() 
     runs = [
         calibrate_thresholds(
             population[:30], population, METHODS, np.random.default_rng(1), replicates=300, progress=seen.append
-        )
+        ).columns
         for _ in range(2)
     ]
     assert runs[0] == runs[1]
@@ -145,6 +146,6 @@ def test_columns_that_never_vary_or_are_mostly_missing_are_calibrated_too() -> N
         }
     )
     methods: dict[str, DriftMethod] = {"constant": "wasserstein", "rare": "wasserstein", "same": "jensenshannon"}
-    limits = calibrate_thresholds(population, population, methods, np.random.default_rng(0), replicates=200)
+    limits = calibrate_thresholds(population, population, methods, np.random.default_rng(0), replicates=200).columns
     assert [limit.at(200) for limit in limits if limit.column != "rare"] == [0.1, 0.1]
     assert np.isfinite([value for limit in limits for value in limit.thresholds]).all()

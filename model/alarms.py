@@ -1,0 +1,125 @@
+"""Everything of a model that can alarm about a window, calibrated as one family."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from model.errors import ExplanationError
+from model.explanation import Explainer
+from model.held_out import HeldOutRows, Parts, error_chances, wrong_predictions
+from model.manifest import (
+    LABEL,
+    PREDICTION,
+    Attributions,
+    Calibration,
+    ConceptThreshold,
+    DriftMethod,
+    DriftThreshold,
+    Feature,
+    WindowThreshold,
+)
+from model.quiet_statistics import QuietAttributions, QuietConcept
+from model.thresholds import QuietStatistic, calibrate_thresholds
+
+MOST_CALIBRATION_ROWS = 5_000
+"""Rows that quiet windows are drawn from; with more, luck is far below the floors of the thresholds."""
+MOST_ATTRIBUTED_ROWS = 1_000
+"""Held-out rows that are explained; a window explains 500."""
+ATTRIBUTION_FLOOR = 0.1
+GAP_FLOOR = 0.05
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """What the manifest says about alarms."""
+
+    calibration: Calibration
+    attributions: Attributions | None
+    attributions_missing: str | None
+    columns: tuple[DriftThreshold, ...]
+    concept: ConceptThreshold
+    attribution: WindowThreshold | None
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """Attributions of held-out rows: |phi| (rows, features), the rows' positions, and which are reference rows."""
+
+    phi: np.ndarray[tuple[int, int], np.dtype[np.float64]]
+    rows: np.ndarray[tuple[int], np.dtype[np.intp]]
+    reference: np.ndarray[tuple[int], np.dtype[np.float64]]
+    reference_rows: int
+
+
+def calibrate_alarms(
+    held_out: HeldOutRows,
+    features: tuple[Feature, ...],
+    explainer: Callable[[], Explainer],
+    rng: np.random.Generator,
+    *,
+    false_alarm_rate: float,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Alarms:
+    """Return the calibration, the reference's attributions and all thresholds.
+
+    In a quiet window the chance of any alarm of the family (columns, prediction, label, concept, attributions)
+    is `false_alarm_rate`. Where the explainer cannot be made, the family does without attributions.
+    """
+    calibration = held_out.calibration(rng)
+    population, parts = held_out.population(MOST_CALIBRATION_ROWS, rng)
+    concept = QuietConcept(wrong_predictions(population), error_chances(population, calibration), rng)
+    explained, missing = None, None
+    try:
+        explained = _explain(explainer(), population, parts, rng)
+    except ExplanationError as error:
+        missing = str(error)
+    others: list[QuietStatistic] = [concept]
+    if explained:
+        others.append(QuietAttributions(explained.reference, explained.phi, explained.rows, rng))
+    limits = calibrate_thresholds(
+        held_out.reference,
+        population,
+        drift_methods(features),
+        rng,
+        others=others,
+        false_alarm_rate=false_alarm_rate,
+        progress=progress,
+    )
+    grid = limits.columns[0].window_rows
+    return Alarms(
+        calibration=calibration,
+        attributions=_attributions(explained, features) if explained else None,
+        attributions_missing=missing,
+        columns=limits.columns,
+        concept=ConceptThreshold(window_rows=grid, thresholds=limits.others[0], gap_floor=GAP_FLOOR),
+        attribution=WindowThreshold(window_rows=grid, thresholds=limits.others[1], floor=ATTRIBUTION_FLOOR)
+        if explained
+        else None,
+    )
+
+
+def drift_methods(features: tuple[Feature, ...]) -> dict[str, DriftMethod]:
+    """Return the one pinned method of each column, whatever the number of rows."""
+    methods: dict[str, DriftMethod] = {
+        feature.name: "wasserstein" if feature.type == "number" else "jensenshannon" for feature in features
+    }
+    return methods | {PREDICTION: "jensenshannon", LABEL: "jensenshannon"}
+
+
+def _explain(explainer: Explainer, population: pd.DataFrame, parts: Parts, rng: np.random.Generator) -> _Explained:
+    rows = np.flatnonzero(parts != "training")
+    if len(rows) > MOST_ATTRIBUTED_ROWS:
+        rows = np.sort(rng.choice(rows, MOST_ATTRIBUTED_ROWS, replace=False))
+    phi = explainer.attributions(population.iloc[rows])
+    of_reference = parts[rows] == "reference"
+    return _Explained(phi, rows, phi[of_reference].mean(axis=0), int(of_reference.sum()))
+
+
+def _attributions(explained: _Explained, features: tuple[Feature, ...]) -> Attributions:
+    means = explained.reference.tolist()
+    return Attributions(
+        mean_absolute={feature.name: mean for feature, mean in zip(features, means, strict=True)},
+        rows=explained.reference_rows,
+    )

@@ -1,0 +1,102 @@
+"""Predictions of rows by models that were not fitted on them: what calibration may learn from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.model_selection import cross_val_predict
+
+from model.calibration import expected_errors, fit_calibration
+from model.classifiers import Classifier, Probabilities
+from model.dataset import Dataset
+from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration
+from model.parity import rows_of
+from model.pipeline import build_pipeline, pipeline_input
+from model.split import Positions
+
+Parts = npt.NDArray[np.str_]
+
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class HeldOutRows:
+    """Rows as they are logged: features, prediction, label, probability of each class.
+
+    `training` rows were predicted out of fold: a forest knows the rows it was fitted on almost by heart, and its
+    predictions of them would make quiet windows look more alike, and the model look surer, than in the future.
+    """
+
+    training: pd.DataFrame
+    test: pd.DataFrame
+    reference: pd.DataFrame
+
+    def calibration(self, rng: np.random.Generator) -> Calibration:
+        """Return the calibration fitted on the training and test rows.
+
+        The reference is left out, so that the gap and the calibration error that reports show for it were
+        measured as they are in a window: on rows that the calibration has not seen.
+        """
+        rows = pd.concat([self.training, self.test], ignore_index=True)
+        return fit_calibration(predicted_probabilities(rows), ~wrong_predictions(rows), rng)
+
+    def population(self, most: int, rng: np.random.Generator) -> tuple[pd.DataFrame, Parts]:
+        """Return all rows, or `most` of them at random, and the name of the part that each belongs to."""
+        parts = {"training": self.training, "test": self.test, "reference": self.reference}
+        rows = pd.concat(parts.values(), ignore_index=True)
+        names = np.repeat(list(parts), [len(part) for part in parts.values()])
+        if len(rows) <= most:
+            return rows, names
+        kept = rng.choice(len(rows), most, replace=False)
+        return rows.iloc[kept].reset_index(drop=True), names[kept]
+
+
+def score(dataset: Dataset, serving: Classifier, positions: Positions) -> pd.DataFrame:
+    """Return rows with the answers of the engine that serves."""
+    frame = dataset.frame.iloc[positions]
+    return _logged(dataset, positions, serving.probabilities(rows_of(frame, dataset.features)))
+
+
+def score_out_of_fold(dataset: Dataset, positions: Positions, rng: np.random.Generator) -> pd.DataFrame:
+    """Return rows with the answers of pipelines like the served one, each fitted on four fifths of the others."""
+    pipeline = build_pipeline(dataset.features, seed=int(rng.integers(2**32)))
+    answers = cross_val_predict(
+        pipeline,
+        pipeline_input(dataset.frame.iloc[positions], dataset.features),
+        dataset.codes[positions],
+        cv=_FOLDS,
+        method="predict_proba",
+    )
+    return _logged(dataset, positions, np.asarray(answers))
+
+
+def probabilities_in(frame: pd.DataFrame, class_names: tuple[str, ...]) -> Probabilities:
+    """Return the class probabilities of logged rows, (rows, classes)."""
+    return frame[[f"{PROBABILITY_PREFIX}{name}" for name in class_names]].to_numpy(dtype=np.float64)
+
+
+def predicted_probabilities(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return the probability of each row's predicted class, (rows,)."""
+    columns = [name for name in frame if str(name).startswith(PROBABILITY_PREFIX)]
+    return np.asarray(frame[columns].to_numpy(dtype=np.float64).max(axis=1))
+
+
+def wrong_predictions(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Return for each row whether its prediction is not its label, (rows,)."""
+    return np.asarray(frame[PREDICTION].to_numpy() != frame[LABEL].to_numpy())
+
+
+def error_chances(frame: pd.DataFrame, calibration: Calibration) -> npt.NDArray[np.float64]:
+    """Return the calibrated chance of each row's prediction to be wrong, (rows,)."""
+    return expected_errors(calibration, predicted_probabilities(frame))
+
+
+def _logged(dataset: Dataset, positions: Positions, probabilities: Probabilities) -> pd.DataFrame:
+    frame = dataset.frame.iloc[positions].reset_index(drop=True)
+    names = np.array(dataset.class_names, dtype=object)
+    frame[PREDICTION] = names[probabilities.argmax(axis=1)]
+    frame[LABEL] = dataset.labels[positions]
+    for place, name in enumerate(dataset.class_names):
+        frame[f"{PROBABILITY_PREFIX}{name}"] = probabilities[:, place]
+    return frame

@@ -1,0 +1,79 @@
+"""What concept drift and attribution drift look like in windows in which nothing has changed."""
+
+import numpy as np
+import numpy.typing as npt
+
+from model.attribution_drift import MOST_EXPLAINED_ROWS, attribution_shares
+from model.drift_statistics import Counts
+
+Numbers = npt.NDArray[np.float64]
+
+
+def concept_gap_and_z(wrong: Numbers, expected: Numbers, counts: Counts) -> tuple[Numbers, Numbers]:
+    """Return the surplus of the error rate over the expected one, and its z, for each window, (windows,) each.
+
+    `expected` (rows,) is the calibrated chance that each row's prediction is wrong, `counts` (rows, windows) how
+    often a window holds it, `wrong` (rows,) or (rows, windows) whether it is: with e and ê for these two,
+    gap = mean(e - ê) and z = sum(e - ê) / sqrt(sum ê(1 - ê)), the score test of calibration (Spiegelhalter 1986,
+    Statistics in Medicine 5(5), gives its kin for the Brier score). Only labelled rows are counted.
+    """
+    errors = wrong.astype(counts.dtype)
+    errors_seen = np.einsum("rw,rw->w", counts, errors) if errors.ndim == 2 else errors @ counts
+    surplus = errors_seen - expected.astype(counts.dtype) @ counts
+    spread = np.sqrt((expected * (1 - expected)).astype(counts.dtype) @ counts)
+    return np.asarray(surplus / counts.sum(axis=0), np.float64), np.asarray(surplus / spread, np.float64)
+
+
+class QuietConcept:
+    """Draws of the concept drift z where labels follow from the inputs as they did.
+
+    `wrong` and `expected` (population rows,) hold for each row whether its prediction by a model that had not
+    seen it was wrong, and the calibrated chance of that. The calibrator stays as it was fitted, since the
+    windows to come meet that one; its luck is that the true error rates lie elsewhere than in its data, which is
+    what the draws of a population (row weights) vary. So that a model without a single error in its data is not
+    taken to be infallible, each row's outcome is not fixed but drawn, with Beta(e + 1/n, 1 - e + 1/n) as the
+    chance of an error: together one more row that went wrong and one that went right, as in Platt's targets.
+    """
+
+    def __init__(self, wrong: npt.NDArray[np.bool_], expected: Numbers, rng: np.random.Generator) -> None:
+        self._wrong = wrong.astype(np.float64)
+        self._expected = expected
+        self._rng = rng
+
+    def prepare(self, weights: Numbers) -> list[Numbers]:
+        """Return the chance of an error of each row, (rows, populations), in populations given by row weights."""
+        pseudo = 1 / len(self._wrong)
+        shape = (len(weights), len(self._wrong))
+        return [self._rng.beta(self._wrong + pseudo, 1 - self._wrong + pseudo, size=shape).T.astype(np.float32)]
+
+    def distances(self, counts: Counts, prepared: list[Numbers]) -> Numbers:
+        """Return the z of each window, (windows,), from counts (rows, windows)."""
+        return concept_gap_and_z(prepared[0], self._expected, counts)[1]
+
+
+class QuietAttributions:
+    """Draws of the attribution distance of windows of rows like those explained.
+
+    `phi` (explained rows, features) are mean absolute attributions and `rows` their positions in the population:
+    rows that the explained model was not fitted on only. A forest is surer of rows it was fitted on, so their
+    attributions are larger and lie differently from those of rows to come; there is no out-of-fold version,
+    since that would explain other forests.
+    """
+
+    def __init__(self, reference: Numbers, phi: Numbers, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> None:
+        self._reference = attribution_shares(reference)
+        self._phi = phi.astype(np.float32)
+        self._rows = rows
+        self._rng = rng
+
+    def prepare(self, weights: Numbers) -> list[Numbers]:
+        """Return the weights of the explained rows, (populations, explained rows), each row adding up to 1."""
+        kept = weights[:, self._rows]
+        return [kept / kept.sum(axis=1, keepdims=True)]
+
+    def distances(self, counts: Counts, prepared: list[Numbers]) -> Numbers:
+        """Return the distance of each window, (windows,); of large windows only 500 rows are explained."""
+        explained = min(int(counts[:, 0].sum()), MOST_EXPLAINED_ROWS)
+        drawn = self._rng.multinomial(explained, prepared[0]).astype(np.float32)
+        shares = attribution_shares((drawn @ self._phi).astype(np.float64))
+        return np.asarray(np.abs(shares - self._reference).sum(axis=1) / 2)
