@@ -76,7 +76,7 @@ def pool(iris_artifact: Path) -> pd.DataFrame:
 class ApiProcess:
     """One API process on a database of its own, started and stopped by the test, by its pid."""
 
-    def __init__(self, folder: Path, artifact: Path, ui_port: int) -> None:
+    def __init__(self, folder: Path, artifact: Path, ui_port: int, **settings: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.database = folder / "vigie.db"
@@ -92,6 +92,7 @@ class ApiProcess:
             "VIGIE_EVIDENTLY_PROJECT": folder.name,
             "VIGIE_SNAPSHOT_INTERVAL_SECONDS": "86400",
             "VIGIE_HEARTBEAT_SECONDS": "0.5",
+            **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
 
