@@ -7,6 +7,7 @@ import pandas as pd
 from evidently.core.report import Snapshot
 from evidently.metrics import (
     ConstantColumnsCount,
+    DuplicatedColumnsCount,
     DuplicatedRowCount,
     MissingValueCount,
     OutListValueCount,
@@ -15,13 +16,25 @@ from evidently.metrics import (
 from evidently.tests import lte
 
 from evidently_workspace.bounds import highest_share
+from evidently_workspace.column_oddities import odd_columns_table
 from evidently_workspace.frames import columns_dataset
-from evidently_workspace.quality_tables import JudgedShare, counts_widget, shares_table, summary_table
+from evidently_workspace.quality_tables import (
+    JudgedShare,
+    counts_widget,
+    new_categories_table,
+    shares_table,
+    summary_table,
+)
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, finite, require, run_report
 from model.manifest import Feature, Manifest
 
-WHOLE_WINDOW = {"duplicated_rows": DuplicatedRowCount(), "constant_columns": ConstantColumnsCount()}
+WHOLE_WINDOW = {
+    "duplicated_rows": DuplicatedRowCount(),
+    "duplicated_columns": DuplicatedColumnsCount(),
+    "constant_columns": ConstantColumnsCount(),
+}
+MEASURES = {"missing_share": "missing", "out_of_range_share": "out_of_range", "new_category_share": "new_category"}
 CountMetric: TypeAlias = MissingValueCount | OutRangeValueCount | OutListValueCount
 
 
@@ -56,6 +69,8 @@ def data_quality(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manif
     section.widgets += [
         counts_widget(len(current), counts),
         shares_table(manifest, judged),
+        *new_categories_table(_new_categories(current, manifest)),
+        *odd_columns_table(current[names], reference[names]),
         summary_table(current, reference, manifest),
     ]
     return section
@@ -82,7 +97,9 @@ def _judge(section: Section, snapshot: Snapshot, checks: list[_ShareCheck]) -> l
         failed = share > check.allowed
         section.measure(check.name, check.column, share)
         if failed:
-            section.failed_checks.append(FailedCheck("data_quality", check.column, share, check.allowed))
+            section.failed_checks.append(
+                FailedCheck("data_quality", check.column, share, check.allowed, MEASURES[check.name])
+            )
         judged.append(JudgedShare(check.column, check.name, share, check.reference_share, check.allowed, failed))
     return judged
 
@@ -103,6 +120,18 @@ def _share_checks(current: pd.DataFrame, reference: pd.DataFrame, manifest: Mani
             allowed = highest_share(int(outside.sum()), len(outside), values, alarm_rate)
             name, metric = _outside_metric(feature, allowed)
             yield _ShareCheck(name, feature.name, metric, allowed, float(outside.mean()))
+
+
+def _new_categories(current: pd.DataFrame, manifest: Manifest) -> dict[str, "pd.Series[int]"]:
+    """Return how often each value that is no training category occurs, most frequent first, by column."""
+    found = {}
+    for feature in manifest.features:
+        if feature.type != "number":
+            values = current[feature.name].dropna()
+            counts = values[~values.isin(_categories(feature))].value_counts()
+            if len(counts):
+                found[feature.name] = counts
+    return found
 
 
 def _outside(frame: pd.DataFrame, feature: Feature) -> "pd.Series[bool] | None":

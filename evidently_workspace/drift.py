@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import pandas as pd
 from evidently.core.metric_types import CountValue, MetricResult
-from evidently.metrics import DriftedColumnsCount, UniqueValueCount, ValueDrift
+from evidently.metrics import DriftedColumnsCount, UniqueValueCount
 from evidently.tests import lt
 
+from evidently_workspace.column_drift import ColumnDrift
 from evidently_workspace.drift_table import DriftRow, drift_widgets
 from evidently_workspace.frames import columns_dataset
 from evidently_workspace.results import Check, FailedCheck
@@ -39,6 +40,7 @@ def data_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifes
         drifted = _compare(section, question, thresholds, manifest, counted)
         section.keep(drifted)
         section.measure("drifted_columns", None, drifted.count.value)
+        section.measure("drifted_share", None, drifted.share.value)
     return section
 
 
@@ -97,13 +99,13 @@ def _compare(
 ) -> MetricResult | CountValue:
     """Measure the distance of each column, record the verdicts, return the result of `also`."""
     drifts = {
-        column: ValueDrift(column=column, method=threshold.method, threshold=limit, tests=[lt(limit)])
+        column: ColumnDrift(column=column, method=threshold.method, threshold=limit, tests=[lt(limit)])
         for column, (threshold, limit) in thresholds.items()
     }
     current = columns_dataset(question.current, list(thresholds), manifest)
     reference = columns_dataset(question.reference, list(thresholds), manifest)
     snapshot = run_report([also, *drifts.values()], current, reference)
-    rows = []
+    rows: list[DriftRow] = []
     for column, drift in drifts.items():
         result = snapshot.context.get_metric_result(drift.metric_id)
         if finite(result) is None:
@@ -115,7 +117,7 @@ def _compare(
             section.failed_checks.append(FailedCheck(question.check, column, float(result.value), limit))
         is_feature = question.check == "data_drift"
         section.measure(question.check, column if is_feature else None, result.value)
-        rows.append(DriftRow(column, threshold.method, float(result.value), limit, failed, result.widget or []))
-        section.keep(result)
-    section.widgets += drift_widgets(rows) if rows else []
+        rows.append(DriftRow(column, threshold.method, float(result.value), limit, failed, drift.metric_id))
+        section.keep(result, "ValueDrift")
+    section.widgets += drift_widgets(rows, snapshot.context.get_metric) if rows else []
     return snapshot.context.get_metric_result(also.metric_id)

@@ -1,5 +1,6 @@
-"""The table of a drift section: distance, threshold and verdict of each column; its figures unfold."""
+"""The table of a drift section: distance, threshold and verdict of each column; figures of those that matter unfold."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from evidently.legacy.model.widget import BaseWidgetInfo
@@ -11,6 +12,12 @@ from evidently.legacy.renderers.html_widgets import (
     table_data,
 )
 
+from evidently_workspace.column_drift import ColumnDriftCalculation
+from evidently_workspace.section import plain_figures
+
+MOST_FIGURES = 12
+"""Columns whose figures are drawn, furthest from the reference first: figures are most of the time and of the size
+of a wide model's report."""
 METHOD_NAMES = {
     "wasserstein": "Wasserstein, in standard deviations",
     "jensenshannon": "Jensen-Shannon",
@@ -18,29 +25,34 @@ METHOD_NAMES = {
 
 
 class DriftRow(NamedTuple):
-    """The verdict on one column, and the widgets that Evidently's ValueDrift made for it."""
+    """The verdict on one column, and the id of the metric that can draw it."""
 
     column: str
     method: str
     distance: float
     threshold: float
     drifted: bool
-    widgets: list[BaseWidgetInfo]
+    metric_id: str
 
 
-def drift_widgets(rows: list[DriftRow]) -> list[BaseWidgetInfo]:
+def drift_widgets(rows: list[DriftRow], metric: Callable[[str], ColumnDriftCalculation]) -> list[BaseWidgetInfo]:
     """Return a table that unfolds into figures; for a single column, a plain table and its figures."""
-    return [_unfolding_table(rows)] if len(rows) > 1 else [_plain_table(rows[0]), *_figures(rows[0])]
+    if len(rows) > 1:
+        return [_unfolding_table(rows, metric)]
+    return [_plain_table(rows[0]), *_figures(rows[0], metric).values()]
 
 
-def _unfolding_table(rows: list[DriftRow]) -> BaseWidgetInfo:
+def _unfolding_table(rows: list[DriftRow], metric: Callable[[str], ColumnDriftCalculation]) -> BaseWidgetInfo:
     # Columns that drifted come first, then those closest to it.
     ordered = sorted(rows, key=lambda row: row.distance / row.threshold, reverse=True)
     drifted = sum(row.drifted for row in rows)
+    only = f"; figures of the {MOST_FIGURES} furthest from the reference" if len(rows) > MOST_FIGURES else ""
     return rich_table_data(
-        title=f"{drifted} of {len(rows)} columns drifted",
+        title=f"{drifted} of {len(rows)} columns drifted{only}",
         columns=[ColumnDefinition(title, title) for title in _cells(rows[0])],
-        data=[_table_row(row) for row in ordered],
+        data=[
+            _table_row(row, _figures(row, metric) if place < MOST_FIGURES else {}) for place, row in enumerate(ordered)
+        ],
     )
 
 
@@ -49,16 +61,16 @@ def _plain_table(row: DriftRow) -> BaseWidgetInfo:
     return table_data(title="", column_names=list(cells), data=[list(cells.values())])
 
 
-def _table_row(row: DriftRow) -> RichTableDataRow:
+def _table_row(row: DriftRow, figures: dict[str, BaseWidgetInfo]) -> RichTableDataRow:
     details = RowDetails()
-    for widget in row.widgets:
-        for tab in widget.tabs or []:
-            details.with_part(tab.title, tab.widget)
+    for title, figure in figures.items():
+        details.with_part(title, figure)
     return RichTableDataRow(fields=_cells(row), details=details)
 
 
-def _figures(row: DriftRow) -> list[BaseWidgetInfo]:
-    return [tab.widget for widget in row.widgets for tab in widget.tabs or []]
+def _figures(row: DriftRow, metric: Callable[[str], ColumnDriftCalculation]) -> dict[str, BaseWidgetInfo]:
+    with plain_figures():
+        return metric(row.metric_id).draw()
 
 
 def _cells(row: DriftRow) -> dict[str, str]:

@@ -1,5 +1,8 @@
 """Turns a window's frame into what Evidently measures: typed columns, and one Dataset per question."""
 
+import math
+
+import numpy as np
 import pandas as pd
 from evidently import DataDefinition, Dataset
 from evidently.core.datasets import BinaryClassification, MulticlassClassification
@@ -8,13 +11,16 @@ from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Manifest
 
 ACTUAL_CLASS = "actual class"
 PREDICTED_CLASS = "predicted class"
+PROBABILITY, CORRECT = "probability of the predicted class", "prediction is right"
+ERROR, EXPECTED_ERROR = "error", "expected error"
 
 
 def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """Return the frame with every feature present and typed: numbers float64, all else str or None.
 
     A column that the frame lacks, or that holds nothing, becomes all missing instead of breaking a report;
-    so does a value that is no number where one belongs (a row logged under another schema).
+    so does a value that is no number where one belongs (a row logged under another schema), and a probability
+    that was not logged.
     """
     columns: dict[str, pd.Series] = {}
     for feature in manifest.features:
@@ -25,9 +31,9 @@ def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     for name in (PREDICTION, LABEL):
         if name in frame:
             columns[name] = _text(frame[name])
-    for name in manifest.class_names:
-        if (column_name := PROBABILITY_PREFIX + name) in frame:
-            columns[column_name] = frame[column_name].astype("float64")
+    for column_name in _probability_columns(manifest):
+        column = frame.get(column_name, pd.Series(math.nan, index=frame.index))
+        columns[column_name] = column.astype("float64")
     return pd.DataFrame(columns, index=frame.index).reset_index(drop=True)
 
 
@@ -54,6 +60,40 @@ def classes_dataset(frame: pd.DataFrame) -> Dataset:
     definition = DataDefinition(categorical_columns=[ACTUAL_CLASS, PREDICTED_CLASS], classification=[task])
     data = frame[[LABEL, PREDICTION]].set_axis([ACTUAL_CLASS, PREDICTED_CLASS], axis="columns")
     return Dataset.from_pandas(data, data_definition=definition)
+
+
+def with_probabilities(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """Return the rows whose probabilities are all known."""
+    return frame[frame[_probability_columns(manifest)].notna().all(axis="columns")]
+
+
+def as_if_certain(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """Return the frame with each prediction at probability 1, for scores that look at classes alone."""
+    certain = {
+        PROBABILITY_PREFIX + name: (frame[PREDICTION] == name).astype("float64") for name in manifest.class_names
+    }
+    return frame.assign(**certain)
+
+
+def judged_predictions(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """Return PROBABILITY, CORRECT, ERROR and EXPECTED_ERROR of each labelled row whose probabilities are known.
+
+    CORRECT and ERROR are 1 or 0; EXPECTED_ERROR is the chance of an error by the model's calibration.
+    """
+    rows = with_probabilities(frame, manifest)
+    rows = rows[rows[PREDICTION].isin(manifest.class_names)]
+    position = rows[PREDICTION].map({name: place for place, name in enumerate(manifest.class_names)})
+    every = rows[_probability_columns(manifest)].to_numpy("float64")
+    probability = every[np.arange(len(rows)), position.to_numpy(dtype=np.intp)]
+    correct = (rows[LABEL] == rows[PREDICTION]).to_numpy("float64")
+    calibration = manifest.calibration
+    expected = 1 - np.interp(probability, calibration.probabilities, calibration.calibrated)
+    columns = {PROBABILITY: probability, CORRECT: correct, ERROR: 1 - correct, EXPECTED_ERROR: expected}
+    return pd.DataFrame(columns)
+
+
+def _probability_columns(manifest: Manifest) -> list[str]:
+    return [PROBABILITY_PREFIX + name for name in manifest.class_names]
 
 
 def probabilities_dataset(frame: pd.DataFrame, manifest: Manifest) -> Dataset:

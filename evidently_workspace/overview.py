@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evidently.core.metric_types import MetricConfig, SingleValue, single_value_location
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data
 
@@ -11,8 +10,6 @@ from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section
 from evidently_workspace.window import Window
 from model.manifest import Manifest
-
-ROW_COUNT = "evidently:metric_v2:RowCount"
 
 
 @dataclass(frozen=True)
@@ -25,6 +22,11 @@ class Facts:
     labelled_rows: int
     sampled_fraction: float
 
+    @property
+    def labelled_share(self) -> float | None:
+        """Return the labels that arrived per row predicted, which is above 1 when late labels catch up."""
+        return self.labelled_rows * self.sampled_fraction / self.rows if self.rows else None
+
     def metadata(self) -> dict[str, str]:
         """Return the facts as the strings that Evidently UI keeps with a snapshot."""
         return {
@@ -36,46 +38,45 @@ class Facts:
         }
 
 
-def overview(facts: Facts, failed_checks: Sequence[FailedCheck]) -> Section:
+def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     """Return the first section, which every snapshot has, however few its rows."""
-    fraction = facts.sampled_fraction
-    sample = f" Rows are a sample of {fraction:.1%} of the window." if fraction < 1 else ""
-    section = Section(
-        f"{facts.manifest.name}: {facts.window.title}",
-        f"Model version {facts.manifest.version}. Data drift, prediction drift and data quality look at the "
-        "predictions made in this window; target drift and performance look at the labels that arrived in "
-        f"it.{sample}",
-    )
-    rows, labelled_rows = facts.rows, facts.labelled_rows
-    for name, kind, count in (("rows", "predicted", rows), ("labelled_rows", "labelled", labelled_rows)):
-        section.measure(name, None, count)
-        section.keep(_row_count(name, count), rows=kind)
-    counters = [
-        CounterData("Rows", f"{rows:,}"),
-        CounterData("Labels arrived", f"{labelled_rows:,}"),
-        CounterData("Failed checks", str(len(failed_checks))),
-    ]
+    failed_checks = [check for section in sections for check in section.failed_checks]
+    section = Section(f"{facts.manifest.name}: {facts.window.title}", _scope(facts))
+    section.record("rows", facts.rows, "RowCount", rows="predicted")
+    section.record("labelled_rows", facts.labelled_rows, "RowCount", rows="labelled")
+    counters = [CounterData("Rows", f"{facts.rows:,}"), CounterData("Labels arrived", f"{facts.labelled_rows:,}")]
+    if (share := facts.labelled_share) is not None:
+        section.record("labelled_share", share, "LabelledShare")
+        counters.append(CounterData("Labels per row", f"{share:.0%}"))
+    # Where nothing could be measured, "no failed check" would be a promise.
+    if any(other.values for other in sections):
+        section.record("failed_checks", len(failed_checks), "FailedChecks")
+        counters.append(CounterData("Failed checks", str(len(failed_checks))))
     section.widgets.append(counter(counters=counters))
     if failed_checks:
         section.widgets.append(_failed_table(failed_checks))
     return section
 
 
-def _row_count(name: str, count: int) -> SingleValue:
-    # Made by hand: Evidently's RowCount cannot run on an empty frame.
-    result = SingleValue(value=count, display_name=name.replace("_", " ").capitalize())
-    result.metric_value_location = single_value_location(MetricConfig(metric_id=name, params={"type": ROW_COUNT}))
-    return result
+def _scope(facts: Facts) -> str:
+    fraction = facts.sampled_fraction
+    sample = f" Rows are a sample of {fraction:.1%} of the window." if fraction < 1 else ""
+    return (
+        f"Model version {facts.manifest.version}. Data drift, prediction drift, data quality and attributions look at "
+        "the predictions made in this window; target drift, concept drift and performance look at the labels that "
+        f"arrived in it, whenever their predictions were made.{sample}"
+    )
 
 
 def _failed_table(failed_checks: Sequence[FailedCheck]) -> BaseWidgetInfo:
     return table_data(
         title="Failed checks",
-        column_names=["Check", "Column", "Value", "Threshold"],
+        column_names=["Check", "Column", "Measure", "Value", "Threshold"],
         data=[
             [
                 check.check.replace("_", " "),
                 check.column or "",
+                (check.measure or "").replace("_", " "),
                 f"{check.value:.4g}",
                 f"{check.threshold:.4g}",
             ]

@@ -16,39 +16,58 @@ SCORE_TITLES = {
     "f1": "F1",
     "roc_auc": "ROC AUC",
     "log_loss": "Log loss",
+    "calibration_error": "Calibration error",
 }
+OF_CLASSES = ("precision", "recall", "f1")
+"""The scores that exist for each class too."""
 
 
 class Score(NamedTuple):
-    """One score in the window and on the reference; `lowest` is what the window may not fall below."""
+    """One score in the window, on the test set (if known) and on the reference; `lowest`: fails below."""
 
     name: str
     window: float
+    test: float | None
     reference: float
     lowest: float | None
 
 
 class ClassScores(NamedTuple):
-    """One score by class name, in the window (where it is defined) and on the reference."""
+    """One score by class name, in the window (where it is defined) and on the test set."""
 
     window: dict[str, float]
-    reference: dict[str, float]
+    test: dict[str, float]
+
+
+def test_scores(manifest: Manifest) -> dict[str, float | None]:
+    """Return the scores on the test set by name, of the same classes as those of a window."""
+    quality = manifest.quality
+    scores: dict[str, float | None] = {name: getattr(quality, name) for name in SCORE_TITLES if hasattr(quality, name)}
+    if len(manifest.classes) == 2:
+        positive = quality.per_class[manifest.class_names[-1]]
+        scores |= {name: getattr(positive, name) for name in OF_CLASSES}
+    return scores
+
+
+def class_test_scores(manifest: Manifest, name: str) -> dict[str, float]:
+    """Return precision, recall or f1 of each class on the test set."""
+    return {label: getattr(scores, name) for label, scores in manifest.quality.per_class.items()}
 
 
 def scores_table(scores: list[Score], manifest: Manifest) -> BaseWidgetInfo:
     """Return the table of scores; NaN shows as "not defined"."""
     classes = manifest.class_names
     scope = f"of class {classes[-1]}" if len(classes) == 2 else "mean over the classes"
-    scoped = {"precision", "recall", "f1"}
     return table_data(
         title="Scores",
-        column_names=["Score", "Window", "Reference", "Fails below"],
+        column_names=["Score", "Window", "Test set", "Reference", "Fails"],
         data=[
             [
-                SCORE_TITLES[score.name] + (f" ({scope})" if score.name in scoped else ""),
+                SCORE_TITLES[score.name] + (f" ({scope})" if score.name in OF_CLASSES else ""),
                 _number(score.window),
+                "" if score.test is None else _number(score.test),
                 _number(score.reference),
-                "" if score.lowest is None else _number(score.lowest),
+                "" if score.lowest is None else f"below {_number(score.lowest)}",
             ]
             for score in scores
         ],
@@ -57,16 +76,16 @@ def scores_table(scores: list[Score], manifest: Manifest) -> BaseWidgetInfo:
 
 def classes_table(columns: dict[str, ClassScores], labelled: pd.DataFrame) -> BaseWidgetInfo:
     """Return the table of scores per class, with the number of labels of each."""
-    names = sorted({name for scores in columns.values() for name in (*scores.window, *scores.reference)})
+    names = sorted({name for scores in columns.values() for name in (*scores.window, *scores.test)})
     labels = labelled[LABEL].value_counts()
     header = ["Class", "Labels"]
     for score in columns:
-        header += [SCORE_TITLES[score], f"{SCORE_TITLES[score]}, reference"]
+        header += [SCORE_TITLES[score], f"{SCORE_TITLES[score]}, test set"]
     rows = []
     for name in names:
         row = [name, f"{labels.get(name, 0):,}"]
         for scores in columns.values():
-            row += [_number(scores.window.get(name, math.nan)), _number(scores.reference.get(name, math.nan))]
+            row += [_number(scores.window.get(name, math.nan)), _number(scores.test.get(name, math.nan))]
         rows.append(row)
     return table_data(title="Scores of each class", column_names=header, data=rows)
 

@@ -14,6 +14,9 @@ SHARE_TITLES = {
     "new_category_share": "not a training category",
 }
 
+MOST_NEW_CATEGORIES = 5
+LONGEST_VALUE = 40
+
 
 class JudgedShare(NamedTuple):
     """One share of one column beside the reference's and the most that is allowed."""
@@ -54,6 +57,23 @@ def shares_table(manifest: Manifest, judged: list[JudgedShare]) -> BaseWidgetInf
             for one in ordered
         ],
     )
+
+
+def new_categories_table(found: dict[str, "pd.Series[int]"]) -> list[BaseWidgetInfo]:
+    """Return a table of the commonest values that are no training category, if there are any."""
+    rows = []
+    for column, counts in found.items():
+        shown = [f"{_shortened(value)} ({count:,})" for value, count in counts.head(MOST_NEW_CATEGORIES).items()]
+        rest = [f"and {len(counts) - len(shown):,} more"] if len(counts) > len(shown) else []
+        rows.append([column, f"{len(counts):,}", ", ".join([*shown, *rest])])
+    title = "Values that are no training category"
+    header = ["Column", "Different values", "Most frequent (rows)"]
+    return [table_data(title=title, column_names=header, data=rows)] if rows else []
+
+
+def _shortened(value: object) -> str:
+    text = repr(str(value))
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 def summary_table(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> BaseWidgetInfo:

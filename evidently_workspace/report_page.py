@@ -12,6 +12,9 @@ from evidently.legacy.utils import NumpyEncoder
 from evidently_workspace.section import Section
 from evidently_workspace.window import Window
 
+DATA_START = "<script>\n    var metric_"
+DATA_END = ";\n</script>"
+
 
 def join_sections(sections: list[Section], window: Window, metadata: dict[str, str], tags: list[str]) -> SnapshotModel:
     """Return one snapshot with the results, widgets and tests of all sections, in their order."""
@@ -43,6 +46,13 @@ def snapshot_body(model: SnapshotModel) -> bytes:
 
 
 def snapshot_html(model: SnapshotModel) -> str:
-    """Return the report as one HTML file with everything inside it."""
+    """Return the report as one HTML file with everything inside it, safe to open whatever the window's values are.
+
+    Evidently writes its data into a script as plain JSON, so a category such as "</script><script>..." that somebody
+    sent to the API would run in the browser of whoever reads the report.
+    """
     html: str = Snapshot.load_model(model).get_html_str(as_iframe=False)
-    return html
+    start = html.index(DATA_START)
+    # JSON has no bare line break, so the first one ends the data, whatever these contain.
+    end = html.index(DATA_END, start)
+    return html[:start] + DATA_START + html[start + len(DATA_START) : end].replace("<", "\\u003c") + html[end:]

@@ -19,12 +19,17 @@ Check = Literal[
 
 @dataclass(frozen=True)
 class FailedCheck:
-    """One alarm: `value` crossed `threshold`; `column` is None when the check is not about one column."""
+    """One alarm: `value` crossed `threshold`; `column` is None when the check is not about one column.
+
+    `measure` tells apart the checks of one column, and the statistics of one check: "missing", "out_of_range" or
+    "new_category" of data quality, "accuracy" of performance, "ndcg" or "distance" of attribution drift, else None.
+    """
 
     check: Check
     column: str | None
     value: float
     threshold: float
+    measure: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,15 @@ from evidently.core.metric_types import (
     MetricConfig,
     MetricResult,
     SingleValue,
+    single_value_location,
 )
 from evidently.core.report import Snapshot
 from evidently.legacy.model.widget import BaseWidgetInfo
 
 from evidently_workspace.results import FailedCheck, MetricValue
 
+METRIC_TYPE = "evidently:metric_v2:"
+"""What Evidently puts before the name of a metric's class."""
 IDENTIFYING_PARAMETERS = ("type", "column")
 """The parameters that name a point on a chart: what it measures, and of which column. Evidently starts a new
 line whenever any parameter changes, so the settings of one window (thresholds, ranges) stay out."""
@@ -50,17 +53,30 @@ class Section:
         if math.isfinite(value):
             self.values.append(MetricValue(name, column, float(value)))
 
-    def keep(self, result: MetricResult | None, **labels: str) -> None:
-        """Add a metric's result under a stable id; `labels` tell it from another of the same metric."""
+    def keep(self, result: MetricResult | None, metric: str | None = None, **labels: str) -> None:
+        """Add a metric's result under a stable id; `labels` tell it from another of the same metric.
+
+        `metric` is the name under which Evidently UI shall find it, if not that of the metric's own class.
+        """
         if result is None:
             return
-        params = _params(result)
+        params = _params(result) | ({"type": METRIC_TYPE + metric} if metric else {})
         stable = {name: params[name] for name in IDENTIFYING_PARAMETERS if name in params} | labels
         metric_id = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:32]
         result.set_metric_location(MetricConfig(metric_id=metric_id, params=stable))
         # The figures are in the section's widgets already; a second copy would double the snapshot.
         result.widget = None
         self.results[metric_id] = result
+
+    def record(self, name: str, value: float, metric: str, **labels: str) -> None:
+        """Add a finite value that no Evidently metric computed, under the name of `metric`.
+
+        A label called "label" is the value's column.
+        """
+        self.measure(name, labels.get("label"), value)
+        result = SingleValue(value=value, display_name=name.replace("_", " ").capitalize())
+        result.metric_value_location = single_value_location(MetricConfig(metric_id=name, params={}))
+        self.keep(result, metric, **labels)
 
 
 def require(what: str, found: int, needed: int) -> None:
@@ -69,15 +85,15 @@ def require(what: str, found: int, needed: int) -> None:
         raise NotEnoughDataError(f"not enough data ({found} of at least {max(needed, 1)} {what})")
 
 
-def run_report(metrics: Sequence[Metric], current: Dataset, reference: Dataset) -> Snapshot:
+def run_report(metrics: Sequence[Metric], current: Dataset, reference: Dataset | None) -> Snapshot:
     """Run an Evidently Report whose figures carry no template of their own."""
-    with _plain_figures():
+    with plain_figures():
         return Report(list(metrics)).run(current, reference)
 
 
 @contextmanager
-def _plain_figures() -> Iterator[None]:
-    # The default template is about half of a snapshot's JSON, repeated in every figure.
+def plain_figures() -> Iterator[None]:
+    """Let figures made inside carry no template, which is half of a snapshot's JSON, repeated in every figure."""
     template = plotly.io.templates.default
     plotly.io.templates.default = None
     try:

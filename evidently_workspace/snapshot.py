@@ -7,18 +7,25 @@ a label may be. Importing this module imports Evidently, which takes seconds: do
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 with warnings.catch_warnings():
     # Evidently's import uses deprecated parts of its dependencies; its users cannot help that.
     warnings.simplefilter("ignore")
+    from evidently_workspace.attributions import attributions as attributions_section
+    from evidently_workspace.concept import concept_drift
     from evidently_workspace.data_quality import data_quality
     from evidently_workspace.drift import data_drift, prediction_drift, target_drift
     from evidently_workspace.frames import with_schema
     from evidently_workspace.overview import Facts, overview
     from evidently_workspace.performance import performance
+    from evidently_workspace.rejections import rejected_requests as rejections_section
+    from evidently_workspace.rejections import rejections_text
     from evidently_workspace.report_page import join_sections, snapshot_body, snapshot_html
     from evidently_workspace.section import NotEnoughDataError, Section
 
@@ -39,12 +46,17 @@ def take_snapshot(
     min_rows: int,
     min_labels: int,
     sampled_fraction: float = 1.0,
+    attributions: NDArray[np.float64] | None = None,
+    attributions_missing: str | None = None,
+    rejected_requests: Mapping[str, int] = MappingProxyType({}),
 ) -> WindowSnapshot:
     """Measure one window against the reference.
 
     `current` holds the rows predicted in the window, `labelled` the rows whose label arrived in it (with
     LABEL), `reference` held-out rows with predictions, labels and probabilities; all in the artifact's
-    columns. `sampled_fraction` is the share of the window's rows that `current` is. A section with fewer
+    columns. `sampled_fraction` is the share of the window's rows that `current` is. `attributions` (rows,
+    features) holds |SHAP| of some rows of `current`, or `attributions_missing` says why there are none.
+    `rejected_requests` counts the requests refused in the window by reason. A section with fewer
     than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed and costs
     none of the others.
     """
@@ -52,23 +64,30 @@ def take_snapshot(
     sections = [
         _attempt(window, "Data drift", lambda: data_drift(current, reference, manifest, min_rows)),
         _attempt(window, "Prediction drift", lambda: prediction_drift(current, reference, manifest, min_rows)),
+        _attempt(
+            window,
+            "Attributions",
+            lambda: attributions_section(attributions, attributions_missing, manifest, min_rows),
+        ),
         _attempt(window, "Data quality", lambda: data_quality(current, reference, manifest, min_rows)),
         _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels)),
+        _attempt(window, "Concept drift", lambda: concept_drift(labelled, reference, manifest, min_labels)),
         _attempt(window, "Performance", lambda: performance(labelled, reference, manifest, min_labels)),
     ]
     facts = Facts(window, manifest, len(current), len(labelled), sampled_fraction)
-    return _assemble(facts, sections)
+    return _assemble(facts, sections, rejected_requests)
 
 
-def _assemble(facts: Facts, sections: list[Section]) -> WindowSnapshot:
+def _assemble(facts: Facts, sections: list[Section], rejected_requests: Mapping[str, int]) -> WindowSnapshot:
     failed_checks = tuple(check for section in sections for check in section.failed_checks)
     not_computed = tuple(
         f"{section.title.lower()}: {reason}" for section in sections for reason in section.not_computed
     )
-    sections = [overview(facts, failed_checks), *sections]
+    sections = [overview(facts, sections), *sections, rejections_section(rejected_requests)]
     metadata = facts.metadata() | {
         "failed_checks": ", ".join(dict.fromkeys(_short(check) for check in failed_checks)),
         "not_computed": "; ".join(not_computed),
+        "rejected_requests": rejections_text(rejected_requests),
     }
     model = join_sections(sections, facts.window, metadata, [facts.manifest.name])
     return WindowSnapshot(
@@ -95,7 +114,7 @@ def _attempt(window: Window, title: str, measure: Callable[[], Section]) -> Sect
 
 
 def _short(check: FailedCheck) -> str:
-    return check.check if check.column is None else f"{check.check}:{check.column}"
+    return ":".join(part for part in (check.check, check.column, check.measure) if part is not None)
 
 
 __all__ = ["Check", "FailedCheck", "MetricValue", "WindowSnapshot", "take_snapshot"]

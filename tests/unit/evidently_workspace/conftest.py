@@ -10,13 +10,17 @@ import pytest
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.manifest import (
+    Attributions,
+    Calibration,
     ClassQuality,
+    ConceptThreshold,
     DataCard,
     DriftThreshold,
     Feature,
     HoldOutQuality,
     Manifest,
     Parity,
+    WindowThreshold,
 )
 
 COLOURS = ("blue", "green", "red")
@@ -66,7 +70,14 @@ def build_manifest(classes: tuple[str, ...] | tuple[bool, ...] = ("a", "b", "c")
             reference_rows=180,
             fingerprint="0" * 64,
         ),
+        calibration=Calibration(probabilities=(0.0, 1.0), calibrated=(0.899, 0.9), rows=300),
+        attributions=Attributions(
+            mean_absolute={feature.name: 0.4 / (place + 1) for place, feature in enumerate(features)}, rows=180
+        ),
+        attributions_missing=None,
         thresholds=tuple(thresholds),
+        concept_threshold=ConceptThreshold(window_rows=(30, 1000), thresholds=(4.0, 4.0)),
+        attribution_threshold=WindowThreshold(window_rows=(30, 500), thresholds=(0.2, 0.1), floor=0.1),
         false_alarm_rate=0.001,
         libraries={},
         files={},
@@ -102,6 +113,12 @@ def build_rows(
     return pd.DataFrame(columns)
 
 
+def build_attributions(manifest: Manifest, rows: int = 200, *, seed: int = 4) -> "np.ndarray":
+    """Return |SHAP| (rows, features) whose means are about those of the reference."""
+    means = np.array([manifest.attributions.mean_absolute[name] for name in manifest.feature_names])
+    return np.random.default_rng(seed).gamma(2.0, means / 2, (rows, len(means)))
+
+
 def predict_always(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return the rows as a model that is sure of one class would have predicted them."""
     columns = {column: 0.0 for column in frame if column.startswith("probability_")}
@@ -132,6 +149,11 @@ def make_rows() -> Callable[..., pd.DataFrame]:
 
 
 @pytest.fixture(scope="session")
+def make_attributions() -> Callable[..., np.ndarray]:
+    return build_attributions
+
+
+@pytest.fixture(scope="session")
 def always() -> Callable[..., pd.DataFrame]:
     return predict_always
 
@@ -142,6 +164,7 @@ def snap() -> Callable[..., object]:
 
     def take(model: Manifest | None = None, current=None, labelled=None, min_rows=30, min_labels=30, **rest):
         model = model or build_manifest()
+        rest.setdefault("attributions", build_attributions(model) if model.attributions else None)
         return take_snapshot(
             rest.pop("window", WINDOW),
             build_rows(model, 200, seed=1) if current is None else current,

@@ -6,6 +6,8 @@ import pytest
 
 from evidently_workspace import snapshot as snapshot_module
 
+WITHOUT_ANY_SECTION = {"rows", "labelled_rows", "labelled_share", "rejected_requests"}
+
 
 def values_of(snapshot, name):
     return {value.column: value.value for value in snapshot.values if value.name == name}
@@ -50,7 +52,12 @@ def test_every_measure_has_a_value(quiet, manifest):
     assert set(values_of(quiet, "out_of_range_share")) == {"x0", "x1"}
     assert set(values_of(quiet, "new_category_share")) == {"colour", "member"}
     assert set(values_of(quiet, "f1_by_class")) == {"a", "b", "c"}
-    names = "drifted_columns prediction_drift target_drift accuracy precision recall f1 roc_auc log_loss"
+    names = (
+        "drifted_columns drifted_share prediction_drift target_drift accuracy precision recall f1 roc_auc log_loss "
+        "calibration_error concept_gap concept_z expected_error observed_error attribution_ndcg attribution_distance "
+        "labelled_share failed_checks duplicated_columns constant_columns duplicated_rows"
+    )
+    assert set(values_of(quiet, "attribution")) == set(manifest.feature_names)
     assert all(None in values_of(quiet, name) for name in names.split())
     assert values_of(quiet, "rows") == values_of(quiet, "labelled_rows") == {None: 200.0}
 
@@ -82,8 +89,8 @@ def test_other_labels_are_target_drift(snap, manifest, make_rows):
 
 def test_wrong_predictions_fail_performance_and_evidently_agrees(snap, manifest, make_rows):
     worse = snap(labelled=make_rows(manifest, 200, accuracy=0.5))
-    assert checks_of(worse) == {("performance", "accuracy")}
-    assert len(failing_tests(worse)) == 1
+    assert checks_of(worse) == {("performance", "accuracy"), ("concept_drift", None)}
+    assert len(failing_tests(worse)) == 2
     assert values_of(worse, "accuracy")[None] == pytest.approx(0.5, abs=0.1)
 
 
@@ -96,23 +103,31 @@ def test_missing_and_unseen_values_fail_data_quality(snap, manifest, make_rows):
     bad.loc[:60, "x0"] = None
     bad.loc[:60, "x1"] = 99.0
     bad.loc[:60, "colour"] = "ultraviolet"
+    bad.loc[100:160, "colour"] = None
     broken = snap(current=bad)
+    measures = {(check.column, check.measure) for check in broken.failed_checks if check.check == "data_quality"}
+    assert measures == {("x0", "missing"), ("x1", "out_of_range"), ("colour", "missing"), ("colour", "new_category")}
     assert {("data_quality", name) for name in ("x0", "x1", "colour")} <= checks_of(broken)
     assert values_of(broken, "missing_share")["x0"] == pytest.approx(61 / 200)
     assert values_of(broken, "out_of_range_share")["x1"] == pytest.approx(61 / 200)
-    assert values_of(broken, "new_category_share")["colour"] == pytest.approx(61 / 200)
+    assert values_of(broken, "new_category_share")["colour"] > 61 / 200
+    assert "'ultraviolet' (61)" in broken.html
     assert len(failing_tests(broken)) == len(broken.failed_checks)
 
 
 def test_too_few_rows_give_no_values_and_no_alarm(snap, manifest, make_rows):
-    few = snap(current=make_rows(manifest, 5, shift=9.0), labelled=make_rows(manifest, 5, accuracy=0.0))
+    few = snap(
+        current=make_rows(manifest, 5, shift=9.0), labelled=make_rows(manifest, 5, accuracy=0.0), attributions=None
+    )
     assert few.failed_checks == ()
-    assert {value.name for value in few.values} == {"rows", "labelled_rows"}
+    assert {value.name for value in few.values} == WITHOUT_ANY_SECTION
     assert [reason.split(" (")[0] for reason in few.not_computed] == [
         "data drift: not enough data",
         "prediction drift: not enough data",
+        "attributions: no row was explained",
         "data quality: not enough data",
         "target drift: not enough data",
+        "concept drift: not enough data",
         "performance: not enough data",
     ]
     assert "not enough data" in few.html
@@ -133,8 +148,8 @@ def test_five_rows_can_be_measured_where_the_settings_allow_it(snap, manifest, m
 
 def test_an_empty_window_still_gives_a_snapshot(snap, manifest, make_rows):
     nothing = make_rows(manifest, 0)
-    empty = snap(current=nothing, labelled=nothing, min_rows=0, min_labels=0)
-    assert {value.name for value in empty.values} == {"rows", "labelled_rows"}
+    empty = snap(current=nothing, labelled=nothing, min_rows=0, min_labels=0, attributions=np.empty((0, 4)))
+    assert {value.name for value in empty.values} == WITHOUT_ANY_SECTION - {"labelled_share"}
 
 
 def test_an_empty_column_is_named_and_costs_no_other(snap, manifest, make_rows):
@@ -230,15 +245,17 @@ def test_points_keep_their_names_when_the_number_of_rows_changes(snap, manifest,
 
 
 def test_metadata_says_what_the_snapshot_is_of_in_strings_only(snap, manifest, make_rows, window):
-    body = body_of(snap(current=make_rows(manifest, 100, shift=2.0), sampled_fraction=0.25))
+    body = body_of(
+        snap(current=make_rows(manifest, 100, shift=2.0), sampled_fraction=0.25, rejected_requests={"missing": 2})
+    )
     assert body["metadata"] == {
         "window": window.key,
         "model_version": manifest.version,
         "rows": "100",
         "labelled_rows": "200",
-        "failed_checks": "data_drift:x0, data_drift:x1, data_quality:x0, data_quality:x1",
         "sampled_fraction": "0.25",
         "not_computed": "",
+        "rejected_requests": "missing: 2",
     } | {"failed_checks": body["metadata"]["failed_checks"]}
     assert "data_drift:x0, data_drift:x1" in body["metadata"]["failed_checks"]
     assert body["name"] == "2026-11-23 04:45 to 04:50 UTC"
