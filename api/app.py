@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
+from api import __version__
 from api.alerts.alertmanager import Alertmanager
 from api.alerts.message import REPEATS_OF_A_LIFE, Wording
 from api.alerts.rounds import AlertRounds
@@ -22,6 +23,7 @@ from api.metrics import Metrics
 from api.pages.landing import landing_routes
 from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
+from api.prediction_log.progress import read_progress
 from api.prediction_log.window_store import WindowStore
 from api.prediction_log.writer import LogWriter
 from api.problems import install_problem_handlers
@@ -35,6 +37,7 @@ from api.snapshots.job import JobConfig
 from api.snapshots.links import SnapshotLinks
 from api.snapshots.scheduler import SnapshotScheduler
 from api.snapshots.worker import SnapshotWorker
+from api.status_probe import StatusProbe
 from model.manifest import Manifest
 from model.predictor import load_predictor
 
@@ -48,6 +51,7 @@ class _Parts:
     database: Database
     writer: LogWriter
     scheduler: SnapshotScheduler
+    probe: StatusProbe
 
 
 def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> FastAPI:
@@ -59,8 +63,15 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     predictor = load_predictor(settings.model_dir)
     manifest = predictor.manifest
     metrics = Metrics(registry or CollectorRegistry())
+    metrics.describe(
+        version=__version__,
+        model=manifest.name,
+        model_version=manifest.version,
+        engine=predictor.engine,
+        log_queue_rows=settings.log_queue_rows,
+    )
     database = Database(settings.database_url.get_secret_value())
-    writer = LogWriter(database, settings.log_queue_rows, metrics.observe_commit)
+    writer = LogWriter(database, settings.log_queue_rows, metrics.observe_commit, metrics.observe_queue)
     store = WindowStore(database)
     links = SnapshotLinks(
         settings.api_url,
@@ -68,7 +79,11 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         settings.evidently_project or manifest.name,
     )
     alerts = _alerts(settings, store, manifest, links, metrics)
-    scheduler = _scheduler(settings, database, store, alerts, metrics)
+    lease = Lease(database, f"{socket.gethostname()[:32]}-{getpid()}-{token_hex(4)}", settings.heartbeat * 2)
+    scheduler = _scheduler(settings, lease, store, alerts, metrics)
+    probe = StatusProbe(
+        metrics, settings.evidently_url, lease.held, lambda: read_progress(database), settings.heartbeat_seconds
+    )
     plane = DataPlane(predictor, writer, metrics)
     board = SnapshotBoard(
         store,
@@ -84,15 +99,15 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         description=DESCRIPTION,
         redoc_url=None,
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True, "defaultModelsExpandDepth": 0},
-        lifespan=_lifespan(_Parts(database, writer, scheduler), settings.snapshots),
+        lifespan=_lifespan(_Parts(database, writer, scheduler, probe), settings.snapshots),
     )
 
     def refuse(reason: str) -> None:
         writer.count_rejection(metrics.reject(reason))
 
     install_problem_handlers(app, refuse)
-    metrics.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, refuse=refuse)
+    metrics.install(app)  # outermost, so that what is refused above is measured too
     app.include_router(prediction_routes(plane, row_type(manifest), settings.max_batch_rows))
     app.include_router(health_routes(plane))
     app.include_router(snapshot_routes(board))
@@ -107,9 +122,11 @@ def _lifespan(parts: _Parts, snapshots: bool):  # type: ignore[no-untyped-def] #
         parts.writer.start()
         if snapshots:
             parts.scheduler.start()
+            parts.probe.start()
         try:
             yield
         finally:
+            parts.probe.stop()
             await parts.writer.close()
             parts.scheduler.stop()
             parts.database.dispose()
@@ -132,10 +149,9 @@ def _alerts(
 
 
 def _scheduler(
-    settings: Settings, database: Database, store: WindowStore, alerts: AlertRounds, metrics: Metrics
+    settings: Settings, lease: Lease, store: WindowStore, alerts: AlertRounds, metrics: Metrics
 ) -> SnapshotScheduler:
     secret = settings.evidently_secret
-    holder = f"{socket.gethostname()[:32]}-{getpid()}-{token_hex(4)}"
     config = JobConfig(
         database_url=settings.database_url.get_secret_value(),
         model_dir=settings.model_dir,
@@ -147,7 +163,7 @@ def _scheduler(
         min_rows=settings.snapshot_min_rows,
         min_labels=settings.snapshot_min_labels,
         max_rows=settings.snapshot_max_rows,
-        holder=holder,
+        holder=lease.holder,
         lease_lifetime=settings.heartbeat * 2,
     )
 
@@ -156,7 +172,6 @@ def _scheduler(
         alerts.wake()
 
     worker = SnapshotWorker(config, report)
-    lease = Lease(database, holder, config.lease_lifetime)
     return SnapshotScheduler(
         store, lease, worker, alerts, interval=settings.snapshot_interval, heartbeat=settings.heartbeat
     )

@@ -54,6 +54,7 @@ class DataPlane:
 
         Raises LogOverloaded or LogUnavailable; then none of the rows is answered.
         """
+        self._metrics.observe_request_rows(len(rows))
         probabilities = await self._probabilities(rows)
         best = probabilities.argmax(axis=1).tolist()
         rounded = probabilities.round(PROBABILITY_DECIMALS).tolist()

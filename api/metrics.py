@@ -4,12 +4,16 @@ from fastapi import FastAPI
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_fastapi_instrumentator import Instrumentator
+
+from api.metrics_folder import metrics_folder
+from api.prediction_log.progress import SnapshotProgress
+from api.request_metrics import measure_requests
 
 REASONS = frozenset(
     {
@@ -29,15 +33,40 @@ REASONS = frozenset(
 )
 """Why a request may be refused; anything else is counted as "other", so that the label stays bounded."""
 
+OUTCOMES = ("posted", "skipped", "failed", "worker_failed")
+ROW_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
+
 
 class Metrics:
-    """The API's own metrics on one registry."""
+    """The API's own metrics on one registry.
+
+    The mode of a gauge says what becomes of it where several workers share a folder of metrics: "livesum" adds up
+    what each live worker has, "livemostrecent" takes the newest word on what all of them see alike.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
+        if metrics_folder() is None:  # one worker's memory and CPU would pass for those of all
+            ProcessCollector(registry=registry)
+            PlatformCollector(registry=registry)
+            GCCollector(registry=registry)
+        self._declare_log(registry)
+        self._declare_snapshots(registry)
+        self._build = Gauge(
+            "vigie_build_info",
+            "Always 1; its labels say which version of Vigie serves which model.",
+            ["version", "model", "model_version", "engine"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._in_progress = Gauge(
+            "vigie_requests_in_progress",
+            "Requests under way, other than health checks and scrapes.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+
+    def _declare_log(self, registry: CollectorRegistry) -> None:
         self.predicted_rows = Counter("vigie_predicted_rows_total", "Rows predicted and logged.", registry=registry)
         self.stored_labels = Counter("vigie_stored_labels_total", "Labels stored.", registry=registry)
         self._rejected = Counter(
@@ -49,15 +78,58 @@ class Metrics:
         self._commit_rows = Histogram(
             "vigie_log_commit_rows",
             "Rows and labels in one group commit.",
-            buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000),
+            buckets=ROW_BUCKETS,
             registry=registry,
         )
+        self._request_rows = Histogram(
+            "vigie_request_rows", "Rows in one request to predict.", buckets=ROW_BUCKETS, registry=registry
+        )
+        self._queue_rows = Gauge(
+            "vigie_log_queue_rows",
+            "Rows and labels that wait for a commit to begin.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._queue_limit_rows = Gauge(
+            "vigie_log_queue_limit_rows",
+            "Most rows that may wait; past it a request gets 503.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+
+    def _declare_snapshots(self, registry: CollectorRegistry) -> None:
         self.windows = Counter(
             "vigie_snapshot_windows_total",
-            "Windows that this process finished, by outcome.",
+            "Tries of windows by this process, by outcome.",
             ["outcome"],
             registry=registry,
         )
+        for outcome in OUTCOMES:
+            self.windows.labels(outcome)  # from 0 on, so that the first failure is an increase
+
+        def seen(name: str, text: str) -> Gauge:
+            return Gauge(name, text, registry=registry, multiprocess_mode="livemostrecent")
+
+        self._waiting = seen("vigie_snapshot_windows_waiting", "Windows that have ended and are still to be posted.")
+        self._behind = seen(
+            "vigie_snapshot_behind_seconds", "Time since the end of the oldest window that waits; 0 where none does."
+        )
+        self._posted_at = seen(
+            "vigie_snapshot_last_posted_timestamp_seconds", "When the newest posted window was posted; 0 if none was."
+        )
+        self._duration = seen(
+            "vigie_snapshot_last_duration_seconds", "Time that the newest posted window took to measure and post."
+        )
+        self._lease_held = Gauge(
+            "vigie_snapshot_lease_held",
+            "Whether the lease on taking snapshots is held here; over all processes exactly one has it.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._looked_at = seen(
+            "vigie_status_timestamp_seconds", "When the state of log, snapshots and Evidently UI was last looked at."
+        )
+        self._evidently_up = seen("vigie_evidently_up", "Whether Evidently UI answered when it was last asked.")
         self.alert_posts = Counter(
             "vigie_alert_posts_total",
             "Posts of alerts on model health to Alertmanager, by outcome.",
@@ -73,16 +145,37 @@ class Metrics:
         self._rejected.labels(counted).inc()
         return counted
 
+    def observe_request_rows(self, rows: int) -> None:
+        """Count one request to predict, answered or not."""
+        self._request_rows.observe(rows)
+
     def observe_commit(self, rows: int, seconds: float) -> None:
         """Count one group commit."""
         self._commit_rows.observe(rows)
         self._commit_seconds.observe(seconds)
 
+    def observe_queue(self, rows: int) -> None:
+        """Show how many rows wait for a commit."""
+        self._queue_rows.set(rows)
+
+    def observe_status(self, now: float, *, lease_held: bool, evidently_up: bool) -> None:
+        """Show what a look at the process's surroundings found; ``now`` is in seconds since the epoch."""
+        self._lease_held.set(lease_held)
+        self._evidently_up.set(evidently_up)
+        self._looked_at.set(now)
+
+    def observe_progress(self, progress: SnapshotProgress) -> None:
+        """Show how far the snapshots are."""
+        self._waiting.set(progress.waiting)
+        self._behind.set(progress.behind.total_seconds())
+        self._posted_at.set(progress.posted_at or 0)
+        self._duration.set(progress.duration_seconds or 0)
+
+    def describe(self, *, version: str, model: str, model_version: str, engine: str, log_queue_rows: int) -> None:
+        """Show what does not change while the process lives."""
+        self._build.labels(version, model, model_version, engine).set(1)
+        self._queue_limit_rows.set(log_queue_rows)
+
     def install(self, app: FastAPI) -> None:
         """Measure the app's requests, and serve everything at /metrics."""
-        instrumentator = Instrumentator(
-            should_ignore_untemplated=True,
-            excluded_handlers=["/metrics", "/health/.*"],
-            registry=self.registry,
-        )
-        instrumentator.instrument(app).expose(app, include_in_schema=False)
+        measure_requests(app, self.registry, self._in_progress)

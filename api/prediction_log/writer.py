@@ -41,7 +41,7 @@ class LogWriter:
     """Writes to the log on a thread of its own; an awaited call returns once its rows are committed.
 
     ``max_waiting_rows`` bounds the rows that wait; past it a call raises LogOverloaded at once. ``observe_commit`` is
-    told the rows and seconds of each commit.
+    told the rows and seconds of each commit, ``observe_queue`` how many rows wait whenever that changes.
     """
 
     def __init__(
@@ -49,10 +49,12 @@ class LogWriter:
         database: Database,
         max_waiting_rows: int,
         observe_commit: Callable[[int, float], None] | None = None,
+        observe_queue: Callable[[int], None] | None = None,
     ) -> None:
         self._database = database
         self._max_waiting_rows = max_waiting_rows
         self._observe_commit = observe_commit or (lambda _rows, _seconds: None)
+        self._observe_queue = observe_queue or (lambda _rows: None)
         self._changed = threading.Condition()
         self._waiting: list[_Entry] = []
         self._waiting_rows = 0
@@ -108,6 +110,7 @@ class LogWriter:
                 raise LogOverloaded(f"{self._waiting_rows} rows wait for the prediction log; try again shortly")
             self._waiting.append(entry)
             self._waiting_rows += entry.rows
+            self._observe_queue(self._waiting_rows)
             self._changed.notify()
         return await entry.waiter
 
@@ -134,6 +137,7 @@ class LogWriter:
             entries, self._waiting = self._waiting, []
             refused, self._rejections = self._rejections, Counter()
             self._waiting_rows = 0
+            self._observe_queue(0)
             return entries, refused
 
     def _commit(self, entries: list[_Entry], refused: Counter[str]) -> list[Any]:

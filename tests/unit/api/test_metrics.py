@@ -1,0 +1,223 @@
+"""What /metrics says of the API, with one worker and with several."""
+
+import os
+import random
+import re
+import string
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+import api
+from api.errors import LogUnavailable
+from api.metrics import Metrics
+from api.metrics_folder import prepare_metrics_folder
+from api.prediction_log.progress import SnapshotProgress
+from api.status_probe import StatusProbe
+
+ROOT = Path(__file__).parents[3]
+
+
+def series(text: str) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+    families = text_string_to_metric_families(text)
+    return {(one.name, tuple(sorted(one.labels.items()))) for family in families for one in family.samples}
+
+
+def value(text: str, name: str, **labels: str) -> float | None:
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                return float(sample.value)
+    return None
+
+
+def test_unknown_paths_and_methods_make_no_series(client: TestClient) -> None:
+    client.get("/warm-up")
+    client.request("ODD", "/warm-up")
+    before = series(client.get("/metrics").text)
+    drawn = random.Random(0)
+    for _ in range(100):
+        word = "".join(drawn.choices(string.ascii_letters, k=8))
+        client.request("GET", f"/{word}/{word}")
+        client.request(word.upper(), f"/{word}")
+    assert series(client.get("/metrics").text) == before
+
+
+def test_what_is_not_found_is_counted_without_its_path(client: TestClient) -> None:
+    client.get("/nowhere")
+    text = client.get("/metrics").text
+    assert value(text, "http_requests_total", handler="none", method="GET", status="4xx") == 1
+
+
+def test_health_and_scrapes_are_no_part_of_latency_but_other_paths_that_contain_the_words_are(
+    client: TestClient,
+) -> None:
+    client.get("/health/live")
+    client.get("/metrics")
+    client.get("/snapshots/metrics")
+    text = client.get("/metrics").text
+    assert value(text, "http_request_duration_highr_seconds_count") == 1
+    assert value(text, "http_request_duration_seconds_count", handler="/snapshots/metrics") == 1
+
+
+def test_the_latency_objective_is_the_edge_of_a_bucket(client: TestClient, setosa: dict[str, Any]) -> None:
+    client.post("/predict", json=setosa)
+    text = client.get("/metrics").text
+    assert value(text, "http_request_duration_seconds_bucket", handler="/predict", le="0.1") is not None
+    assert value(text, "http_request_duration_highr_seconds_bucket", le="0.1") is not None
+
+
+def test_a_body_that_is_too_large_is_measured_as_a_request(client: TestClient) -> None:
+    client.post("/predict", content=b" " * 60_000)
+    text = client.get("/metrics").text
+    assert value(text, "http_requests_total", handler="/predict", status="4xx") == 1
+    assert value(text, "vigie_rejected_requests_total", reason="body_too_large") == 1
+
+
+def test_rows_of_a_request_the_queue_and_requests_in_progress_are_shown(
+    client: TestClient, setosa: dict[str, Any]
+) -> None:
+    client.post("/predict/batch", json={"rows": [setosa] * 20})
+    text = client.get("/metrics").text
+    assert value(text, "vigie_request_rows_sum") == 20
+    assert value(text, "vigie_request_rows_bucket", le="10.0") == 0
+    assert value(text, "vigie_log_queue_rows") == 0
+    assert value(text, "vigie_log_queue_limit_rows") == 50_000
+    assert value(text, "vigie_log_commit_rows_sum") == 20
+    assert value(text, "vigie_requests_in_progress") == 0
+
+
+def test_the_build_says_which_version_serves_which_model(client: TestClient) -> None:
+    card = client.get("/model").json()
+    labels = {"version": api.__version__, "model": card["name"], "model_version": card["version"], "engine": "onnx"}
+    assert value(client.get("/metrics").text, "vigie_build_info", **labels) == 1
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["version"] == api.__version__
+
+
+def test_outcomes_are_counted_from_nought_on(client: TestClient) -> None:
+    text = client.get("/metrics").text
+    for outcome in ("posted", "skipped", "failed", "worker_failed"):
+        assert value(text, "vigie_snapshot_windows_total", outcome=outcome) == 0
+
+
+def unavailable() -> bool:
+    raise LogUnavailable("gone")
+
+
+PROGRESS = SnapshotProgress(waiting=2, behind=timedelta(seconds=90), posted_at=1e9, duration_seconds=4.5)
+
+
+@pytest.mark.parametrize(("status", "up"), [(200, 1), (503, 0), (None, 0)])
+def test_the_probe_shows_evidently_the_lease_and_the_progress(status: int | None, up: int) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert str(request.url) == "http://ui:8001/api/version"
+        if status is None:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(status)
+
+    registry = CollectorRegistry()
+    probe = StatusProbe(Metrics(registry), "http://ui:8001/", lambda: True, lambda: PROGRESS, 5)
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        probe.look(client)
+    shown = {
+        "vigie_evidently_up": up,
+        "vigie_snapshot_lease_held": 1,
+        "vigie_snapshot_windows_waiting": 2,
+        "vigie_snapshot_behind_seconds": 90,
+        "vigie_snapshot_last_posted_timestamp_seconds": 1e9,
+        "vigie_snapshot_last_duration_seconds": 4.5,
+    }
+    assert {name: registry.get_sample_value(name) for name in shown} == shown
+    assert (registry.get_sample_value("vigie_status_timestamp_seconds") or 0) > 1.6e9
+
+
+def test_a_lease_that_cannot_be_read_is_not_held() -> None:
+    registry = CollectorRegistry()
+    probe = StatusProbe(Metrics(registry), "http://ui:8001", unavailable, lambda: PROGRESS, 5)
+    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
+        probe.look(client)
+    assert registry.get_sample_value("vigie_snapshot_lease_held") == 0
+    assert registry.get_sample_value("vigie_evidently_up") == 1
+
+
+WORKER = """
+import os, sys
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
+from api.metrics import Metrics
+app = FastAPI()
+metrics = Metrics(CollectorRegistry())
+metrics.install(app)
+metrics.describe(version="1", model="iris", model_version="2", engine="onnx", log_queue_rows=100)
+metrics.predicted_rows.inc(5)
+metrics.observe_queue(int(sys.argv[1]))
+metrics.observe_status(1e9, lease_held=sys.argv[1] == "3", evidently_up=True)
+print(os.getpid(), flush=True)
+if sys.argv[2:] == ["stay"]:
+    sys.stdin.read()
+if sys.argv[2:] == ["scrape"]:
+    print(TestClient(app).get("/metrics").text)
+"""
+
+
+def worker(folder: Path, *arguments: str) -> str:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    command = [sys.executable, "-W", "ignore", "-c", WORKER, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout.split("\n", 1)[1]
+
+
+@contextmanager
+def live_worker(folder: Path, *arguments: str) -> Iterator[None]:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    command = [sys.executable, "-W", "ignore", "-c", WORKER, *arguments, "stay"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()  # it tells its pid once its metrics are set
+        yield
+        process.stdin.close()
+
+
+def test_whichever_of_several_workers_is_scraped_adds_all_up(tmp_path: Path) -> None:
+    folder = tmp_path / "metrics"
+    prepare_metrics_folder(folder)
+    with live_worker(folder, "3"):
+        text = worker(folder, "4", "scrape")
+    assert value(text, "vigie_predicted_rows_total") == 10
+    assert value(text, "vigie_log_queue_rows") == 7
+    assert value(text, "vigie_log_queue_limit_rows") == 200
+    assert value(text, "vigie_snapshot_lease_held") == 1
+    assert value(text, "vigie_evidently_up") == 1
+    assert value(text, "vigie_build_info", model="iris") == 1
+    assert not re.search(r"\bpid=", text)
+    assert not re.search(r"(?i)drift|accuracy|precision|recall|auc", text)
+
+
+def test_a_worker_that_died_leaves_its_counts_and_no_gauges(tmp_path: Path) -> None:
+    prepare_metrics_folder(tmp_path)
+    worker(tmp_path, "3")
+    text = worker(tmp_path, "4", "scrape")
+    assert value(text, "vigie_predicted_rows_total") == 10
+    assert value(text, "vigie_log_queue_rows") == 4
+    assert value(text, "vigie_snapshot_lease_held") == 0
+
+
+def test_a_new_run_starts_with_an_empty_folder(tmp_path: Path) -> None:
+    worker(tmp_path, "3")
+    prepare_metrics_folder(tmp_path)
+    assert value(worker(tmp_path, "4", "scrape"), "vigie_predicted_rows_total") == 5
