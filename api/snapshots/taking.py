@@ -13,9 +13,10 @@ import pandas as pd
 
 from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
-from api.prediction_log.reader import WindowRows, read_labelled, read_predictions
+from api.prediction_log.reader import WindowRows, read_labelled, read_predictions, read_rejections
 from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
 from api.prediction_log.window_store import WindowStore
+from api.snapshots.explanations import WindowExplanations
 from api.snapshots.frames import window_frame
 from api.snapshots.job import JobConfig
 from evidently_workspace.client import EvidentlyClient
@@ -49,6 +50,7 @@ class _Worker:
     client: EvidentlyClient
     manifest: Manifest
     reference: pd.DataFrame
+    explanations: WindowExplanations
 
 
 def take_due(config: JobConfig) -> list[WindowStatus]:
@@ -99,6 +101,7 @@ def _worker(config: JobConfig) -> _Worker:
         EvidentlyClient(config.evidently_url, config.evidently_secret, config.evidently_timeout_seconds),
         read_manifest(config.model_dir),
         read_reference(config.model_dir),
+        WindowExplanations(config.model_dir),
     )
 
 
@@ -131,15 +134,20 @@ def _measure_and_post(worker: _Worker, window: WindowRecord) -> WindowStatus:
         reason = _not_enough(config, logged, labelled)
         _finish(worker, window, logged, labelled, status=WindowStatus.SKIPPED, reason=reason)
         return WindowStatus.SKIPPED
+    current = window_frame(logged.rows, manifest, labelled=False)
+    attributions, attributions_missing = worker.explanations.explain(current)
     snapshot = take_snapshot(
         Window(window.start, window.end),
-        window_frame(logged.rows, manifest, labelled=False),
+        current,
         window_frame(labelled.rows, manifest, labelled=True),
         worker.reference,
         manifest,
         min_rows=config.min_rows,
         min_labels=config.min_labels,
         sampled_fraction=logged.fraction,
+        attributions=attributions,
+        attributions_missing=attributions_missing,
+        rejected_requests=read_rejections(worker.database, window.start, window.end),
     )
     report_file = _write_report(config.reports_dir, window, snapshot.html)
     project_id, snapshot_id = _post(worker, window, snapshot)

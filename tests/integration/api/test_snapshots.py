@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 
 from scripts.stack.stack import Stack
-from tests.integration.api.conftest import Caller
+from tests.integration.api.conftest import FEATURES, Caller
 
 
 def snapshots_in_ui(stack: Stack, evidently_url: str) -> list[str]:
@@ -58,7 +58,8 @@ def test_labels_that_arrive_later_count_in_the_window_of_their_arrival(caller: C
     caller.http.post("/feedback", json={"labels": labels}).raise_for_status()
     later = caller.snapshot()
     assert (later["status"], later["rows"], later["labelled_rows"]) == ("posted", 0, 60)
-    assert {check["check"] for check in later["failed_checks"]} == {"target_drift", "performance"}
+    # every label is the same class: other labels than the reference's, and not what the inputs let expect
+    assert {check["check"] for check in later["failed_checks"]} == {"target_drift", "concept_drift", "performance"}
 
 
 def test_the_report_is_a_page_that_needs_nothing_else(caller: Caller, stack: Stack) -> None:
@@ -83,6 +84,21 @@ def test_the_values_of_the_windows_are_a_time_series(caller: Caller) -> None:
     assert all(0 <= point["value"] < 10 for point in series["points"])
     names = {one["name"] for one in caller.http.get("/snapshots/metrics").json()["series"]}
     assert names >= {"accuracy", "f1", "data_drift", "prediction_drift", "target_drift", "missing_share", "rows"}
+
+
+def test_a_window_is_explained_and_counts_what_was_refused(caller: Caller) -> None:
+    caller.send(100, seed=5)
+    assert caller.http.post("/predict", json={"sepal_length": "long"}).status_code == 422
+    window = caller.snapshot()
+    query = {"from": window["start"]}
+    found = {
+        (one["name"], one["column"]): one["points"][0]["value"]
+        for one in caller.http.get("/snapshots/metrics", params=query).json()["series"]
+    }
+    assert found["rejected_requests", "float_type"] == 1
+    shares = [found["attribution", name] for name in FEATURES]
+    assert all(share > 0 for share in shares)
+    assert 0.9 < found["attribution_ndcg", None] <= 1
 
 
 def test_bad_quality_is_flagged(caller: Caller) -> None:
