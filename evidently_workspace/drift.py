@@ -9,7 +9,7 @@ from evidently.tests import lt
 
 from evidently_workspace.column_drift import ColumnDrift
 from evidently_workspace.drift_table import DriftRow, drift_widgets
-from evidently_workspace.frames import columns_dataset
+from evidently_workspace.frames import columns_dataset, with_few_new_values
 from evidently_workspace.results import Check, FailedCheck
 from evidently_workspace.section import Section, finite, require, run_report
 from model.manifest import LABEL, PREDICTION, DriftThreshold, Manifest
@@ -102,7 +102,10 @@ def _compare(
         column: ColumnDrift(column=column, method=threshold.method, threshold=limit, tests=[lt(limit)])
         for column, (threshold, limit) in thresholds.items()
     }
-    current = columns_dataset(question.current, list(thresholds), manifest)
+    few = question.current
+    if question.check == "data_drift":
+        few = with_few_new_values(few, question.reference, manifest)
+    current = columns_dataset(few, list(thresholds), manifest)
     reference = columns_dataset(question.reference, list(thresholds), manifest)
     snapshot = run_report([also, *drifts.values()], current, reference)
     rows: list[DriftRow] = []

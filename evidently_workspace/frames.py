@@ -12,6 +12,8 @@ from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Manifest
 ACTUAL_CLASS = "actual class"
 PREDICTED_CLASS = "predicted class"
 PROBABILITY, CORRECT = "probability of the predicted class", "prediction is right"
+MOST_NEW_VALUES = 5
+LONGEST_VALUE = 40
 ERROR, EXPECTED_ERROR = "error", "expected error"
 
 
@@ -39,6 +41,30 @@ def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
 
 def _text(column: pd.Series) -> pd.Series:
     return column.astype(object).where(column.notna(), None).map(str, na_action="ignore")
+
+
+def with_few_new_values(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """Return `current` with the rare ones of the values that the reference lacks put together, in each category.
+
+    Only the commonest few keep their names, else a figure would draw a bar for each of thousands of made-up values.
+    The Jensen-Shannon distance stays as it is: a value without a counterpart adds in proportion to its share.
+    """
+    columns = {}
+    for feature in manifest.features:
+        if feature.type == "category":
+            column = current[feature.name]
+            new = column[column.notna() & ~column.isin(set(reference[feature.name]))]
+            rare = new.value_counts().index[MOST_NEW_VALUES:]
+            together = column.isin(rare)
+            if together.any():
+                columns[feature.name] = column.mask(together, f"{len(rare):,} other new values")
+            columns[feature.name] = columns.get(feature.name, column).map(shortened, na_action="ignore")
+    return current.assign(**columns)
+
+
+def shortened(text: str) -> str:
+    """Return a value at a length that fits a table or a figure."""
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 def columns_dataset(frame: pd.DataFrame, columns: list[str], manifest: Manifest) -> Dataset:

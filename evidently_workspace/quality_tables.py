@@ -6,6 +6,7 @@ import pandas as pd
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data
 
+from evidently_workspace.frames import MOST_NEW_VALUES, shortened
 from model.manifest import Feature, Manifest
 
 SHARE_TITLES = {
@@ -13,9 +14,6 @@ SHARE_TITLES = {
     "out_of_range_share": "outside the training range",
     "new_category_share": "not a training category",
 }
-
-MOST_NEW_CATEGORIES = 5
-LONGEST_VALUE = 40
 
 
 class JudgedShare(NamedTuple):
@@ -63,17 +61,12 @@ def new_categories_table(found: dict[str, "pd.Series[int]"]) -> list[BaseWidgetI
     """Return a table of the commonest values that are no training category, if there are any."""
     rows = []
     for column, counts in found.items():
-        shown = [f"{_shortened(value)} ({count:,})" for value, count in counts.head(MOST_NEW_CATEGORIES).items()]
+        shown = [f"'{shortened(str(value))}' ({count:,})" for value, count in counts.head(MOST_NEW_VALUES).items()]
         rest = [f"and {len(counts) - len(shown):,} more"] if len(counts) > len(shown) else []
         rows.append([column, f"{len(counts):,}", ", ".join([*shown, *rest])])
     title = "Values that are no training category"
     header = ["Column", "Different values", "Most frequent (rows)"]
     return [table_data(title=title, column_names=header, data=rows)] if rows else []
-
-
-def _shortened(value: object) -> str:
-    text = repr(str(value))
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 def summary_table(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> BaseWidgetInfo:
@@ -95,4 +88,4 @@ def _summary(frame: pd.DataFrame, feature: Feature) -> str:
     if feature.type == "number":
         return f"mean {values.mean():.4g}, from {values.min():.4g} to {values.max():.4g}"
     commonest = values.value_counts(normalize=True)
-    return f"{commonest.index[0]} ({commonest.iloc[0]:.0%}), {len(commonest)} different"
+    return f"{shortened(str(commonest.index[0]))} ({commonest.iloc[0]:.0%}), {len(commonest)} different"

@@ -1,1 +1,1 @@
-"""A short story on a stack of its own: steady traffic stays quiet, drifted traffic is flagged."""
+"""A story on a stack of its own: steady traffic stays quiet, and each kind of trouble raises its own alarm."""

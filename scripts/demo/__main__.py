@@ -16,7 +16,7 @@ from scripts.arguments import above_zero, add_ports, whole_from
 from scripts.demo.acts import Act
 from scripts.demo.folders import RunFolder
 from scripts.demo.story import Outcome, Script, Story
-from scripts.demo.table import show_windows
+from scripts.demo.table import show_scenarios, show_windows
 from scripts.demo.verdict import complaints
 from scripts.load.errors import LoadError
 from scripts.stack.config import StackConfig
@@ -25,8 +25,8 @@ from scripts.stack.interruption import Interruption
 from scripts.stack.stack import Stack, check_ports
 from scripts.stack.terminal import exit_status, show_addresses, show_error
 
-# Where output goes to a file there is no edge to fold at, and a folded link is no link.
-_FILE_WIDTH = 280
+# Where output goes to a file no terminal says how wide it is.
+_FILE_WIDTH = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,11 +53,16 @@ def _run(options: argparse.Namespace, folder: Path, console: Console, interrupti
         show_addresses(stack, console)
         outcome = _play(stack, _script(options), console, interruption)
         show_windows(outcome, console)
+        show_scenarios(outcome, console)
         faults = _faults(outcome, options.interval)
         for fault in faults:
             console.print(f"[red]not as told[/]: {escape(fault)}", soft_wrap=True, highlight=False)
         if not faults:
-            console.print("[green]as told[/]: every steady window was quiet, every drifted one was flagged")
+            console.print(
+                "[green]as told[/]: steady traffic was quiet, every change was flagged, and a change of the inputs "
+                "and one of their meaning were told apart",
+                soft_wrap=True,
+            )
         if os.environ.get("DEMO_EXIT") != "1":
             show_addresses(stack, console)
             console.print("The stack keeps running without traffic; Ctrl-C stops it.")
@@ -105,9 +110,13 @@ def _config(options: argparse.Namespace, folder: Path) -> StackConfig:
 
 
 def _script(options: argparse.Namespace) -> Script:
+    windows = options.drift_windows
     acts = (
         Act("steady", options.steady_windows, expects=None),
-        Act("data_drift", options.drift_windows, expects="data_drift"),
+        Act("data_drift", windows, expects="data_drift", spares=frozenset({"concept_drift"})),
+        Act("target_drift", windows, expects="target_drift"),
+        Act("concept_drift", windows, expects="concept_drift", spares=frozenset({"data_drift"})),
+        Act("bad_quality", windows, expects="data_quality"),
     )
     return Script(acts, options.interval, options.rate, options.seed)
 
@@ -115,15 +124,15 @@ def _script(options: argparse.Namespace) -> Script:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.demo",
-        description="Start a stack of its own, play steady and then drifted traffic, show what the windows say.",
+        description="Start a stack of its own, play steady traffic and four kinds of trouble, show which checks fired.",
         epilog="With DEMO_EXIT=1 in the environment it stops after the story; otherwise Ctrl-C stops it. "
         "Exit status: 0 the story came true, 1 it did not, 2 a port is taken, 130 ended early.",
     )
     add_ports(parser)
-    parser.add_argument("--interval", type=whole_from(10), default=20, help="seconds per window (%(default)s)")
-    parser.add_argument("--rate", type=above_zero, default=20.0, help="requests per second (%(default)s)")
-    parser.add_argument("--steady-windows", type=whole_from(1), default=3, help="(%(default)s)")
-    parser.add_argument("--drift-windows", type=whole_from(1), default=2, help="(%(default)s)")
+    parser.add_argument("--interval", type=whole_from(10), default=15, help="seconds per window (%(default)s)")
+    parser.add_argument("--rate", type=above_zero, default=30.0, help="requests per second (%(default)s)")
+    parser.add_argument("--steady-windows", type=whole_from(1), default=2, help="(%(default)s)")
+    parser.add_argument("--drift-windows", type=whole_from(1), default=2, help="of each kind (%(default)s)")
     parser.add_argument("--seed", type=whole_from(0), default=1, help="of the traffic (%(default)s)")
     parser.add_argument(
         "--data-dir", type=Path, default=Path("data/demo"), help="its model and a folder per run (%(default)s)"

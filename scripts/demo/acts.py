@@ -15,6 +15,8 @@ class Act:
     windows: int
     expects: str | None
     """The check that every full window must raise; None where every full window must be quiet."""
+    spares: frozenset[str] = frozenset()
+    """Checks that no full window may raise: what has drifted must be told from what has not."""
 
 
 @dataclass(frozen=True)

@@ -143,8 +143,7 @@ class Story:
     def _describe(self, window: SnapshotWindow) -> str:
         so_far = [Performance(*self._playing, datetime.now(UTC))] if self._playing else []
         name = role_of(window.start, window.end, [*self._outcome.played, *so_far]).name
-        checks = sorted({check.check for check in window.failed_checks})
-        verdict = ", ".join(checks) if checks else window.reason or "quiet"
+        verdict = ", ".join(window.checks) or window.reason or "quiet"
         span = f"{window.start:%H:%M:%S} to {window.end:%H:%M:%S}"
         return f"  window {span} ({name}): {window.status}, {window.rows} rows, {verdict}"
 

@@ -1,37 +1,54 @@
-"""The table that ends the demo: one line per window, newest last."""
+"""The tables that end the demo: one line per window, then which checks fired in which scenario."""
 
+from collections.abc import Sequence
+from typing import get_args
+
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from scripts.demo.acts import role_of
+from evidently_workspace.results import Check
+from scripts.demo.acts import Performance, Role, role_of
 from scripts.demo.story import Outcome
 from scripts.demo.verdict import fault_of
 from scripts.demo.windows import SnapshotWindow
 
-# Narrower than this a link would be folded into pieces, so the links follow the table line by line.
-_WIDTH_WITH_LINKS = 240
+_CHECKS: tuple[str, ...] = get_args(Check)
 
 
 def show_windows(outcome: Outcome, console: Console) -> None:
-    """Print the windows of the story with their verdicts and links."""
+    """Print the windows of the story, oldest first, and below them their links: in a cell they would be folded."""
     windows = sorted(outcome.windows.values(), key=lambda one: one.start)
-    beside = console.width >= _WIDTH_WITH_LINKS
-    table = Table(title="Windows (UTC)", title_justify="left")
-    for name in ("time", "traffic"):
+    table = _table("Windows (UTC)")
+    for name in ("ends", "traffic"):
         table.add_column(name, no_wrap=True)
-    for name in ("rows", "labelled"):
+    for name in ("rows", "labels"):
         table.add_column(name, justify="right")
-    for name in ("drifted columns", "failed checks", "status", "as told"):
+    for name in ("drifted columns", "failed checks"):
         table.add_column(name, overflow="fold")
-    if beside:
-        table.add_column("link", no_wrap=True)
+    table.add_column("as told", no_wrap=True)
     for window in windows:
-        table.add_row(*_cells(window, outcome), *([_link(window)] if beside else []))
+        table.add_row(*_cells(window, outcome))
     console.print(table)
-    if not beside:
-        for window in windows:
-            console.print(f"{window.start:%H:%M:%S}  {_link(window)}", soft_wrap=True, highlight=False)
+    for window in windows:
+        console.print(f"{window.end:%H:%M:%S}  {_link(window)}", soft_wrap=True, highlight=False)
+
+
+def show_scenarios(outcome: Outcome, console: Console) -> None:
+    """Print for each act in how many of its full windows each check fired."""
+    table = _table("Checks that fired, in how many of a scenario's windows")
+    table.add_column("traffic", no_wrap=True)
+    for check in _CHECKS:
+        table.add_column(check.replace("_", "\n"), justify="center")
+    table.add_column("as\ntold", justify="center")
+    for performance in outcome.played:
+        table.add_row(*_fired(performance, outcome))
+    console.print(table)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
 
 
 def _link(window: SnapshotWindow) -> str:
@@ -41,16 +58,33 @@ def _link(window: SnapshotWindow) -> str:
 
 def _cells(window: SnapshotWindow, outcome: Outcome) -> list[str]:
     role = role_of(window.start, window.end, outcome.played)
-    verdict = "-"
-    if role.full:
-        verdict = "[red]no[/]" if fault_of(role, window) else "[green]yes[/]"
+    checks = "\n".join(window.checks) or "none"
+    if window.status != "posted":
+        checks = window.status + (escape(f": {window.reason}") if window.reason else "")
     return [
-        f"{window.start:%H:%M:%S}-{window.end:%H:%M:%S}",
+        f"{window.end:%H:%M:%S}",
         role.name,
         "-" if window.rows is None else str(window.rows),
         "-" if window.labelled_rows is None else str(window.labelled_rows),
-        escape(", ".join(window.drifted_columns)) or "none",
-        ", ".join(sorted({check.check for check in window.failed_checks})) or "none",
-        window.status + (escape(f": {window.reason}") if window.reason else ""),
-        verdict,
+        escape("\n".join(window.drifted_columns)) or "none",
+        checks,
+        _verdict([fault_of(role, window)] if role.full else []),
     ]
+
+
+def _fired(performance: Performance, outcome: Outcome) -> list[str]:
+    full = [(role, window) for role, window in _roles(outcome) if role.full and role.act is performance.act]
+    counts = [sum(check in window.checks for _, window in full) for check in _CHECKS]
+    cells = [f"[yellow]{count}/{len(full)}[/]" if count else "·" for count in counts]
+    return [performance.act.scenario, *cells, _verdict([fault_of(role, window) for role, window in full])]
+
+
+def _roles(outcome: Outcome) -> list[tuple[Role, SnapshotWindow]]:
+    return [(role_of(one.start, one.end, outcome.played), one) for one in outcome.windows.values()]
+
+
+def _verdict(faults: Sequence[str | None]) -> str:
+    """Say whether windows are as their acts call for; nothing is said of none."""
+    if not faults:
+        return "-"
+    return "[red]no[/]" if any(faults) else "[green]yes[/]"

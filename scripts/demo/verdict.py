@@ -34,6 +34,7 @@ def fault_of(role: Role, window: SnapshotWindow | None) -> str | None:
     expected = role.act.expects if role.act else None
     if expected is None and window.failed_checks:
         return "should be quiet, but raised " + ", ".join(str(check) for check in window.failed_checks)
-    if expected is not None and expected not in {check.check for check in window.failed_checks}:
+    if expected is not None and expected not in window.checks:
         return f"should be flagged with {expected}, but was not"
-    return None
+    wrong = [str(check) for check in window.failed_checks if role.act and check.check in role.act.spares]
+    return "should not be flagged with " + ", ".join(wrong) if wrong else None

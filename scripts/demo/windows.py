@@ -47,6 +47,11 @@ class SnapshotWindow(BaseModel):
         return self.status in {"posted", "skipped"}
 
     @property
+    def checks(self) -> tuple[str, ...]:
+        """Return the names of the failed checks, each once, in order."""
+        return tuple(sorted({check.check for check in self.failed_checks}))
+
+    @property
     def drifted_columns(self) -> tuple[str, ...]:
         """Return the features whose distribution raised an alarm."""
         return tuple(check.column or "" for check in self.failed_checks if check.check == "data_drift")

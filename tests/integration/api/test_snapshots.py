@@ -87,8 +87,8 @@ def test_the_values_of_the_windows_are_a_time_series(caller: Caller) -> None:
 
 
 def test_a_window_is_explained_and_counts_what_was_refused(caller: Caller) -> None:
-    caller.send(100, seed=5)
     assert caller.http.post("/predict", json={"sepal_length": "long"}).status_code == 422
+    caller.send(100, seed=5)  # the next commit takes the count along
     window = caller.snapshot()
     query = {"from": window["start"]}
     found = {

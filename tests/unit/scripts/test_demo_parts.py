@@ -3,20 +3,22 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from rich.console import Console
 
+from evidently_workspace.results import Check
 from scripts.demo.acts import Act, Performance, next_boundary, role_of, windows_between
 from scripts.demo.folders import RUNS_KEPT, RunFolder
 from scripts.demo.story import Outcome
-from scripts.demo.table import show_windows
+from scripts.demo.table import show_scenarios, show_windows
 from scripts.demo.verdict import complaints
 from scripts.demo.windows import SnapshotWindow
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 STEADY = Act("steady", 2, expects=None)
-DRIFT = Act("data_drift", 1, expects="data_drift")
+DRIFT = Act("data_drift", 1, expects="data_drift", spares=frozenset({"concept_drift"}))
 LINK = (
     "http://127.0.0.1:8001/projects/5c0814f5-0277-54a3-bb84-b2adb3698389/reports/01a206db-a0f3-73b2-a5c7-ac0853ea8904"
 )
@@ -92,6 +94,10 @@ def test_a_story_that_came_true_has_no_complaints() -> None:
         ),
         (window(40), "12:00:40 (data_drift) should be flagged with data_drift, but was not"),
         (window(40, "prediction_drift"), "should be flagged with data_drift"),
+        (
+            window(40, "data_drift", "concept_drift"),
+            "12:00:40 (data_drift) should not be flagged with concept_drift of age (0.70, limit 0.40)",
+        ),
         (window(0, status="skipped", reason="not enough data"), "12:00:00 (steady) is skipped: not enough data"),
         (window(40, status="failed"), "(data_drift) is failed: no reason given"),
     ],
@@ -111,11 +117,33 @@ def test_an_act_without_a_full_window_proves_nothing() -> None:
     assert complaints(short, GOOD, 20) == ["no window was wholly data_drift"]
 
 
-@pytest.mark.parametrize("width", [80, 280])
+@pytest.mark.parametrize("width", [80, 100, 280])
 def test_the_links_are_whole_however_narrow_the_terminal(width: int) -> None:
     shown = io.StringIO()
     show_windows(Outcome(played=PLAYED, windows=GOOD), Console(file=shown, width=width))
     assert shown.getvalue().count(LINK) == 3
+
+
+def test_the_tables_fit_a_hundred_columns() -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, width=100)
+    busy = window(40, *get_args(Check))
+    outcome = Outcome(played=PLAYED, windows=GOOD | seen(busy, window(60, status="skipped", reason="too few")))
+    show_windows(outcome, console)
+    show_scenarios(outcome, console)
+    lines = [line for line in shown.getvalue().splitlines() if LINK not in line]
+    assert max(len(line) for line in lines) <= 100
+    assert all(any(check in line for line in lines) for check in get_args(Check))
+    assert "attribution" in shown.getvalue()
+    assert "…" not in shown.getvalue()
+
+
+def test_the_last_table_says_which_checks_fired_in_how_many_windows_of_a_scenario() -> None:
+    shown = io.StringIO()
+    show_scenarios(Outcome(played=PLAYED, windows=GOOD), Console(file=shown, width=100))
+    cells = {line.split()[0]: line.split()[1:] for line in shown.getvalue().splitlines() if line.split()}
+    assert cells["steady"] == ["·"] * 7 + ["yes"]
+    assert cells["data_drift"] == ["1/1", "1/1", *["·"] * 5, "yes"]
 
 
 def test_each_run_has_a_fresh_folder_and_the_oldest_are_removed(tmp_path: Path) -> None:
