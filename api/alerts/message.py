@@ -38,7 +38,7 @@ def alert_of(rule: AlertRule, state: CheckState, wording: Wording, now: datetime
     annotations = {
         "summary": summary(rule, state, wording.model),
         "window": f"{_rfc3339(window.start)}/{_rfc3339(window.end)}",
-        "columns": ", ".join(str(failed["column"]) for failed in _failures(rule, window) if failed["column"]),
+        "columns": ", ".join(_columns(_failures(rule, window))),
         "report_url": report,
         "evidently_url": wording.links.evidently(window),
     }
@@ -59,7 +59,7 @@ def alert_of(rule: AlertRule, state: CheckState, wording: Wording, now: datetime
 def summary(rule: AlertRule, state: CheckState, model: str) -> str:
     """Return one sentence: how many windows failed, and by how much the newest of them did, the worst column first."""
     failures = _failures(rule, state.newest_failed)
-    named = ", ".join(_measured(failed) for failed in failures[:NAMED_IN_SUMMARY])
+    named = ", ".join(_measured(rule, failed) for failed in failures[:NAMED_IN_SUMMARY])
     more = len(failures) - NAMED_IN_SUMMARY
     rest = f" and {more} more" if more > 0 else ""
     return (
@@ -79,9 +79,19 @@ def _excess(failed: dict[str, Any]) -> float:
     return abs(value - threshold) / max(abs(threshold), 1e-9)
 
 
-def _measured(failed: dict[str, Any]) -> str:
-    column = f"{failed['column']} " if failed["column"] else ""
-    return f"{column}{failed['value']:.3g} (threshold {failed['threshold']:.3g})"
+def _columns(failures: list[dict[str, Any]]) -> list[str]:
+    """Return each column once, though it may have failed in several ways; a score such as accuracy is none."""
+    return list(dict.fromkeys(str(one["column"]) for one in failures if one["column"] not in {None, _measure(one)}))
+
+
+def _measure(failed: dict[str, Any]) -> str | None:
+    measure: str | None = failed.get("measure")
+    return measure
+
+
+def _measured(rule: AlertRule, failed: dict[str, Any]) -> str:
+    names = dict.fromkeys(name for name in (failed["column"], _measure(failed)) if name) or rule.measures[:1]
+    return f"{' '.join(names)} {failed['value']:.3g} (threshold {failed['threshold']:.3g})"
 
 
 def _rfc3339(moment: datetime) -> str:

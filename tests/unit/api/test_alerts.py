@@ -148,9 +148,21 @@ def test_the_summary_names_the_worst_columns_and_the_annotation_all() -> None:
     assert len(alert_of(DATA_DRIFT, state, WORDING, NOON)["annotations"]["columns"].split(", ")) == 40
 
 
-def test_a_check_without_a_column_has_no_such_annotation() -> None:
+def test_a_column_that_failed_in_two_ways_is_named_once_and_a_score_is_no_column() -> None:
+    failures = [failure("age", 0.9) | {"measure": "missing"}, failure("age", 0.8) | {"measure": "out_of_range"}]
+    failures += [failure("accuracy", 0.7) | {"measure": "accuracy"}]
+    state = state_of("data_drift", [window(1, *failures), window(0, *failures)], TWO_OF_THREE)
+    assert state is not None
+    annotations = alert_of(DATA_DRIFT, state, WORDING, NOON)["annotations"]
+    assert annotations["columns"] == "age"
+    assert annotations["summary"].endswith(
+        "age missing 0.9 (threshold 0.4), age out_of_range 0.8 (threshold 0.4), accuracy 0.7 (threshold 0.4)."
+    )
+
+
+def test_a_check_without_a_column_is_named_by_its_measure() -> None:
     state = state_of("data_drift", [window(1, failure(None)), window(0, failure(None))], TWO_OF_THREE)
     assert state is not None
     alert = alert_of(DATA_DRIFT, state, WORDING, NOON)
     assert "columns" not in alert["annotations"]
-    assert "the newest that failed: 0.8 (threshold 0.4)." in alert["annotations"]["summary"]
+    assert "the newest that failed: data_drift 0.8 (threshold 0.4)." in alert["annotations"]["summary"]
