@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from signal import SIGTERM, signal
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 EVIDENTLY_VERSION = "0.7.23"
 SECRET_VARIABLE = "VIGIE_EVIDENTLY_SECRET"  # noqa: S105 - the name of a setting
+DATABASE_VARIABLE = "VIGIE_EVIDENTLY_DATABASE_URL"
+DEFAULT_DATABASE = "sqlite:///data/evidently.db"
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Largest snapshot that the UI accepts: the default of 10 MB is too small for some hundred columns."""
 
@@ -32,10 +35,13 @@ logger = logging.getLogger("evidently_workspace.ui")
 def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
     """Serve until stopped; return 0, or 2 with one line on standard error when it cannot start."""
     options = build_parser().parse_args(arguments)
+    # uvicorn raises the signal again once it has stopped; by default that would skip what Python does at its exit
+    signal(SIGTERM, lambda _signal, _frame: sys.exit(0))
     try:
         secret = read_secret(environment)
+        database = options.database or read_secret(environment, DATABASE_VARIABLE) or DEFAULT_DATABASE
         with open_port(options.host, options.port) as listener:
-            app = create_ui(options.database, secret)
+            app = create_ui(database, secret)
             _log_to_stderr()
             logger.info("Evidently UI at http://%s:%d", options.host, listener.getsockname()[1])
             serve(app, listener)
@@ -49,29 +55,30 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m evidently_workspace.ui",
-        description=f"Serve Evidently UI. Set {SECRET_VARIABLE} or {SECRET_VARIABLE}_FILE to guard writes.",
+        description=f"Serve Evidently UI. Set {SECRET_VARIABLE} or {SECRET_VARIABLE}_FILE to guard writes; "
+        f"{DATABASE_VARIABLE} or {DATABASE_VARIABLE}_FILE name the database where --database does not.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=8001, help="default: %(default)s")
-    parser.add_argument("--database", default="sqlite:///data/evidently.db", metavar="URL", help="default: %(default)s")
+    parser.add_argument("--database", metavar="URL", help=f"default: {DEFAULT_DATABASE}")
     return parser
 
 
-def read_secret(environment: Mapping[str, str]) -> str | None:
+def read_secret(environment: Mapping[str, str], variable: str = SECRET_VARIABLE) -> str | None:
     """Return the secret from the variable or from the file that the variable with _FILE names, else None.
 
     Raises ValueError if both are set or the file cannot be read or is empty.
     """
-    value, path = environment.get(SECRET_VARIABLE), environment.get(f"{SECRET_VARIABLE}_FILE")
+    value, path = environment.get(variable), environment.get(f"{variable}_FILE")
     if value and path:
-        raise ValueError(f"set {SECRET_VARIABLE} or {SECRET_VARIABLE}_FILE, not both")
+        raise ValueError(f"set {variable} or {variable}_FILE, not both")
     if path:
         try:
             value = Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise ValueError(f"cannot read {SECRET_VARIABLE}_FILE {path}: {error.strerror}") from error
+            raise ValueError(f"cannot read {variable}_FILE {path}: {error.strerror}") from error
         if not value:
-            raise ValueError(f"{SECRET_VARIABLE}_FILE {path} is empty")
+            raise ValueError(f"{variable}_FILE {path} is empty")
     return value or None
 
 

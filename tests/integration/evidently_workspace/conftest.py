@@ -17,6 +17,7 @@ from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact import read_manifest, read_reference
+from model.explanation import load_explainer
 from model.manifest import Manifest
 
 START_LIMIT_SECONDS = 120
@@ -100,12 +101,13 @@ def snap(iris_artifact: Path, manifest: Manifest, windows) -> Callable[..., Wind
     """Take the snapshot of the n-th window, its rows drawn from the reference and moved by `shift`."""
     from evidently_workspace.snapshot import take_snapshot  # noqa: PLC0415 - takes seconds
 
-    reference = read_reference(iris_artifact)
+    reference, explainer = read_reference(iris_artifact), load_explainer(iris_artifact)
 
-    def take(n: int, rows: int, *, shift: float = 0.0, labelled: int | None = None) -> WindowSnapshot:
+    def take(n: int, rows: int, *, shift: float = 0.0, labelled: int | None = None, **rest: object) -> WindowSnapshot:
         current = reference.sample(rows, replace=True, random_state=n)
         current[list(manifest.feature_names)] += shift
         labels = reference.sample(rows if labelled is None else labelled, replace=True, random_state=n + 1_000)
-        return take_snapshot(windows(n), current, labels, reference, manifest, min_rows=30, min_labels=30)
+        rest.setdefault("attributions", explainer.attributions(current.head(200)))
+        return take_snapshot(windows(n), current, labels, reference, manifest, min_rows=30, min_labels=30, **rest)
 
     return take

@@ -11,6 +11,17 @@ from evidently_workspace.dashboard import build_dashboard
 pytestmark = pytest.mark.browser
 
 STEADY, DRIFTED = 6, 3
+REASONS = ["missing", "json_invalid"]
+SECTIONS = (
+    "Data drift",
+    "Prediction drift",
+    "Attributions",
+    "Data quality",
+    "Target drift",
+    "Concept drift",
+    "Performance",
+    "Rejected requests",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +51,9 @@ def story(ui, manifest, snap, windows):
         project = client.ensure_project("iris story", "Steady, then longer flowers")
         client.ensure_dashboard(project, build_dashboard(manifest))
         for n in range(STEADY + DRIFTED):
-            taken = snap(n, 100 + 10 * n, shift=0.0 if n < STEADY else 1.5, labelled=80 + n)
+            refused = {"missing": n % 3, "json_invalid": 2 * (n >= STEADY)}
+            shift = 0.0 if n < STEADY else 1.5
+            taken = snap(n, 100 + 10 * n, shift=shift, labelled=80 + n, rejected_requests=refused)
             assert bool(taken.failed_checks) == (n >= STEADY), taken.failed_checks
             last = client.post_snapshot(project, taken.body)
         return client.project_url(project), client.snapshot_url(project, last)
@@ -52,13 +65,15 @@ def test_the_dashboard_shows_every_panel_with_its_lines(page, story, manifest, a
     for panel in panels:
         expect(page.get_by_text(panel["title"], exact=True).first).to_be_visible(timeout=30_000)
     lines = [line for panel in panels if panel["plot_params"]["plot_type"] == "line" for line in panel["values"]]
+    # The lines of refused requests are as many as there were reasons, and a line for all of them.
+    lines += REASONS
     expect(page.locator(".MuiLineElement-root")).to_have_count(len(lines), timeout=30_000)
     page.screenshot(path=artefacts / "evidently-dashboard.png", full_page=True)
 
 
 def test_a_report_opens_in_the_ui(page, story, artefacts):
     page.goto(story[1])
-    for title in ("Data drift", "Prediction drift", "Data quality", "Target drift", "Performance"):
+    for title in SECTIONS:
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible(timeout=30_000)
     expect(page.get_by_text("4 of 4 columns drifted")).to_be_visible()
     page.screenshot(path=artefacts / "evidently-report.png", full_page=True)

@@ -15,7 +15,7 @@ def project(ui, manifest, snap):
         project = client.ensure_project("iris", "Health of the iris model")
         client.ensure_dashboard(project, build_dashboard(manifest))
         for n, rows in enumerate((60, 200, 10)):
-            client.post_snapshot(project, snap(n, rows).body)
+            client.post_snapshot(project, snap(n, rows, rejected_requests={"missing": n}).body)
     return project
 
 
@@ -55,16 +55,20 @@ def test_a_snapshot_is_found_by_its_window_and_only_by_it(ui, client, project, w
 def test_metadata_comes_back_as_it_was_sent(ui, client, project, snap, windows):
     snapshot = client.find_snapshot(project, windows(2).key)
     stored = httpx.get(f"{ui.url}/api/projects/{project}/{snapshot}/metadata").json()
-    sent = json.loads(snap(2, 10).body)
+    sent = json.loads(snap(2, 10, rejected_requests={"missing": 2}).body)
     for name in ("metadata", "name", "tags", "timestamp"):
         assert stored[name] == sent[name]
 
 
 def test_every_line_of_every_panel_has_its_points(ui, project, manifest):
     shown = [panel for panel in build_dashboard(manifest)["panels"] if panel["values"]]
-    assert len(shown) > 15
+    assert len(shown) > 25
     for panel in shown:
         for legend, found in points(ui, project, panel).items():
+            if legend == "{{label}}":
+                # One line per label: all reasons in each window, the only reason in the two that had it.
+                assert sorted(len([value for value in line if value is not None]) for line in found) == [2, 3]
+                continue
             # One line, however the thresholds of its windows differ; two windows had enough rows, or all three.
             assert len(found) == 1, (panel["title"], legend)
             assert len([value for value in found[0] if value is not None]) >= 2, (panel["title"], legend)
