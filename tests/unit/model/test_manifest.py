@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from model.artifact import read_manifest
-from model.manifest import DriftThreshold, Manifest
+from model.manifest import Calibration, ConceptThreshold, DriftThreshold, Manifest, WindowThreshold
 
 
 def threshold(floor: float = 0.1) -> DriftThreshold:
@@ -39,6 +39,37 @@ def test_a_threshold_is_never_below_the_floor() -> None:
 def test_a_grid_that_does_not_ascend_or_fit_is_refused(window_rows: tuple[int, ...]) -> None:
     with pytest.raises(ValidationError):
         DriftThreshold(column="x", method="wasserstein", window_rows=window_rows, thresholds=(1.0, 0.6, 0.2), floor=0.1)
+
+
+def test_thresholds_of_whole_windows_are_read_like_those_of_columns() -> None:
+    grid = {"window_rows": (25, 100, 400), "thresholds": (1.0, 0.6, 0.2)}
+    assert WindowThreshold(**grid).at(44) == ConceptThreshold(**grid).at(44) == threshold().at(44)
+    assert WindowThreshold(**grid).at(400) == 0.2
+    assert ConceptThreshold(**grid).gap_floor == 0.05
+
+
+def test_a_calibrated_chance_is_linear_between_knots_and_level_outside() -> None:
+    calibration = Calibration(probabilities=(0.4, 0.6, 1.0), calibrated=(0.3, 0.5, 0.9), rows=10)
+    chances = [calibration.expected_correct(value) for value in (0.0, 0.4, 0.5, 0.6, 0.9, 1.0, 1.1)]
+    assert chances == pytest.approx([0.3, 0.3, 0.4, 0.5, 0.8, 0.9, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "calibrated"),
+    [
+        ((0.0, 1.0), (0.5, 1.0)),
+        ((0.0, 1.0), (0.0, 0.5)),
+        ((0.0, 1.0), (0.6, 0.5)),
+        ((1.0, 0.0), (0.4, 0.5)),
+        ((0.0, 0.5, 1.0), (0.4, 0.5)),
+        ((0.5,), (0.5,)),
+    ],
+)
+def test_a_calibration_that_is_no_rising_chance_is_refused(
+    probabilities: tuple[float, ...], calibrated: tuple[float, ...]
+) -> None:
+    with pytest.raises(ValidationError):
+        Calibration(probabilities=probabilities, calibrated=calibrated, rows=10)
 
 
 @pytest.mark.parametrize("classes", [("a", "b"), (0, 1, 2), (False, True)])

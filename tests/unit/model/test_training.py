@@ -7,6 +7,7 @@ import pytest
 
 from model.artifact import read_reference, read_test, verify_artifact
 from model.bundled import load_bundled
+from model.errors import ExplanationError
 from model.training import train_model
 
 
@@ -14,6 +15,10 @@ def test_the_same_data_and_seed_give_the_same_predictions_and_thresholds(iris_ar
     first = verify_artifact(iris_artifact)
     again = train_model(load_bundled("iris"), tmp_path / "model", seed=first.seed)
     assert again.thresholds == first.thresholds
+    assert again.calibration == first.calibration
+    assert again.attributions == first.attributions
+    assert again.concept_threshold == first.concept_threshold
+    assert again.attribution_threshold == first.attribution_threshold
     assert again.quality == first.quality
     assert again.data == first.data
     assert read_reference(iris_artifact).equals(read_reference(tmp_path / "model"))
@@ -50,3 +55,29 @@ def test_progress_names_each_step(tmp_path: Path) -> None:
     assert steps["calibrating alarms"] == pytest.approx(1)
     assert len(steps) >= 6
     assert np.all(np.array([*steps.values()]) >= 0)
+
+
+def test_the_calibration_is_fitted_on_rows_that_no_model_was_fitted_on_and_not_on_the_reference(
+    iris_artifact: Path,
+) -> None:
+    manifest, reference = verify_artifact(iris_artifact), read_reference(iris_artifact)
+    assert manifest.calibration.rows == manifest.data.train_rows + manifest.data.test_rows
+    expected = [
+        manifest.calibration.expected_correct(float(p)) for p in reference.filter(like="probability_").max(axis=1)
+    ]
+    right = (reference["prediction"] == reference["label"]).mean()
+    assert abs(np.mean(expected) - right) < 0.1
+
+
+def test_a_model_that_cannot_be_explained_is_trained_without_attributions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ExplanationError("TreeSHAP explains ensembles of trees, not this")
+
+    monkeypatch.setattr("model.training.Explainer", refuse)
+    manifest = train_model(load_bundled("iris"), tmp_path / "model")
+    assert manifest.attributions is None
+    assert manifest.attribution_threshold is None
+    assert manifest.attributions_missing == "TreeSHAP explains ensembles of trees, not this"
+    assert manifest.concept_threshold.at(200) > 2
