@@ -1,0 +1,1 @@
+"""Benchmarks: how well the alarms work, measured on data sets whose truth is known."""

