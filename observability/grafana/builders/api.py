@@ -1,0 +1,215 @@
+"""Owns the dashboard that says what clients see, and what holds the API back."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from observability.grafana.builders.alert_limits import limit_of
+from observability.grafana.builders.board import Section, dashboard, variable
+from observability.grafana.builders.panels import AMBER, GREEN, RED, Query, graph, number
+
+HERE = 'job="api", instance=~"$instance"'
+ROUTE = f'{HERE}, handler=~"$handler"'
+RATE = "[$__rate_interval]"
+
+
+def api() -> Dashboard:
+    """Build the dashboard."""
+    variables = [
+        variable("instance", "Instance", 'label_values(vigie_build_info{job="api"}, instance)'),
+        variable("handler", "Route", 'label_values(http_requests_total{job="api"}, handler)'),
+    ]
+    text = "What clients see (rate, errors, latency), what holds the API back, the prediction log and the snapshots."
+    return dashboard("vigie-api", text, variables, [_requests(), _saturation(), _log(), _snapshots()])
+
+
+def _latency(quantile: float) -> Query:
+    buckets = f"sum by (le) (rate(http_request_duration_seconds_bucket{{{ROUTE}}}{RATE}))"
+    return Query(f"histogram_quantile({quantile:g}, {buckets})", f"p{quantile * 100:g}")
+
+
+def _requests() -> Section:
+    surge = limit_of("ApiClientErrorsSurge")
+    by_route = f"sum by (le, handler) (rate(http_request_duration_seconds_bucket{{{ROUTE}}}{RATE}))"
+    return "Requests", [
+        graph(
+            "Rate by route",
+            "Requests a second; none is an unknown path.",
+            "reqps",
+            Query(f"sum by (handler) (rate(http_requests_total{{{ROUTE}}}{RATE}))", "{{handler}}"),
+            stacked=True,
+        ),
+        graph(
+            "Answers by status",
+            "Requests a second: 2xx answered, 4xx the client's fault, 5xx ours.",
+            "reqps",
+            Query(f"sum by (status) (rate(http_requests_total{{{ROUTE}}}{RATE}))", "{{status}}"),
+            alerts=["ApiErrorBudgetBurningFast", "ApiErrorBudgetBurningSlowly"],
+            stacked=True,
+        ),
+        graph(
+            "Share refused with 4xx",
+            "Over the last five minutes, of all routes; the alert also asks for 50 requests.",
+            "percentunit",
+            Query("job:http_requests_refused:ratio_rate5m", "4xx"),
+            limit=surge,
+            maximum=1,
+        ),
+        graph(
+            "Latency",
+            "Half, 95 and 99 of 100 requests are quicker than this. The line is the objective of POST /predict.",
+            "s",
+            *(_latency(quantile) for quantile in (0.5, 0.95, 0.99)),
+            steps=[(None, GREEN), (0.1, RED)],
+            alerts=["ApiLatencyBudgetBurningFast", "ApiLatencyBudgetBurningSlowly"],
+        ),
+        graph(
+            "Latency by route (p95)",
+            "95 of 100 requests are quicker than this. Batches and reports take as long as they are large.",
+            "s",
+            Query(f"histogram_quantile(0.95, {by_route})", "{{handler}}"),
+        ),
+        graph(
+            "Rejected requests by reason",
+            "Requests a second that were refused for what they contain.",
+            "reqps",
+            Query(f"sum by (reason) (rate(vigie_rejected_requests_total{{{HERE}}}{RATE}))", "{{reason}}"),
+            stacked=True,
+        ),
+    ]
+
+
+def _saturation() -> Section:
+    return "Saturation", [
+        graph(
+            "Requests in progress",
+            "Requests under way at once; the alert looks at the average of five minutes.",
+            "short",
+            Query(f"avg_over_time(vigie_requests_in_progress{{{HERE}}}[5m])", "{{instance}}"),
+            limit=limit_of("ApiRequestsPilingUp"),
+        ),
+        graph(
+            "CPU of the process",
+            "Cores in use; one worker cannot use a second. Several workers do not tell: see Containers.",
+            "none",
+            Query(f"rate(process_cpu_seconds_total{{{HERE}}}[5m])", "{{instance}}"),
+            limit=limit_of("ApiCpuSaturated"),
+        ),
+        graph(
+            "Memory of the process",
+            "Resident memory, without the snapshot worker. Several workers do not tell: see Containers.",
+            "bytes",
+            Query(f"process_resident_memory_bytes{{{HERE}}}", "{{instance}}"),
+        ),
+    ]
+
+
+def _log() -> Section:
+    commits = f"sum by (job, le) (rate(vigie_log_commit_seconds_bucket{{{HERE}}}[5m]))"
+    rows = f"sum by (le) (rate(vigie_request_rows_bucket{{{HERE}}}{RATE}))"
+    return "Prediction log", [
+        graph(
+            "Rows and labels",
+            "Rows predicted and labels stored a second.",
+            "rowsps",
+            Query(f"sum(rate(vigie_predicted_rows_total{{{HERE}}}{RATE}))", "rows predicted"),
+            Query(f"sum(rate(vigie_stored_labels_total{{{HERE}}}{RATE}))", "labels stored"),
+        ),
+        graph(
+            "Rows in a request",
+            "Half and 99 of 100 requests to predict have at most this many rows.",
+            "short",
+            Query(f"histogram_quantile(0.5, {rows})", "p50"),
+            Query(f"histogram_quantile(0.99, {rows})", "p99"),
+        ),
+        graph(
+            "Queue",
+            "How full the queue of the log is. Past its limit requests get 503.",
+            "percentunit",
+            Query(
+                f"max_over_time(vigie_log_queue_rows{{{HERE}}}[1m]) / vigie_log_queue_limit_rows{{{HERE}}}",
+                "{{instance}}",
+            ),
+            limit=limit_of("ApiLogQueueFull"),
+            maximum=1,
+        ),
+        graph(
+            "Commit time",
+            "Half and 95 of 100 group commits are quicker than this. Each answer waits for one.",
+            "s",
+            Query(f"histogram_quantile(0.5, {commits})", "p50"),
+            Query(f"histogram_quantile(0.95, {commits})", "p95"),
+            limit=limit_of("ApiLogCommitsSlow"),
+            span=12,
+        ),
+        graph(
+            "Rows in a commit",
+            "On average. More rows in a commit is how the log keeps up.",
+            "short",
+            Query(
+                f"sum(rate(vigie_log_commit_rows_sum{{{HERE}}}{RATE}))"
+                f" / (sum(rate(vigie_log_commit_rows_count{{{HERE}}}{RATE})) > 0)",
+                "rows",
+            ),
+            span=12,
+        ),
+    ]
+
+
+def _snapshots() -> Section:
+    return "Snapshots", [
+        graph(
+            "Behind",
+            "Time since the end of the oldest window that has no snapshot yet; 0 where none waits.",
+            "s",
+            Query("max by (job) (vigie_snapshot_behind_seconds)", "behind"),
+            limit=limit_of("SnapshotsLate"),
+        ),
+        graph(
+            "Tries of windows in 30 minutes",
+            "By outcome. The alert counts failed and worker_failed.",
+            "short",
+            Query("sum by (outcome) (increase(vigie_snapshot_windows_total[30m]))", "{{outcome}}"),
+            limit=limit_of("SnapshotsFailing"),
+        ),
+        graph(
+            "Duration of the last snapshot",
+            "Time to measure and post a window. It must stay below the length of a window.",
+            "s",
+            Query("max(vigie_snapshot_last_duration_seconds)", "duration"),
+        ),
+        number(
+            "Holders of the lease",
+            "API processes that take snapshots: exactly one. Alert: SnapshotLeaseLost.",
+            "none",
+            Query("sum(vigie_snapshot_lease_held)"),
+            steps=[(None, RED), (1, GREEN), (2, RED)],
+        ),
+        number(
+            "Evidently UI",
+            "Whether it answered the API when it was last asked. Alert: EvidentlyDown.",
+            "none",
+            Query("max(vigie_evidently_up)"),
+            words={"1": ("up", GREEN), "0": ("DOWN", RED)},
+        ),
+        number(
+            "Surroundings last looked at",
+            "Age of what is shown of the lease, the windows and Evidently UI.",
+            "s",
+            Query("max(time() - (vigie_status_timestamp_seconds > 0))"),
+            limit=limit_of("ApiStatusStale"),
+        ),
+        number(
+            "Posts of model alerts that failed",
+            "Within 15 minutes: alerts on the model's health that Alertmanager did not take.",
+            "short",
+            Query('sum(increase(vigie_alert_posts_total{outcome!="sent"}[15m]))'),
+            limit=limit_of("ModelAlertsNotSent"),
+        ),
+        number(
+            "Build",
+            "Versions of Vigie and of the model that answer now; two during a roll-out.",
+            "none",
+            Query("count by (version, model, model_version) (vigie_build_info)", "{{version}}: {{model_version}}"),
+            steps=[(None, GREEN), (2, AMBER)],
+            span=8,
+        ),
+    ]

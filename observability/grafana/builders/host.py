@@ -1,0 +1,144 @@
+"""Owns the dashboard that says whether the host has what its containers need."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from observability.grafana.builders.alert_limits import limit_of
+from observability.grafana.builders.board import Section, dashboard, variable
+from observability.grafana.builders.panels import Query, graph
+
+HERE = 'job="node-exporter", instance=~"$instance"'
+DISKS = f'{HERE}, fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660"'
+RATE = "[$__rate_interval]"
+
+
+def host() -> Dashboard:
+    """Build the dashboard."""
+    variables = [variable("instance", "Instance", 'label_values(up{job="node-exporter"}, instance)')]
+    text = "CPU, load, memory, disks, network, pressure and clock of the host."
+    return dashboard("vigie-host", text, variables, [_processor(), _memory_and_disk(), _rest()])
+
+
+def _processor() -> Section:
+    cores = f'count by (job, instance) (node_cpu_seconds_total{{{HERE}, mode="idle"}})'
+    return "CPU", [
+        graph(
+            "CPU busy",
+            "Share of all cores that is not idle.",
+            "percentunit",
+            Query(
+                f'1 - avg by (job, instance) (rate(node_cpu_seconds_total{{{HERE}, mode="idle"}}[5m]))',
+                "{{instance}}",
+            ),
+            limit=limit_of("HostCpuBusy"),
+            maximum=1,
+        ),
+        graph(
+            "CPU by mode",
+            "Cores in use; iowait is waiting for a disk, steal a neighbour on the same hardware.",
+            "none",
+            Query(f'sum by (mode) (rate(node_cpu_seconds_total{{{HERE}, mode!="idle"}}{RATE}))', "{{mode}}"),
+            stacked=True,
+        ),
+        graph(
+            "Load for each core",
+            "Tasks that run or wait, over five minutes.",
+            "none",
+            Query(f"node_load5{{{HERE}}} / on (job, instance) {cores}", "{{instance}}"),
+            limit=limit_of("HostLoadHigh"),
+        ),
+    ]
+
+
+def _memory_and_disk() -> Section:
+    reads, writes = "node_disk_read_bytes_total", "node_disk_written_bytes_total"
+    return "Memory and disk", [
+        graph(
+            "Memory available",
+            "Share of the memory that can be had without swapping.",
+            "percentunit",
+            Query(f"node_memory_MemAvailable_bytes{{{HERE}}} / node_memory_MemTotal_bytes{{{HERE}}}", "{{instance}}"),
+            limit=limit_of("HostMemoryLow"),
+            maximum=1,
+        ),
+        graph(
+            "Disk free",
+            "Share of each file system that is free.",
+            "percentunit",
+            Query(f"node_filesystem_avail_bytes{{{DISKS}}} / node_filesystem_size_bytes{{{DISKS}}}", "{{mountpoint}}"),
+            limit=limit_of("HostDiskAlmostFull"),
+            maximum=1,
+        ),
+        graph(
+            "Disk free in a day",
+            "If the last six hours go on like this. Below 0 it will be full.",
+            "bytes",
+            Query(f"predict_linear(node_filesystem_avail_bytes{{{DISKS}}}[6h], 24 * 3600)", "{{mountpoint}}"),
+            limit=limit_of("HostDiskFillsSoon"),
+            minimum=None,
+        ),
+        graph(
+            "Disk reads and writes",
+            "Bytes a second, by device.",
+            "Bps",
+            Query(f"sum by (device) (rate({reads}{{{HERE}}}{RATE}))", "{{device}} read"),
+            Query(f"sum by (device) (rate({writes}{{{HERE}}}{RATE}))", "{{device}} written"),
+            span=12,
+        ),
+        graph(
+            "Killed for want of memory",
+            "Processes that the kernel killed within ten minutes.",
+            "short",
+            Query(f"increase(node_vmstat_oom_kill{{{HERE}}}[10m])", "{{instance}}"),
+            limit=limit_of("HostOutOfMemory"),
+            span=12,
+        ),
+    ]
+
+
+def _rest() -> Section:
+    waiting = {"CPU": "cpu_waiting", "memory": "memory_waiting", "disk": "io_waiting"}
+    devices = f'{HERE}, device!~"lo|veth.*|br-.*|docker.*"'
+    return "Network, pressure, clock", [
+        graph(
+            "Network",
+            "Bytes a second, by device; those of containers left out.",
+            "Bps",
+            Query(
+                f"sum by (device) (rate(node_network_receive_bytes_total{{{devices}}}{RATE}))", "{{device}} received"
+            ),
+            Query(f"sum by (device) (rate(node_network_transmit_bytes_total{{{devices}}}{RATE}))", "{{device}} sent"),
+        ),
+        graph(
+            "Pressure",
+            "Share of the time in which some task waits for it. Kernels without PSI do not tell.",
+            "percentunit",
+            *(
+                Query(f"rate(node_pressure_{metric}_seconds_total{{{HERE}}}{RATE})", f"{what} {{{{instance}}}}")
+                for what, metric in waiting.items()
+            ),
+        ),
+        graph(
+            "Clock off by",
+            "By the kernel's own estimate.",
+            "s",
+            Query(f"abs(node_timex_offset_seconds{{{HERE}}})", "{{instance}}"),
+            limit=limit_of("HostClockWrong"),
+        ),
+        graph(
+            "Clock synchronised",
+            "1 while a time service keeps it right. Alert: HostClockNotSynchronised.",
+            "bool",
+            Query(f"node_timex_sync_status{{{HERE}}}", "{{instance}}"),
+            span=12,
+            maximum=1,
+        ),
+        graph(
+            "File descriptors",
+            "Share of the files that may be open and are.",
+            "percentunit",
+            Query(f"node_filefd_allocated{{{HERE}}} / node_filefd_maximum{{{HERE}}}", "{{instance}}"),
+            limit=limit_of("HostFileDescriptorsLow"),
+            span=12,
+            maximum=1,
+        ),
+    ]
