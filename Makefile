@@ -29,6 +29,16 @@ demo: setup ## the same, with a story of traffic: steady, then drifting
 load: setup ## send traffic: make load SCENARIO=data_drift RATE=50 DURATION=120
 	@$(BIN)/python -m scripts.load --url $(URL) --scenario $(SCENARIO) --rate $(RATE) --duration $(DURATION) --seed $(SEED)
 
+secrets: ## make the secret files that docker compose hands to the containers
+	@$(PYTHON) -m scripts.secrets
+
+up: secrets ## start the whole stack with docker compose, wait until it is healthy, print the addresses
+	@docker compose up --build --detach --wait
+	@$(PYTHON) -m scripts.addresses
+
+down: ## stop the whole stack; its data stay in the volumes
+	@docker compose --profile '*' down
+
 doctor: setup ## say what this machine lacks, and what that disables
 	@$(BIN)/python -m scripts.doctor
 
@@ -52,3 +62,4 @@ lock: ## resolve the locks anew
 	@$(COMPILE) pyproject.toml --output-file requirements.lock
 	@$(COMPILE) pyproject.toml --group dev --output-file requirements-dev.lock
 	@$(COMPILE) --group setup --output-file requirements-setup.lock
+	@$(COMPILE) --group ui --constraints requirements.lock --output-file requirements-ui.lock

@@ -1,0 +1,58 @@
+# Two images from one file: `api` (predictions, log, snapshots, training) and `evidently-ui`.
+ARG PYTHON_IMAGE=python:3.13-slim-trixie
+
+FROM ${PYTHON_IMAGE} AS installer
+WORKDIR /build
+COPY requirements-setup.lock ./
+RUN python -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements-setup.lock
+
+FROM installer AS api-packages
+COPY requirements.lock ./
+RUN python -m venv --without-pip /opt/vigie \
+    && VIRTUAL_ENV=/opt/vigie /opt/uv/bin/uv pip install --no-cache --no-deps --require-hashes --compile-bytecode -r requirements.lock
+
+FROM installer AS ui-packages
+COPY requirements-ui.lock ./
+RUN python -m venv --without-pip /opt/vigie \
+    && VIRTUAL_ENV=/opt/vigie /opt/uv/bin/uv pip install --no-cache --no-deps --require-hashes --compile-bytecode -r requirements-ui.lock
+
+FROM ${PYTHON_IMAGE} AS base
+# one folder a volume; anyone may write there, because compose runs the containers as the user who owns the secrets
+RUN mkdir -m 1777 /data /data/model /data/log /data/reports /data/workspace
+ENV PATH=/opt/vigie/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    DO_NOT_TRACK=1 \
+    HOME=/tmp
+WORKDIR /app
+USER 10001:10001
+
+FROM base AS evidently-ui
+LABEL org.opencontainers.image.title="Vigie: Evidently UI" \
+      org.opencontainers.image.description="The self-hosted Evidently UI on SQL storage, with Vigie's launcher"
+COPY --from=ui-packages /opt/vigie /opt/vigie
+COPY model/__init__.py model/manifest.py model/
+COPY evidently_workspace ./evidently_workspace
+COPY deploy/healthcheck.py ./
+EXPOSE 8001
+HEALTHCHECK --interval=10s --timeout=5s --start-period=90s --retries=3 \
+    CMD ["python", "healthcheck.py", "http://127.0.0.1:8001/api/version"]
+CMD ["python", "-m", "evidently_workspace.ui", "--host", "0.0.0.0", "--port", "8001"]
+
+FROM base AS api
+LABEL org.opencontainers.image.title="Vigie: API" \
+      org.opencontainers.image.description="Predictions, their log, and the snapshots made of it"
+COPY --from=api-packages /opt/vigie /opt/vigie
+COPY model ./model
+COPY evidently_workspace ./evidently_workspace
+COPY api ./api
+COPY scripts ./scripts
+COPY deploy/healthcheck.py ./
+ENV VIGIE_HOST=0.0.0.0 \
+    VIGIE_PORT=8000 \
+    VIGIE_MODEL_DIR=/data/model/current \
+    VIGIE_REPORTS_DIR=/data/reports
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "healthcheck.py", "http://127.0.0.1:8000/health/ready"]
+CMD ["python", "-m", "api"]

@@ -1,0 +1,84 @@
+"""Makes the files that docker compose hands to the containers as secrets, and the .env that names their owner.
+
+Idempotent: a secret that exists is kept. `python -m scripts.secrets [--folder DIR]`.
+"""
+
+import argparse
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+NOBODY = "http://127.0.0.1:9/nobody-is-told-yet"
+"""Until the address of a real receiver stands in the file, the alert about failing notifications says so."""
+CONTAINER_ID = 10001
+"""Who the containers run as where root starts them; anyone else starts them as themselves."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make what is missing and say what was made."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.secrets", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path(), help="the checkout (%(default)s)")
+    folder: Path = parser.parse_args(arguments).folder
+    try:
+        made = make_secrets(folder)
+    except OSError as error:
+        sys.stderr.write(f"cannot make the secrets: {error}\n")
+        return 1
+    print("made " + ", ".join(made) if made else "all secrets are there already")
+    return 0
+
+
+def make_secrets(folder: Path) -> list[str]:
+    """Write the secrets and .env that are missing, and return their names. Raises OSError."""
+    user, group = owner()
+    kept = folder / "secrets"
+    for inner in (kept, kept / "alertmanager"):
+        inner.mkdir(mode=0o700, exist_ok=True)
+        if user != os.geteuid():
+            os.chown(inner, user, group)
+    password = secrets.token_urlsafe(24)
+    contents = {
+        "evidently_secret": secrets.token_urlsafe(32),
+        "grafana_admin_password": secrets.token_urlsafe(24),
+        "postgres_password": password,
+        "postgres_log_url": f"postgresql://vigie:{password}@postgres/vigie",
+        "postgres_workspace_url": f"postgresql://vigie:{password}@postgres/evidently",
+        "alertmanager/webhook_url": NOBODY,
+        "alertmanager/deadman_url": NOBODY,
+        "alertmanager/smtp_password": secrets.token_urlsafe(24),
+        "sqlite_log_url": "sqlite:////data/log/vigie.db",
+        "sqlite_workspace_url": "sqlite:////data/workspace/evidently.db",
+    }
+    if (kept / "postgres_password").exists():
+        for name in ("postgres_log_url", "postgres_workspace_url"):
+            if not (kept / name).exists():
+                raise OSError(f"{kept / name} is missing; remove {kept}/postgres_* to make them all anew")
+    made = [f"secrets/{name}" for name, content in contents.items() if write_new(kept / name, content, user, group)]
+    env = f"VIGIE_UID={user}\nVIGIE_GID={group}\n"
+    return made + ([".env"] if write_new(folder / ".env", env, os.geteuid(), os.getegid()) else [])
+
+
+def owner() -> tuple[int, int]:
+    """Return the user and group that own the secrets, and that the containers run as."""
+    if os.geteuid() == 0:
+        return CONTAINER_ID, CONTAINER_ID
+    return os.geteuid(), os.getegid()
+
+
+def write_new(path: Path, content: str, user: int, group: int) -> bool:
+    """Write a file that only its owner can read, unless it exists; return whether it was written."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        if user != os.geteuid():
+            os.fchown(descriptor, user, group)
+        file.write(content)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
