@@ -1,0 +1,67 @@
+"""What is read of the snapshots' progress, on each kind of database."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import insert
+
+from api.errors import LogUnavailable
+from api.prediction_log.database import Database
+from api.prediction_log.progress import SnapshotProgress, read_progress
+from api.prediction_log.tables import window_values, windows
+
+MINUTE = 60_000_000
+
+
+class StoppedDatabase(Database):
+    """Its time is an hour after the epoch."""
+
+    def now(self, _connection: object) -> int:
+        return 60 * MINUTE
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = StoppedDatabase(database_url)
+    database.migrate()
+    yield database
+    database.dispose()
+
+
+def add(database: Database, minute: int, status: str, **changed: float) -> None:
+    row = {"start": (minute - 5) * MINUTE, "end": minute * MINUTE, "status": status, "tries": 0}
+    with database.writing() as connection:
+        connection.execute(insert(windows).values(**row, failed_checks=[], not_computed=[], **changed))
+
+
+def test_before_the_first_window_nothing_waits_and_nothing_was_posted(database: Database) -> None:
+    assert read_progress(database) == SnapshotProgress(0, timedelta(0), None, None)
+
+
+def test_it_is_as_far_behind_as_the_oldest_window_that_waits(database: Database) -> None:
+    add(database, 20, "skipped")
+    add(database, 25, "failed", retry_at=61 * MINUTE)
+    add(database, 30, "running")
+    add(database, 35, "due")
+    assert read_progress(database) == SnapshotProgress(3, timedelta(minutes=35), None, None)
+
+
+def test_a_window_that_was_given_up_waits_for_nothing(database: Database) -> None:
+    add(database, 25, "failed")
+    assert read_progress(database) == SnapshotProgress(0, timedelta(0), None, None)
+
+
+def test_the_newest_posted_window_says_when_it_was_posted_and_how_long_it_took(database: Database) -> None:
+    add(database, 20, "posted", finished_at=21 * MINUTE, duration_seconds=3.5)
+    add(database, 25, "posted", finished_at=26 * MINUTE, duration_seconds=4.5)
+    add(database, 30, "skipped", finished_at=31 * MINUTE)
+    assert read_progress(database) == SnapshotProgress(0, timedelta(0), 26 * 60, 4.5)
+
+
+def test_a_log_that_cannot_be_read_is_unavailable(database: Database) -> None:
+    with database.writing() as connection:
+        window_values.drop(connection)
+        windows.drop(connection)
+    with pytest.raises(LogUnavailable):
+        read_progress(database)
