@@ -1,6 +1,7 @@
 """Owns the dashboard that says what clients see, and what holds the API back."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from observability.grafana.builders.alert_limits import limit_of
 from observability.grafana.builders.board import Section, dashboard, variable
@@ -211,5 +212,6 @@ def _snapshots() -> Section:
             Query("count by (version, model, model_version) (vigie_build_info)", "{{version}}: {{model_version}}"),
             steps=[(None, GREEN), (2, AMBER)],
             span=8,
+            shown=BigValueTextMode.NAME,
         ),
     ]

@@ -113,8 +113,12 @@ def number(
     span: int = 4,
     decimals: int | None = None,
     words: dict[str, tuple[str, str]] | None = None,
+    shown: looks.BigValueTextMode = looks.BigValueTextMode.AUTO,
 ) -> stat.Panel:
-    """Build what is so now, as one number for each series; ``words`` shows values as (text, colour)."""
+    """Build what is so now, as one number for each series; ``words`` shows values as (text, colour).
+
+    ``shown`` is the value, the series' name or both; by default the name is there where there are several.
+    """
     panel = (
         stat.Panel()
         .title(title)
@@ -125,6 +129,7 @@ def number(
         .height(4)
         .color_mode(looks.BigValueColorMode.BACKGROUND if words else looks.BigValueColorMode.VALUE)
         .graph_mode(looks.BigValueGraphMode.NONE)
+        .text_mode(shown)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(thresholds(steps or steps_of(limit)))
         .targets(targets([query], instant=True))
