@@ -48,7 +48,7 @@ def read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         if any(wrong["loc"] == ("format",) for wrong in error.errors()):
             raise ArtifactError(
-                f"{path} was written by another version of this program; train again: {_TRAIN}"
+                f"{path} was written by another version of this program; train again: {_COMMAND}"
             ) from error
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
