@@ -9,6 +9,7 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
 )
 
 from api.metrics_folder import metrics_folder
@@ -46,6 +47,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        # a series for each counter, that no rule or dashboard asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         if metrics_folder() is None:  # one worker's memory and CPU would pass for those of all
             ProcessCollector(registry=registry)
             PlatformCollector(registry=registry)
