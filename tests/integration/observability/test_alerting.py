@@ -32,7 +32,7 @@ def quick_alertmanager(folder: Path, receiver: Receiver) -> Path:
     return path
 
 
-def quick_prometheus(folder: Path, targets: dict[str, str]) -> Path:
+def quick_prometheus(folder: Path, targets: dict[str, list[str]]) -> Path:
     """The shipped configuration with the given targets, a scrape each second and a `for` of three."""
     rules = folder / "rules"
     rules.mkdir()
@@ -41,10 +41,10 @@ def quick_prometheus(folder: Path, targets: dict[str, str]) -> Path:
         (rules / path.name).write_text(text, encoding="utf-8")
     content = read_yaml(PROMETHEUS)
     content["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    content["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [targets["alertmanager"]]
+    content["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = targets["alertmanager"]
     content["scrape_configs"] = [job for job in content["scrape_configs"] if job["job_name"] in targets]
     for job in content["scrape_configs"]:
-        job["static_configs"][0]["targets"] = [targets[job["job_name"]]]
+        job["static_configs"][0]["targets"] = targets[job["job_name"]]
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
@@ -73,7 +73,7 @@ def api(folder: Path, artifact: Path, port: int) -> Iterator[None]:
 
 def test_a_stopped_api_is_told_and_so_is_its_recovery(iris_artifact: Path, tmp_path: Path, receiver: Receiver) -> None:
     api_port, am_port, prometheus_port = free_port(), free_port(), free_port()
-    targets = {"api": f"127.0.0.1:{api_port}", "alertmanager": f"127.0.0.1:{am_port}"}
+    targets = {"api": [f"127.0.0.1:{api_port}"], "alertmanager": [f"127.0.0.1:{am_port}"]}
     prometheus_config = quick_prometheus(tmp_path, targets)
     with ExitStack() as monitors:
         with api(tmp_path, iris_artifact, api_port):
