@@ -310,3 +310,16 @@ def test_the_overlay_holds_together(tmp_path: Path) -> None:
     assert len(built) == len(expected) + 3  # one ConfigMap, two Secrets
     (settings,) = (document["data"] for document in built if document["kind"] == "ConfigMap")
     assert settings == literals()
+
+
+def test_the_docs_name_settings_alerts_and_files_that_exist() -> None:
+    known = {f"VIGIE_{name.upper()}" for name in Settings.model_fields} | {DATABASE_VARIABLE, "VIGIE_DATABASE"}
+    known |= {f"{name}_FILE" for name in known}
+    rules = yaml.safe_load((ROOT / "observability/prometheus/rules/api.yml").read_text(encoding="utf-8"))
+    alerts = {rule.get("alert") for group in rules["groups"] for rule in group["rules"]}
+    for page in (ROOT / "docs/scaling.md", FOLDER / "README.md"):
+        text = page.read_text(encoding="utf-8")
+        assert set(re.findall(r"VIGIE_[A-Z_]+[A-Z]", text)) <= known
+        assert set(re.findall(r"`((?:Api|Snapshots)[A-Za-z]+)`", text)) <= alerts
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (page.parent / link).exists(), link
