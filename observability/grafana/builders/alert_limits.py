@@ -24,7 +24,11 @@ class Limit:
 @cache
 def expressions() -> dict[str, str]:
     """Return each alert's expression."""
-    groups = [group for path in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"]]
+    groups = [
+        group
+        for path in sorted(RULES.glob("*.yml"))
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    ]
     return {rule["alert"]: rule["expr"] for group in groups for rule in group["rules"] if "alert" in rule}
 
 

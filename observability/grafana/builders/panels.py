@@ -91,7 +91,7 @@ def graph(
         .targets(targets(queries, instant=False))
     )
     if stacked:
-        panel.stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL))
+        panel.stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL).group("A"))
     if minimum is not None:
         panel.min(minimum)
     if maximum is not None:
