@@ -1,0 +1,135 @@
+"""The whole stack in containers: brought up, used, hurt, restarted, and nothing lost."""
+
+import os
+import re
+from datetime import datetime
+from signal import SIGKILL
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.compose.conftest import Compose, awaited
+
+pytestmark = pytest.mark.timeout(2400)
+
+ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+
+
+def predict(compose: Compose, rows: int = 60) -> list[str]:
+    """Predict rows, give their labels, and return the ids."""
+    varied = [{**ROW, "sepal_length": 4.5 + number % 20 / 10} for number in range(rows)]
+    answer = compose.api("POST", "/predict/batch", json={"rows": varied})
+    return [item["prediction_id"] for item in answer["predictions"]]
+
+
+def known(compose: Compose, ids: list[str]) -> bool:
+    """Whether every prediction is in the log: only then is a label for it accepted."""
+    labels = [{"prediction_id": key, "label": "setosa"} for key in ids]
+    receipt = compose.api("POST", "/feedback", json={"labels": labels})
+    return bool(receipt == {"accepted": len(ids), "unknown": []})
+
+
+def posted(compose: Compose) -> dict[str, Any] | None:
+    windows = compose.api("GET", "/snapshots")["windows"]
+    return next((window for window in windows if window["status"] == "posted" and window["rows"]), None)
+
+
+def test_every_service_is_healthy_and_a_model_was_trained(compose: Compose) -> None:
+    for service in compose.services():
+        state = compose.inspect(service)["State"]
+        if service == "model":
+            assert (state["Status"], state["ExitCode"]) == ("exited", 0)
+        else:
+            assert state["Health"]["Status"] == "healthy", service
+    assert compose.api("GET", "/model")["name"] == "iris"
+
+
+def test_predictions_become_a_snapshot_and_a_report(compose: Compose) -> None:
+    assert known(compose, predict(compose))
+    window = awaited(lambda: posted(compose), what="a posted window")
+    project = window["evidently_url"].split("/projects/")[1].split("/")[0]
+    found = httpx.get(f"{compose.url('EVIDENTLY')}/api/projects/{project}/snapshots", timeout=30).json()
+    assert f"{window['start']}/{window['end']}" in {item["metadata"]["window"] for item in found}
+    assert httpx.get(window["report_url"], timeout=30).headers["content-type"].startswith("text/html")
+
+
+def test_prometheus_sees_every_target_and_every_container(compose: Compose) -> None:
+    scraped = {"api", "cadvisor", "node-exporter", "alertmanager", "prometheus"}
+    scraped |= {"grafana"} & set(compose.services())
+
+    def up() -> bool:
+        return {one["metric"]["job"] for one in compose.query("up == 1")} >= scraped
+
+    awaited(up, what="every target")
+    running = set(compose.services()) - {"model"}
+
+    def measured() -> bool:
+        series = compose.query("container_memory_working_set_bytes")
+        return {one["metric"].get("container") for one in series} >= running
+
+    awaited(measured, what="a series of every container")
+
+
+def test_containers_have_no_more_than_they_need(compose: Compose) -> None:
+    secrets = [path.read_text() for path in (compose.folder / "secrets").glob("*") if path.is_file()]
+    for service in compose.services():
+        container = compose.inspect(service)
+        host = container["HostConfig"]
+        assert host["ReadonlyRootfs"], service
+        assert host["CapDrop"] == ["ALL"], service
+        assert not host["CapAdd"], service
+        assert not host["Privileged"], service
+        assert any("no-new-privileges" in option for option in host["SecurityOpt"]), service
+        assert host["Memory"] > 0, service
+        assert host["NanoCpus"] > 0, service
+        assert host["LogConfig"]["Config"]["max-size"], service
+        if service != "cadvisor":
+            assert not container["Config"]["User"].startswith("0"), service
+        for bindings in (host["PortBindings"] or {}).values():
+            assert {binding["HostIp"] for binding in bindings} == {"127.0.0.1"}, service
+        environment = "\n".join(container["Config"]["Env"])
+        assert not [secret for secret in secrets if secret in environment], service
+
+
+def test_a_killed_api_comes_back_by_itself_with_nothing_lost(compose: Compose) -> None:
+    ids = predict(compose)
+    before = compose.inspect("api")
+    os.kill(before["State"]["Pid"], SIGKILL)
+    awaited(lambda: compose.inspect("api")["RestartCount"] > before["RestartCount"], what="a restart")
+    awaited(lambda: compose.api("GET", "/health/ready"), what="a ready API")
+    assert known(compose, ids)
+
+
+def test_an_api_that_is_down_raises_the_alarm_until_it_is_back(compose: Compose) -> None:
+    def firing() -> bool:
+        alerts = httpx.get(compose.url("ALERTMANAGER") + "/api/v2/alerts", timeout=30).json()
+        return any(alert["labels"]["alertname"] == "ApiDown" for alert in alerts)
+
+    compose.run("stop", "api")
+    awaited(firing, 300, "the alert")
+    compose.run("start", "api")
+    awaited(lambda: not firing(), 300, "the end of the alert")
+
+
+def test_a_second_up_after_down_shows_the_old_predictions_and_snapshots(compose: Compose) -> None:
+    ids = predict(compose)
+    window = awaited(lambda: posted(compose), what="a posted window")
+    version = compose.api("GET", "/model")["version"]
+    compose.run("down", "--timeout", "20")
+    compose.up()
+    assert compose.api("GET", "/model")["version"] == version
+    assert known(compose, ids)
+    windows = {one["start"]: one for one in compose.api("GET", "/snapshots?limit=1000")["windows"]}
+    assert windows[window["start"]]["evidently_url"] == window["evidently_url"]
+    assert httpx.get(window["report_url"], timeout=30).status_code == 200
+    snapshot = window["evidently_url"].replace("/projects/", "/api/projects/").replace("/reports/", "/") + "/metadata"
+    assert httpx.get(snapshot, timeout=30).status_code == 200
+    assert datetime.fromisoformat(window["start"]).tzinfo is not None
+
+
+def test_images_hold_no_installer_and_are_not_root(compose: Compose) -> None:
+    for service in ("api", "evidently-ui"):
+        code = "import os, shutil; print(os.getuid(), shutil.which('uv'), shutil.which('gcc'))"
+        listed = compose.run("exec", "-T", service, "python", "-c", code)
+        assert re.fullmatch(r"[1-9]\d* None None", listed.strip())
