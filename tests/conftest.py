@@ -14,7 +14,7 @@ def iris_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained as a user would train it."""
     folder = tmp_path_factory.mktemp("iris") / "model"
     command = [sys.executable, "-m", "model.train", "--dataset", "iris", "--out", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=250)
     return folder
 
 
