@@ -60,7 +60,8 @@ def running(command: list[str], folder: Path, ready_url: str) -> Iterator["subpr
 def prometheus(folder: Path, config: Path, port: int) -> Iterator[str]:
     """A real Prometheus on a configuration; its address."""
     command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
-    command += [f"--web.listen-address=127.0.0.1:{port}"]
+    # what fires before the first Alertmanager is discovered is told again, by default after a minute
+    command += [f"--web.listen-address=127.0.0.1:{port}", "--rules.alert.resend-delay=1s"]
     with running(command, folder, f"http://127.0.0.1:{port}/-/ready"):
         yield f"http://127.0.0.1:{port}"
 
@@ -81,11 +82,11 @@ class Receiver:
         self.url = f"http://127.0.0.1:{port}"
         self.messages: list[tuple[str, dict[str, Any]]] = []
 
-    def told(self, path: str, alertname: str, status: str) -> dict[str, Any] | None:
-        """Return the alert if it was told so."""
+    def told(self, path: str, status: str, **labels: str) -> dict[str, Any] | None:
+        """Return the alert that has the labels, if it was told so."""
         for at, message in list(self.messages):
             for alert in message["alerts"]:
-                if at == path and alert["labels"]["alertname"] == alertname and alert["status"] == status:
+                if at == path and labels.items() <= alert["labels"].items() and alert["status"] == status:
                     found: dict[str, Any] = alert
                     return found
         return None

@@ -75,18 +75,19 @@ def test_a_stopped_api_is_told_and_so_is_its_recovery(iris_artifact: Path, tmp_p
     api_port, am_port, prometheus_port = free_port(), free_port(), free_port()
     targets = {"api": [f"127.0.0.1:{api_port}"], "alertmanager": [f"127.0.0.1:{am_port}"]}
     prometheus_config = quick_prometheus(tmp_path, targets)
+    down = {"alertname": "ApiDown", "instance": f"127.0.0.1:{api_port}"}
     with ExitStack() as monitors:
         with api(tmp_path, iris_artifact, api_port):
             monitors.enter_context(alertmanager(tmp_path, quick_alertmanager(tmp_path, receiver), am_port))
             url = monitors.enter_context(prometheus(tmp_path, prometheus_config, prometheus_port))
             await_until(lambda: value(url, 'up{job="api"}') == "1")
-            await_until(lambda: receiver.told("/deadman", "Watchdog", "firing"))
-            assert receiver.told("/webhook", "ApiDown", "firing") is None
-        alert = await_until(lambda: receiver.told("/webhook", "ApiDown", "firing"))
+            await_until(lambda: receiver.told("/deadman", "firing", alertname="Watchdog"))
+            assert receiver.told("/webhook", "firing", **down) is None
+        alert = await_until(lambda: receiver.told("/webhook", "firing", **down))
         assert alert["annotations"]["summary"] == "The API cannot be scraped: see whether it runs, and start it."
         assert alert["annotations"]["runbook_url"] == "docs/runbook.md#apidown"
         with api(tmp_path, iris_artifact, api_port):
-            await_until(lambda: receiver.told("/webhook", "ApiDown", "resolved"))
+            await_until(lambda: receiver.told("/webhook", "resolved", **down))
 
 
 def value(url: str, expression: str) -> str | None:
