@@ -39,6 +39,10 @@ up: secrets ## start the whole stack with docker compose, wait until it is healt
 down: ## stop the whole stack; its data stay in the volumes
 	@docker compose --profile '*' down
 
+bench: ## measure how often quiet traffic alarms, and how soon drift is found
+	@scripts/setup.sh dev
+	@$(BIN)/python -m scripts.bench detection
+
 doctor: setup ## say what this machine lacks, and what that disables
 	@$(BIN)/python -m scripts.doctor
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from model.alarm_policy import AlarmPolicy
 from model.errors import ExplanationError
 from model.explanation import Explainer
 from model.held_out import HeldOutRows, Parts, error_chances, wrong_predictions
@@ -27,8 +28,6 @@ MOST_CALIBRATION_ROWS = 5_000
 """Rows that quiet windows are drawn from; with more, luck is far below the floors of the thresholds."""
 MOST_ATTRIBUTED_ROWS = 1_000
 """Held-out rows that are explained; a window explains 500."""
-ATTRIBUTION_FLOOR = 0.1
-GAP_FLOOR = 0.05
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,13 @@ def calibrate_alarms(
     explainer: Callable[[], Explainer],
     rng: np.random.Generator,
     *,
-    false_alarm_rate: float,
+    policy: AlarmPolicy,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Alarms:
     """Return the calibration, the reference's attributions and all thresholds.
 
     In a quiet window the chance of any alarm of the family (columns, prediction, label, concept, attributions)
-    is `false_alarm_rate`. Where the explainer cannot be made, the family does without attributions.
+    is the policy's rate. Where the explainer cannot be made, the family does without attributions.
     """
     calibration = held_out.calibration(rng)
     population, parts = held_out.population(MOST_CALIBRATION_ROWS, rng)
@@ -84,7 +83,8 @@ def calibrate_alarms(
         drift_methods(features),
         rng,
         others=others,
-        false_alarm_rate=false_alarm_rate,
+        false_alarm_rate=policy.false_alarm_rate,
+        floors=policy.drift_floors,
         progress=progress,
     )
     grid = limits.columns[0].window_rows
@@ -93,8 +93,8 @@ def calibrate_alarms(
         attributions=_attributions(explained, features) if explained else None,
         attributions_missing=missing,
         columns=limits.columns,
-        concept=ConceptThreshold(window_rows=grid, thresholds=limits.others[0], gap_floor=GAP_FLOOR),
-        attribution=WindowThreshold(window_rows=grid, thresholds=limits.others[1], floor=ATTRIBUTION_FLOOR)
+        concept=ConceptThreshold(window_rows=grid, thresholds=limits.others[0], gap_floor=policy.concept_gap_floor),
+        attribution=WindowThreshold(window_rows=grid, thresholds=limits.others[1], floor=policy.attribution_floor)
         if explained
         else None,
     )

@@ -2,17 +2,26 @@
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from model.alarm_policy import AlarmPolicy
 from model.artifact import verify_artifact
 from model.errors import ArtifactError, ModelError
 from model.manifest import Manifest
 
 DEFAULT_FOLDER = Path("data/model")
+ALARM_HELP = {
+    "false_alarm_rate": "chance of any drift alarm in a quiet window (default: %(default)s)",
+    "wasserstein_floor": "smallest drift of a number worth an alarm, in standard deviations (default: %(default)s)",
+    "jensenshannon_floor": "smallest drift of a category, prediction or label worth one (default: %(default)s)",
+    "concept_gap_floor": "smallest surplus of the error rate worth one (default: %(default)s)",
+    "attribution_floor": "smallest change of the attributions' shares worth one (default: %(default)s)",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +53,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", metavar="COL", help="the column of FILE to predict")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
+    policy = parser.add_argument_group("alarms", "kept in the manifest and used for every window")
+    for field in fields(AlarmPolicy):
+        flag = "--" + field.name.replace("_", "-")
+        policy.add_argument(flag, type=float, default=field.default, metavar="X", help=ALARM_HELP[field.name])
     parser.add_argument("--if-missing", action="store_true", help="do nothing where DIR holds a valid model")
     return parser
 
@@ -83,6 +96,7 @@ def _train(options: argparse.Namespace, console: Console) -> Manifest:
             dataset,
             options.out,
             seed=options.seed,
+            policy=AlarmPolicy(**{field.name: getattr(options, field.name) for field in fields(AlarmPolicy)}),
             progress=lambda step, share: bar.update(task, description=step, completed=share),
         )
 

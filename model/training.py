@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+from model.alarm_policy import AlarmPolicy
 from model.alarms import calibrate_alarms
 from model.artifact import ONNX_FILE, PIPELINE_FILE, REFERENCE_FILE, TEST_FILE, write_artifact
 from model.classifiers import Classifier, OnnxClassifier, PipelineClassifier
@@ -24,7 +25,6 @@ from model.onnx_export import ConversionError, export_onnx
 from model.parity import compare, no_parity, probing_rows, rows_of
 from model.pipeline import build_pipeline, pipeline_input
 from model.split import Shares, Split, split_rows
-from model.thresholds import FALSE_ALARM_RATE
 
 _LIBRARIES = (
     "scikit-learn",
@@ -59,7 +59,7 @@ def train_model(
     *,
     seed: int = 0,
     shares: Shares | None = None,
-    false_alarm_rate: float = FALSE_ALARM_RATE,
+    policy: AlarmPolicy | None = None,
     progress: Progress = lambda _step, _share: None,
 ) -> Manifest:
     """Train on a data set, write the artifact folder and return its manifest.
@@ -67,6 +67,7 @@ def train_model(
     The same data and seed give the same predictions and thresholds. Raises DataError if the rows cannot be
     divided and ArtifactError if the folder cannot be written.
     """
+    policy = policy or AlarmPolicy()
     progress("dividing the rows", 0)
     split = split_rows(dataset.codes, shares or Shares(), seed)
     progress("fitting the forest", 0)
@@ -86,7 +87,7 @@ def train_model(
         dataset.features,
         lambda: Explainer(pipeline, dataset.features),
         rng,
-        false_alarm_rate=false_alarm_rate,
+        policy=policy,
         progress=lambda share: progress("calibrating alarms", share),
     )
     progress("writing the artifact", 0)
@@ -108,7 +109,7 @@ def train_model(
         thresholds=alarms.columns,
         concept_threshold=alarms.concept,
         attribution_threshold=alarms.attribution,
-        false_alarm_rate=false_alarm_rate,
+        false_alarm_rate=policy.false_alarm_rate,
         libraries={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
         files={},
     )

@@ -142,9 +142,19 @@ class WindowStore:
             return {row.status: row.windows for row in rows}
 
     def series(
-        self, name: str | None, column: str | None, start: datetime | None, end: datetime | None, limit: int
+        self,
+        name: str | None,
+        column: str | None,
+        start: datetime | None,
+        end: datetime | None,
+        *,
+        limit: int,
+        skip: int = 0,
     ) -> Sequence[tuple[datetime, datetime, WindowValue]]:
-        """Return measured values of windows that start in [start, end), oldest first; at most the newest ``limit``."""
+        """Return measured values of windows that start in [start, end), oldest first.
+
+        Of more than ``limit`` these are the newest, after leaving out the newest ``skip``.
+        """
         query = select(window_values, windows.c.end).join(windows, windows.c.start == window_values.c.start)
         if name is not None:
             query = query.where(window_values.c.name == name)
@@ -154,7 +164,8 @@ class WindowStore:
             query = query.where(window_values.c.start >= microseconds(start))
         if end is not None:
             query = query.where(window_values.c.start < microseconds(end))
-        query = query.order_by(window_values.c.start.desc(), window_values.c.name, window_values.c.column).limit(limit)
+        by_age = (window_values.c.start.desc(), window_values.c.name, window_values.c.column)
+        query = query.order_by(*by_age).limit(limit).offset(skip)
         with self._database.reading() as connection:
             return [
                 (moment(row.start), moment(row.end), WindowValue(row.name, row.column, row.value))

@@ -10,6 +10,7 @@ from api.problems import problem_responses
 from api.schemas import MetricPoint, MetricSeries, MetricSeriesList, SnapshotWindow, SnapshotWindows
 from api.snapshots.board import SnapshotBoard
 
+DAY = r"^\d{4}-\d{2}-\d{2}$"
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,120}\.html$"
 
 
@@ -18,7 +19,10 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
     router = APIRouter(tags=["snapshots"])
 
     def shown(request: Request, window: Any) -> SnapshotWindow:
-        report = window.report_file and str(request.url_for("report", name=window.report_file))
+        report = None
+        if window.report_file is not None:
+            day, _, name = window.report_file.partition("/")
+            report = str(request.url_for("report", day=day, name=name))
         fields = {name: getattr(window, name) for name in SnapshotWindow.model_fields if hasattr(window, name)}
         return SnapshotWindow(**fields, report_url=report, evidently_url=board.evidently_url(window))
 
@@ -40,16 +44,17 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
         summary="What the windows measured, over time",
         responses=problem_responses(422, 503),
     )
-    def metrics(
+    def metrics(  # noqa: PLR0917 - FastAPI hands over query parameters by name
         name: Annotated[str | None, Query(description="Only this metric, such as data_drift.")] = None,
         column: Annotated[str | None, Query(description="Only this column.")] = None,
         start: Annotated[
             datetime | None, Query(alias="from", description="Windows that start at or after this.")
         ] = None,
         end: Annotated[datetime | None, Query(alias="to", description="Windows that start before this.")] = None,
-        limit: Annotated[int, Query(ge=1, le=100_000, description="Most values in all.")] = 10_000,
+        limit: Annotated[int, Query(ge=1, le=100_000, description="Most values in one answer.")] = 10_000,
+        skip: Annotated[int, Query(ge=0, description="Newest values to leave out: a page is skip and limit.")] = 0,
     ) -> MetricSeriesList:
-        series = board.series(name, column, start, end, limit)
+        series = board.series(name, column, start, end, limit=limit, skip=skip)
         return MetricSeriesList(
             series=[
                 MetricSeries(
@@ -62,12 +67,12 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
         )
 
     @router.get(
-        "/reports/{name}",
+        "/reports/{day}/{name}",
         summary="A window's HTML report",
         response_class=FileResponse,
         responses=problem_responses(404, 422),
     )
-    def report(name: Annotated[str, Path(pattern=REPORT_NAME)]) -> FileResponse:
-        return FileResponse(board.report_file(name), media_type="text/html")
+    def report(day: Annotated[str, Path(pattern=DAY)], name: Annotated[str, Path(pattern=REPORT_NAME)]) -> FileResponse:
+        return FileResponse(board.report_file(day, name), media_type="text/html")
 
     return router

@@ -47,19 +47,30 @@ class SnapshotBoard:
         return window
 
     def series(
-        self, name: str | None, column: str | None, start: datetime | None, end: datetime | None, limit: int
+        self,
+        name: str | None,
+        column: str | None,
+        start: datetime | None,
+        end: datetime | None,
+        *,
+        limit: int,
+        skip: int = 0,
     ) -> dict[tuple[str, str], Points]:
-        """Return values over time by (name, column), oldest first; a naive time is taken as UTC."""
+        """Return values over time by (name, column), oldest first; a naive time is taken as UTC.
+
+        A page is the newest ``limit`` values but ``skip``.
+        """
         found: dict[tuple[str, str], Points] = {}
-        for window_start, window_end, value in self._store.series(name, column, _aware(start), _aware(end), limit):
+        span = (_aware(start), _aware(end))
+        for window_start, window_end, value in self._store.series(name, column, *span, limit=limit, skip=skip):
             found.setdefault((value.name, value.column), []).append((window_start, window_end, value.value))
         return found
 
-    def report_file(self, name: str) -> Path:
+    def report_file(self, day: str, name: str) -> Path:
         """Return the path of a report. Raises NotFound."""
-        path = self._reports_dir / name
-        if path.parent != self._reports_dir or not path.is_file():
-            raise NotFound(f"there is no report {name}; it may have expired")
+        path = self._reports_dir / day / name
+        if path.parent.parent != self._reports_dir or not path.is_file():
+            raise NotFound(f"there is no report {day}/{name}; it may have expired")
         return path
 
     def project_url(self) -> str:

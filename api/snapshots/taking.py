@@ -4,28 +4,21 @@ import logging
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import lru_cache
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from time import monotonic, perf_counter, sleep
 from uuid import UUID
 
-import pandas as pd
-
 from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
-from api.prediction_log.reader import WindowRows, read_labelled, read_predictions, read_rejections
 from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
 from api.prediction_log.window_store import WindowStore
-from api.snapshots.explanations import WindowExplanations
-from api.snapshots.frames import window_frame
 from api.snapshots.job import JobConfig
+from api.snapshots.measuring import Enough, Measured, Measuring
+from api.snapshots.report_files import report_name, write_report
 from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.dashboard import build_dashboard
 from evidently_workspace.errors import EvidentlyRejected, EvidentlyUnavailable
-from evidently_workspace.snapshot import WindowSnapshot, take_snapshot
+from evidently_workspace.snapshot import WindowSnapshot
 from evidently_workspace.window import Window
-from model.artifact import read_manifest, read_reference
-from model.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +41,7 @@ class _Worker:
     store: WindowStore
     lease: Lease
     client: EvidentlyClient
-    manifest: Manifest
-    reference: pd.DataFrame
-    explanations: WindowExplanations
+    measuring: Measuring
 
 
 def take_due(config: JobConfig) -> list[WindowStatus]:
@@ -99,9 +90,7 @@ def _worker(config: JobConfig) -> _Worker:
         WindowStore(database),
         Lease(database, config.holder, config.lease_lifetime),
         EvidentlyClient(config.evidently_url, config.evidently_secret, config.evidently_timeout_seconds),
-        read_manifest(config.model_dir),
-        read_reference(config.model_dir),
-        WindowExplanations(config.model_dir),
+        Measuring(database, config.model_dir, Enough(config.min_rows, config.min_labels, config.max_rows)),
     )
 
 
@@ -127,35 +116,18 @@ def _take(worker: _Worker, window: WindowRecord) -> WindowStatus:
 
 def _measure_and_post(worker: _Worker, window: WindowRecord) -> WindowStatus:
     began = perf_counter()
-    config, manifest = worker.config, worker.manifest
-    span = (worker.database, window.start, window.end, manifest.version, config.max_rows)
-    logged, labelled = read_predictions(*span), read_labelled(*span)
-    if logged.total < config.min_rows and labelled.total < config.min_labels:
-        reason = _not_enough(config, logged, labelled)
-        _finish(worker, window, logged, labelled, status=WindowStatus.SKIPPED, reason=reason)
+    measured = worker.measuring.measure(window.start, window.end)
+    snapshot = measured.snapshot
+    if snapshot is None:
+        _finish(worker, window, measured, status=WindowStatus.SKIPPED, reason=measured.reason)
         return WindowStatus.SKIPPED
-    current = window_frame(logged.rows, manifest, labelled=False)
-    attributions, attributions_missing = worker.explanations.explain(current)
-    snapshot = take_snapshot(
-        Window(window.start, window.end),
-        current,
-        window_frame(labelled.rows, manifest, labelled=True),
-        worker.reference,
-        manifest,
-        min_rows=config.min_rows,
-        min_labels=config.min_labels,
-        sampled_fraction=logged.fraction,
-        attributions=attributions,
-        attributions_missing=attributions_missing,
-        rejected_requests=read_rejections(worker.database, window.start, window.end),
-    )
-    report_file = _write_report(config.reports_dir, window, snapshot.html)
+    report_file = report_name(window.start, window.end)
+    write_report(worker.config.reports_dir / report_file, snapshot.html)
     project_id, snapshot_id = _post(worker, window, snapshot)
     _finish(
         worker,
         window,
-        logged,
-        labelled,
+        measured,
         [WindowValue(value.name, value.column or "", value.value) for value in snapshot.values],
         status=WindowStatus.POSTED,
         reason=None,
@@ -169,25 +141,18 @@ def _measure_and_post(worker: _Worker, window: WindowRecord) -> WindowStatus:
     return WindowStatus.POSTED
 
 
-def _not_enough(config: JobConfig, logged: WindowRows, labelled: WindowRows) -> str:
-    reason = (
-        f"not enough data: {logged.total} of at least {config.min_rows} rows, "
-        f"{labelled.total} of at least {config.min_labels} labels"
-    )
-    if logged.other_versions:
-        reason += f"; {logged.other_versions} rows were predicted by another version of the model"
-    return reason
-
-
 def _finish(
     worker: _Worker,
     window: WindowRecord,
-    logged: WindowRows,
-    labelled: WindowRows,
+    measured: Measured,
     values: list[WindowValue] | None = None,
     **changed: object,
 ) -> None:
-    counts = {"rows": logged.total, "labelled_rows": labelled.total, "model_version": worker.manifest.version}
+    counts = {
+        "rows": measured.logged.total,
+        "labelled_rows": measured.labelled.total,
+        "model_version": worker.measuring.manifest.version,
+    }
     worker.store.finish(window.start, values or [], {**changed, **counts})
 
 
@@ -209,19 +174,8 @@ def _post(worker: _Worker, window: WindowRecord, snapshot: WindowSnapshot) -> tu
 
 
 def _ensure_project(worker: _Worker) -> UUID:
-    manifest = worker.manifest
+    manifest = worker.measuring.manifest
     name = worker.config.project_name or manifest.name
     project_id = worker.client.ensure_project(name, f"Health of the model {manifest.name}, watched by Vigie.")
     worker.client.ensure_dashboard(project_id, build_dashboard(manifest))
     return project_id
-
-
-def _write_report(folder: Path, window: WindowRecord, html: str) -> str:
-    """Write the report whole or not at all, and return its name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{window.start:%Y%m%dT%H%M%S.%fZ}_{window.end:%Y%m%dT%H%M%S.%fZ}.html".replace(".000000Z", "Z")
-    with NamedTemporaryFile("w", dir=folder, prefix=".", suffix=".tmp", encoding="utf-8", delete=False) as file:
-        file.write(html)
-    Path(file.name).chmod(0o644)  # a temporary file is its owner's alone, a report is for reading
-    Path(file.name).replace(folder / name)
-    return name

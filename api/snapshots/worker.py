@@ -25,6 +25,7 @@ class SnapshotWorker:
         self._pool: ProcessPoolExecutor | None = None
         self._job: Future[list[str]] | None = None
         self._children: list[multiprocessing.process.BaseProcess] = []
+        self._stopping = False
 
     def warm(self) -> None:
         """Start the process and let it import what it needs, so that the first window does not wait for that."""
@@ -42,6 +43,7 @@ class SnapshotWorker:
         """
         if self._pool is None:
             return
+        self._stopping = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._job is not None and not self._job.done():
             try:
@@ -72,7 +74,7 @@ class SnapshotWorker:
         return self._pool
 
     def _on_done(self, job: Future[list[str]]) -> None:
-        if job.cancelled():
+        if job.cancelled() or self._stopping:
             return
         error = job.exception()
         outcomes: Sequence[str] = ["worker_failed"] if error is not None else job.result()

@@ -1,5 +1,7 @@
 """From logged rows to a snapshot in a real Evidently UI."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -69,7 +71,7 @@ def test_the_report_is_a_page_that_needs_nothing_else(caller: Caller, stack: Sta
     assert report.status_code == 200
     assert report.headers["content-type"].startswith("text/html")
     assert 'src="http' not in report.text
-    reports = Path(stack.config.data_dir) / "reports"
+    reports = Path(stack.config.data_dir) / "reports" / window["start"][:10]
     assert [file.name for file in reports.iterdir() if file.suffix != ".html"] == []
 
 
@@ -113,3 +115,27 @@ def test_asking_twice_takes_one_snapshot(caller: Caller) -> None:
     caller.send(100)
     answers = [caller.http.post("/snapshots").status_code for _ in range(2)]
     assert answers == [202, 409]
+
+
+def test_a_report_of_any_stretch_of_the_log_can_be_made_by_hand(caller: Caller, stack: Stack, tmp_path: Path) -> None:
+    caller.send(100, seed=6)
+    report = tmp_path / "by-hand.html"
+    environment = {**stack.config.api_environment(), "VIGIE_EVIDENTLY_SECRET_FILE": str(stack.config.secret_file)}
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.report",
+        "--from",
+        "2020-01-01",
+        "--to",
+        "2100-01-01T00:00",
+        "--out",
+        str(report),
+    ]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "failed checks" in done.stdout
+    assert "Data drift" in report.read_text(encoding="utf-8")
+    command[command.index("2100-01-01T00:00")] = "2020-01-02"
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert (done.returncode, "not enough data: 0 of at least 30 rows" in done.stderr) == (1, True)

@@ -91,11 +91,12 @@ def test_bad_queries_of_the_windows_are_problems(client: TestClient) -> None:
 
 def test_only_reports_are_served(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "secret.html").write_text("hidden")
-    reports = tmp_path / "reports"
-    reports.mkdir()
+    reports = tmp_path / "reports" / "2026-11-23"
+    reports.mkdir(parents=True)
     (reports / "one.html").write_text("<p>one</p>")
-    assert client.get("/reports/one.html").text == "<p>one</p>"
-    for name in ("..%2Fsecret.html", "%2e%2e/secret.html", "two.html", "one.txt"):
+    assert client.get("/reports/2026-11-23/one.html").text == "<p>one</p>"
+    (tmp_path / "reports" / "top.html").write_text("hidden")
+    for name in ("..%2Fsecret.html", "%2e%2e/secret.html", "2026-11-23/two.html", "2026-11-23/one.txt", "../top.html"):
         answer = client.get(f"/reports/{name}")
         assert answer.status_code in {404, 422}, name
         assert "hidden" not in answer.text

@@ -203,8 +203,10 @@ def test_a_finished_window_keeps_its_values(database: ClockedDatabase, store: Wi
     store.finish(window.start, values, {"status": WindowStatus.POSTED, "rows": 1})
     assert store.claim() is None
     assert store.count_by_status() == {"posted": 1}
-    assert [value for _, _, value in store.series("data_drift", None, None, None, 10)] == [values[0]]
-    assert store.series(None, None, NOON + FIVE_MINUTES, None, 10) == []
+    assert [value for _, _, value in store.series("data_drift", None, None, None, limit=10)] == [values[0]]
+    assert store.series(None, None, NOON + FIVE_MINUTES, None, limit=10) == []
+    pages = [store.series(None, None, None, None, limit=1, skip=skip) for skip in range(3)]
+    assert [value for page in pages for _, _, value in page] == [values[1], values[0]]
 
 
 def test_one_process_holds_the_lease_until_it_stops_renewing(database: ClockedDatabase) -> None:

@@ -1,0 +1,75 @@
+"""The command that makes one HTML report for any stretch of the log: python -m scripts.report --from … --to …."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from api.errors import LogUnavailable
+from api.prediction_log.database import Database
+from api.settings import Settings
+from api.snapshots.report_files import report_name, write_report
+from model.errors import ModelError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the report and print where it is; 1 where there is not enough data, 2 where something is wrong."""
+    options = build_parser().parse_args(arguments)
+    if options.start >= options.end:
+        print("error: --from must be before --to", file=sys.stderr)
+        return 2
+    try:
+        return _make(options, Settings())
+    except (LogUnavailable, ModelError, OSError, ValidationError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.report",
+        description="Make one HTML report for any stretch of the log. It is not posted and changes no window. "
+        "The log, the model and the limits are those of the VIGIE_ settings.",
+    )
+    moment = "such as 2026-11-23 or 2026-11-23T04:45; without an offset it is UTC"
+    parser.add_argument("--from", dest="start", type=_moment, required=True, metavar="TIME", help=moment)
+    parser.add_argument("--to", dest="end", type=_moment, required=True, metavar="TIME", help="not included")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: a file under VIGIE_REPORTS_DIR/by-hand")
+    return parser
+
+
+def _make(options: argparse.Namespace, settings: Settings) -> int:
+    database = Database(settings.database_url.get_secret_value())
+    database.migrate()
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
+    print("measuring; Evidently takes some seconds to start", file=sys.stderr)
+    from api.snapshots.measuring import Enough, Measuring  # noqa: PLC0415 - seconds, which a mistyped time should not cost
+
+    enough = Enough(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
+    measured = Measuring(database, settings.model_dir, enough).measure(options.start, options.end)
+    if measured.snapshot is None:
+        print(measured.reason, file=sys.stderr)
+        return 1
+    path: Path = options.out or settings.reports_dir / "by-hand" / report_name(options.start, options.end)
+    write_report(path, measured.snapshot.html)
+    failed = ", ".join(dict.fromkeys(check.check for check in measured.snapshot.failed_checks)) or "none"
+    print(f"{measured.logged.total:,} rows, {measured.labelled.total:,} labels; failed checks: {failed}")
+    print(path)
+    return 0
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-11-23T04:45") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
