@@ -13,6 +13,7 @@ SCENARIO ?= steady
 RATE ?= 20
 DURATION ?= 60
 SEED ?= 0
+WORKERS ?= 1
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +22,7 @@ setup: ## make .venv from the lock; every other command calls it
 	@scripts/setup.sh run
 
 run: setup ## start Evidently UI and the API, without Docker, on SQLite
-	@$(BIN)/python -m scripts.stack
+	@$(BIN)/python -m scripts.stack --workers $(WORKERS)
 
 demo: setup ## the same, with a story of traffic: steady, then drifting
 	@$(BIN)/python -m scripts.demo

@@ -1,28 +1,37 @@
-"""Owns ``python -m api``: reads the settings, builds the app and serves it."""
+"""Owns ``python -m api``: reads the settings, builds the app and serves it, with one process or several."""
 
 import logging
+import os
 import sys
+from contextlib import ExitStack
+from pathlib import Path
 from signal import SIGTERM, signal
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 
+from api import metrics_folder
 from api.app import create_app
 from api.settings import Settings
+from model.artifact import verify_artifact
 from model.errors import ArtifactError
 
 
 def main() -> int:
     """Serve until told to stop; 2 where the settings or the model are no good, with one line that says why."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    _log_to_stderr()
     # uvicorn raises the signal again once it has stopped; by default that would skip what Python does at its exit
     signal(SIGTERM, lambda _signal, _frame: sys.exit(0))
     try:
         settings = Settings()
-        app = create_app(settings)
+        if settings.workers == 1:
+            uvicorn.run(create_app(settings), **_options(settings))
+        else:
+            verify_artifact(settings.model_dir)
+            _serve_with_workers(settings)
     except ValidationError as error:
         for item in error.errors():
             name = "_".join(str(part) for part in item["loc"]).upper()
@@ -31,8 +40,32 @@ def main() -> int:
     except ArtifactError as error:
         sys.stderr.write(f"{error}\ntrain a model first: python -m model.train --out {settings.model_dir}\n")
         return 2
-    uvicorn.run(app, host=settings.host, port=settings.port, access_log=False, timeout_graceful_shutdown=10)
     return 0
+
+
+def build() -> FastAPI:
+    """Build the app of one worker of several."""
+    _log_to_stderr()
+    return create_app(Settings())
+
+
+def _serve_with_workers(settings: Settings) -> None:
+    """Serve with several processes, which share their metrics through a folder that this run begins anew."""
+    with ExitStack() as stack:
+        if metrics_folder.VARIABLE not in os.environ:
+            os.environ[metrics_folder.VARIABLE] = stack.enter_context(TemporaryDirectory(prefix="vigie-metrics-"))
+        metrics_folder.prepare_metrics_folder(Path(os.environ[metrics_folder.VARIABLE]))
+        uvicorn.run("api.__main__:build", factory=True, workers=settings.workers, **_options(settings))
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {"host": settings.host, "port": settings.port, "access_log": False, "timeout_graceful_shutdown": 10}
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("alembic", "apscheduler", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

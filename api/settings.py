@@ -18,6 +18,9 @@ class Settings(BaseSettings):
 
     host: Annotated[str, Field(description="Address that the API listens on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port that the API listens on.")] = 8000
+    workers: Annotated[
+        int, Field(ge=1, le=64, description="Processes that answer requests; one of them snapshots.")
+    ] = 1
     database_url: Annotated[
         SecretStr, Field(description="SQLAlchemy URL of the prediction log: SQLite, or PostgreSQL.")
     ] = SecretStr("sqlite:///data/vigie.db")
