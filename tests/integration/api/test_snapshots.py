@@ -103,6 +103,19 @@ def test_a_window_is_explained_and_counts_what_was_refused(caller: Caller) -> No
     assert 0.9 < found["attribution_ndcg", None] <= 1
 
 
+def test_a_window_of_100_000_rows_is_sampled_and_says_so(caller: Caller, stack: Stack) -> None:
+    for seed in range(10):
+        caller.send(10_000, labelled=False, seed=seed)
+    window = caller.snapshot()
+    assert (window["status"], window["rows"]) == ("posted", 100_000)
+    project = window["evidently_url"].split("/projects/")[1].split("/")[0]
+    found = httpx.get(f"{stack.config.ui_url}/api/projects/{project}/snapshots", timeout=30).json()
+    key = f"{window['start']}/{window['end']}"
+    (metadata,) = [item["metadata"] for item in found if item["metadata"]["window"] == key]
+    assert 0.19 < float(metadata["sampled_fraction"]) < 0.21
+    assert window["failed_checks"] == []
+
+
 def test_bad_quality_is_flagged(caller: Caller) -> None:
     row = {"sepal_length": None, "sepal_width": 3.0, "petal_length": 4000.0, "petal_width": 1.0}
     caller.http.post("/predict/batch", json={"rows": [row] * 100}).raise_for_status()
