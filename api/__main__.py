@@ -1,6 +1,5 @@
 """Owns ``python -m api``: reads the settings, builds the app and serves it, with one process or several."""
 
-import logging
 import os
 import sys
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from api import metrics_folder
 from api.app import create_app
+from api.log_output import log_to_stderr
 from api.settings import Settings
 from model.artifact import verify_artifact
 from model.errors import ArtifactError
@@ -22,7 +22,7 @@ from model.errors import ArtifactError
 
 def main() -> int:
     """Serve until told to stop; 2 where the settings or the model are no good, with one line that says why."""
-    _log_to_stderr()
+    log_to_stderr()
     # uvicorn raises the signal again once it has stopped; by default that would skip what Python does at its exit
     signal(SIGTERM, lambda _signal, _frame: sys.exit(0))
     try:
@@ -45,7 +45,7 @@ def main() -> int:
 
 def build() -> FastAPI:
     """Build the app of one worker of several."""
-    _log_to_stderr()
+    log_to_stderr()
     return create_app(Settings())
 
 
@@ -60,12 +60,6 @@ def _serve_with_workers(settings: Settings) -> None:
 
 def _options(settings: Settings) -> dict[str, Any]:
     return {"host": settings.host, "port": settings.port, "access_log": False, "timeout_graceful_shutdown": 10}
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("alembic", "apscheduler", "httpx"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from model.alarm_policy import AlarmPolicy
 from model.drift_statistics import Counts, Distances, DriftStatistic, JensenShannonStatistic, WassersteinStatistic
 from model.manifest import DriftMethod, DriftThreshold
 from model.tails import SmoothTails, tail_quantile
 
 WINDOW_ROWS = (10, 20, 30, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
-FLOORS: Mapping[DriftMethod, float] = {"wasserstein": 0.1, "jensenshannon": 0.1}
-FALSE_ALARM_RATE = 0.001
+FLOORS: Mapping[DriftMethod, float] = AlarmPolicy().drift_floors
+FALSE_ALARM_RATE = AlarmPolicy().false_alarm_rate
 REPLICATES = 4_000
 
 TAIL_SHARE = 0.05

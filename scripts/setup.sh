@@ -28,7 +28,7 @@ stamp=.venv/made-from-$kind
 # the locks of dev hold all that run needs
 [ "$kind" = run ] && [ -f .venv/made-from-dev ] && [ "$(lock=requirements-dev.lock made_from)" = "$(cat .venv/made-from-dev)" ] && exit 0
 
-echo "setting up .venv from $lock (about a minute the first time)"
+echo "setting up .venv from $lock (about half a minute the first time)"
 if [ -x .venv/bin/python ] && ! .venv/bin/python -c 'import sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then
     rm -rf .venv
 fi

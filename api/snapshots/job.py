@@ -4,7 +4,6 @@ This module is imported by the API as well as by its worker, so it imports nothi
 seconds and hundreds of megabytes, and nothing that answers a request may wait for it.
 """
 
-import logging
 import os
 import threading
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, SIGTERM, signal
+
+from api.log_output import log_to_stderr
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,7 @@ def prepare_worker() -> None:
     signal(SIGINT, SIG_IGN)
     signal(SIGTERM, SIG_IGN)
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("alembic", "httpx"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    log_to_stderr()
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
