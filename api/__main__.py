@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from api import metrics_folder
 from api.app import create_app
 from api.log_output import log_to_stderr
+from api.open_files import allow_many_open_files
 from api.settings import Settings
 from model.artifact import verify_artifact
 from model.errors import ArtifactError
@@ -23,6 +24,7 @@ from model.errors import ArtifactError
 def main() -> int:
     """Serve until told to stop; 2 where the settings or the model are no good, with one line that says why."""
     log_to_stderr()
+    allow_many_open_files()
     # uvicorn raises the signal again once it has stopped; by default that would skip what Python does at its exit
     signal(SIGTERM, lambda _signal, _frame: sys.exit(0))
     try:

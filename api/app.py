@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from api import __version__
+from api.admission import Admission
 from api.alerts.alertmanager import Alertmanager
 from api.alerts.message import REPEATS_OF_A_LIFE, Wording
 from api.alerts.rounds import AlertRounds
@@ -107,6 +108,9 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
 
     install_problem_handlers(app, refuse)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, refuse=refuse)
+    app.add_middleware(
+        Admission, max_requests=settings.max_requests_in_progress, max_body_bytes=settings.max_body_bytes
+    )
     metrics.install(app)  # outermost, so that what is refused above is measured too
     app.include_router(prediction_routes(plane, row_type(manifest), settings.max_batch_rows))
     app.include_router(health_routes(plane))

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     log_queue_rows: Annotated[
         int, Field(gt=0, description="Most rows that may wait for the log; past it a request gets 503.")
     ] = 50_000
+    max_requests_in_progress: Annotated[
+        int, Field(gt=0, description="Most requests that are served at once; past it a request gets 503.")
+    ] = 512
     evidently_url: Annotated[str, Field(description="Where the API reaches Evidently UI.")] = "http://127.0.0.1:8001"
     evidently_public_url: Annotated[
         str | None, Field(description="Where people reach Evidently UI, if that is another address.")

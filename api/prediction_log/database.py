@@ -30,9 +30,10 @@ class Database:
     def __init__(self, url: str, busy_timeout_seconds: float = 5.0) -> None:
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self._file: SqliteFile | None = None
         if self.is_sqlite:
             if parsed.database and parsed.database != ":memory:":
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                self._file = SqliteFile(Path(parsed.database))
             self.engine = create_engine(parsed, connect_args={"timeout": busy_timeout_seconds})
             _prepare_sqlite(self.engine)
         else:
@@ -45,12 +46,14 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """One read transaction; the database's own errors come out as LogUnavailable."""
         with _translated(), self.engine.connect() as connection:
+            self._refuse_a_lost_file()
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One write transaction, committed at the end; the database's own errors come out as LogUnavailable."""
         with _translated(), self._write_engine.begin() as connection:
+            self._refuse_a_lost_file()
             yield connection
 
     def stamp(self, connection: Connection) -> int:
@@ -96,6 +99,10 @@ class Database:
         """Close every connection."""
         self.engine.dispose()
 
+    def _refuse_a_lost_file(self) -> None:
+        if self._file is not None:
+            self._file.refuse_if_lost()
+
 
 def microseconds(moment: datetime) -> int:
     """Return an aware datetime as integer microseconds since the epoch, exactly."""
@@ -116,6 +123,29 @@ def _translated() -> Iterator[None]:
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise LogUnavailable(f"the prediction log does not answer: {cause}") from error
+
+
+class SqliteFile:
+    """The file of a SQLite database, by its inode: one that was deleted while open takes rows that no one sees."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode: int | None = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def refuse_if_lost(self) -> None:
+        """Raise LogUnavailable where the path no longer leads to the file that was opened first."""
+        try:
+            inode = self._path.stat().st_ino
+        except FileNotFoundError:
+            inode = None
+        if self._inode is None:
+            self._inode = inode
+        elif inode != self._inode:
+            raise LogUnavailable(
+                f"the prediction log's file {self._path} was deleted or replaced while it was open; "
+                "put it back where it was, or restart the API to begin with what is there now"
+            )
 
 
 def _prepare_sqlite(engine: Engine) -> None:

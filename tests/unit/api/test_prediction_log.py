@@ -206,3 +206,23 @@ def test_refused_requests_are_written_without_any_other_row(database: Database) 
         await writer.close()
 
     asyncio.run(write())
+
+
+def test_a_file_that_was_deleted_takes_no_more_rows_until_it_is_put_back(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/log.db")
+    database.migrate()
+
+    async def write() -> None:
+        writer = LogWriter(database, 10)
+        writer.start()
+        await writer.log_predictions([record("before")])
+        (tmp_path / "log.db").rename(tmp_path / "elsewhere.db")
+        with pytest.raises(LogUnavailable, match="deleted or replaced"):
+            await writer.log_predictions([record("lost")])
+        (tmp_path / "elsewhere.db").rename(tmp_path / "log.db")
+        await writer.log_predictions([record("after")])
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 2
+    database.dispose()
