@@ -23,30 +23,53 @@ def postgres_programs() -> Path | None:
     return installed[-1].parent if installed else None
 
 
+class PostgresServer:
+    """One server in a folder of its own; ``url`` is postgresql://user@host:port. Started and stopped by the test."""
+
+    def __init__(self, folder: Path) -> None:
+        programs = postgres_programs()
+        assert programs is not None
+        self._programs = programs
+        self._folder = folder
+        self._port = free_port()
+        self._user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+        self.url = f"postgresql://vigie@127.0.0.1:{self._port}"
+        if self._user is not None:
+            account = pwd.getpwnam(self._user)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        self._run("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "vigie", "--no-sync")
+
+    def start(self) -> None:
+        """Start it, and return when it takes connections."""
+        options = f"-p {self._port} -k {self._folder} -h 127.0.0.1 -c fsync=off -c timezone=Asia/Tokyo"
+        self._run("pg_ctl", "-D", f"{self._folder}/data", "-o", options, "-l", f"{self._folder}/log", "-w", "start")
+
+    def stop(self) -> None:
+        """Stop it at once, as a crash would."""
+        self._run("pg_ctl", "-D", f"{self._folder}/data", "-m", "immediate", "-w", "stop")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server and all of its processes."""
+        leader = int((self._folder / "data" / "postmaster.pid").read_text(encoding="ascii").splitlines()[0])
+        children = Path(f"/proc/{leader}/task/{leader}/children").read_text(encoding="ascii").split()
+        for pid in (leader, *map(int, children)):
+            os.kill(pid, number)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [f"{self._programs}/{program}", *arguments]
+        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd=self._folder, timeout=60)
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """Yield the address of a fresh server, as postgresql://user@host:port; its data goes when the block ends."""
-    programs = postgres_programs()
-    assert programs is not None
-    user = None
-    if os.geteuid() == 0:  # the server refuses to run as root
-        user = "postgres"
     with TemporaryDirectory(prefix="vigie-pg-") as folder:
-        if user is not None:
-            account = pwd.getpwnam(user)
-            os.chown(folder, account.pw_uid, account.pw_gid)
-        port = free_port()
-
-        def run(*command: str) -> None:
-            subprocess.run(command, check=True, capture_output=True, user=user, cwd=folder, timeout=60)
-
-        run(f"{programs}/initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "vigie", "--no-sync")
-        options = f"-p {port} -k {folder} -h 127.0.0.1 -c fsync=off -c timezone=Asia/Tokyo"
-        run(f"{programs}/pg_ctl", "-D", f"{folder}/data", "-o", options, "-l", f"{folder}/log", "-w", "start")
+        server = PostgresServer(Path(folder))
+        server.start()
         try:
-            yield f"postgresql://vigie@127.0.0.1:{port}"
+            yield server.url
         finally:
-            run(f"{programs}/pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "-w", "stop")
+            server.stop()
 
 
 def fresh_database(server: str, name: str) -> str:

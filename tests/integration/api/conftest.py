@@ -94,6 +94,7 @@ class ApiProcess:
             "VIGIE_HEARTBEAT_SECONDS": "0.5",
             **settings,
         }
+        self.database_url = self._environment["VIGIE_DATABASE_URL"]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

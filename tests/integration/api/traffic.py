@@ -1,0 +1,89 @@
+"""Callers that go on whatever happens to the API, and remember what it acknowledged."""
+
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import count
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import httpx
+import psycopg
+
+SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+BATCH_ROWS = 5
+
+
+class Traffic:
+    """Several callers, each with a connection of its own: single rows and batches in turn, until told to stop.
+
+    The rows of one call share a value of ``sepal_length`` that no other call has, by which the log tells which call a
+    row came from. A call that gets no answer, or a 503, is not repeated.
+    """
+
+    def __init__(self, url: str, callers: int) -> None:
+        self._url = url
+        self._numbers = count()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._call, daemon=True) for _ in range(callers)]
+        self.acknowledged: list[str] = []
+        self.statuses: Counter[int] = Counter()
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+    def await_acknowledged(self, rows: int, seconds: float = 60) -> None:
+        """Return once that many rows were acknowledged."""
+        deadline = monotonic() + seconds
+        while len(self.acknowledged) < rows:
+            assert monotonic() < deadline, f"{len(self.acknowledged)} of {rows} rows were acknowledged"
+            sleep(0.005)
+
+    def _call(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=30) as client:
+            while not self._stop.is_set():
+                number = next(self._numbers)
+                row = SETOSA | {"sepal_length": 4 + number / 1_000_000}
+                single = number % 4 != 0
+                path, body = ("/predict", row) if single else ("/predict/batch", {"rows": [row] * BATCH_ROWS})
+                try:
+                    answer = client.post(path, json=body)
+                except httpx.HTTPError:
+                    sleep(0.01)  # the API is away; asking all the time would only slow its start
+                    continue
+                self.statuses[answer.status_code] += 1
+                if answer.status_code == 200:
+                    found = [answer.json()] if single else answer.json()["predictions"]
+                    self.acknowledged.extend(item["prediction_id"] for item in found)
+
+
+@contextmanager
+def traffic(url: str, callers: int) -> Iterator[Traffic]:
+    """Callers for as long as the block lasts."""
+    running = Traffic(url, callers)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def logged_rows(database_url: str) -> list[tuple[str, str]]:
+    """Return id and features of every logged prediction."""
+    query = "SELECT id, features FROM predictions"
+    if database_url.startswith("sqlite"):
+        with closing(sqlite3.connect(Path(database_url.removeprefix("sqlite:///")))) as connection:
+            return [(str(key), str(features)) for key, features in connection.execute(query)]
+    with psycopg.connect(database_url) as connection:
+        rows: list[Any] = connection.execute(query).fetchall()
+        return [(str(key), str(features)) for key, features in rows]
