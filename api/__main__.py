@@ -1,5 +1,6 @@
 """Owns ``python -m api``: reads the settings, builds the app and serves it, with one process or several."""
 
+import logging
 import os
 import sys
 from contextlib import ExitStack
@@ -14,11 +15,15 @@ from pydantic import ValidationError
 
 from api import metrics_folder
 from api.app import create_app
+from api.errors import BadKeys
 from api.log_output import log_to_stderr
 from api.open_files import allow_many_open_files
+from api.security.slow_clients import BoundedHeadProtocol
 from api.settings import Settings
 from model.artifact import verify_artifact
 from model.errors import ArtifactError
+
+logger = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -29,6 +34,7 @@ def main() -> int:
     signal(SIGTERM, lambda _signal, _frame: sys.exit(0))
     try:
         settings = Settings()
+        _warn_if_open_to_all(settings)
         if settings.workers == 1:
             uvicorn.run(create_app(settings), **_options(settings))
         else:
@@ -38,6 +44,9 @@ def main() -> int:
         for item in error.errors():
             name = "_".join(str(part) for part in item["loc"]).upper()
             sys.stderr.write(f"VIGIE_{name}: {item['msg']}\n" if name else f"{item['msg']}\n")
+        return 2
+    except BadKeys as error:
+        sys.stderr.write(f"{error}\n")
         return 2
     except ArtifactError as error:
         sys.stderr.write(f"{error}\ntrain a model first: python -m model.train --out {settings.model_dir}\n")
@@ -60,8 +69,25 @@ def _serve_with_workers(settings: Settings) -> None:
         uvicorn.run("api.__main__:build", factory=True, workers=settings.workers, **_options(settings))
 
 
+def _warn_if_open_to_all(settings: Settings) -> None:
+    if settings.is_exposed and not settings.has_keys:
+        logger.warning(
+            "the API listens on %s without keys: whoever reaches it may predict, send labels and read; make keys with "
+            "python -m scripts.keys, and name their file in VIGIE_API_KEYS_FILE",
+            settings.host,
+        )
+
+
 def _options(settings: Settings) -> dict[str, Any]:
-    return {"host": settings.host, "port": settings.port, "access_log": False, "timeout_graceful_shutdown": 10}
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "access_log": False,
+        "timeout_graceful_shutdown": 10,
+        "http": BoundedHeadProtocol,
+        "ws": "none",
+        "server_header": False,
+    }
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from api.alerts.teller import AlertTeller
 from api.body_limit import BodyLimit
 from api.data_plane import DataPlane
 from api.metrics import Metrics
+from api.pages.documentation import documentation_routes
 from api.pages.landing import landing_routes
 from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
@@ -32,6 +33,7 @@ from api.routes.health import health_routes
 from api.routes.predictions import prediction_routes
 from api.routes.snapshots import snapshot_routes
 from api.row_types import row_type
+from api.security.guard import install_guard
 from api.settings import Settings
 from api.snapshots.board import SnapshotBoard
 from api.snapshots.job import JobConfig
@@ -59,7 +61,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     """Build the API for the model in ``settings.model_dir``.
 
     Nothing is opened until the app starts, but the model, whose schema the request types follow. Raises
-    model.errors.ArtifactError where there is no sound model.
+    model.errors.ArtifactError where there is no sound model, BadKeys where the API keys cannot be read.
     """
     predictor = load_predictor(settings.model_dir)
     manifest = predictor.manifest
@@ -98,8 +100,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         title=f"Vigie: {manifest.name}",
         version=manifest.version,
         description=DESCRIPTION,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True, "defaultModelsExpandDepth": 0},
         lifespan=_lifespan(_Parts(database, writer, scheduler, probe), settings.snapshots),
     )
 
@@ -107,15 +109,19 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         writer.count_rejection(metrics.reject(reason))
 
     install_problem_handlers(app, refuse)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, refuse=refuse)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.max_body_bytes, max_seconds=settings.body_timeout_seconds, refuse=refuse
+    )
     app.add_middleware(
         Admission, max_requests=settings.max_requests_in_progress, max_body_bytes=settings.max_body_bytes
     )
+    install_guard(app, settings, metrics)
     metrics.install(app)  # outermost, so that what is refused above is measured too
     app.include_router(prediction_routes(plane, row_type(manifest), settings.max_batch_rows))
     app.include_router(health_routes(plane))
     app.include_router(snapshot_routes(board))
     app.include_router(landing_routes(plane, board, settings.grafana_url))
+    app.include_router(documentation_routes(app.title))
     return app
 
 

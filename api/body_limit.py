@@ -1,4 +1,4 @@
-"""Owns the largest body that a request may have."""
+"""Owns how large the body of a request may be, and how long it may take to arrive."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,12 +17,14 @@ LONGEST_DISCARD_SECONDS = 5.0
 
 
 class BodyLimit:
-    """ASGI middleware: refuses with 413 a body that is, or says that it will be, over ``max_bytes``."""
+    """ASGI middleware: refuses a body (413) that is, or says it will be, over ``max_bytes``, or is slow (408)."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, refuse: Callable[[str], object]) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, max_seconds: float, refuse: Callable[[str], object]) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._max_seconds = max_seconds
         self._refuse = refuse
+        self._slow = f"the body did not arrive within {max_seconds:g} s; send fewer rows, or find what holds it up"
         self._detail = f"the body is larger than the limit of {max_bytes:,} bytes; send fewer rows"
         # what is left of a body that is longer still would be taken for the next request
         self._headers = {"Connection": "close"}
@@ -38,11 +40,20 @@ class BodyLimit:
             answer = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail, headers=self._headers)
             await answer(scope, receive, send)
             return
-        received = 0
+        received, complete = 0, False
+        deadline = asyncio.get_running_loop().time() + self._max_seconds
 
         async def limited_receive() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, complete
+            if complete:  # what comes now is that the client has gone, which may take as long as it likes
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                self._refuse("body_too_slow")
+                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, self._slow, self._headers) from None
+            complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._max_bytes:
                 if message.get("more_body", False):

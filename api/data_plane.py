@@ -13,6 +13,7 @@ from api.errors import FieldError, UnknownClass
 from api.metrics import Metrics
 from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord
 from api.prediction_log.writer import LogWriter
+from api.security.rates import charge_rows
 from model.manifest import Manifest, Value
 from model.predictor import Predictor
 
@@ -55,6 +56,7 @@ class DataPlane:
         Raises LogOverloaded or LogUnavailable; then none of the rows is answered.
         """
         self._metrics.observe_request_rows(len(rows))
+        charge_rows(len(rows))
         probabilities = await self._probabilities(rows)
         best = probabilities.argmax(axis=1).tolist()
         rounded = probabilities.round(PROBABILITY_DECIMALS).tolist()
@@ -74,6 +76,7 @@ class DataPlane:
 
         Raises UnknownClass, LogOverloaded or LogUnavailable; then nothing is stored.
         """
+        charge_rows(len(labels))
         errors = tuple(
             FieldError(f"labels[{number}].label", f"{label!r} is none of the classes {self._listed}", "unknown_class")
             for number, (_, label) in enumerate(labels)

@@ -6,6 +6,7 @@ VigieError
 ├── StateError          the request is fine, but not in this state
 │   └── NothingToSnapshot
 ├── NotFound
+├── BadKeys             what should list API keys does not
 └── DependencyError     something we stand on does not answer
     ├── LogUnavailable  the prediction log cannot be read or written
     └── LogOverloaded   more rows wait for the log than it may hold
@@ -49,6 +50,10 @@ class NothingToSnapshot(StateError):
 
 class NotFound(VigieError):
     """The named thing does not exist."""
+
+
+class BadKeys(VigieError):
+    """The text that should list API keys cannot be read as such; the message quotes none of it."""
 
 
 class DependencyError(VigieError):

@@ -20,6 +20,7 @@ REASONS = frozenset(
     {
         "bool_type",
         "body_too_large",
+        "body_too_slow",
         "extra_forbidden",
         "finite_number",
         "float_type",
@@ -34,6 +35,14 @@ REASONS = frozenset(
 )
 """Why a request may be refused; anything else is counted as "other", so that the label stays bounded."""
 
+DENIALS = (
+    "no_key",
+    "unknown_key",
+    "expired_key",
+    "missing_scope",
+    "rate_limited",
+    "unknown_host",
+)
 OUTCOMES = ("posted", "skipped", "failed", "worker_failed")
 ROW_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 
@@ -53,6 +62,7 @@ class Metrics:
             ProcessCollector(registry=registry)
             PlatformCollector(registry=registry)
             GCCollector(registry=registry)
+        self._declare_callers(registry)
         self._declare_log(registry)
         self._declare_snapshots(registry)
         self._build = Gauge(
@@ -68,6 +78,26 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+
+    def _declare_callers(self, registry: CollectorRegistry) -> None:
+        self._denied = Counter(
+            "vigie_denied_requests_total", "Requests that were not let in, by reason.", ["reason"], registry=registry
+        )
+        for reason in DENIALS:
+            self._denied.labels(reason)  # from 0 on, so that the first is an increase
+        self._keys = Gauge(
+            "vigie_api_keys",
+            "API keys that count; 0 where callers need none.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._keys_sound = Gauge(
+            "vigie_api_keys_sound",
+            "Whether the API keys could be read when they last changed; 1 where callers need none.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._keys_sound.set(1)
 
     def _declare_log(self, registry: CollectorRegistry) -> None:
         self.predicted_rows = Counter("vigie_predicted_rows_total", "Rows predicted and logged.", registry=registry)
@@ -147,6 +177,15 @@ class Metrics:
         counted = reason if reason in REASONS else "other"
         self._rejected.labels(counted).inc()
         return counted
+
+    def deny(self, reason: str) -> None:
+        """Count one request that was not let in; ``reason`` is one of DENIALS."""
+        self._denied.labels(reason).inc()
+
+    def observe_keys(self, keys: int, sound: bool) -> None:
+        """Show how many API keys count, and whether what was last read was sound."""
+        self._keys.set(keys)
+        self._keys_sound.set(sound)
 
     def observe_request_rows(self, rows: int) -> None:
         """Count one request to predict, answered or not."""

@@ -38,6 +38,10 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 _FIELD_ERROR = {"field": "sepal_length", "message": "Input should be a valid number", "type": "float_type"}
 _EXAMPLE_DETAILS = {
+    HTTPStatus.UNAUTHORIZED: "this call needs an API key; send one as Authorization: Bearer KEY, or as X-API-Key: KEY",
+    HTTPStatus.FORBIDDEN: "this call needs an API key with the scope admin; the key shop has it not",
+    HTTPStatus.REQUEST_TIMEOUT: "the body did not arrive within 30 s; send fewer rows, or find what holds it up",
+    HTTPStatus.TOO_MANY_REQUESTS: "the key shop sends more rows than its limit allows; try again in 3 s",
     HTTPStatus.NOT_FOUND: "there is no report of this name; it may have expired",
     HTTPStatus.CONFLICT: "nothing was logged since the last window; send predictions first",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is larger than the limit of 16,777,216 bytes; send fewer rows",

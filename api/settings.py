@@ -1,14 +1,17 @@
 """Owns the settings of the API: environment variables that begin with VIGIE_."""
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECRETS = ("database_url", "evidently_secret")
+ORIGIN = re.compile(r"https?://[^/\s*]+")
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Settings(BaseSettings):
@@ -26,6 +29,9 @@ class Settings(BaseSettings):
     ] = SecretStr("sqlite:///data/vigie.db")
     model_dir: Annotated[Path, Field(description="Folder of the model's artifact.")] = Path("data/model")
     max_body_bytes: Annotated[int, Field(gt=0, description="Largest request body, in bytes.")] = 16 * 1024 * 1024
+    body_timeout_seconds: Annotated[
+        float, Field(gt=0, description="Longest time that a request's body may take to arrive, in seconds.")
+    ] = 30.0
     max_batch_rows: Annotated[int, Field(gt=0, le=10_000, description="Most rows or labels in one request.")] = 10_000
     log_queue_rows: Annotated[
         int, Field(gt=0, description="Most rows that may wait for the log; past it a request gets 503.")
@@ -33,6 +39,28 @@ class Settings(BaseSettings):
     max_requests_in_progress: Annotated[
         int, Field(gt=0, description="Most requests that are served at once; past it a request gets 503.")
     ] = 512
+    api_keys: Annotated[
+        SecretStr | None, Field(description="The API's keys, as the lines of a key file; without keys all may call.")
+    ] = None
+    api_keys_file: Annotated[
+        Path | None, Field(description="File of the API's keys (`python -m scripts.keys`), read again as it changes.")
+    ] = None
+    rate_limit_rows_per_second: Annotated[
+        float | None,
+        Field(gt=0, description="Rows that each key may send a second, in each process; a key may have its own."),
+    ] = None
+    open_docs: Annotated[
+        bool, Field(description="Whether Swagger UI and the OpenAPI schema need no key where other calls do.")
+    ] = True
+    guard_metrics: Annotated[
+        bool, Field(description="Whether `GET /metrics` needs a key with the scope metrics, where there are keys.")
+    ] = False
+    allowed_hosts: Annotated[
+        str | None, Field(description="Host names that the API answers to, with commas; by default any.")
+    ] = None
+    cors_origins: Annotated[
+        str | None, Field(description="Origins whose pages may call the API, with commas; by default none.")
+    ] = None
     evidently_url: Annotated[str, Field(description="Where the API reaches Evidently UI.")] = "http://127.0.0.1:8001"
     evidently_public_url: Annotated[
         str | None, Field(description="Where people reach Evidently UI, if that is another address.")
@@ -106,6 +134,16 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.alert_repeat_seconds)
 
     @property
+    def has_keys(self) -> bool:
+        """Whether callers need a key."""
+        return self.api_keys is not None or self.api_keys_file is not None
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other machines may reach the API."""
+        return self.host not in LOOPBACK
+
+    @property
     def api_url(self) -> str:
         """Where people reach the API."""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -117,6 +155,28 @@ class Settings(BaseSettings):
         if self.alert_windows_failed > self.alert_windows:
             raise ValueError("VIGIE_ALERT_WINDOWS_FAILED cannot be more than VIGIE_ALERT_WINDOWS")
         return self
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        """Refuse settings about keys that contradict each other."""
+        if self.api_keys is not None and self.api_keys_file is not None:
+            raise ValueError("set either VIGIE_API_KEYS or VIGIE_API_KEYS_FILE, not both")
+        if not self.has_keys and (self.rate_limit_rows_per_second is not None or self.guard_metrics):
+            raise ValueError(
+                "VIGIE_RATE_LIMIT_ROWS_PER_SECOND and VIGIE_GUARD_METRICS need keys: set VIGIE_API_KEYS_FILE too"
+            )
+        return self
+
+    @field_validator("allowed_hosts", "cors_origins")
+    @classmethod
+    def _check_list(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """Refuse a list that would quietly let nobody, or everybody, in."""
+        parts = comma_separated(value)
+        if value is not None and not parts:
+            raise ValueError("name at least one, or leave it out")
+        if info.field_name == "cors_origins" and (wrong := [one for one in parts if not ORIGIN.fullmatch(one)]):
+            raise ValueError(f"{wrong[0]!r} is no origin; write one as https://app.example")
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -134,3 +194,8 @@ class Settings(BaseSettings):
             except OSError as error:
                 raise ValueError(f"{variable} names {path}, which cannot be read: {error.strerror}") from error
         return values
+
+
+def comma_separated(value: str | None) -> tuple[str, ...]:
+    """Return the parts of a list that is written with commas."""
+    return tuple(part.strip() for part in (value or "").split(",") if part.strip())

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from api.data_plane import DataPlane
 from api.prediction_log.records import WindowRecord
+from api.security.headers import POLICY, page_policy
 from api.snapshots.board import SnapshotBoard
 
 PAGE = Template((Path(__file__).parent / "landing.html").read_text(encoding="utf-8"))
@@ -23,22 +24,21 @@ def landing_routes(plane: DataPlane, board: SnapshotBoard, grafana_url: str | No
     def landing() -> HTMLResponse:
         manifest = plane.manifest
         newest = board.latest_report()
-        return HTMLResponse(
-            PAGE.substitute(
-                model=escape(manifest.name),
-                version=escape(manifest.version),
-                rows=f"{manifest.data.train_rows:,}",
-                accuracy=f"{manifest.quality.accuracy:.3f}",
-                evidently=escape(board.project_url()),
-                report=_place(
-                    f"reports/{newest.report_file}" if newest else None,
-                    "Newest report",
-                    "one window, as a page that needs nothing else",
-                ),
-                grafana=_place(grafana_url, "Grafana", "the API, its containers and its host"),
-                windows=_table(board.newest(WINDOWS_SHOWN)),
-            )
+        page = PAGE.substitute(
+            model=escape(manifest.name),
+            version=escape(manifest.version),
+            rows=f"{manifest.data.train_rows:,}",
+            accuracy=f"{manifest.quality.accuracy:.3f}",
+            evidently=escape(board.project_url()),
+            report=_place(
+                f"reports/{newest.report_file}" if newest else None,
+                "Newest report",
+                "one window, as a page that needs nothing else",
+            ),
+            grafana=_place(grafana_url, "Grafana", "the API, its containers and its host"),
+            windows=_table(board.newest(WINDOWS_SHOWN)),
         )
+        return HTMLResponse(page, headers={POLICY: page_policy(page)})
 
     return router
 

@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse
 
 from api.problems import problem_responses
 from api.schemas import MetricPoint, MetricSeries, MetricSeriesList, SnapshotWindow, SnapshotWindows
+from api.security.headers import POLICY, REPORT
 from api.snapshots.board import SnapshotBoard
 
 DAY = r"^\d{4}-\d{2}-\d{2}$"
@@ -73,6 +74,6 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
         responses=problem_responses(404, 422),
     )
     def report(day: Annotated[str, Path(pattern=DAY)], name: Annotated[str, Path(pattern=REPORT_NAME)]) -> FileResponse:
-        return FileResponse(board.report_file(day, name), media_type="text/html")
+        return FileResponse(board.report_file(day, name), media_type="text/html", headers={POLICY: REPORT})
 
     return router

@@ -1,0 +1,1 @@
+"""Who may call what, how much, and what a browser is told to allow: ASGI middleware around the routes."""

@@ -1,0 +1,151 @@
+"""Owns what an API key is, and the file that lists them: one JSON object a line, the key itself only as its SHA-256.
+
+Only the standard library: `scripts.keys` and `make secrets` write such files where nothing is installed yet.
+
+    {"name": "shop", "sha256": "9f86…", "scopes": ["feedback", "predict"], "created": "2026-11-23T08:00:00+00:00"}
+
+``expires`` (a time) and ``rows_per_second`` (a number) may follow. A key is 256 random bits, so that nobody can guess
+it from its hash, and one fast hash is enough; a password would need a slow one.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from hmac import compare_digest
+from secrets import token_urlsafe
+from typing import Any
+
+from api.errors import BadKeys
+
+SCOPES = ("predict", "feedback", "read", "metrics", "admin")
+"""What a key may be for; none of them includes another."""
+PREFIX = "vigie_"
+"""What a key begins with, so that a scan for secrets finds one that was left lying about."""
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_FIELDS = frozenset({"name", "sha256", "scopes", "created", "expires", "rows_per_second"})
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One key: who has it, what for, and until when."""
+
+    name: str
+    sha256: str
+    scopes: frozenset[str]
+    created: datetime
+    expires: datetime | None = None
+    rows_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no key can be. Raises BadKeys."""
+        if not _NAME.fullmatch(self.name):
+            raise BadKeys("name: a to z, 0 to 9, '_', '-' and '.' are allowed, at most 64, the first a letter or digit")
+        if not _DIGEST.fullmatch(self.sha256):
+            raise BadKeys("sha256: 64 digits of 0 to 9 and a to f are needed; make keys with: python -m scripts.keys")
+        if not self.scopes or not self.scopes <= set(SCOPES):
+            raise BadKeys(f"scopes: one or more of {', '.join(SCOPES)} are needed")
+        if self.rows_per_second is not None and not 0 < self.rows_per_second < float("inf"):
+            raise BadKeys("rows_per_second: a number above 0 is needed")
+
+    def line(self) -> str:
+        """Return the line that stands for the key in a file."""
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "sha256": self.sha256,
+            "scopes": sorted(self.scopes),
+            "created": self.created.isoformat(),
+        }
+        if self.expires is not None:
+            fields["expires"] = self.expires.isoformat()
+        if self.rows_per_second is not None:
+            fields["rows_per_second"] = self.rows_per_second
+        return json.dumps(fields)
+
+
+class KeyRing:
+    """Finds the key that somebody presents."""
+
+    def __init__(self, keys: Iterable[ApiKey]) -> None:
+        self._by_digest = {key.sha256: key for key in keys}
+
+    def __len__(self) -> int:
+        """Return how many keys there are, expired ones too."""
+        return len(self._by_digest)
+
+    def find(self, presented: bytes) -> ApiKey | None:
+        """Return the key, or None. What is looked up is a hash, so the time it takes says nothing about any key."""
+        digest = digest_of(presented)
+        key = self._by_digest.get(digest)
+        return key if key is not None and compare_digest(key.sha256, digest) else None
+
+
+def new_key() -> str:
+    """Make up a key of 256 random bits."""
+    return PREFIX + token_urlsafe(32)
+
+
+def digest_of(key: bytes) -> str:
+    """Return what is kept of a key."""
+    return sha256(key).hexdigest()
+
+
+def parse_keys(text: str) -> tuple[ApiKey, ...]:
+    """Read the lines of a key file; blank ones are skipped. Raises BadKeys, which names the line but quotes none."""
+    keys: list[ApiKey] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            keys.append(_parse(line))
+        except BadKeys as error:
+            raise BadKeys(f"line {number}: {error}") from None
+        if keys[-1].name in {key.name for key in keys[:-1]}:
+            raise BadKeys(f"line {number}: a second key is named {keys[-1].name}")
+    return tuple(keys)
+
+
+def _parse(line: str) -> ApiKey:
+    try:
+        fields = json.loads(line)
+    except ValueError:  # its message would quote the line, which may hold a key by mistake
+        fields = None
+    if not isinstance(fields, dict):
+        raise BadKeys("not a JSON object; keys are made with: python -m scripts.keys create NAME --scope predict")
+    if missing := {"name", "sha256", "scopes", "created"} - fields.keys():
+        raise BadKeys(f"{', '.join(sorted(missing))}: missing")
+    if fields.keys() - _FIELDS:
+        raise BadKeys(f"a field is unknown; known are {', '.join(sorted(_FIELDS))}")
+    scopes, limit = fields["scopes"], fields.get("rows_per_second")
+    if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+        raise BadKeys("scopes: a list of words is needed")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
+        raise BadKeys("rows_per_second: a number above 0 is needed")
+    return ApiKey(
+        name=_text(fields, "name"),
+        sha256=_text(fields, "sha256"),
+        scopes=frozenset(scopes),
+        created=_time(fields, "created"),
+        expires=_time(fields, "expires") if fields.get("expires") is not None else None,
+        rows_per_second=limit,
+    )
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise BadKeys(f"{name}: text is needed")
+    return value
+
+
+def _time(fields: dict[str, Any], name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(_text(fields, name))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise BadKeys(f"{name}: a time with its offset is needed, such as 2026-11-23T08:00:00+00:00")
+    return moment

@@ -1,0 +1,175 @@
+"""The command `python -m scripts.keys`: makes, lists and revokes the API's keys; their file holds only hashes.
+
+The API looks at the file every second, so that a new or revoked key counts at once and without a restart.
+"""
+
+import argparse
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from api.errors import BadKeys
+from api.security.keys import SCOPES, ApiKey, digest_of, new_key, parse_keys
+from scripts.arguments import above_zero, whole_from
+
+DEFAULT_FILE = Path("secrets/api/keys.jsonl")
+"""In a folder of its own: a container must mount the folder, as a file that is mounted alone is never seen replaced."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 1 where the file or the name does not allow what is asked, with one line that says why."""
+    options = _parse(arguments)
+    try:
+        if options.command == "create":
+            _create(options)
+        elif options.command == "revoke":
+            revoke_key(options.file, options.name)
+            print(f"revoked {options.name}", file=sys.stderr)
+        else:
+            _list(options.file)
+    except (BadKeys, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def create_key(
+    file: Path,
+    name: str,
+    scopes: Sequence[str],
+    expires: datetime | None = None,
+    rows_per_second: float | None = None,
+) -> str:
+    """Add a key to the file, made if it is missing, and return it. It is kept nowhere. Raises BadKeys or OSError."""
+    key = new_key()
+    record = ApiKey(
+        name=name,
+        sha256=digest_of(key.encode()),
+        scopes=frozenset(scopes),
+        created=datetime.now(UTC).replace(microsecond=0),
+        expires=expires,
+        rows_per_second=rows_per_second,
+    )
+
+    def add(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
+        if name in {kept.name for kept in keys}:
+            raise BadKeys(f"{file} has a key named {name}; revoke it first, or choose another name")
+        return (*keys, record)
+
+    _change(file, add)
+    return key
+
+
+def revoke_key(file: Path, name: str) -> None:
+    """Take a key out of the file. Raises BadKeys or OSError."""
+
+    def remove(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
+        kept = tuple(key for key in keys if key.name != name)
+        if len(kept) == len(keys):
+            raise BadKeys(f"{file} has no key named {name}")
+        return kept
+
+    _change(file, remove)
+
+
+def read_keys(file: Path) -> tuple[ApiKey, ...]:
+    """Return the keys of the file; none where it is missing. Raises BadKeys or OSError."""
+    try:
+        return parse_keys(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ()
+    except (BadKeys, UnicodeDecodeError) as error:
+        why = error if isinstance(error, BadKeys) else "not text in UTF-8"
+        raise BadKeys(f"{file}: {why}") from None
+
+
+def _change(file: Path, change: Callable[[tuple[ApiKey, ...]], tuple[ApiKey, ...]]) -> None:
+    """Replace the file whole or not at all; of two changes at a time, one waits for the other."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(file.parent):
+        _replace(file, "".join(f"{key.line()}\n" for key in change(read_keys(file))))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(file: Path, text: str) -> None:
+    # who owned the file, or owns its folder, must still be able to read it: `make secrets` run by root gives the folder
+    # to the user that the containers run as
+    owner = file.stat() if file.exists() else file.parent.stat()
+    temporary = None
+    try:
+        with NamedTemporaryFile(
+            "w", dir=file.parent, prefix=f".{file.name}.", delete=False, encoding="utf-8"
+        ) as opened:
+            temporary = Path(opened.name)  # made with mode 600
+            if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()) and os.geteuid() == 0:
+                os.fchown(opened.fileno(), owner.st_uid, owner.st_gid)
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+        temporary.replace(file)
+    except BaseException:
+        if temporary is not None:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+        raise
+
+
+def _create(options: argparse.Namespace) -> None:
+    expires = None
+    if options.expires_in_days is not None:
+        expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=options.expires_in_days)
+    key = create_key(options.file, options.name, options.scope, expires, options.rows_per_second)
+    print(key)
+    print(
+        f"added {options.name} to {options.file}, for {', '.join(sorted(set(options.scope)))}"
+        f"{f', until {expires.isoformat()}' if expires else ''}; the key above is shown this once",
+        file=sys.stderr,
+    )
+
+
+def _list(file: Path) -> None:
+    keys = read_keys(file)
+    if not keys:
+        print(f"no keys in {file}", file=sys.stderr)
+    now = datetime.now(UTC)
+    for key in keys:
+        until = (
+            "" if key.expires is None else f"  {'expired' if key.expires <= now else 'until'} {key.expires.isoformat()}"
+        )
+        limit = "" if key.rows_per_second is None else f"  {key.rows_per_second:g} rows/s"
+        print(f"{key.name:<24} {','.join(sorted(key.scopes)):<36} since {key.created.isoformat()}{until}{limit}")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m scripts.keys", description=__doc__)
+    chosen = Path(os.environ.get("VIGIE_API_KEYS_FILE") or DEFAULT_FILE)
+    parser.add_argument("--file", type=Path, default=chosen, help="VIGIE_API_KEYS_FILE of the API (%(default)s)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    create = commands.add_parser("create", help="make a key, print it once, keep its hash")
+    create.add_argument("name", help="who the key is for")
+    create.add_argument(
+        "--scope", action="append", choices=SCOPES, required=True, help="what it is for; may be repeated"
+    )
+    create.add_argument("--expires-in-days", type=whole_from(1, 36_500), help="days until it ends (never)")
+    create.add_argument("--rows-per-second", type=above_zero, help="rate limit of its own (the API's setting)")
+    commands.add_parser("list", help="show names and scopes")
+    commands.add_parser("revoke", help="take a key out").add_argument("name")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
