@@ -60,7 +60,7 @@ def _field(feature: Feature) -> Any:
 
 def _describe(feature: Feature) -> str:
     """Say what the training data had; other values are accepted, and watched."""
-    parts = []
+    parts = [feature.description] if feature.description else []
     if feature.unit:
         parts.append(f"in {feature.unit}")
     if feature.type == "number" and feature.minimum is not None and feature.maximum is not None:

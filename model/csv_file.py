@@ -1,149 +1,190 @@
-"""Reading a CSV file into a data set: column types are inferred, and what is wrong is named with its line."""
+"""A CSV file as a data set: what each column is taken for, and the classes of the target."""
 
-import csv
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from model.column_types import MISSING_WORDS, MIXED, Cell, Verdict, column_values, infer_type, reason_to_drop
+from model.csv_text import Cells, CsvText, read_csv_text, unnamed
 from model.dataset import Classes, Codes, Dataset, check_classes, check_feature_names, describe_column
 from model.errors import DataError
 from model.manifest import Feature, FeatureType
+from model.schema_file import ColumnWish, SchemaFile
 
-if TYPE_CHECKING:
-    from _csv import Reader as _Reader  # known to type checkers, hidden at run time
-
-MOST_CATEGORIES = 200
-"""More different texts than this are identifiers or free text, from which one-hot columns learn nothing."""
 MOST_CLASSES = 100
-_MOSTLY = 0.9  # a column with more than this share of numbers was meant to hold numbers
-_BOOLEANS = {"true": "True", "false": "False"}
-
-Cells = list[str]
+_UNNAMED = "Unnamed: 0"  # what pandas calls an index column that it wrote without a name
+_TRUTHS = {"true", "false"}
 
 
-def load_csv(path: Path, target: str) -> Dataset:
-    """Return the rows of a CSV file (UTF-8, comma, header line) with `target` as the class.
+@dataclass(frozen=True)
+class Column:
+    """One column of a file: what it was taken for and why; `values` (rows,) is None where it is dropped."""
 
-    Blank cells are missing values. Columns of true/false become booleans, columns of numbers numbers, others
-    categories. Raises DataError that names the column and, where it helps, the line.
-    """
-    header, lines, columns = _read_columns(path)
-    if target not in header:
-        raise DataError(f"{path} has no column {target!r}; it has: {', '.join(header)}")
-    names = tuple(name for name in header if name != target)
-    if not names:
-        raise DataError(f"{path} has no column besides the target {target!r}; there is nothing to learn from")
-    check_feature_names(names)
-    classes, codes = _classes(target, columns[target], lines)
-    class_names = tuple(str(value) for value in classes)
-    check_classes(target, class_names, codes)
-    read = [_feature(name, columns[name], lines) for name in names]
-    return Dataset(
-        name=path.stem,
-        source=path.name,
-        target=target,
-        features=tuple(feature for feature, _ in read),
-        classes=classes,
-        frame=pd.DataFrame({feature.name: values for feature, values in read}),
-        codes=codes,
-    )
+    name: str
+    type: FeatureType | None
+    why: str
+    missing: int
+    distinct: int
+    example: str
+    values: pd.Series | None
+    wish: ColumnWish
+
+    def feature(self) -> Feature:
+        """Return the schema of a column that is kept."""
+        assert self.type is not None  # noqa: S101 - for the type checker: callers ask kept columns only
+        assert self.values is not None  # noqa: S101 - as above
+        described = describe_column(self.name, self.type, self.values, self.wish.unit)
+        return described.model_copy(update={"description": self.wish.description})
 
 
-def _read_columns(path: Path) -> tuple[Cells, list[int], dict[str, Cells]]:
-    """Return the header, the line number of each row, and the cells of each column, stripped."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            if not header:
-                raise DataError(f"{path} is empty; it needs a header line")
-            rows, lines = _read_rows(path, reader, len(header))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}") from error
-    doubles = [name for position, name in enumerate(header) if name in header[:position]]
-    if doubles:
-        raise DataError(f"{path}: column {doubles[0]!r} occurs twice; rename one")
-    if not rows:
-        raise DataError(f"{path} has a header line and no rows")
-    return (
-        header,
-        lines,
-        {name: list(cells) for name, cells in zip(header, zip(*rows, strict=True), strict=True)},
-    )
+@dataclass(frozen=True)
+class CsvColumns:
+    """A file's columns as they were taken, before anything is asked of the target."""
 
+    text: CsvText
+    target: str
+    target_cells: Cells
+    missing_words: frozenset[str]
+    columns: tuple[Column, ...]
 
-def _read_rows(path: Path, reader: "_Reader", width: int) -> tuple[list[Cells], list[int]]:
-    rows: list[Cells] = []
-    lines: list[int] = []
-    for row in reader:
-        if not row:  # a blank line
-            continue
-        if len(row) != width:
-            raise DataError(f"{path}, line {reader.line_num}: {len(row)} cells where the header has {width}")
-        rows.append([cell.strip() for cell in row])
-        lines.append(reader.line_num)
-    return rows, lines
+    @property
+    def kept(self) -> tuple[Column, ...]:
+        """Return the columns to learn from."""
+        return tuple(column for column in self.columns if column.type is not None)
 
+    @property
+    def dropped(self) -> tuple[Column, ...]:
+        """Return the columns that are left out."""
+        return tuple(column for column in self.columns if column.type is None)
 
-def _feature(name: str, cells: Cells, lines: list[int]) -> tuple[Feature, pd.Series]:
-    kind = _column_type(name, cells, lines)
-    values: pd.Series
-    if kind == "number":
-        values = pd.Series([float(cell) if cell else math.nan for cell in cells], dtype="float64")
-    elif kind == "boolean":
-        values = pd.Series([_BOOLEANS[cell.lower()] if cell else None for cell in cells], dtype=object)
-    else:
-        values = pd.Series([cell or None for cell in cells], dtype=object)
-        if values.nunique() > MOST_CATEGORIES:
-            raise DataError(
-                f"column {name!r} has {values.nunique()} different texts (at most {MOST_CATEGORIES} are "
-                "taken as categories); it looks like an identifier or free text; remove it"
-            )
-    return describe_column(name, kind, values), values
-
-
-def _column_type(name: str, cells: Cells, lines: list[int]) -> FeatureType:
-    filled = [(cell, line) for cell, line in zip(cells, lines, strict=True) if cell]
-    if not filled:
-        raise DataError(f"column {name!r} is empty in every row; remove it")
-    if all(cell.lower() in _BOOLEANS for cell, _ in filled):
-        return "boolean"
-    others = [(cell, line) for cell, line in filled if not _is_number(cell)]
-    if not others:
-        return "number"
-    if len(others) < (1 - _MOSTLY) * len(filled):
-        cell, line = others[0]
-        raise DataError(
-            f"column {name!r}, line {line}: {cell!r} is not a finite number, as nearly all others in the "
-            "column are; correct it, or leave it blank if it is missing"
+    def dataset(self) -> Dataset:
+        """Return the rows to learn from; raises DataError where columns or target do not allow it."""
+        if not self.kept:
+            reasons = "; ".join(f"{column.name!r}: {column.why}" for column in self.dropped)
+            raise DataError(f"{self.text.path} has no column to learn from besides the target ({reasons or 'none'})")
+        check_feature_names(tuple(column.name for column in self.kept))
+        classes, codes = _classes(self.target, self.target_cells, self.text.lines, self.missing_words)
+        check_classes(self.target, tuple(str(value) for value in classes), codes)
+        return Dataset(
+            name=self.text.path.stem,
+            source=self.text.path.name,
+            target=self.target,
+            features=tuple(column.feature() for column in self.kept),
+            classes=classes,
+            frame=pd.DataFrame({column.name: column.values for column in self.kept}),
+            codes=codes,
         )
-    return "category"
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell)) and "_" not in cell
-    except ValueError:
-        return False
+def load_csv(path: Path, target: str, schema: SchemaFile | None = None) -> Dataset:
+    """Return the rows of a CSV file with `target` as the class; raises DataError that names column and line."""
+    return read_columns(path, target, schema).dataset()
 
 
-def _classes(target: str, cells: Cells, lines: list[int]) -> tuple[Classes, Codes]:
-    blank = [line for cell, line in zip(cells, lines, strict=True) if not cell]
+def read_columns(
+    path: Path,
+    target: str,
+    schema: SchemaFile | None = None,
+    *,
+    separator: str | None = None,
+    only: Sequence[str] | None = None,
+) -> CsvColumns:
+    """Return what each column of a CSV file is: as `schema` says, or inferred where it says nothing.
+
+    With `only`, these columns are kept in this order, whatever inference thinks of their use, and no others.
+    Raises DataError that names the column and, where it helps, the line.
+    """
+    schema = schema or SchemaFile()
+    text = read_csv_text(path, target, separator)
+    if target not in text.header:
+        raise DataError(f"{path} has no column {target!r}; it has: {', '.join(text.header)}")
+    schema.check(text.header, target)
+    cells = dict(zip(text.header, text.columns, strict=True))
+    words = MISSING_WORDS | {word.lower() for word in schema.missing}
+    taken = _Taking(text, schema, words, None if only is None else frozenset(only))
+    names = [name for name in text.header if name != target]
+    if only is not None:
+        names = [*only, *(name for name in names if name not in only)]
+        lacking = [name for name in only if name not in cells]
+        if lacking:
+            raise DataError(f"{path} lacks columns that the model takes: {', '.join(map(repr, lacking))}")
+    return CsvColumns(text, target, cells[target], words, tuple(taken.column(name, cells[name]) for name in names))
+
+
+@dataclass(frozen=True)
+class _Taking:
+    """How the columns of one file are taken."""
+
+    text: CsvText
+    schema: SchemaFile
+    missing_words: frozenset[str]
+    only: frozenset[str] | None
+
+    def column(self, name: str, texts: Cells) -> Column:
+        wish = self.schema.columns.get(name, ColumnWish())
+        cells = [
+            None if text.lower() in self.missing_words else Cell(text, line)
+            for text, line in zip(texts, self.text.lines, strict=True)
+        ]
+        filled = [cell for cell in cells if cell is not None]
+        verdict = self._verdict(name, filled, wish)
+        values = None
+        if isinstance(verdict, Verdict):
+            values = column_values(name, cells, verdict.type, decimal_comma=self._decimal_comma)
+        return Column(
+            name=name,
+            type=verdict.type if isinstance(verdict, Verdict) else None,
+            why=verdict.why if isinstance(verdict, Verdict) else verdict,
+            missing=len(cells) - len(filled),
+            distinct=len({cell.text for cell in filled}),
+            example=filled[0].text if filled else "",
+            values=values,
+            wish=wish,
+        )
+
+    @property
+    def _decimal_comma(self) -> bool:
+        return self.text.separator != ","
+
+    def _verdict(self, name: str, filled: list[Cell], wish: ColumnWish) -> Verdict | str:
+        """Return what the column is, or why it is left out."""
+        if name in self.schema.drop:
+            return "the schema drops it"
+        if self.only is not None and name not in self.only:
+            return "the model does not take it"
+        if not filled:
+            if self.only is not None or wish.type:
+                raise DataError(f"column {name!r} is empty in every row")
+            return "empty in every row"
+        if wish.type:
+            return Verdict(wish.type, "the schema says so")
+        verdict = infer_type(name, filled, decimal_comma=self._decimal_comma)
+        return verdict if self.only is not None else self._reason_to_drop(name, filled, verdict) or verdict
+
+    def _reason_to_drop(self, name: str, filled: list[Cell], verdict: Verdict) -> str | None:
+        place = self.text.header.index(name) + 1
+        nameless = name == unnamed(place)
+        reason = reason_to_drop("" if nameless or name == _UNNAMED else name, filled, verdict.type, self.text.rows)
+        if nameless and not reason:
+            raise DataError(f"column {place} has no name; give it one")
+        return f"{reason}; {verdict.why}" if reason and verdict.why.startswith(MIXED) else reason
+
+
+def _classes(target: str, cells: Cells, lines: list[int], missing_words: frozenset[str]) -> tuple[Classes, Codes]:
+    blank = [(cell, line) for cell, line in zip(cells, lines, strict=True) if cell.lower() in missing_words]
     if blank:
+        shown = f"{blank[0][0]!r} " if blank[0][0] else ""
         raise DataError(
-            f"the target {target!r} is blank in {len(blank)} rows, first on line {blank[0]}; fill or remove them"
+            f"the target {target!r} is missing in {len(blank)} rows, first {shown}on line {blank[0][1]}; "
+            "fill or remove them"
         )
     texts = set(cells)
     if len(texts) > MOST_CLASSES:
         raise DataError(f"the target {target!r} has {len(texts)} different values; at most {MOST_CLASSES} classes")
-    if all(text.lower() in _BOOLEANS for text in texts):
+    if all(text.lower() in _TRUTHS for text in texts):
         flags = [cell.lower() == "true" for cell in cells]
         present = tuple(sorted(set(flags)))
         return present, np.array([present.index(flag) for flag in flags], dtype=np.int64)
@@ -151,7 +192,8 @@ def _classes(target: str, cells: Cells, lines: list[int]) -> tuple[Classes, Code
         integers = tuple(sorted(int(text) for text in texts))
         return integers, np.array([integers.index(int(cell)) for cell in cells], dtype=np.int64)
     names = tuple(sorted(texts))
-    return names, np.array([names.index(cell) for cell in cells], dtype=np.int64)
+    places = {name: place for place, name in enumerate(names)}
+    return names, np.array([places[cell] for cell in cells], dtype=np.int64)
 
 
 def _is_plain_integer(text: str) -> bool:

@@ -88,9 +88,11 @@ def check_classes(target: str, class_names: tuple[str, ...], codes: Codes) -> No
         only = f" (only {class_names[0]!r})" if class_names else ""
         raise DataError(f"column {target!r} has fewer than 2 classes{only}; there is nothing to tell apart")
     counts = np.bincount(codes, minlength=len(class_names))
-    rarest = int(counts.argmin())
-    if counts[rarest] < MINIMUM_ROWS_PER_CLASS:
+    rare = [place for place in np.argsort(counts, kind="stable") if counts[place] < MINIMUM_ROWS_PER_CLASS]
+    if rare:
+        named = ", ".join(f"class {class_names[place]!r} has {counts[place]} rows" for place in rare[:5])
+        more = f" and {len(rare) - 5} more are rare" if len(rare) > 5 else ""
         raise DataError(
-            f"class {class_names[rarest]!r} of column {target!r} has {counts[rarest]} rows; "
-            f"each class needs at least {MINIMUM_ROWS_PER_CLASS} to be trained on and tested"
+            f"column {target!r}: {named}{more}; each class needs at least {MINIMUM_ROWS_PER_CLASS} to be trained on "
+            "and tested; add rows, put classes together or remove these rows"
         )

@@ -55,6 +55,7 @@ class Feature(_Frozen):
     name: str
     type: FeatureType
     unit: str | None = None
+    description: str | None = Field(None, description="What the value means, in the words of whoever trained.")
     minimum: float | None = Field(None, description="Smallest value seen in training; numbers only.")
     maximum: float | None = Field(None, description="Largest value seen in training; numbers only.")
     categories: tuple[str, ...] | None = Field(None, description="Values seen in training; categories only.")

@@ -4,6 +4,7 @@ import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -13,6 +14,9 @@ from model.alarm_policy import AlarmPolicy
 from model.artifact import verify_artifact
 from model.errors import ArtifactError, ModelError
 from model.manifest import Manifest
+
+if TYPE_CHECKING:
+    from model.dataset import Dataset
 
 DEFAULT_FOLDER = Path("data/model")
 ALARM_HELP = {
@@ -28,16 +32,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Train as asked for and return the exit status: 0, or 2 with one line on standard error."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    if (options.csv is None) != (options.target is None):
-        parser.error("--csv and --target go together")
-    if options.csv is not None and options.dataset is not None:
-        parser.error("--dataset and --csv exclude each other")
+    _check(parser, options)
     console = Console()
     try:
         if options.if_missing and (present := _present(options.out)):
             console.print(f"{options.out} already holds model {present.name} {present.version}; nothing to do")
             return 0
-        manifest = _train(options, console)
+        dataset = _read(options, console)
+        if dataset is None:
+            return 0
+        manifest = _train(dataset, options, console)
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -49,8 +53,14 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(prog="python -m model.train", description="Train a model and write its artifact.")
     parser.add_argument("--dataset", choices=("iris", "wine", "breast_cancer"), help="bundled data (default: iris)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="your own data: UTF-8, comma, header line")
-    parser.add_argument("--target", metavar="COL", help="the column of FILE to predict")
+    own = parser.add_argument_group("your own data", "types of columns are inferred and shown; see docs/your-model.md")
+    own.add_argument("--csv", type=Path, metavar="FILE", help="a CSV file with a header line")
+    own.add_argument("--target", metavar="COL", help="the column of FILE to predict")
+    own.add_argument("--schema", type=Path, metavar="YAML", help="what the columns are, where inference is wrong")
+    own.add_argument("--write-schema", type=Path, metavar="YAML", help="write what was inferred, to edit, and stop")
+    own.add_argument(
+        "--separator", type=_separator, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)"
+    )
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
     policy = parser.add_argument_group("alarms", "kept in the manifest and used for every window")
@@ -59,6 +69,23 @@ def build_parser() -> argparse.ArgumentParser:
         policy.add_argument(flag, type=float, default=field.default, metavar="X", help=ALARM_HELP[field.name])
     parser.add_argument("--if-missing", action="store_true", help="do nothing where DIR holds a valid model")
     return parser
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if (options.csv is None) != (options.target is None):
+        parser.error("--csv and --target go together")
+    if options.csv is not None and options.dataset is not None:
+        parser.error("--dataset and --csv exclude each other")
+    for name in ("schema", "write_schema", "separator"):
+        if getattr(options, name) is not None and options.csv is None:
+            parser.error(f"--{name.replace('_', '-')} goes with --csv")
+
+
+def _separator(text: str) -> str:
+    names = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
+    if text not in {*names, *names.values()}:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of comma, semicolon, tab, bar")
+    return names.get(text, text)
 
 
 def _seed(text: str) -> int:
@@ -75,7 +102,28 @@ def _present(folder: Path) -> Manifest | None:
         return None
 
 
-def _train(options: argparse.Namespace, console: Console) -> Manifest:
+def _read(options: argparse.Namespace, console: Console) -> "Dataset | None":
+    """Return the rows to learn from, None where only the schema was to be written."""
+    # Imported behind a display of progress: scikit-learn takes seconds, and --help needs none of it.
+    with console.status("reading"):
+        from model.bundled import load_bundled  # noqa: PLC0415
+        from model.column_table import column_table, write_columns  # noqa: PLC0415
+        from model.csv_file import read_columns  # noqa: PLC0415
+        from model.schema_file import SchemaFile, read_schema  # noqa: PLC0415
+
+        if options.csv is None:
+            return load_bundled(options.dataset or "iris")
+        schema = read_schema(options.schema) if options.schema else SchemaFile()
+        columns = read_columns(options.csv, options.target, schema, separator=options.separator)
+    console.print(column_table(columns))
+    if options.write_schema:
+        write_columns(columns, options.write_schema, schema.missing)
+        console.print(f"wrote {options.write_schema}; edit it and train with --schema {options.write_schema}")
+        return None
+    return columns.dataset()
+
+
+def _train(dataset: "Dataset", options: argparse.Namespace, console: Console) -> Manifest:
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -86,12 +134,8 @@ def _train(options: argparse.Namespace, console: Console) -> Manifest:
     )
     with bar:
         task = bar.add_task("starting", total=1.0)
-        # Imported behind the progress display: scikit-learn takes seconds, and --help needs none of it.
-        from model.bundled import load_bundled  # noqa: PLC0415
-        from model.csv_file import load_csv  # noqa: PLC0415
-        from model.training import train_model  # noqa: PLC0415
+        from model.training import train_model  # noqa: PLC0415 - as above
 
-        dataset = load_csv(options.csv, options.target) if options.csv else load_bundled(options.dataset or "iris")
         return train_model(
             dataset,
             options.out,

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from model.csv_file import load_csv
+from model.csv_file import load_csv, read_columns
 from model.errors import DataError
+from model.schema_file import SchemaFile
 
 Write = Callable[[str], Path]
 PEOPLE = "".join(
@@ -57,7 +58,7 @@ def test_quotes_commas_blank_lines_and_a_byte_order_mark_are_read(write: Write) 
     [(("0", "1"), (0, 1)), (("10", "9"), (9, 10)), (("true", "False"), (False, True)), (("01", "1"), ("01", "1"))],
 )
 def test_classes_have_the_type_that_the_file_shows(write: Write, values: tuple[str, str], classes: object) -> None:
-    rows = "".join(f"{i},{values[i % 2]}\n" for i in range(40))
+    rows = "".join(f"{i * i},{values[i % 2]}\n" for i in range(40))
     dataset = load_csv(write(f"x,y\n{rows}"), "y")
     assert dataset.classes == classes
     assert [type(value) for value in dataset.classes] == [type(value) for value in classes]  # type: ignore[attr-defined]
@@ -70,22 +71,27 @@ def test_classes_have_the_type_that_the_file_shows(write: Write, values: tuple[s
         ("", "is empty"),
         ("x,y\n", "no rows"),
         ("x,z\n1,2\n", "no column 'y'; it has: x, z"),
-        ("y\na\n", "no column besides the target"),
+        ("y\na\n", "no column to learn from besides the target"),
         ("x,x,y\n1,2,a\n", "'x' occurs twice"),
-        ("x,,y\n1,2,a\n", "column 2 has no name"),
-        ("prediction,y\n1,a\n", "'prediction' has a reserved name"),
-        ("label,y\n1,a\n", "'label' has a reserved name"),
-        ("probability_a,y\n1,a\n", "'probability_a' has a reserved name"),
+        ("5.1,3.5,1.4\n4.9,3.0,1.3\n", "line 1: only numbers; the first line must name the columns"),
+        ("x,,y\n" + "1,2,a\n3,4,b\n" * 20, "column 2 has no name"),
+        ("prediction,y\n" + "1,a\n2,b\n" * 20, "'prediction' has a reserved name"),
+        ("label,y\n" + "1,a\n2,b\n" * 20, "'label' has a reserved name"),
+        ("probability_a,y\n" + "1,a\n2,b\n" * 20, "'probability_a' has a reserved name"),
         ("x,y\n1,a\n1,2,3\n", "line 3: 3 cells where the header has 2"),
-        ("x,y\n1,a\n\n1,\n", "target 'y' is blank in 1 rows, first on line 4"),
-        ("x,y\n" + "1,a\n" * 20, "fewer than 2 classes"),
-        ("x,y\n" + "1,a\n" * 20 + "1,b\n" * 3, "class 'b' of column 'y' has 3 rows"),
-        ("x,z,y\n" + "1,,a\n" * 20 + "1,,b\n" * 20, "column 'z' is empty in every row"),
-        ("x,y\n" + "1,a\n" * 20 + "one,b\n" + "1,b\n" * 20, "column 'x', line 22: 'one' is not a finite number"),
-        ("x,y\n" + "1,a\n" * 20 + "inf,b\n" + "1,b\n" * 20, "column 'x', line 22: 'inf' is not a finite number"),
-        ("x,y\n" + "".join(f"id{i},{'ab'[i % 2]}\n" for i in range(300)), "'x' has 300 different texts"),
-        ("x,y\n" + "".join(f"1,{i / 7}\n" for i in range(300)), "'y' has 300 different values"),
+        ("x,y\n1,a\n\n2,\n", "target 'y' is missing in 1 rows, first on line 4"),
+        ("x,y\n1,a\n2,NaN\n3,\n", "target 'y' is missing in 2 rows, first 'NaN' on line 3"),
+        ("x,y\n" + "1,a\n2,a\n" * 20, "fewer than 2 classes (only 'a')"),
+        (
+            "x,y\n" + "1,a\n2,a\n" * 20 + "1,b\n" * 3 + "2,c\n",
+            "column 'y': class 'c' has 1 rows, class 'b' has 3 rows; each class needs at least 10",
+        ),
+        ("x,y\n" + "1,a\n2,b\n" * 20 + "one,b\n", "column 'x', line 42: 'one' is not a finite number"),
+        ("x,y\n" + "1,a\n2,b\n" * 20 + "inf,b\n", "column 'x', line 42: 'inf' is not a finite number"),
+        ("x,y\n" + "1,a\n2,b\n" * 20 + f"1{'0' * 400},b\n", "column 'x', line 42: '1000"),
+        ("x,y\n" + "".join(f"{i % 7},{i / 7}\n" for i in range(300)), "'y' has 300 different values"),
         ('x,y\n"1,a\n', "line 2"),
+        ('x,y\n1,a\n"b"c,a\n', "line 3"),
     ],
 )
 def test_a_file_that_cannot_be_learned_from_is_refused_with_the_reason(write: Write, text: str, message: str) -> None:
@@ -94,12 +100,149 @@ def test_a_file_that_cannot_be_learned_from_is_refused_with_the_reason(write: Wr
     assert message in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("header", "cells", "reason"),
+    [
+        ("z", lambda _: "", "empty in every row"),
+        ("z", lambda _: "NaN", "empty in every row"),
+        ("z", lambda _: "1.5", "constant: '1.5' in every row"),
+        ("z", lambda _: "same", "constant: 'same' in every row"),
+        ("z", lambda i: "7" if i % 2 else "", "constant: '7' in every row"),
+        ("", str, "counts the rows"),
+        ("Unnamed: 0", lambda i: str(3 * i), "an identifier"),
+        ("z", lambda i: str(1 + (i * 7) % 300), "counts the rows"),
+        ("customer_id", lambda i: str(i * i + 5), "an identifier"),
+        ("CustomerId", lambda i: str(i * i + 5), "an identifier"),
+        ("z", lambda i: str(10**18 + i % 9), "beyond 2^53"),
+        ("z", lambda i: f"name {i}", "300 different texts"),
+        ("z", lambda i: str(i % 160) if i % 3 else "unknown", "not all are numbers: 'unknown' on line 2"),
+        ("z", lambda i: f"street {i % 160}", "nearly every text is another one (160 in 300 rows)"),
+        ("z", lambda i: f"2024-{1 + i % 12:02}-{1 + i % 28:02}", "dates"),
+        ("z", lambda i: f"{1 + i % 28}/{1 + i % 12}/2024 10:{i % 60:02}", "dates"),
+    ],
+)
+def test_a_column_that_says_nothing_of_other_rows_is_dropped_with_the_reason(
+    write: Write, header: str, cells: Callable[[int], str], reason: str
+) -> None:
+    rows = "".join(f"{cells(i)},{i % 7},{'ab'[i % 2]}\n" for i in range(300))
+    columns = read_columns(write(f"{header},x,y\n{rows}"), "y")
+    assert [column.name for column in columns.kept] == ["x"]
+    assert reason in columns.dropped[0].why
+    assert columns.dataset().features[0].name == "x"
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "why"),
+    [
+        (lambda i: f"0{i % 5}", "category", "leading zeros"),
+        (lambda i: "unknown" if i % 4 == 0 else str(i % 9), "category", "not all are numbers: 'unknown' on line 2"),
+        (lambda i: "same" if i % 2 else "", "category", "texts"),
+        (lambda i: str(i * i), "number", "numbers"),
+        (lambda i: f"{i}e3" if i % 5 else "n/a", "number", "numbers"),
+    ],
+)
+def test_what_a_column_was_taken_for_is_said_with_the_reason(
+    write: Write, cells: Callable[[int], str], kind: str, why: str
+) -> None:
+    rows = "".join(f"{cells(i)},{'ab'[i % 2]}\n" for i in range(40))
+    (column,) = read_columns(write(f"z,y\n{rows}"), "y").columns
+    assert (column.type, column.why) == (kind, column.why)
+    assert why in column.why
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolon"), ("\t", "tab"), ("|", "bar")])
+def test_the_separator_and_a_decimal_comma_are_found(write: Write, separator: str, name: str) -> None:
+    cells = [("size", "town", "y"), *((f"1.00{i},{i}5", "Aix, Provence", "ab"[i % 2]) for i in range(9))]
+    cells += [("2,5", "Nice", "ab"[i % 2]) for i in range(20)]
+    columns = read_columns(write("".join(separator.join(line) + "\n" for line in cells)), "y")
+    assert name in columns.text.reading
+    size, town = columns.columns
+    assert (size.type, size.why) == ("number", "numbers with a decimal comma")
+    assert size.values is not None
+    assert size.values.iloc[[1, 10]].tolist() == [1001.15, 2.5]
+    assert town.example == "Aix, Provence"
+
+
+def test_a_separator_that_is_given_is_taken(write: Write) -> None:
+    text = "a;b,y\n" + "1;2,u\n3;4,v\n" * 10
+    assert read_columns(write(text), "y", separator=",").columns[0].name == "a;b"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("utf-8-sig", "UTF-8"), ("utf-16", "UTF-16"), ("cp1252", "Windows-1252")]
+)
+def test_other_encodings_are_read_and_named(tmp_path: Path, encoding: str, shown: str) -> None:
+    path = tmp_path / "towns.csv"
+    path.write_bytes(("ville,y\n" + "Orléans,œuf\nNîmes,blé\n" * 20).encode(encoding))
+    columns = read_columns(path, "y")
+    assert columns.text.encoding == shown
+    assert columns.dataset().features[0].categories == ("Nîmes", "Orléans")
+    assert columns.dataset().classes == ("blé", "œuf")
+
+
+def test_the_schema_decides_where_it_speaks(write: Write) -> None:
+    rows = "".join(
+        f"{i % 3},{'yes' if i % 2 else 'no'},{i},{i % 5},{'-' if i % 9 else '3'},{'ab'[i % 2]}\n" for i in range(40)
+    )
+    schema = SchemaFile.model_validate(
+        {
+            "columns": {
+                "grade": {"type": "category", "description": "school grade"},
+                "member": "boolean",
+                "serial": "number",
+                "size": {"unit": "cm"},
+            },
+            "drop": ["odd"],
+            "missing": ["-"],
+        }
+    )
+    columns = read_columns(write(f"grade,member,serial,odd,size,y\n{rows}"), "y", schema)
+    features = {feature.name: feature for feature in columns.dataset().features}
+    assert features["grade"].categories == ("0", "1", "2")
+    assert features["grade"].description == "school grade"
+    assert features["member"].type == "boolean"
+    assert features["serial"].type == "number", "a type that is given keeps a column that would be dropped"
+    assert "size" not in features, "all of its values but one are missing by the schema's words"
+    assert {column.name: column.why for column in columns.dropped} == {
+        "odd": "the schema drops it",
+        "size": "constant: '3' in every row",
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"columns": {"x": "number"}}, "column 'x', line 2: 'a b' is not a finite number"),
+        ({"columns": {"x": "boolean"}}, "column 'x', line 2: 'a b' is neither true nor false"),
+        ({"columns": {"w": "number"}}, "names a column 'w', which the file does not have"),
+        ({"drop": ["w"]}, "names a column 'w', which the file does not have"),
+        ({"drop": ["y"]}, "names 'y', which is the target"),
+        ({"drop": ["x"], "columns": {"x": {}}}, "both drops and describes the column 'x'"),
+        ({"target": "z"}, "for the target 'z', not 'y'"),
+    ],
+)
+def test_a_schema_that_does_not_fit_the_file_is_refused(write: Write, schema: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError) as refusal:
+        load_csv(write("x,y\n" + "a b,u\nc,v\n" * 20), "y", SchemaFile.model_validate(schema))
+    assert message in str(refusal.value)
+
+
+def test_thousands_of_categories_are_refused_even_on_request(write: Write) -> None:
+    text = "x,y\n" + "".join(f"t{i},{'ab'[i % 2]}\n" for i in range(1_001))
+    with pytest.raises(DataError, match="'x' has 1001 different texts; at most 1000"):
+        load_csv(write(text), "y", SchemaFile.model_validate({"columns": {"x": "category"}}))
+
+
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
         load_csv(tmp_path / "none.csv", "y")
     with pytest.raises(DataError, match="Is a directory"):
         load_csv(tmp_path, "y")
     binary = tmp_path / "binary.csv"
-    binary.write_bytes(b"x,y\n\xff\xfe\n")
-    with pytest.raises(DataError, match="not UTF-8"):
-        load_csv(binary, "y")
+    for content, message in (
+        (b"PK\x03\x04 and so on", "is a spreadsheet or zip file"),
+        (b"x,y\n1,\0\n", "is not text"),
+    ):
+        binary.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            load_csv(binary, "y")
