@@ -173,6 +173,7 @@ def _scheduler(
         min_rows=settings.snapshot_min_rows,
         min_labels=settings.snapshot_min_labels,
         max_rows=settings.snapshot_max_rows,
+        windows_per_beat=settings.snapshot_windows_per_beat,
         holder=lease.holder,
         lease_lifetime=settings.heartbeat * 2,
     )
@@ -181,7 +182,7 @@ def _scheduler(
         metrics.windows.labels(outcome).inc()
         alerts.wake()
 
-    worker = SnapshotWorker(config, report)
+    worker = SnapshotWorker(config, report, settings.snapshot_timeout_seconds)
     return SnapshotScheduler(
         store, lease, worker, alerts, interval=settings.snapshot_interval, heartbeat=settings.heartbeat
     )

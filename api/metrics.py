@@ -43,7 +43,7 @@ DENIALS = (
     "rate_limited",
     "unknown_host",
 )
-OUTCOMES = ("posted", "skipped", "failed", "worker_failed")
+OUTCOMES = ("posted", "skipped", "failed", "given_up", "worker_failed")
 ROW_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 
 

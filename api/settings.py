@@ -113,6 +113,13 @@ class Settings(BaseSettings):
         int,
         Field(ge=100, description="Most rows of a window that are measured; of more, a random sample is."),
     ] = 20_000
+    snapshot_windows_per_beat: Annotated[
+        int,
+        Field(ge=1, description="Most windows taken at one heartbeat: catching up leaves the machine room."),
+    ] = 2
+    snapshot_timeout_seconds: Annotated[
+        float, Field(gt=0, description="Longest time that the snapshot worker may be at it before it is replaced.")
+    ] = 600.0
     heartbeat_seconds: Annotated[
         float,
         Field(gt=0, description="How often the lease on the scheduler is renewed; two missed ones lose it."),

@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from evidently_workspace.errors import EvidentlyRejected, EvidentlyUnavailable
+from evidently_workspace.errors import EvidentlyForbidden, EvidentlyRejected, EvidentlyUnavailable
 
 SECRET_HEADER = "evidently-secret"  # noqa: S105 - the header's name
 PROJECT_NAMESPACE = uuid5(NAMESPACE_URL, "vigie/evidently-project")
@@ -85,16 +85,25 @@ class EvidentlyClient:
         self._call("POST", path, json_body=dashboard)
         return True
 
-    def find_snapshot(self, project_id: UUID, window_key: str) -> UUID | None:
-        """Return the id of the snapshot whose metadata names this window, or None."""
-        answer = self._call("GET", f"/api/projects/{project_id}/snapshots")
-        for snapshot in _read(answer, _SNAPSHOTS):
-            if snapshot.metadata.get("window") == window_key:
-                return snapshot.id
-        return None
+    def snapshots_by_window(self, project_id: UUID) -> dict[str, list[UUID]]:
+        """Return the ids of the project's snapshots by the window that their metadata name; more than one is too many.
+
+        Snapshots without a window, which somebody else added, are left out.
+        """
+        found: dict[str, list[UUID]] = {}
+        for snapshot in _read(self._call("GET", f"/api/projects/{project_id}/snapshots"), _SNAPSHOTS):
+            window = snapshot.metadata.get("window")
+            if isinstance(window, str):
+                found.setdefault(window, []).append(snapshot.id)
+        return found
+
+    def delete_snapshot(self, project_id: UUID, snapshot_id: UUID) -> bool:
+        """Delete a snapshot and return whether it was there; one that is gone already is as good as deleted."""
+        path = f"/api/projects/{project_id}/{snapshot_id}"
+        return self._call("DELETE", path, accept=HTTPStatus.NOT_FOUND).status_code != HTTPStatus.NOT_FOUND
 
     def post_snapshot(self, project_id: UUID, body: bytes) -> UUID:
-        """Store a snapshot and return its id. Not idempotent: look with `find_snapshot` before a retry."""
+        """Store a snapshot and return its id. Not idempotent: see `snapshots_by_window` before a retry."""
         answer = self._call("POST", f"/api/v2/snapshots/{project_id}", content=body)
         return _read(answer, _ADDED).snapshot_id
 
@@ -140,7 +149,7 @@ class EvidentlyClient:
         if response.is_server_error:
             return EvidentlyUnavailable(said)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return EvidentlyRejected(
+            return EvidentlyForbidden(
                 f"{said}. Its secret differs from ours: set VIGIE_EVIDENTLY_SECRET to the same on both."
             )
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:

@@ -3,6 +3,7 @@
 EvidentlyError
 ├── EvidentlyUnavailable   no answer, or a 5xx: the same call may succeed later
 └── EvidentlyRejected      a 4xx, or an answer that cannot be used: a person has to act
+    └── EvidentlyForbidden a 401 or 403: our secret is not the UI's
 """
 
 
@@ -16,3 +17,7 @@ class EvidentlyUnavailable(EvidentlyError):
 
 class EvidentlyRejected(EvidentlyError):
     """The Evidently UI refused the call; retrying the same call will not help."""
+
+
+class EvidentlyForbidden(EvidentlyRejected):
+    """The Evidently UI has another secret, so it refuses every write."""

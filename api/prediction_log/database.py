@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, selec
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.errors import LogUnavailable
+from api.prediction_log.clock import SteadyClock
 from api.prediction_log.tables import horizon
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -27,7 +28,8 @@ class Database:
     "database is locked" whatever the busy time-out is.
     """
 
-    def __init__(self, url: str, busy_timeout_seconds: float = 5.0) -> None:
+    def __init__(self, url: str, busy_timeout_seconds: float = 5.0, clock: SteadyClock | None = None) -> None:
+        self._clock = clock or SteadyClock()
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self._file: SqliteFile | None = None
@@ -79,7 +81,11 @@ class Database:
         return self.now(connection)
 
     def now(self, connection: Connection) -> int:
-        """Return the database's time in microseconds since the epoch: hosts that share a database share its clock."""
+        """Return the time to go by, in microseconds since the epoch: the database's, where it does not jump."""
+        return self._clock.follow(self.shown(connection))
+
+    def shown(self, connection: Connection) -> int:
+        """Return what the database's clock shows, in microseconds: hosts that share a database share its clock."""
         if self.is_sqlite:
             return time.time_ns() // 1000
         seconds = connection.execute(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
@@ -152,7 +158,8 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # SQLAlchemy's "begin" event below says when a transaction begins
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        # auto_vacuum only works on a file that is still empty, and the journal mode is written into the file
+        for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

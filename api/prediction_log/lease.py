@@ -2,12 +2,15 @@
 
 from datetime import timedelta
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from api.errors import LogUnavailable
 from api.prediction_log.database import Database
 from api.prediction_log.tables import lease
+
+IMPLAUSIBLE = timedelta(hours=1)
+"""An end so far ahead was written while a clock stood wrong, and would bar everybody until then."""
 
 
 class Lease:
@@ -31,7 +34,11 @@ class Lease:
                     update(lease)
                     .where(
                         lease.c.name == self._name,
-                        or_(lease.c.holder == self.holder, lease.c.expires_at <= now),
+                        or_(
+                            lease.c.holder == self.holder,
+                            lease.c.expires_at <= now,
+                            lease.c.expires_at > now + self._lifetime_us + IMPLAUSIBLE // timedelta(microseconds=1),
+                        ),
                     )
                     .values(holder=self.holder, expires_at=now + self._lifetime_us)
                 )
@@ -51,11 +58,13 @@ class Lease:
     def held(self) -> bool:
         """Whether this holder has the lease now."""
         with self._database.reading() as connection:
-            now = self._database.now(connection)
-            row = connection.execute(
-                select(lease.c.holder, lease.c.expires_at).where(lease.c.name == self._name)
-            ).first()
-            return row is not None and row.holder == self.holder and row.expires_at > now
+            return self.holds(connection)
+
+    def holds(self, connection: Connection) -> bool:
+        """Whether this holder has the lease; inside a write transaction it has it until that ends."""
+        query = select(lease.c.holder, lease.c.expires_at).where(lease.c.name == self._name)
+        row = connection.execute(query.with_for_update(read=True)).first()
+        return row is not None and row.holder == self.holder and row.expires_at > self._database.now(connection)
 
     def release(self) -> None:
         """Give the lease up, so that another process need not wait for its end."""

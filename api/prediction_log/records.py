@@ -64,6 +64,10 @@ class WindowRecord:
     retry_at: datetime | None
     finished_at: datetime | None
     duration_seconds: float | None
+    faults: int = 0
+    snapshot_bytes: int | None = None
+    snapshot_removed_at: datetime | None = None
+    report_removed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,9 +82,15 @@ windows = Table(
     Column("retry_at", BigInteger),
     Column("finished_at", BigInteger),
     Column("duration_seconds", Float),
+    Column("faults", Integer, nullable=False, server_default="0"),
+    Column("snapshot_bytes", Integer),
+    Column("snapshot_removed_at", BigInteger),
+    Column("report_removed_at", BigInteger),
     Index("windows_by_status", "status", "start"),
 )
-"""The timeline cut into windows that touch: each begins where the one before ended."""
+"""The timeline cut into windows that touch: each begins where the one before ended. ``tries`` grows with each claim,
+so it also tells who may still record: only the newest claimant's number fits. ``faults`` are the tries that failed by
+the window itself, not by what it waits for."""
 
 window_values = Table(
     "window_values",

@@ -8,14 +8,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, insert, or_, select, update
 
 from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.lease import Lease
+from api.prediction_log.patience import FAULTS_TILL_ASIDE, Trouble, wait_after
 from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
-from api.prediction_log.tables import horizon, labels, predictions, window_values, windows
+from api.prediction_log.tables import window_values, windows
+from api.prediction_log.timeline import close_windows, events_since, last_boundary, next_boundary, open_since, reopen
 
-UNFINISHED = (WindowStatus.DUE, WindowStatus.RUNNING, WindowStatus.FAILED)
-EMPTY_REASON = "no predictions and no labels"
+CUT_OFF_REASON = "the process ended while it took this window"
+MOMENTS = ("start", "end", "retry_at", "finished_at", "snapshot_removed_at", "report_removed_at")
 
 
 class WindowStore:
@@ -32,81 +35,93 @@ class WindowStore:
         step = _microseconds_of(interval)
         with self._database.writing() as connection:
             now = self._database.closing(connection)
-            start = _open_since(connection, step)
-            if start is None or _next_boundary(start, step) > now:
+            reopen(connection, now, step)
+            start = open_since(connection, step)
+            if start is None or next_boundary(start, step) > now:
                 return 0
-            return _close(connection, _cuts(start, now, step))
+            return close_windows(connection, start, last_boundary(now, step), step)
 
     def close_now(self, interval: timedelta) -> WindowRecord | None:
         """Close the window that is open, whatever its length; None where nothing was logged since the last window."""
         step = _microseconds_of(interval)
         with self._database.writing() as connection:
             now = self._database.closing(connection)
-            start = _open_since(connection, step)
-            if start is None or _first_event(connection, start) is None:
+            start = open_since(connection, step)
+            if start is None or events_since(connection, start) is None:
                 return None
-            cuts = _cuts(start, now, step)
-            last = cuts[-1][1] if cuts else start
-            if last < now:
-                cuts.append((last, now))
-            _close(connection, cuts)
+            close_windows(connection, start, now, step)
             row = connection.execute(select(windows).order_by(windows.c.start.desc()).limit(1)).one()
             return _record(row)
 
-    def claim(self) -> WindowRecord | None:
-        """Mark the oldest unfinished window as running and return it; None where none is, or it waits for its retry."""
+    def claim(self, lease: Lease | None = None) -> WindowRecord | None:
+        """Mark the oldest window that is to be taken as running and return it.
+
+        None where none is, or it waits for its retry, or the lease, if one is given, is not held any more: that is
+        asked in the same transaction, so that of two who believe that they hold it only one claims.
+        """
         with self._database.writing() as connection:
-            row = connection.execute(
-                select(windows)
-                .where(
-                    windows.c.status.in_(UNFINISHED),
-                    (windows.c.status != "failed") | windows.c.retry_at.is_not(None),
-                )
-                .order_by(windows.c.start)
-                .limit(1)
-            ).first()
-            if row is None or (row.retry_at is not None and row.retry_at > self._database.now(connection)):
+            if lease is not None and not lease.holds(connection):
                 return None
-            changed = {"status": WindowStatus.RUNNING, "tries": row.tries + 1, "retry_at": None}
-            connection.execute(update(windows).where(windows.c.start == row.start).values(changed))
-            return _record(row, **changed)
+            now = self._database.now(connection)
+            while (row := _oldest(connection, now)) is not None:
+                if row.retry_at is not None and row.retry_at > now:
+                    return None
+                cut_off = row.status == WindowStatus.RUNNING
+                tries, faults = row.tries + 1, row.faults + cut_off
+                if cut_off and faults >= FAULTS_TILL_ASIDE:
+                    _set_failed(connection, row.start, CUT_OFF_REASON, faults, _retry_at(now, row.tries, faults))
+                    continue
+                changed = {"status": WindowStatus.RUNNING, "tries": tries, "faults": faults, "retry_at": None}
+                connection.execute(update(windows).where(windows.c.start == row.start).values(changed))
+                return _record(row, **changed)
+            return None
 
     def waiting(self) -> bool:
         """Whether a window is to be taken now."""
         with self._database.reading() as connection:
-            row = connection.execute(
-                select(windows.c.retry_at)
-                .where(
-                    windows.c.status.in_(UNFINISHED),
-                    (windows.c.status != "failed") | windows.c.retry_at.is_not(None),
-                )
-                .order_by(windows.c.start)
-                .limit(1)
-            ).first()
-            return row is not None and (row.retry_at is None or row.retry_at <= self._database.now(connection))
+            now = self._database.now(connection)
+            row = _oldest(connection, now)
+            return row is not None and (row.retry_at is None or row.retry_at <= now)
 
-    def finish(self, start: datetime, values: Iterable[WindowValue], changed: Mapping[str, Any]) -> None:
-        """Record what became of the window that starts at ``start``, and what its snapshot measured."""
-        key = microseconds(start)
+    def finish(self, window: WindowRecord, values: Iterable[WindowValue], changed: Mapping[str, Any]) -> bool:
+        """Record what became of a claimed window, and what its snapshot measured.
+
+        False, with nothing recorded, where another has claimed the window since.
+        """
+        key = microseconds(window.start)
         rows = [{"start": key, "name": value.name, "column": value.column, "value": value.value} for value in values]
         with self._database.writing() as connection:
             finished = {**changed, "finished_at": self._database.now(connection)}
-            connection.execute(update(windows).where(windows.c.start == key).values(finished))
+            if connection.execute(update(windows).where(_claimed(window)).values(finished)).rowcount == 0:
+                return False
             connection.execute(window_values.delete().where(window_values.c.start == key))
             if rows:
                 connection.execute(insert(window_values), rows)
+            return True
 
-    def postpone(self, start: datetime, reason: str, wait: timedelta | None) -> None:
-        """Record a failed try; ``wait`` is how long until the next one, None where there is none."""
-        key = microseconds(start)
+    def postpone(self, window: WindowRecord, reason: str, trouble: Trouble) -> timedelta | None:
+        """Record a failed try of a claimed window; return how long until the next one, None where there is none.
+
+        Nothing is recorded where another has claimed the window since.
+        """
+        faults = window.faults + (trouble == Trouble.WINDOW)
+        wait = wait_after(trouble, window.tries, faults)
         with self._database.writing() as connection:
-            now = self._database.now(connection)
-            retry_at = None if wait is None else now + _microseconds_of(wait)
-            connection.execute(
-                update(windows)
-                .where(windows.c.start == key)
-                .values(status=WindowStatus.FAILED, reason=reason, retry_at=retry_at, finished_at=now)
-            )
+            if connection.execute(select(windows.c.start).where(_claimed(window))).first() is not None:
+                now = self._database.now(connection)
+                retry_at = None if wait is None else now + _microseconds_of(wait)
+                _set_failed(connection, microseconds(window.start), reason, faults, retry_at)
+        return wait
+
+    def claimed(self, window: WindowRecord) -> bool:
+        """Whether nobody has claimed the window since this claimant did."""
+        with self._database.reading() as connection:
+            return connection.execute(select(windows.c.start).where(_claimed(window))).first() is not None
+
+    def hand_back(self, window: WindowRecord) -> None:
+        """Leave a claimed window to whoever claims it next, as if this try had not been."""
+        with self._database.writing() as connection:
+            connection.execute(update(windows).where(_claimed(window)).values(status=WindowStatus.DUE))
 
     def newest(self, limit: int) -> list[WindowRecord]:
         """Return the newest windows, newest first."""
@@ -173,63 +188,35 @@ class WindowStore:
             ]
 
 
-def _open_since(connection: Connection, step: int) -> int | None:
-    """Where the open window starts; None where nothing was ever logged."""
-    last_end = connection.execute(select(func.max(windows.c.end))).scalar_one()
-    if last_end is not None:
-        return int(last_end)
-    first = _first_event(connection, 0)
-    return None if first is None else first // step * step
+def _unfinished() -> ColumnElement[bool]:
+    """Windows that are still to be posted; a failed one without a next try is given up."""
+    taken = windows.c.status.in_((WindowStatus.DUE, WindowStatus.RUNNING))
+    return or_(taken, and_(windows.c.status == WindowStatus.FAILED, windows.c.retry_at.is_not(None)))
 
 
-def _first_event(connection: Connection, since: int) -> int | None:
-    """When the first prediction or label at or after ``since`` was logged."""
-    found = [
-        connection.execute(select(func.min(column)).where(column >= since)).scalar_one()
-        for column in (predictions.c.logged_at, labels.c.arrived_at)
-    ]
-    return min((stamp for stamp in found if stamp is not None), default=None)
+def _oldest(connection: Connection, now: int) -> Row[Any] | None:
+    """Return the oldest window that is still to be posted; one that stands aside counts once its time has come."""
+    in_line = or_(windows.c.faults < FAULTS_TILL_ASIDE, windows.c.retry_at.is_(None), windows.c.retry_at <= now)
+    return connection.execute(select(windows).where(_unfinished(), in_line).order_by(windows.c.start).limit(1)).first()
 
 
-def _next_boundary(start: int, step: int) -> int:
-    return (start // step + 1) * step
+def _claimed(window: WindowRecord) -> ColumnElement[bool]:
+    """Whether the window is still as this claimant left it: each claim counts one try more."""
+    return and_(
+        windows.c.start == microseconds(window.start),
+        windows.c.status == WindowStatus.RUNNING,
+        windows.c.tries == window.tries,
+    )
 
 
-def _cuts(start: int, now: int, step: int) -> list[tuple[int, int]]:
-    """Cut the time from ``start`` into the windows that have ended by ``now``."""
-    cuts = []
-    while (end := _next_boundary(start, step)) <= now:
-        cuts.append((start, end))
-        start = end
-    return cuts
+def _set_failed(connection: Connection, start: int, reason: str, faults: int, retry_at: int | None) -> None:
+    failed = {"status": WindowStatus.FAILED, "reason": reason, "faults": faults, "retry_at": retry_at}
+    connection.execute(update(windows).where(windows.c.start == start).values(failed))
 
 
-def _close(connection: Connection, cuts: list[tuple[int, int]]) -> int:
-    """Insert the windows: due where something was logged in them, else skipped at once."""
-    if not cuts:
-        return 0
-    rows: list[dict[str, Any]] = []
-    event = _first_event(connection, cuts[0][0])
-    for start, end in cuts:
-        if event is not None and event < start:
-            event = _first_event(connection, start)
-        empty = event is None or event >= end
-        rows.append(
-            {
-                "start": start,
-                "end": end,
-                "status": WindowStatus.SKIPPED if empty else WindowStatus.DUE,
-                "reason": EMPTY_REASON if empty else None,
-                "rows": 0 if empty else None,
-                "labelled_rows": 0 if empty else None,
-                "failed_checks": [],
-                "not_computed": [],
-                "tries": 0,
-            }
-        )
-    connection.execute(insert(windows), rows)
-    connection.execute(update(horizon).values(closed_until=cuts[-1][1]))
-    return len(rows)
+def _retry_at(now: int, tries: int, faults: int) -> int | None:
+    wait = wait_after(Trouble.WINDOW, tries, faults)
+    return None if wait is None else now + _microseconds_of(wait)
 
 
 def _microseconds_of(interval: timedelta) -> int:
@@ -238,7 +225,7 @@ def _microseconds_of(interval: timedelta) -> int:
 
 def _record(row: Row[Any], **changed: Any) -> WindowRecord:
     fields = {**row._mapping, **changed}  # noqa: SLF001 - SQLAlchemy's documented name for a row as a mapping
-    for name in ("start", "end", "retry_at", "finished_at"):
+    for name in MOMENTS:
         if fields[name] is not None:
             fields[name] = moment(fields[name])
     fields["status"] = WindowStatus(fields["status"])

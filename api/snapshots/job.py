@@ -30,6 +30,7 @@ class JobConfig:
     min_rows: int
     min_labels: int
     max_rows: int
+    windows_per_beat: int
     holder: str
     lease_lifetime: timedelta
 
@@ -47,14 +48,14 @@ def prepare_worker() -> None:
 
 def warm_up(config: JobConfig) -> list[str]:
     """Import what a snapshot needs and show the project in Evidently UI; no window is touched, so no outcome."""
-    from api.snapshots.taking import show_project  # noqa: PLC0415 - the import, in the worker alone, is the work
+    from api.snapshots.kit import kit_of  # noqa: PLC0415 - the import, in the worker alone, is the work
 
-    show_project(config)
+    kit_of(config).project.show()
     return []
 
 
 def take_due_snapshots(config: JobConfig) -> list[str]:
-    """Take the due windows, oldest first, and return the outcome of each."""
-    from api.snapshots.taking import take_due  # noqa: PLC0415 - in the worker alone, see above
+    """Take a beat's share of the due windows, oldest first, and return the outcome of each."""
+    from api.snapshots.kit import kit_of  # noqa: PLC0415 - in the worker alone, see above
 
-    return [str(outcome) for outcome in take_due(config)]
+    return [str(outcome) for outcome in kit_of(config).taker.take_due(config.windows_per_beat)]

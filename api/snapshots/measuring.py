@@ -8,7 +8,8 @@ from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, read_labelled, read_predictions, read_rejections
 from api.snapshots.explanations import WindowExplanations
 from api.snapshots.frames import window_frame
-from evidently_workspace.snapshot import WindowSnapshot, take_snapshot
+from api.snapshots.measured import Measured
+from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact import read_manifest, read_reference
 
@@ -20,16 +21,6 @@ class Enough:
     min_rows: int
     min_labels: int
     max_rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What was found in a stretch; ``snapshot`` is None, with the reason, where there was not enough data."""
-
-    logged: WindowRows
-    labelled: WindowRows
-    snapshot: WindowSnapshot | None
-    reason: str | None
 
 
 class Measuring:

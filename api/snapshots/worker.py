@@ -7,6 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from time import monotonic
 
 from api.snapshots.job import JobConfig, prepare_worker, take_due_snapshots, warm_up
 
@@ -16,12 +17,15 @@ logger = logging.getLogger(__name__)
 class SnapshotWorker:
     """A pool of one spawned process that takes the due windows when told to.
 
-    ``report`` is told the outcome of each window, and "worker_failed" when the process died.
+    ``report`` is told the outcome of each window, and "worker_failed" when the process died. A job that takes longer
+    than ``limit_seconds`` hangs, so its process is replaced.
     """
 
-    def __init__(self, config: JobConfig, report: Callable[[str], None]) -> None:
+    def __init__(self, config: JobConfig, report: Callable[[str], None], limit_seconds: float) -> None:
         self._config = config
         self._report = report
+        self._limit_seconds = limit_seconds
+        self._began = 0.0
         self._pool: ProcessPoolExecutor | None = None
         self._job: Future[list[str]] | None = None
         self._children: list[multiprocessing.process.BaseProcess] = []
@@ -35,6 +39,10 @@ class SnapshotWorker:
         """Have the due windows taken, unless the worker is at it already."""
         if self._job is None or self._job.done():
             self._job = self._submit(partial(take_due_snapshots, self._config))
+            self._began = monotonic()
+        elif monotonic() - self._began > self._limit_seconds:
+            logger.error("the snapshot worker has been at it for over %g s, so it is replaced", self._limit_seconds)
+            self._kill()
 
     def stop(self, grace_seconds: float) -> None:
         """Let the window under way finish within the grace, then end the process.
@@ -52,10 +60,13 @@ class SnapshotWorker:
                 logger.warning("the window under way is cut off; it will be taken again")
             except BrokenProcessPool:
                 logger.warning("the snapshot worker had died")
-        for child in self._children:
-            child.kill()
+        self._kill()
         self._pool.shutdown(wait=True)
         self._pool = None
+
+    def _kill(self) -> None:
+        for child in self._children:
+            child.kill()
 
     def _submit(self, task: Callable[[], list[str]]) -> Future[list[str]]:
         try:

@@ -96,7 +96,7 @@ def test_an_api_killed_in_the_middle_of_a_window_takes_it_again_once(
         assert snapshots_of(ui_port, window) == 1
 
 
-def test_a_window_whose_snapshot_was_posted_but_not_recorded_is_not_posted_again(
+def test_a_window_whose_snapshot_was_posted_but_not_recorded_has_one_snapshot_all_the_same(
     api: ApiProcess, ui_port: int, caller_of: "type[Caller]"
 ) -> None:
     caller = caller_of(api.url)
@@ -108,8 +108,8 @@ def test_a_window_whose_snapshot_was_posted_but_not_recorded_is_not_posted_again
             database.execute("UPDATE windows SET status = 'running', snapshot_id = NULL")
             database.commit()
         after = caller.awaited(before["start"], {"posted"})
-        assert after["evidently_url"] == before["evidently_url"]
         assert snapshots_of(ui_port, after) == 1
+        assert after["evidently_url"] != before["evidently_url"]  # the first might have been half a snapshot
 
 
 def test_windows_wait_for_an_evidently_ui_that_is_down_and_are_posted_when_it_is_back(

@@ -46,14 +46,15 @@ def test_the_dashboard_is_posted_only_when_it_differs(client, project, manifest)
 
 
 def test_a_snapshot_is_found_by_its_window_and_only_by_it(ui, client, project, windows):
-    found = client.find_snapshot(project, windows(1).key)
+    found = client.snapshots_by_window(project)
     stored = {snapshot["id"]: snapshot for snapshot in httpx.get(f"{ui.url}/api/projects/{project}/snapshots").json()}
-    assert stored[str(found)]["name"] == windows(1).title
-    assert client.find_snapshot(project, windows(99).key) is None
+    (only,) = found[windows(1).key]
+    assert stored[str(only)]["name"] == windows(1).title
+    assert windows(99).key not in found
 
 
 def test_metadata_comes_back_as_it_was_sent(ui, client, project, snap, windows):
-    snapshot = client.find_snapshot(project, windows(2).key)
+    (snapshot,) = client.snapshots_by_window(project)[windows(2).key]
     stored = httpx.get(f"{ui.url}/api/projects/{project}/{snapshot}/metadata").json()
     sent = json.loads(snap(2, 10, rejected_requests={"missing": 2}).body)
     for name in ("metadata", "name", "tags", "timestamp"):
@@ -83,7 +84,7 @@ def test_too_few_rows_leave_a_gap_rather_than_a_zero(ui, project, manifest):
 
 
 def test_the_ui_renders_the_report_of_a_stored_snapshot(ui, client, project, windows):
-    snapshot = client.find_snapshot(project, windows(1).key)
+    (snapshot,) = client.snapshots_by_window(project)[windows(1).key]
     page = httpx.get(f"{ui.url}/api/projects/{project}/{snapshot}/download", timeout=30)
     assert page.status_code == 200
     assert "Prediction drift" in page.text

@@ -93,11 +93,11 @@ class Windows:
         model_version: str = "v1",
     ) -> None:
         row = {"start": microseconds(self._next), "end": microseconds(self._next + STEP), "tries": 1}
-        row |= {"status": status, "failed_checks": FAILED if failed else [], "not_computed": []}
+        row |= {"status": WindowStatus.RUNNING, "failed_checks": FAILED if failed else [], "not_computed": []}
         with self._database.writing() as connection:
             connection.execute(insert(windows).values(row | {"model_version": model_version}))
         values = [WindowValue(measured, "petal_length", 0.1)] if measured else []
-        self._store.finish(self._next, values, {})
+        assert self._store.finish(self._store.newest(1)[0], values, {"status": status})
         self._next += STEP
 
 

@@ -109,7 +109,7 @@ def test_the_build_says_which_version_serves_which_model(client: TestClient) -> 
 
 def test_outcomes_are_counted_from_nought_on(client: TestClient) -> None:
     text = client.get("/metrics").text
-    for outcome in ("posted", "skipped", "failed", "worker_failed"):
+    for outcome in ("posted", "skipped", "failed", "given_up", "worker_failed"):
         assert value(text, "vigie_snapshot_windows_total", outcome=outcome) == 0
 
 

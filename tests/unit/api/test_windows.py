@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import Connection
 
 from api.prediction_log.database import Database, microseconds
 from api.prediction_log.lease import Lease
+from api.prediction_log.patience import FAULTS_TILL_ASIDE, MOST_FAULTS, Trouble
 from api.prediction_log.reader import read_predictions
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, WindowValue
 from api.prediction_log.window_store import WindowStore
@@ -177,17 +179,18 @@ def test_a_window_left_running_is_claimed_again_and_its_tries_counted(
 
 def test_a_postponed_window_waits_for_its_retry(database: ClockedDatabase, store: WindowStore) -> None:
     window = closed_window(database, store)
-    store.postpone(window.start, "Evidently UI is down", timedelta(seconds=30))
+    assert store.postpone(window, "Evidently UI is down", Trouble.SURROUNDINGS) == timedelta(seconds=4)
     assert store.newest(1)[0].reason == "Evidently UI is down"
     assert (store.waiting(), store.claim()) == (False, None)
-    database.time += timedelta(seconds=30)
+    database.time += timedelta(seconds=4)
     assert store.waiting()
     assert store.claim() is not None
 
 
 def test_a_window_given_up_does_not_hold_back_the_next(database: ClockedDatabase, store: WindowStore) -> None:
     window = closed_window(database, store)
-    store.postpone(window.start, "cannot be computed", None)
+    hopeless = replace(window, faults=MOST_FAULTS - 1)
+    assert store.postpone(hopeless, "cannot be computed", Trouble.WINDOW) is None
     assert store.claim() is None
     log(database, NOON + timedelta(minutes=6), "p2")
     database.time = NOON + timedelta(minutes=10)
@@ -200,7 +203,7 @@ def test_a_window_given_up_does_not_hold_back_the_next(database: ClockedDatabase
 def test_a_finished_window_keeps_its_values(database: ClockedDatabase, store: WindowStore) -> None:
     window = closed_window(database, store)
     values = [WindowValue("data_drift", "x", 0.5), WindowValue("accuracy", "", 0.9)]
-    store.finish(window.start, values, {"status": WindowStatus.POSTED, "rows": 1})
+    assert store.finish(window, values, {"status": WindowStatus.POSTED, "rows": 1})
     assert store.claim() is None
     assert store.count_by_status() == {"posted": 1}
     assert [value for _, _, value in store.series("data_drift", None, None, None, limit=10)] == [values[0]]
@@ -225,3 +228,137 @@ def test_a_released_lease_is_free_at_once(database: ClockedDatabase) -> None:
     first.take()
     first.release()
     assert second.take()
+
+
+def test_a_claim_needs_the_lease_in_the_same_transaction(database: ClockedDatabase, store: WindowStore) -> None:
+    first, second = (Lease(database, name, timedelta(seconds=10)) for name in ("first", "second"))
+    log(database, NOON, "p1")
+    database.time = NOON + FIVE_MINUTES
+    store.close_elapsed(FIVE_MINUTES)
+    assert first.take()
+    assert store.claim(second) is None
+    assert store.claim(first) is not None
+
+
+def test_who_lost_a_window_to_another_claimant_records_nothing(database: ClockedDatabase, store: WindowStore) -> None:
+    lost = closed_window(database, store)
+    won = store.claim()
+    assert won is not None
+    assert (store.claimed(lost), store.claimed(won)) == (False, True)
+    assert not store.finish(lost, [WindowValue("rows", "", 1.0)], {"status": WindowStatus.POSTED, "rows": 1})
+    store.postpone(lost, "too late", Trouble.WINDOW)
+    store.hand_back(lost)
+    assert store.newest(1) == [won]
+    assert store.series(None, None, None, None, limit=10) == []
+    assert store.finish(won, [], {"status": WindowStatus.POSTED})
+
+
+def test_a_window_handed_back_is_taken_by_the_next_claimant_without_a_fault(
+    database: ClockedDatabase, store: WindowStore
+) -> None:
+    store.hand_back(closed_window(database, store))
+    again = store.claim()
+    assert again is not None
+    assert (again.tries, again.faults) == (2, 0)
+
+
+def test_waits_double_up_to_a_bound_however_long_evidently_ui_is_down(
+    database: ClockedDatabase, store: WindowStore
+) -> None:
+    window = closed_window(database, store)
+    waits = []
+    for _ in range(60):
+        wait = store.postpone(window, "down", Trouble.SURROUNDINGS)
+        assert wait is not None
+        waits.append(wait.total_seconds())
+        database.time += wait
+        window = store.claim()
+        assert window is not None
+    assert waits[:8] == [4, 8, 16, 32, 64, 128, 256, 300]
+    assert set(waits[8:]) == {300}
+
+
+def test_a_window_that_fails_by_itself_steps_aside_is_tried_hourly_and_given_up_after_a_day(
+    database: ClockedDatabase, store: WindowStore
+) -> None:
+    log(database, NOON, "p1")
+    log(database, NOON + timedelta(minutes=6), "p2")
+    database.time = NOON + timedelta(minutes=10)
+    store.close_elapsed(FIVE_MINUTES)
+    poisonous = store.claim()
+    assert poisonous is not None
+    for _ in range(FAULTS_TILL_ASIDE - 1):
+        wait = store.postpone(poisonous, "refused", Trouble.WINDOW)
+        assert store.claim() is None  # the order of age is kept as long as there is hope
+        assert wait is not None
+        database.time += wait
+        poisonous = store.claim()
+        assert poisonous is not None
+        assert poisonous.start == NOON
+    assert store.postpone(poisonous, "refused", Trouble.WINDOW) == timedelta(hours=1)
+    second = store.claim()
+    assert second is not None
+    assert second.start == NOON + FIVE_MINUTES
+    store.finish(second, [], {"status": WindowStatus.POSTED})
+    hours = 0
+    while True:
+        assert store.claim() is None
+        database.time += timedelta(hours=1)
+        hours += 1
+        again = store.claim()
+        assert again is not None
+        assert again.start == NOON
+        if store.postpone(again, "refused", Trouble.WINDOW) is None:
+            break
+    assert hours == 24
+    database.time += timedelta(days=30)
+    assert (store.waiting(), store.claim()) == (False, None)
+    assert store.newest(2)[1].reason == "refused"
+
+
+def test_a_window_over_which_the_process_dies_again_and_again_steps_aside(
+    database: ClockedDatabase, store: WindowStore
+) -> None:
+    log(database, NOON, "p1")
+    log(database, NOON + timedelta(minutes=6), "p2")
+    database.time = NOON + timedelta(minutes=10)
+    store.close_elapsed(FIVE_MINUTES)
+    claimed = [store.claim() for _ in range(FAULTS_TILL_ASIDE + 1)]
+    assert [window.start for window in claimed if window] == [NOON] * FAULTS_TILL_ASIDE + [NOON + FIVE_MINUTES]
+    assert store.newest(2)[1].reason == "the process ended while it took this window"
+
+
+def test_a_month_without_a_row_is_one_window(database: ClockedDatabase, store: WindowStore) -> None:
+    log(database, NOON, "p1")
+    log(database, NOON + timedelta(days=30, minutes=7), "p2")
+    database.time = NOON + timedelta(days=30, minutes=10)
+    assert store.close_elapsed(FIVE_MINUTES) == 3
+    assert spans(store) == [
+        (NOON, NOON + FIVE_MINUTES, "due"),
+        (NOON + FIVE_MINUTES, NOON + timedelta(days=30, minutes=5), "skipped"),
+        (NOON + timedelta(days=30, minutes=5), NOON + timedelta(days=30, minutes=10), "due"),
+    ]
+
+
+def test_empty_windows_of_a_clock_that_was_ahead_are_taken_back(database: ClockedDatabase, store: WindowStore) -> None:
+    log(database, NOON, "p1")
+    database.time = NOON + FIVE_MINUTES
+    store.close_elapsed(FIVE_MINUTES)
+    before = spans(store)
+    database.time = NOON + timedelta(days=365)
+    assert store.close_elapsed(FIVE_MINUTES) == 1
+    database.time = NOON + timedelta(minutes=7)
+    log(database, NOON + timedelta(minutes=8), "p2")  # dated into the future, as the horizon is still there
+    store.close_elapsed(FIVE_MINUTES)
+    assert spans(store)[: len(before)] == before
+    log(database, NOON + timedelta(minutes=9), "p3")
+    assert read_predictions(database, NOON + FIVE_MINUTES, NOON + 2 * FIVE_MINUTES, "v1", 10).total == 1
+
+
+def test_a_lease_that_ends_in_a_far_future_is_a_mistake_of_a_clock_and_may_be_taken(database: ClockedDatabase) -> None:
+    first, second = (Lease(database, name, timedelta(seconds=10)) for name in ("first", "second"))
+    database.time = NOON + timedelta(days=365)
+    assert first.take()
+    database.time = NOON
+    assert second.take()
+    assert not first.take()

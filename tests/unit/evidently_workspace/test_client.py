@@ -68,7 +68,7 @@ def test_nobody_listening_is_unavailable_and_says_where():
         EvidentlyClient(f"http://127.0.0.1:{port}", None) as client,
         pytest.raises(EvidentlyUnavailable, match=f"127.0.0.1:{port}"),
     ):
-        client.find_snapshot(PROJECT, "key")
+        client.snapshots_by_window(PROJECT)
 
 
 def test_a_server_that_does_not_answer_is_unavailable():
@@ -77,7 +77,7 @@ def test_a_server_that_does_not_answer_is_unavailable():
         EvidentlyClient(f"http://127.0.0.1:{listener.getsockname()[1]}", None, timeout_seconds=0.2) as client,
         pytest.raises(EvidentlyUnavailable, match="Timeout"),
     ):
-        client.find_snapshot(PROJECT, "key")
+        client.snapshots_by_window(PROJECT)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_an_answer_that_is_not_json_is_rejected(answering):
         EvidentlyClient(answering(200, b"<html>").url, None) as client,
         pytest.raises(EvidentlyRejected, match="is it an Evidently UI"),
     ):
-        client.find_snapshot(PROJECT, "key")
+        client.snapshots_by_window(PROJECT)
 
 
 def test_json_of_another_shape_is_rejected(answering):
@@ -117,14 +117,14 @@ def test_json_of_another_shape_is_rejected(answering):
 def test_the_secret_goes_into_the_header_that_evidently_reads(answering):
     server = answering(200, b"[]")
     with EvidentlyClient(server.url, "open sesame") as client:
-        client.find_snapshot(PROJECT, "key")
+        client.snapshots_by_window(PROJECT)
     assert server.seen[SECRET_HEADER] == "open sesame"
 
 
 def test_without_a_secret_there_is_no_header(answering):
     server = answering(200, b"[]")
     with EvidentlyClient(server.url, None) as client:
-        client.find_snapshot(PROJECT, "key")
+        client.snapshots_by_window(PROJECT)
     assert SECRET_HEADER not in server.seen
 
 

@@ -1,0 +1,64 @@
+"""Owns the trust in a clock: one that jumps is followed only once it has stayed where it jumped to."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = timedelta(minutes=1)
+"""A clock that is off by less is being corrected, or was read late; it does no harm to follow it at once."""
+PATIENCE = timedelta(minutes=10)
+"""How long a jump must last to be believed. Until then time goes on as if it had not happened."""
+
+
+def seconds_since_boot() -> float:
+    """Return seconds that never jump, and that also pass while the machine sleeps, where the system can tell."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+class SteadyClock:
+    """Follows a clock of microseconds since the epoch, but a jump of it only after it has lasted for ``PATIENCE``.
+
+    A clock that jumps ahead for a moment would otherwise close windows that are still to come, and date rows into
+    them. ``elapsed`` gives seconds that do not jump. Of several threads each may ask.
+    """
+
+    def __init__(self, elapsed: Callable[[], float] = seconds_since_boot) -> None:
+        self._elapsed = elapsed
+        self._lock = threading.Lock()
+        self._last: tuple[int, float] | None = None
+        self._jump: tuple[int, float] | None = None
+
+    def follow(self, shown: int) -> int:
+        """Return the time to go by when the clock shows ``shown``; both in microseconds since the epoch."""
+        with self._lock:
+            at = self._elapsed()
+            if self._last is None:
+                self._last = shown, at
+                return shown
+            expected = self._last[0] + round((at - self._last[1]) * 1_000_000)
+            if self._believed(shown - expected, at):
+                self._last, self._jump = (shown, at), None
+                return shown
+            return expected
+
+    def _believed(self, gap: int, at: float) -> bool:
+        """Whether to follow a clock that is ``gap`` microseconds ahead of what it should show."""
+        if _small(gap):
+            return True
+        if self._jump is None or not _small(gap - self._jump[0]):
+            logger.warning("the clock jumped by %.0f s; it is followed if it stays there", gap / 1e6)
+            self._jump = gap, at
+        if at - self._jump[1] < PATIENCE.total_seconds():
+            return False
+        logger.warning("the clock has stayed %.0f s off for %s, so it is followed", gap / 1e6, PATIENCE)
+        return True
+
+
+def _small(gap: int) -> bool:
+    return abs(timedelta(microseconds=gap)) <= TOLERANCE

@@ -1,0 +1,40 @@
+"""Owns what the snapshot worker keeps between two jobs. Imports Evidently, which takes seconds: in the worker alone."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from api.prediction_log.database import Database
+from api.prediction_log.lease import Lease
+from api.prediction_log.window_store import WindowStore
+from api.snapshots.health_project import HealthProject
+from api.snapshots.job import JobConfig
+from api.snapshots.measuring import Enough, Measuring
+from api.snapshots.taking import WindowTaker
+from evidently_workspace.client import EvidentlyClient
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What does the jobs."""
+
+    project: HealthProject
+    taker: WindowTaker
+
+
+@lru_cache(maxsize=1)
+def kit_of(config: JobConfig) -> Kit:
+    """Return the one that this process keeps. Raises model.errors.ArtifactError."""
+    database = Database(config.database_url)
+    client = EvidentlyClient(config.evidently_url, config.evidently_secret, config.evidently_timeout_seconds)
+    measuring = Measuring(database, config.model_dir, Enough(config.min_rows, config.min_labels, config.max_rows))
+    project = HealthProject(client, measuring.manifest, config.project_name)
+    taker = WindowTaker(
+        WindowStore(database),
+        Lease(database, config.holder, config.lease_lifetime),
+        client,
+        project,
+        measuring.measure,
+        model_version=measuring.manifest.version,
+        reports_dir=config.reports_dir,
+    )
+    return Kit(project, taker)
