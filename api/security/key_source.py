@@ -25,7 +25,7 @@ class KeySource(Protocol):
 
 
 class KeyFile:
-    """The keys of a file, read again when its time, size or inode changes.
+    """The keys of a file, read again when its time of change, size or inode is another.
 
     A file that cannot be read or understood takes effect at no time: the keys last read stay, ``observe`` is told, and
     the log says why, once. Otherwise a slip of the pen would lock every caller out. What is revoked in such a file is
@@ -70,7 +70,7 @@ class KeyFile:
             found = self._path.stat()
         except OSError:
             return None
-        return (found.st_mtime_ns, found.st_size, found.st_ino)
+        return (found.st_ctime_ns, found.st_size, found.st_ino)
 
     def _read(self) -> KeyRing:
         try:
