@@ -73,8 +73,14 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         engine=predictor.engine,
         log_queue_rows=settings.log_queue_rows,
     )
-    database = Database(settings.database_url.get_secret_value())
-    writer = LogWriter(database, settings.log_queue_rows, metrics.observe_commit, metrics.observe_queue)
+    database = Database(settings.database_url.get_secret_value(), settings.log_timeout_seconds)
+    writer = LogWriter(
+        database,
+        settings.log_queue_rows,
+        metrics.observe_commit,
+        metrics.observe_queue,
+        timeout_seconds=settings.log_timeout_seconds,
+    )
     store = WindowStore(database)
     links = SnapshotLinks(
         settings.api_url,

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     log_queue_rows: Annotated[
         int, Field(gt=0, description="Most rows that may wait for the log; past it a request gets 503.")
     ] = 50_000
+    log_timeout_seconds: Annotated[
+        float, Field(gt=0, description="Longest wait for a commit of the log, in seconds; past it a request gets 503.")
+    ] = 10.0
     max_requests_in_progress: Annotated[
         int, Field(gt=0, description="Most requests that are served at once; past it a request gets 503.")
     ] = 512

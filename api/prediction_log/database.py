@@ -1,9 +1,11 @@
 """Owns the connection to the log's database: the engine, its transactions, its clock and its migrations."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,19 @@ from api.prediction_log.tables import horizon
 MIGRATIONS = Path(__file__).parent / "migrations"
 STAMP_LOCK = 7_146_001
 MIGRATION_LOCK = 7_146_002
+LEAST_FREE_BYTES = 64 * 1024 * 1024
+"""A request of 10,000 rows of 30 features is 12 MB of JSON, which goes into the write-ahead log and then into the file."""
 
 
 class Database:
     """The log's database, SQLite or PostgreSQL by URL.
 
     A write transaction on SQLite begins with BEGIN IMMEDIATE: one that first reads and then writes would fail with
-    "database is locked" whatever the busy time-out is.
+    "database is locked" whatever the busy time-out is. ``timeout_seconds`` is how long SQLite waits for a lock, and
+    PostgreSQL for a connection.
     """
 
-    def __init__(self, url: str, busy_timeout_seconds: float = 5.0, clock: SteadyClock | None = None) -> None:
+    def __init__(self, url: str, timeout_seconds: float = 5.0, clock: SteadyClock | None = None) -> None:
         self._clock = clock or SteadyClock()
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
@@ -36,12 +41,14 @@ class Database:
         if self.is_sqlite:
             if parsed.database and parsed.database != ":memory:":
                 self._file = SqliteFile(Path(parsed.database))
-            self.engine = create_engine(parsed, connect_args={"timeout": busy_timeout_seconds})
+            self.engine = create_engine(parsed, connect_args={"timeout": timeout_seconds})
             _prepare_sqlite(self.engine)
         else:
             if parsed.drivername == "postgresql":
                 parsed = parsed.set(drivername="postgresql+psycopg")
-            self.engine = create_engine(parsed, pool_pre_ping=True)
+            self.engine = create_engine(
+                parsed, pool_pre_ping=True, connect_args={"connect_timeout": max(2, ceil(timeout_seconds))}
+            )
         self._write_engine = self.engine.execution_options(vigie_write=True)
 
     @contextmanager
@@ -101,6 +108,11 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
+    def check_room(self) -> None:
+        """Raise LogUnavailable where the disk of a SQLite file has no room for a large request."""
+        if self._file is not None:
+            self._file.check_room()
+
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
@@ -151,6 +163,15 @@ class SqliteFile:
             raise LogUnavailable(
                 f"the prediction log's file {self._path} was deleted or replaced while it was open; "
                 "put it back where it was, or restart the API to begin with what is there now"
+            )
+
+    def check_room(self) -> None:
+        """Raise LogUnavailable where the disk has less than LEAST_FREE_BYTES left."""
+        free = shutil.disk_usage(self._path.parent).free
+        if free < LEAST_FREE_BYTES:
+            raise LogUnavailable(
+                f"the disk of the prediction log is full: {free:,} bytes are left in {self._path.parent}, and a large "
+                f"request may need {LEAST_FREE_BYTES:,}; make room, or keep the log for a shorter time"
             )
 
 

@@ -21,14 +21,16 @@ logger = logging.getLogger(__name__)
 
 Waiter = asyncio.Future[Any]
 REJECTIONS_WAIT_SECONDS = 1.0
+TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What one request wants in the log, and who waits for it."""
+    """What one request wants in the log, who waits for it, and until when on its loop's clock."""
 
     waiter: Waiter
     loop: asyncio.AbstractEventLoop
+    due: float
     predictions: Sequence[PredictionRecord] = ()
     labels: Sequence[LabelRecord] = ()
 
@@ -41,7 +43,9 @@ class LogWriter:
     """Writes to the log on a thread of its own; an awaited call returns once its rows are committed.
 
     ``max_waiting_rows`` bounds the rows that wait; past it a call raises LogOverloaded at once. ``observe_commit`` is
-    told the rows and seconds of each commit, ``observe_queue`` how many rows wait whenever that changes.
+    told the rows and seconds of each commit, ``observe_queue`` how many rows wait whenever that changes. A call whose
+    rows are not committed within ``timeout_seconds`` raises LogUnavailable; rows whose commit had begun may be logged
+    all the same.
     """
 
     def __init__(
@@ -50,13 +54,17 @@ class LogWriter:
         max_waiting_rows: int,
         observe_commit: Callable[[int, float], None] | None = None,
         observe_queue: Callable[[int], None] | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self._database = database
         self._max_waiting_rows = max_waiting_rows
         self._observe_commit = observe_commit or (lambda _rows, _seconds: None)
         self._observe_queue = observe_queue or (lambda _rows: None)
+        self._timeout_seconds = timeout_seconds
+        self._alarm: asyncio.TimerHandle | None = None
         self._changed = threading.Condition()
         self._waiting: list[_Entry] = []
+        self._committing: list[_Entry] = []
         self._waiting_rows = 0
         self._rejections: Counter[str] = Counter()
         self._closed = False
@@ -72,11 +80,18 @@ class LogWriter:
         self._thread.start()
 
     async def close(self) -> None:
-        """Commit what was accepted, then stop the thread; later calls raise LogUnavailable."""
+        """Commit what was accepted, then stop the thread; later calls raise LogUnavailable.
+
+        A database that does not answer is waited for no longer than any call is.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, self._timeout_seconds)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._thread.is_alive():
+            logger.error("the prediction log did not answer at the end; what was not acknowledged may be lost")
 
     async def log_predictions(self, records: Sequence[PredictionRecord]) -> None:
         """Return once all of the records are committed; either all are or none is.
@@ -97,12 +112,13 @@ class LogWriter:
             self._changed.notify()
 
     async def check(self) -> None:
-        """Return once a commit went through. Raises as `log_predictions` does."""
+        """Return once a commit went through and there is room for more. Raises as `log_predictions` does."""
         await self._submit()
+        self._database.check_room()
 
     async def _submit(self, predictions: Sequence[PredictionRecord] = (), labels: Sequence[LabelRecord] = ()) -> Any:
         loop = asyncio.get_running_loop()
-        entry = _Entry(loop.create_future(), loop, predictions, labels)
+        entry = _Entry(loop.create_future(), loop, loop.time() + self._timeout_seconds, predictions, labels)
         with self._changed:
             if self._closed:
                 raise LogUnavailable("the prediction log is closing")
@@ -112,7 +128,23 @@ class LogWriter:
             self._waiting_rows += entry.rows
             self._observe_queue(self._waiting_rows)
             self._changed.notify()
+        if self._alarm is None:  # one timer for all who wait, not one for each
+            self._alarm = loop.call_at(entry.due, self._expire, loop)
         return await entry.waiter
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up on those who have waited too long, and look again when the next one will have."""
+        now = loop.time()
+        with self._changed:
+            late = [entry for entry in self._waiting if entry.due <= now]
+            self._waiting = [entry for entry in self._waiting if entry.due > now]
+            self._waiting_rows -= sum(entry.rows for entry in late)
+            self._observe_queue(self._waiting_rows)
+            late += [entry for entry in self._committing if entry.due <= now]
+            left = [entry.due for entry in (*self._committing, *self._waiting) if entry.due > now]
+        error = LogUnavailable(f"the prediction log took longer than {self._timeout_seconds:g} s to commit")
+        _settle([(entry.waiter, error) for entry in late])
+        self._alarm = loop.call_at(min(left), self._expire, loop) if left else None
 
     def _run(self) -> None:
         while (work := self._take()) is not None:
@@ -135,6 +167,7 @@ class LogWriter:
             if self._closed and not self._waiting and not self._rejections:
                 return None
             entries, self._waiting = self._waiting, []
+            self._committing = entries
             refused, self._rejections = self._rejections, Counter()
             self._waiting_rows = 0
             self._observe_queue(0)

@@ -9,11 +9,9 @@ from signal import SIGKILL, SIGTERM
 import pytest
 
 from tests.integration.api.conftest import ApiProcess
-from tests.integration.api.traffic import BATCH_ROWS, logged_rows, traffic
+from tests.integration.api.traffic import BATCH_ROWS, NOBODY, logged_rows, traffic
 
 KILLS = 20
-NOBODY = 1
-"""A port on which no Evidently UI listens: these tests are about the log."""
 
 
 @pytest.fixture

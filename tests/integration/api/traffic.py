@@ -15,6 +15,8 @@ import psycopg
 
 SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 BATCH_ROWS = 5
+NOBODY = 1
+"""A port on which no Evidently UI listens, for tests that are about the log."""
 
 
 class Traffic:

@@ -22,7 +22,7 @@ ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, busy_timeout_seconds=0.2)
+    database = Database(database_url, timeout_seconds=0.2)
     database.migrate()
     yield database
     database.dispose()
@@ -116,7 +116,7 @@ def test_a_batch_larger_than_the_queue_is_taken_when_nothing_waits(database: Dat
 
 
 def test_a_locked_sqlite_is_an_error_and_the_writer_recovers(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/log.db", busy_timeout_seconds=0.2)
+    database = Database(f"sqlite:///{tmp_path}/log.db", timeout_seconds=0.2)
     database.migrate()
 
     async def write() -> None:
