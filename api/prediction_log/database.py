@@ -22,7 +22,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 STAMP_LOCK = 7_146_001
 MIGRATION_LOCK = 7_146_002
 LEAST_FREE_BYTES = 64 * 1024 * 1024
-"""A request of 10,000 rows of 30 features is 12 MB of JSON, which goes into the write-ahead log and then into the file."""
+"""A request of 10,000 rows of 30 features is 12 MB of JSON, which goes into the write-ahead log, then into the file."""
 
 
 class Database:
