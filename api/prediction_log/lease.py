@@ -66,6 +66,12 @@ class Lease:
         row = connection.execute(query.with_for_update(read=True)).first()
         return row is not None and row.holder == self.holder and row.expires_at > self._database.now(connection)
 
+    def ends_in(self) -> timedelta:
+        """Return how long the lease lasts unless it is renewed; nothing or less where nobody has it."""
+        with self._database.reading() as connection:
+            end = connection.execute(select(lease.c.expires_at).where(lease.c.name == self._name)).scalar()
+            return timedelta(microseconds=(end or 0) - self._database.now(connection))
+
     def release(self) -> None:
         """Give the lease up, so that another process need not wait for its end."""
         with self._database.writing() as connection:

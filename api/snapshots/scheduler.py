@@ -17,10 +17,16 @@ logger = logging.getLogger(__name__)
 
 BEAT = "beat"
 STOP_GRACE_SECONDS = 5.0
+PAST_THE_END = timedelta(milliseconds=20)
+"""A lease is over only after its end, and two processes that wait for it need not meet in the same instant."""
 
 
 class SnapshotScheduler:
-    """Renews the lease at every beat; while it is held, closes elapsed windows and has the worker take them."""
+    """Renews the lease at every beat; while it is held, closes elapsed windows and has the worker take them.
+
+    While another process holds it, a beat also falls on the lease's end, so that of a holder that died at most two
+    heartbeats are missed.
+    """
 
     def __init__(
         self,
@@ -83,7 +89,14 @@ class SnapshotScheduler:
                 self._store.close_elapsed(self._interval)
                 if self._store.waiting():
                     self._worker.take_due()
+            else:
+                self._beat_at_the_end_of_the_lease()
         except LogUnavailable as error:
             self.lease_held = False
             self._alerts.hold(False)
             logger.warning("no snapshots for now: %s", error)
+
+    def _beat_at_the_end_of_the_lease(self) -> None:
+        rest = self._lease.ends_in() + PAST_THE_END
+        if rest < self._heartbeat and self._scheduler.running:
+            self._scheduler.modify_job(BEAT, next_run_time=datetime.now(UTC) + max(rest, PAST_THE_END))
