@@ -17,7 +17,7 @@ from model.attribution_drift import NDCG_ALARM, attribution_shares
 from model.manifest import Manifest
 
 NOTE = (
-    "Read it so: each bar is how far a feature moves the predicted probabilities, on average; if the ranking or the "
+    "Read it so: each bar is how far a feature moves the model's answers, on average; if the ranking or the "
     "shares differ from the reference, the model leans on other features than it did, even where accuracy still holds."
 )
 

@@ -44,11 +44,12 @@ class Alarms:
 
 @dataclass(frozen=True)
 class _Explained:
-    """Attributions of held-out rows: |phi| (rows, features), the rows' positions, and which are reference rows."""
+    """Attributions of held-out rows: |phi| (rows, features), the rows' positions, those of the reference."""
 
     phi: np.ndarray[tuple[int, int], np.dtype[np.float64]]
     rows: np.ndarray[tuple[int], np.dtype[np.intp]]
     reference: np.ndarray[tuple[int], np.dtype[np.float64]]
+    explainer: Explainer
     reference_rows: int
 
 
@@ -114,12 +115,14 @@ def _explain(explainer: Explainer, population: pd.DataFrame, parts: Parts, rng: 
         rows = np.sort(rng.choice(rows, MOST_ATTRIBUTED_ROWS, replace=False))
     phi = explainer.attributions(population.iloc[rows])
     of_reference = parts[rows] == "reference"
-    return _Explained(phi, rows, phi[of_reference].mean(axis=0), int(of_reference.sum()))
+    return _Explained(phi, rows, phi[of_reference].mean(axis=0), explainer, int(of_reference.sum()))
 
 
 def _attributions(explained: _Explained, features: tuple[Feature, ...]) -> Attributions:
     means = explained.reference.tolist()
     return Attributions(
         mean_absolute={feature.name: mean for feature, mean in zip(features, means, strict=True)},
+        method=explained.explainer.method,
+        unit=explained.explainer.unit,
         rows=explained.reference_rows,
     )

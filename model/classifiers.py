@@ -23,6 +23,15 @@ MISSING_TEXT = ""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
+ONE_MATRIX = "rows"
+"""The ONNX input of a model that takes all its columns as one float32 matrix."""
+
+
+def input_name(place: int) -> str:
+    """Return the ONNX input of a column of a pipeline that knows its columns by position."""
+    return f"column_{place}"
+
+
 class Classifier(Protocol):
     """What turns rows into probabilities, (rows, classes), float64, each row adding up to 1."""
 
@@ -41,15 +50,19 @@ class OnnxClassifier:
         self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._inputs: list[str] = [node.name for node in self._session.get_inputs()]
         self._features = features
-        self._one_matrix = all(feature.type == "number" for feature in features)
+        self._one_matrix = self._inputs == [ONE_MATRIX]
+        # an input that no operator needs is not in the model; else the order tells, as the converter changes names
+        self._fed = self._inputs if len(self._inputs) == len(features) else [feature.name for feature in features]
 
     def probabilities(self, rows: Sequence[Row]) -> Probabilities:
         """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
         feeds: dict[str, npt.NDArray[Any]]
         if self._one_matrix:
-            feeds = {self._inputs[0]: number_array(rows).astype(np.float32)}
+            feeds = {ONE_MATRIX: number_array(rows).astype(np.float32)}
         else:
-            feeds = dict(zip(self._inputs, self._columns(rows), strict=True))
+            feeds = dict(zip(self._fed, self._columns(rows), strict=True))
+            if len(feeds) > len(self._inputs):
+                feeds = {name: feeds[name] for name in self._inputs}
         # float32 sums differ from 1 in the eighth digit, which scikit-learn's log loss complains of
         raw = np.asarray(self._session.run(["probabilities"], feeds)[0], dtype=np.float64)
         return np.asarray(raw / raw.sum(axis=1, keepdims=True))
@@ -84,7 +97,9 @@ class PipelineClassifier:
                 for feature, values in zip(self._features, columns, strict=True)
             }
         )
-        return np.asarray(self._pipeline.predict_proba(frame), dtype=np.float64)
+        # absurd numbers overflow in the sums by which scikit-learn looks for infinity; they are answered all the same
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(self._pipeline.predict_proba(frame), dtype=np.float64)
 
 
 def load_pipeline(content: bytes) -> Any:

@@ -12,7 +12,7 @@ from model.classifiers import Classifier, Probabilities
 from model.dataset import Dataset
 from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration
 from model.parity import rows_of
-from model.pipeline import build_pipeline, pipeline_input
+from model.pipeline import Recipe, pipeline_input
 from model.split import Positions
 
 Parts = npt.NDArray[np.str_]
@@ -58,9 +58,9 @@ def score(dataset: Dataset, serving: Classifier, positions: Positions) -> pd.Dat
     return _logged(dataset, positions, serving.probabilities(rows_of(frame, dataset.features)))
 
 
-def score_out_of_fold(dataset: Dataset, positions: Positions, rng: np.random.Generator) -> pd.DataFrame:
+def score_out_of_fold(dataset: Dataset, positions: Positions, rng: np.random.Generator, recipe: Recipe) -> pd.DataFrame:
     """Return rows with the answers of pipelines like the served one, each fitted on four fifths of the others."""
-    pipeline = build_pipeline(dataset.features, seed=int(rng.integers(2**32)))
+    pipeline = recipe.build(dataset.features, int(rng.integers(2**32)))
     answers = cross_val_predict(
         pipeline,
         pipeline_input(dataset.frame.iloc[positions], dataset.features),

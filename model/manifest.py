@@ -147,7 +147,8 @@ class Attributions(_Frozen):
     mean_absolute: dict[str, float] = Field(
         description="Feature to mean |phi|: signed parts of one feature added up first, then averaged over classes."
     )
-    method: Literal["TreeSHAP"] = "TreeSHAP"
+    method: Literal["TreeSHAP", "linear SHAP"] = "TreeSHAP"
+    unit: Literal["probability", "log odds"] = Field("probability", description="Of the answers that phi add up to.")
     rows: int = Field(description="Reference rows explained.")
 
 
@@ -207,6 +208,7 @@ class Manifest(_Frozen):
     classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...] = Field(
         description="As given in JSON, in the order of the probability columns."
     )
+    estimator: str = Field("random_forest", description="Its name, or where a pipeline of one's own came from.")
     engine: Engine
     parity: Parity
     quality: HoldOutQuality

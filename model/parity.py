@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from model.classifiers import Classifier, Probabilities, Row
+from model.inputs import LARGEST, UNSEEN
 from model.manifest import Feature, Parity
 
 TOLERANCE = 1e-5
@@ -13,7 +14,7 @@ TOLERANCE = 1e-5
 
 _TIE = 1e-6  # two best classes nearer than float32 resolves are a tie, which rounding may settle either way
 _MOST_PROBED_ROWS = 2_000
-_UNSEEN = "a value never seen in training"
+_MOST_EXTREME_ROWS = 100
 
 
 def rows_of(frame: pd.DataFrame, features: tuple[Feature, ...]) -> list[Row]:
@@ -26,16 +27,19 @@ def rows_of(frame: pd.DataFrame, features: tuple[Feature, ...]) -> list[Row]:
 def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row]:
     """Return the rows, and copies of (at most 2,000 of) them with gaps and surprises.
 
-    For each nullable column a copy with it missing, for each category column a copy with an unseen value, and
-    one copy with everything missing that may be.
+    For each nullable column a copy with it missing, for each category column a copy with an unseen value, for each
+    number column copies of at most 100 rows with absurd values, and one copy with everything missing that may be.
     """
     probes = list(rows)
+    few = rows[:: max(1, -(-len(rows) // _MOST_EXTREME_ROWS))]
     copied = rows[:: max(1, -(-len(rows) // _MOST_PROBED_ROWS))]
     for place, feature in enumerate(features):
         if feature.nullable:
             probes += [(*row[:place], None, *row[place + 1 :]) for row in copied]
         if feature.type == "category":
-            probes += [(*row[:place], _UNSEEN, *row[place + 1 :]) for row in copied]
+            probes += [(*row[:place], UNSEEN, *row[place + 1 :]) for row in copied]
+        if feature.type == "number":
+            probes += [(*row[:place], value, *row[place + 1 :]) for row in few for value in (-LARGEST, LARGEST)]
     gaps = [feature.nullable for feature in features]
     probes.append(tuple(None if gap else value for gap, value in zip(gaps, rows[0], strict=True)))
     return probes

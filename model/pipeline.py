@@ -1,54 +1,99 @@
-"""The scikit-learn pipeline: impute, encode, classify."""
+"""The scikit-learn pipelines that can be asked for by name: impute, encode, classify."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 from model.classifiers import MISSING_TEXT, Probabilities
+from model.estimator_names import DEFAULT_ESTIMATOR, EstimatorName
 from model.manifest import Feature
+
+Features = tuple[Feature, ...]
 
 _MISSING_CATEGORY = "(missing)"
 
 
-def build_pipeline(features: tuple[Feature, ...], seed: int) -> Pipeline:
+@dataclass(frozen=True)
+class Recipe:
+    """How to make an unfitted pipeline for rows in the order of the features, from these and a seed."""
+
+    name: str
+    build: Callable[[Features, int], Pipeline]
+
+
+def named_recipe(name: EstimatorName) -> Recipe:
+    """Return the recipe of one of the estimators that this program knows."""
+    return Recipe(name, lambda features, seed: build_pipeline(features, seed, name))
+
+
+def build_pipeline(features: Features, seed: int, estimator: EstimatorName = DEFAULT_ESTIMATOR) -> Pipeline:
     """Return an unfitted classifier for rows in the order of `features`.
 
-    Every column is imputed, so each may be missing in a prediction: numbers by their median, text as a
-    category of its own. A forest that is fed NaN, or an imputer that adds indicator columns, converts to ONNX
-    without an error and then predicts something else. Columns are chosen by position, which holds for frames,
-    for one matrix and for one ONNX input per column, whatever characters their names have.
+    Each column may be missing in a prediction: text is imputed by a category of its own, and numbers by their
+    median, but for gradient boosting, which takes a gap as it is. A forest that is fed NaN, or an imputer that adds
+    indicator columns, converts to ONNX without an error and then predicts something else. Columns are chosen by
+    position, which holds for frames, for one matrix and for one ONNX input per column, whatever characters their
+    names have.
     """
     numbers = [place for place, feature in enumerate(features) if feature.type == "number"]
     texts = [place for place, feature in enumerate(features) if feature.type != "number"]
-    # keep_empty_features: a column may be empty in the rows trained on though not in all rows
-    impute_numbers = SimpleImputer(strategy="median", keep_empty_features=True)
-    encode_texts = Pipeline(
-        [
-            (
-                "impute",
-                SimpleImputer(
-                    strategy="constant",
-                    missing_values=MISSING_TEXT,
-                    fill_value=_MISSING_CATEGORY,
-                    keep_empty_features=True,
-                ),
-            ),
-            ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=False)),
-        ]
-    )
-    steps = [("numbers", impute_numbers, numbers)] if numbers else []
+    numeric, last = _PARTS[estimator](seed)
+    steps = [("numbers", numeric, numbers)] if numbers else []
     if texts:
-        steps.append(("texts", encode_texts, texts))
+        steps.append(("texts", _encode_texts(), texts))
+    return Pipeline([("columns", ColumnTransformer(steps)), (estimator, last)])
+
+
+def _encode_texts() -> Pipeline:
+    impute = SimpleImputer(
+        strategy="constant",
+        missing_values=MISSING_TEXT,
+        fill_value=_MISSING_CATEGORY,
+        keep_empty_features=True,
+    )
+    return Pipeline([("impute", impute), ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=False))])
+
+
+def _impute_numbers() -> SimpleImputer:
+    # keep_empty_features: a column may be empty in the rows trained on though not in all rows
+    return SimpleImputer(strategy="median", keep_empty_features=True)
+
+
+def _forest(seed: int) -> tuple[Any, Any]:
     # Leaves of two rows or more: a smaller model whose probabilities are less often exactly 0 or 1
-    forest = RandomForestClassifier(n_estimators=100, min_samples_leaf=2, random_state=seed)
-    return Pipeline([("columns", ColumnTransformer(steps)), ("forest", forest)])
+    return _impute_numbers(), RandomForestClassifier(n_estimators=100, min_samples_leaf=2, random_state=seed)
 
 
-def pipeline_input(frame: pd.DataFrame, features: tuple[Feature, ...]) -> pd.DataFrame:
+def _boosting(seed: int) -> tuple[Any, Any]:
+    return "passthrough", HistGradientBoostingClassifier(random_state=seed)
+
+
+def _logistic(_seed: int) -> tuple[Any, Any]:
+    # Held within the range of training: a line goes on for ever, and an absurd number would make it certain
+    numbers = Pipeline(
+        [("impute", _impute_numbers()), ("hold", MinMaxScaler(clip=True)), ("standardize", StandardScaler())]
+    )
+    return numbers, LogisticRegression(max_iter=2_000)
+
+
+_PARTS: dict[EstimatorName, Callable[[int], tuple[Any, Any]]] = {
+    "random_forest": _forest,
+    "hist_gradient_boosting": _boosting,
+    "logistic_regression": _logistic,
+}
+"""What is done to numbers, and the classifier."""
+
+
+def pipeline_input(frame: pd.DataFrame, features: Features) -> pd.DataFrame:
     """Return the frame's feature columns as the pipeline takes them: NaN for numbers, "" for missing text."""
     columns = {
         feature.name: frame[feature.name]
@@ -59,6 +104,6 @@ def pipeline_input(frame: pd.DataFrame, features: tuple[Feature, ...]) -> pd.Dat
     return pd.DataFrame(columns)
 
 
-def pipeline_probabilities(pipeline: Pipeline, frame: pd.DataFrame, features: tuple[Feature, ...]) -> Probabilities:
+def pipeline_probabilities(pipeline: Pipeline, frame: pd.DataFrame, features: Features) -> Probabilities:
     """Return the pipeline's class probabilities, (rows, classes)."""
     return np.asarray(pipeline.predict_proba(pipeline_input(frame, features)), dtype=np.float64)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from model.alarm_policy import AlarmPolicy
 from model.artifact import verify_artifact
 from model.errors import ArtifactError, ModelError
+from model.estimator_names import DEFAULT_ESTIMATOR, ESTIMATOR_NAMES
 from model.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ def build_parser() -> argparse.ArgumentParser:
     own.add_argument(
         "--separator", type=_separator, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)"
     )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--estimator", choices=ESTIMATOR_NAMES, help=f"(default: {DEFAULT_ESTIMATOR})")
+    kind.add_argument("--pipeline", metavar="MODULE:FUNCTION", help="a function that makes your own pipeline")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
     policy = parser.add_argument_group("alarms", "kept in the manifest and used for every window")
@@ -134,11 +139,15 @@ def _train(dataset: "Dataset", options: argparse.Namespace, console: Console) ->
     )
     with bar:
         task = bar.add_task("starting", total=1.0)
+        from model.own_pipeline import own_recipe  # noqa: PLC0415 - as above
+        from model.pipeline import named_recipe  # noqa: PLC0415 - as above
         from model.training import train_model  # noqa: PLC0415 - as above
 
+        name = options.estimator or DEFAULT_ESTIMATOR
         return train_model(
             dataset,
             options.out,
+            recipe=own_recipe(options.pipeline) if options.pipeline else named_recipe(name),
             seed=options.seed,
             policy=AlarmPolicy(**{field.name: getattr(options, field.name) for field in fields(AlarmPolicy)}),
             progress=lambda step, share: bar.update(task, description=step, completed=share),
@@ -154,6 +163,7 @@ def summary(manifest: Manifest, folder: Path) -> Table:
         f"{data.rows} ({data.train_rows} train, {data.test_rows} test, {data.reference_rows} reference)",
     )
     table.add_row("test accuracy", f"{quality.accuracy:.3f} ({quality.correct} of {quality.rows})")
+    table.add_row("estimator", Text(manifest.estimator))
     table.add_row("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
     if parity.max_probability_difference is not None:
         table.add_row(
@@ -161,6 +171,8 @@ def summary(manifest: Manifest, folder: Path) -> Table:
             f"probabilities within {parity.max_probability_difference:.1e} on {parity.rows} rows, "
             f"{parity.class_disagreements} other classes",
         )
+    if manifest.attributions_missing:
+        table.add_row("attributions", Text(f"none: {manifest.attributions_missing}"))
     limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
     shown = ", ".join(f"{column} {limit:.2f}" for column, limit in limits[:6])
     table.add_row("drift alarms at 200 rows", shown + (f", … {len(limits)} in all" if len(limits) > 6 else ""))

@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 
 from model.artifact import PIPELINE_FILE, read_manifest, read_reference, read_test
 from model.csv_file import load_csv
 from model.dataset import Dataset
 from model.errors import ArtifactError, ExplanationError
+from model.estimator_names import EstimatorName
 from model.explanation import Explainer, load_explainer
 from model.pipeline import build_pipeline, pipeline_input, pipeline_probabilities
 
@@ -120,11 +123,53 @@ def test_no_rows_give_no_attributions(iris_artifact: Path) -> None:
     assert load_explainer(iris_artifact).attributions(read_test(iris_artifact).head(0)).shape == (0, 4)
 
 
-def test_a_model_without_trees_is_refused_with_the_reason(mixed: tuple[Dataset, Pipeline]) -> None:
+@pytest.mark.parametrize("estimator", ["hist_gradient_boosting", "logistic_regression"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_other_estimators_are_explained_in_log_odds(
+    mixed: tuple[Dataset, Pipeline], estimator: EstimatorName, classes: int
+) -> None:
+    dataset, _ = mixed
+    codes = dataset.codes if classes == 2 else (dataset.codes + dataset.frame["age"].gt(45)).to_numpy()
+    pipeline = build_pipeline(dataset.features, 0, estimator)
+    pipeline.fit(pipeline_input(dataset.frame, dataset.features), codes)
+    explainer = Explainer(pipeline, dataset.features, dataset.frame)
+    rows = pd.concat([dataset.frame, dataset.frame.head(1).assign(age=np.nan, colour="violet", member=None)])
+    signed = explainer.signed(rows)
+    assert signed.shape == (241, 4, 1 if classes == 2 else 3)
+    odds = pipeline.decision_function(pipeline_input(rows, dataset.features)).reshape(241, -1)
+    np.testing.assert_allclose(signed.sum(axis=1) + explainer.base, odds, atol=1e-9)
+    assert explainer.unit == "log odds"
+    assert explainer.method == ("TreeSHAP" if estimator == "hist_gradient_boosting" else "linear SHAP")
+
+
+def test_linear_attributions_are_the_shapley_values_of_independent_features(mixed: tuple[Dataset, Pipeline]) -> None:
+    """With one number left to vary, a feature's value is what the answer gains over the mean answer of its rows."""
+    dataset, _ = mixed
+    pipeline = build_pipeline(dataset.features, 0, "logistic_regression")
+    pipeline.fit(pipeline_input(dataset.frame, dataset.features), dataset.codes)
+    place = dataset.frame.columns.get_loc("colour")
+    found = Explainer(pipeline, dataset.features, dataset.frame).signed(dataset.frame.head(1))[0, place, 0]
+    swapped = dataset.frame.head(1).loc[[0] * len(dataset.frame)].reset_index(drop=True)
+    swapped["colour"] = dataset.frame["colour"]
+    answers = pipeline.decision_function(pipeline_input(swapped, dataset.features))
+    own = pipeline.decision_function(pipeline_input(dataset.frame.head(1), dataset.features))[0]
+    assert found == pytest.approx(own - answers.mean())
+
+
+def test_a_model_of_another_kind_is_refused_with_the_reason(mixed: tuple[Dataset, Pipeline]) -> None:
     dataset, pipeline = mixed
-    other = Pipeline([("columns", pipeline[0]), ("line", LogisticRegression())])
-    with pytest.raises(ExplanationError, match="ensembles of trees, not LogisticRegression"):
+    encoded = pipeline[:-1].transform(pipeline_input(dataset.frame, dataset.features))
+    other = Pipeline([("columns", pipeline[0]), ("bayes", GaussianNB().fit(encoded, dataset.codes))])
+    with pytest.raises(ExplanationError, match="TreeSHAP cannot explain GaussianNB"):
         Explainer(other, dataset.features)
+
+
+def test_columns_that_mix_features_are_refused_with_their_names(mixed: tuple[Dataset, Pipeline]) -> None:
+    dataset, pipeline = mixed
+    steps = [("columns", pipeline[0]), ("rotate", PCA(3)), ("forest", RandomForestClassifier(3, random_state=0))]
+    mixing = Pipeline(steps).fit(pipeline_input(dataset.frame, dataset.features), dataset.codes)
+    with pytest.raises(ExplanationError, match=r"mixes features \(colour, age, member, size\)"):
+        Explainer(mixing, dataset.features)
 
 
 def test_a_changed_pipeline_file_is_not_loaded(iris_artifact: Path, tmp_path: Path) -> None:

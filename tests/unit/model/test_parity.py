@@ -84,6 +84,16 @@ def test_a_pipeline_that_does_not_convert_is_served_by_scikit_learn() -> None:
     assert "does not convert" in (engines.parity.reason or "")
 
 
+def test_a_linear_model_converts_and_answers_alike_on_absurd_numbers() -> None:
+    dataset = load_bundled("iris")
+    pipeline = build_pipeline(dataset.features, 0, "logistic_regression").fit(
+        pipeline_input(dataset.frame, dataset.features), dataset.codes
+    )
+    engines = training.convert(pipeline, dataset)
+    assert engines.parity.reason is None
+    assert engines.parity.rows > 9 * 150, "gaps and absurd numbers are among the rows compared"
+
+
 def test_an_onnx_model_of_other_data_is_caught() -> None:
     dataset = load_bundled("iris")
     pipeline = build_pipeline(dataset.features, seed=0)

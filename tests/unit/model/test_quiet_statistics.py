@@ -12,7 +12,7 @@ from model.calibration import expected_errors, fit_calibration
 from model.classifiers import PipelineClassifier
 from model.held_out import HeldOutRows, error_chances, score, score_out_of_fold, wrong_predictions
 from model.manifest import Calibration, ConceptThreshold
-from model.pipeline import build_pipeline, pipeline_input
+from model.pipeline import build_pipeline, named_recipe, pipeline_input
 from model.quiet_statistics import QuietAttributions, QuietConcept, concept_gap_and_z
 from model.split import Shares, split_rows
 from model.thresholds import calibrate_thresholds
@@ -106,7 +106,7 @@ def watched(name: BundledName) -> Watched:
     pipeline.fit(pipeline_input(dataset.frame.iloc[split.train], dataset.features), dataset.codes[split.train])
     serving = PipelineClassifier(pipeline, dataset.features)
     held_out = HeldOutRows(
-        score_out_of_fold(dataset, split.train, rng),
+        score_out_of_fold(dataset, split.train, rng, named_recipe("random_forest")),
         score(dataset, serving, split.test),
         score(dataset, serving, split.reference),
     )

@@ -1,0 +1,53 @@
+"""A pipeline of one's own: made by a function that is named as module:function, and tried before it is trusted."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+
+from model.errors import DataError
+from model.pipeline import Features, Recipe
+
+
+def own_recipe(reference: str) -> Recipe:
+    """Return the recipe that calls `module:function` with the list of columns; raises DataError.
+
+    The function is given a list of `model.manifest.Feature`, whose `name` and `type` say what each column is, and
+    returns an unfitted classifier with `predict_proba`. It is fitted on a frame with these columns in this order:
+    numbers as float64 with NaN where missing, categories and booleans as text ("True", "False") with "" where missing.
+    """
+    module, _, function = reference.partition(":")
+    if not module or not function:
+        raise DataError(f"{reference!r} does not name a function; write it as module:function")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{reference}: no module {error.name!r}; start the command where Python finds it, or set PYTHONPATH"
+        ) from error
+    except AttributeError as error:
+        raise DataError(f"the module {module} has no {function!r}") from error
+    except Exception as error:
+        # whatever a person's own module raises on import
+        raise DataError(f"importing {module} failed: {type(error).__name__}: {error}") from error
+    return Recipe(reference, lambda features, _seed: _build(reference, found, features))
+
+
+def _build(reference: str, function: Callable[[Sequence[Any]], Any], features: Features) -> Pipeline:
+    try:
+        made = function(list(features))
+    except Exception as error:
+        # whatever a person's own function raises
+        raise DataError(f"{reference} failed: {type(error).__name__}: {error}") from error
+    if not (hasattr(made, "fit") and hasattr(made, "predict_proba")):
+        raise DataError(
+            f"{reference} returned {type(made).__name__}, which lacks fit or predict_proba; "
+            "alarms need the probabilities of the classes"
+        )
+    return as_pipeline(made)
+
+
+def as_pipeline(classifier: Any) -> Pipeline:
+    """Return a classifier as a pipeline, of one step where it is none."""
+    return classifier if isinstance(classifier, Pipeline) else Pipeline([("model", classifier)])
