@@ -10,13 +10,13 @@ from evidently.ui.service.components.security import NoSecurityComponent, TokenS
 from evidently.ui.service.components.telemetry import TelemetryComponent
 from evidently.ui.service.errors import EvidentlyServiceError
 from evidently.ui.service.local_service import LitestarComponent, LocalConfig, LocalServiceComponent
-from evidently.ui.service.storage.sql.components import SQLStorageComponent
-from evidently.ui.service.storage.sql.utils import create_engine_and_migrate
 from litestar.exceptions import HTTPException
 from litestar.types import Scope
 from sqlalchemy.exc import SQLAlchemyError
 
 from evidently_workspace.ui_database import TunedDatabaseComponent, prepare_folder
+from evidently_workspace.ui_schema import prepare_tables
+from evidently_workspace.ui_storage import WholeStorageComponent
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +48,11 @@ def local_config(database_url: str, secret: str | None, max_body_bytes: int) -> 
     prepare_folder(database_url)
     database = TunedDatabaseComponent(url=database_url)
     try:
-        create_engine_and_migrate(database.get_engine())
+        prepare_tables(database.get_engine())
     except (SQLAlchemyError, ImportError) as error:
         raise ValueError(f"cannot use the database: {str(error).splitlines()[0]}") from error
     return LocalConfig(
-        storage=SQLStorageComponent(),
+        storage=WholeStorageComponent(),
         dashboard=DashboardComponent(storage_type="sql"),
         security=TokenSecurityComponent(token=SecretStr(secret)) if secret else NoSecurityComponent(),
         service=LoggedServiceComponent(),

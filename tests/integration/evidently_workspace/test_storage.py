@@ -1,0 +1,248 @@
+"""What the UI's storage adds to Evidently's, on SQLite and PostgreSQL, with the tables that it makes there."""
+
+import asyncio
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, create_engine, func, inspect, select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from evidently_workspace.dashboard import build_dashboard
+from tests.postgres import fresh_database, postgres_programs, postgres_server
+
+USER = UUID(int=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported() -> None:
+    """Import Evidently once and before all else: its import uses deprecated parts of its dependencies."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import_module("evidently_workspace.ui_config")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    if postgres_programs() is None:
+        pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
+    with postgres_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    from evidently_workspace.ui_database import TunedDatabaseComponent  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui_schema import prepare_tables  # noqa: PLC0415 - takes seconds
+
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('storage') / 'evidently.db'}"
+    else:
+        url = fresh_database(request.getfixturevalue("postgres"), "storage").replace("://", "+psycopg://")
+    engine = TunedDatabaseComponent(url=url).get_engine()
+    prepare_tables(engine)
+    yield engine
+    engine.dispose()
+
+
+def new_project(engine: Engine, name: str = "iris"):
+    from evidently.ui.service.base import Project  # noqa: PLC0415 - takes seconds
+
+    from evidently_workspace.ui_storage import project_manager  # noqa: PLC0415 - takes seconds
+
+    manager = project_manager(engine)
+    return manager, asyncio.run(manager.add_project(Project(id=uuid4(), name=name), USER)).id
+
+
+def model_of(body: bytes, n: int = 0, **changed: object):
+    from evidently.core.serialization import SnapshotModel  # noqa: PLC0415 - takes seconds
+
+    told = json.loads(body)
+    told["timestamp"] = (datetime.fromisoformat(told["timestamp"]) + timedelta(days=n)).isoformat()
+    return SnapshotModel.parse_obj(told | changed)
+
+
+def stored(engine: Engine, project: UUID) -> dict[str, int]:
+    from evidently.ui.service.storage.sql import models  # noqa: PLC0415 - takes seconds
+
+    with Session(engine) as session:
+        blobs = select(func.count()).where(models.BlobSQLModel.id.startswith(str(project)))
+        counts = {"blobs": session.scalar(blobs)}
+        for name, table in (("snapshots", models.SnapshotSQLModel), ("points", models.PointSQLModel)):
+            counts[name] = session.scalar(select(func.count()).where(table.project_id == project))
+    return counts
+
+
+@pytest.fixture(scope="module")
+def filled(engine: Engine, snap) -> tuple[Engine, UUID]:
+    """A project of ten snapshots, posted out of order, some with tags, gaps and parameters without a value."""
+    manager, project = new_project(engine)
+    bodies = [snap(n, rows).body for n, rows in ((0, 60), (1, 90), (2, 10))]
+    for n in (3, 1, 0, 2, 9, 5, 4, 8, 7, 6):
+        model = model_of(bodies[n % 3], n, tags=["iris", "odd"] if n % 2 else ["iris"])
+        model.metadata["model"] = "a" if n < 5 else "b"
+        for result in model.metric_results.values():
+            if n == 4 and hasattr(result, "value"):
+                result.metric_value_location.param["replace_nan"] = None
+        asyncio.run(manager.add_snapshot(USER, project, model))
+    return engine, project
+
+
+def filters(manifest) -> list[list[dict[str, object]]]:
+    names = ("tags", "metadata", "metric", "metric_labels")
+    panels = [
+        [{name: line[name] for name in names} for line in panel["values"]]
+        for panel in build_dashboard(manifest)["panels"]
+        if panel["values"]
+    ]
+    drift = {"tags": [], "metadata": {}, "metric": "evidently:metric_v2:ValueDrift", "metric_labels": {}}
+    return [
+        *panels,
+        [],
+        [drift],
+        [drift | {"metric": "*"}],
+        [drift | {"metric": "no such metric"}],
+        [drift | {"tags": ["odd"]}, drift],
+        [drift | {"metadata": {"model": "b"}}, drift | {"metadata": {"model": "a"}}],
+        [drift | {"metadata": {"no": "such"}}],
+        [drift | {"metric_labels": {"column": "petal_width"}}, drift | {"metric_labels": {"column": "label"}}],
+        [drift | {"metric_labels": {"column": "petal_width", "more": "x"}}],
+        [drift | {"metric_labels": {"column": "no such column"}}],
+    ]
+
+
+def test_a_panel_gets_what_evidently_itself_would_give_it(filled, manifest):
+    from evidently.ui.service.base import SeriesFilter  # noqa: PLC0415 - takes seconds
+    from evidently.ui.service.storage.sql.data import SQLDataStorage  # noqa: PLC0415 - takes seconds
+
+    from evidently_workspace.ui_series import FilteredDataStorage  # noqa: PLC0415 - takes seconds
+
+    engine, project = filled
+    noon = datetime(2026, 11, 25, 12)  # noqa: DTZ001 - Evidently's times are naive
+    some_points = 0
+    for panel in filters(manifest):
+        wanted = [SeriesFilter(**told) for told in panel]
+        for limits in ((None, None), (noon, None), (None, noon), (noon, noon + timedelta(days=3))):
+            ours, theirs = (
+                asyncio.run(storage(engine).get_data_series(project, wanted, *limits)).dict()
+                for storage in (FilteredDataStorage, SQLDataStorage)
+            )
+            assert ours["sources"] == theirs["sources"], (panel, limits)
+            by_name = [sorted(answer["series"], key=str) for answer in (ours, theirs)]
+            assert by_name[0] == by_name[1], (panel, limits)
+            some_points += len(ours["series"])
+    assert some_points > 500
+
+
+def test_another_projects_points_are_not_shown(filled):
+    from evidently.ui.service.base import SeriesFilter  # noqa: PLC0415 - takes seconds
+
+    engine, _ = filled
+    manager, project = new_project(engine, "empty")
+    wanted = SeriesFilter(tags=[], metadata={}, metric="*", metric_labels={})
+    answer = asyncio.run(manager.get_data_series(USER, project, [wanted], None, None)).dict()
+    assert answer == {"sources": [], "series": []}
+
+
+def test_a_panel_is_read_by_its_index(filled):
+    engine, _ = filled
+    assert {index["name"] for index in inspect(engine).get_indexes("points")} >= {"vigie_points_metric"}
+
+
+def test_a_deleted_snapshot_leaves_nothing_and_the_others_alone(engine, snap):
+    manager, project = new_project(engine)
+    first, second = (asyncio.run(manager.add_snapshot(USER, project, model_of(snap(0, 60).body, n))) for n in range(2))
+    both = stored(engine, project)
+    asyncio.run(manager.delete_snapshot(USER, project, first))
+    assert {name: 2 * count for name, count in stored(engine, project).items()} == both
+    asyncio.run(manager.delete_snapshot(USER, project, first))
+    asyncio.run(manager.delete_snapshot(USER, project, second))
+    assert set(stored(engine, project).values()) == {0}
+
+
+def test_a_deleted_project_leaves_nothing(engine, snap):
+    manager, project = new_project(engine)
+    asyncio.run(manager.add_snapshot(USER, project, model_of(snap(0, 60).body)))
+    asyncio.run(manager.delete_project(USER, project))
+    assert set(stored(engine, project).values()) == {0}
+    assert asyncio.run(manager.get_project(USER, project)) is None
+
+
+@pytest.mark.parametrize("part", ["blob_storage.put_blob", "data_storage.add_snapshot_points"])
+def test_a_snapshot_that_fails_half_way_leaves_nothing(engine, snap, part, monkeypatch):
+    manager, project = new_project(engine)
+    owner, method = part.split(".")
+    original = getattr(type(getattr(manager, owner)), method)
+
+    async def break_afterwards(self, *arguments: object) -> None:
+        await original(self, *arguments)
+        raise RuntimeError("the process ended here")
+
+    monkeypatch.setattr(type(getattr(manager, owner)), method, break_afterwards)
+    with pytest.raises(RuntimeError, match="ended here"):
+        asyncio.run(manager.add_snapshot(USER, project, model_of(snap(0, 60).body)))
+    assert set(stored(engine, project).values()) == {0}
+    monkeypatch.undo()
+    asyncio.run(manager.add_snapshot(USER, project, model_of(snap(0, 60).body)))
+    assert all(stored(engine, project).values())
+
+
+def version_of(engine: Engine) -> str:
+    with engine.connect() as connection:
+        return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+
+
+def test_a_password_with_a_percent_sign_does_not_keep_the_migrations_away(postgres, caplog):
+    from evidently_workspace.ui_schema import prepare_tables  # noqa: PLC0415 - takes seconds
+
+    address = fresh_database(postgres, "percent")
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("CREATE ROLE guarded LOGIN SUPERUSER PASSWORD 'a%b@c'")
+    engine = create_engine(address.replace("://vigie@", "+psycopg://guarded:a%25b%40c@"))
+    with caplog.at_level(logging.WARNING):
+        prepare_tables(engine)
+    assert version_of(engine)
+    engine.dispose()
+    assert caplog.records == []
+
+
+@pytest.fixture
+def unversioned(tmp_path: Path) -> Iterator[Engine]:
+    """Evidently's tables as its fall-back makes them, in two goes: the first stumbles over an index named twice."""
+    from evidently.ui.service.storage.sql.models import Base  # noqa: PLC0415 - takes seconds
+
+    engine = create_engine(f"sqlite:///{tmp_path / 'evidently.db'}")
+    with suppress(OperationalError):
+        Base.metadata.create_all(engine)
+    Base.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def test_tables_made_without_migrations_are_taken_over_with_their_data(unversioned):
+    from evidently_workspace.ui_schema import prepare_tables  # noqa: PLC0415 - takes seconds
+
+    _, project = new_project(unversioned)
+    prepare_tables(unversioned)
+    prepare_tables(unversioned)
+    assert version_of(unversioned)
+    manager, _ = new_project(unversioned, "another")
+    assert asyncio.run(manager.get_project(USER, project)).name == "iris"
+
+
+def test_tables_that_are_not_all_there_are_refused_by_name(unversioned):
+    from evidently_workspace.ui_schema import prepare_tables  # noqa: PLC0415 - takes seconds
+
+    with unversioned.begin() as connection:
+        connection.execute(text("DROP TABLE trace_spans"))
+    with pytest.raises(ValueError, match="lacks trace_spans: start with an empty database"):
+        prepare_tables(unversioned)
