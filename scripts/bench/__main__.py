@@ -1,4 +1,4 @@
-"""The command `python -m scripts.bench detection`: how well the alarms work, as tables."""
+"""The command `python -m scripts.bench`: how well the alarms work, and how fast the API answers, as tables."""
 
 import argparse
 import sys
@@ -9,12 +9,19 @@ from rich.console import Console
 from scripts.arguments import whole_from
 from scripts.bench.detection import detection_table, false_alarm_table
 from scripts.bench.replay import replay
+from scripts.bench.serving.command import add_serving, run_serving
 from scripts.bench.tables import NAMES, load_table
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = build_parser().parse_args(arguments)
+    if options.subject == "serving":
+        return run_serving(options)
+    return _run_detection(options)
+
+
+def _run_detection(options: argparse.Namespace) -> int:
     # Progress goes to standard error, so that the tables can be kept as they are.
     console = Console(stderr=True)
     for name in options.datasets:
@@ -37,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.bench", description="Measure how well the alarms work.")
+    parser = argparse.ArgumentParser(prog="python -m scripts.bench", description="Measure the alarms, or the API.")
     subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
     detection = subjects.add_parser("detection", help="false alarms, power and delay on data sets of known truth")
     detection.add_argument("--windows", type=whole_from(20), default=2000, help="of each kind (default: %(default)s)")
@@ -48,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     detection.add_argument(
         "--datasets", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME", help=f"of {', '.join(NAMES)}"
     )
+    add_serving(subjects.add_parser("serving", help="the API beside an endpoint that does nothing, and the usual one"))
     return parser
 
 

@@ -1,0 +1,126 @@
+"""What a run of the serving benchmark found, as a page in Markdown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from scripts.bench.detection import markdown
+from scripts.bench.serving.measuring import BesideSnapshot, Comparison, Memory
+from scripts.bench.serving.servers import NOOP, OURS, TUTORIAL
+
+GOAL_NOOP, GOAL_TUTORIAL, GOAL_BATCH_RATE, GOAL_P99 = 0.8, 30, 50_000, 1.5
+GOAL_CONNECTIONS = 32
+
+
+@dataclass
+class Results:
+    """The parts that were measured; those that were not are None or empty."""
+
+    machine: str
+    command: str
+    loader: str
+    comparisons: list[Comparison] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    batches: dict[int, tuple[float, float]] = field(default_factory=dict)
+    memory: Memory | None = None
+    starts: dict[str, float] = field(default_factory=dict)
+    beside: BesideSnapshot | None = None
+
+    def rate(self, name: str, connections: int) -> float | None:
+        """Return the requests a second of a contender, None where it was not measured."""
+        found = (one.rate for one in self.comparisons if (one.name, one.connections) == (name, connections))
+        return next(found, None)
+
+    def markdown(self) -> str:
+        """Return all tables, the ratios first."""
+        parts = [f"Machine: {self.machine}. Command: `{self.command}`. Load: {self.loader}.", _ratios(self)]
+        if self.comparisons:
+            parts += ["### One row a request", _comparison_table(self)]
+        parts += [f"Not measured: {one}." for one in self.missing]
+        if self.batches:
+            parts += ["### Batches", _batch_table(self.batches)]
+        if self.memory is not None:
+            parts += ["### Memory", _memory_table(self.memory)]
+        if self.starts:
+            lines = [[name, f"{seconds:.1f} s"] for name, seconds in self.starts.items()]
+            parts += ["### From start to ready", markdown(["server", "time"], lines)]
+        if self.beside is not None:
+            parts += ["### While a snapshot is taken", _beside_table(self.beside)]
+        return "\n\n".join(parts)
+
+
+def _ratios(results: Results) -> str:
+    lines = []
+    ours = results.rate(OURS, GOAL_CONNECTIONS)
+    for name, goal in ((NOOP, GOAL_NOOP), (TUTORIAL, GOAL_TUTORIAL)):
+        other = results.rate(name, GOAL_CONNECTIONS)
+        if ours is not None and other:
+            what = f"requests a second, Vigie to {name}, {GOAL_CONNECTIONS} connections"
+            lines.append([what, f"at least {goal:g}", f"{ours / other:.2f}", _met(ours / other >= goal)])
+    if results.batches:
+        best = max(rate for rate, _ in results.batches.values())
+        lines.append(
+            [
+                "logged rows a second in batches",
+                f"at least {GOAL_BATCH_RATE:,}",
+                f"{best:,.0f}",
+                _met(best >= GOAL_BATCH_RATE),
+            ]
+        )
+    if results.beside is not None:
+        ratio = results.beside.beside.p99 / results.beside.without.p99
+        lines.append(
+            [
+                "p99 while a snapshot is taken, to p99 without",
+                f"at most {GOAL_P99:g}",
+                f"{ratio:.2f}",
+                _met(ratio <= GOAL_P99),
+            ]
+        )
+    if results.memory is not None:
+        grown = results.memory.resident[-1] / results.memory.resident[0]
+        what = f"memory after {results.memory.rows[-1]:,} rows, to that after {results.memory.rows[0]:,}"
+        lines.append([what, "flat", f"{grown:.2f}", ""])
+    return markdown(["ratio or rate", "goal", "measured", "met"], lines)
+
+
+def _met(is_met: bool) -> str:
+    return "yes" if is_met else "no"
+
+
+def _comparison_table(results: Results) -> str:
+    head = ["server", "connections", "requests/s", "p50 ms", "p99 ms", "CPU us a request", f"to {NOOP}"]
+    lines = []
+    for one in results.comparisons:
+        limit = results.rate(NOOP, one.connections)
+        lines.append(
+            [
+                one.name,
+                str(one.connections),
+                f"{one.rate:,.0f}",
+                f"{one.p50 * 1e3:.2f}",
+                f"{one.p99 * 1e3:.2f}",
+                f"{one.cpu * 1e6:,.0f}",
+                f"{one.rate / limit:.2f}" if limit else "",
+            ]
+        )
+    return markdown(head, lines)
+
+
+def _batch_table(batches: dict[int, tuple[float, float]]) -> str:
+    lines = [[f"{size:,}", f"{rate:,.0f}", f"{p50 * 1e3:.1f}"] for size, (rate, p50) in batches.items()]
+    return markdown(["rows a request", "logged rows/s", "p50 ms"], lines)
+
+
+def _memory_table(memory: Memory) -> str:
+    pairs = zip(memory.rows, memory.resident, strict=True)
+    return markdown(["rows predicted", "resident MiB"], [[f"{rows:,}", f"{size / 2**20:.1f}"] for rows, size in pairs])
+
+
+def _beside_table(found: BesideSnapshot) -> str:
+    during = f"while {found.rows:,} rows are measured ({found.seconds:.0f} s)"
+    both: Sequence[tuple[str, float, float]] = (
+        ("no snapshot", found.without.p50, found.without.p99),
+        (during, found.beside.p50, found.beside.p99),
+    )
+    lines = [[name, f"{found.rate:g}/s", f"{p50 * 1e3:.2f}", f"{p99 * 1e3:.2f}"] for name, p50, p99 in both]
+    return markdown(["", "rate", "p50 ms", "p99 ms"], lines)
