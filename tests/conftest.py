@@ -8,9 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from tests.postgres import fresh_database, postgres_programs, postgres_server
+from api.prediction_log.database import Database
+from tests.postgres import drop_database, fresh_database, postgres_programs, postgres_server
 
 ROOT = Path(__file__).parent.parent
+MIGRATED = "migrated"
 
 
 @pytest.fixture(scope="session")
@@ -37,15 +39,21 @@ def postgres() -> Iterator[str | None]:
         yield None
         return
     with postgres_server() as server:
+        database = Database(fresh_database(server, MIGRATED))
+        database.migrate()  # once, and copied for each test
+        database.dispose()
         yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind, without rows."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/log.db"
+        yield f"sqlite:///{tmp_path}/log.db"
+        return
     server = request.getfixturevalue("postgres")
     if server is None:
         pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
-    return fresh_database(server, f"test_{uuid4().hex}")
+    name = f"test_{uuid4().hex}"
+    yield fresh_database(server, name, template=MIGRATED)
+    drop_database(server, name)

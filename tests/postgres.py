@@ -72,8 +72,14 @@ def postgres_server() -> Iterator[str]:
             server.stop()
 
 
-def fresh_database(server: str, name: str) -> str:
-    """Create an empty database and return its address."""
+def fresh_database(server: str, name: str, template: str = "template1") -> str:
+    """Create a database like the template and return its address."""
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type] # a name that the tests made
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[arg-type] # the tests' names
     return f"{server}/{name}"
+
+
+def drop_database(server: str, name: str) -> None:
+    """Remove a database, whoever is still connected."""
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type] # as above

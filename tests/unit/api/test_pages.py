@@ -1,10 +1,11 @@
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
+from sqlalchemy import text
+
+from api.prediction_log.database import Database
 
 
 def test_alive_and_ready(client: TestClient) -> None:
@@ -12,10 +13,11 @@ def test_alive_and_ready(client: TestClient) -> None:
     assert client.get("/health/ready").json() == {"status": "ready"}
 
 
-def test_not_ready_when_the_log_cannot_be_written(client: TestClient, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "log.db")) as other:
-        other.execute("DROP TABLE horizon")
-        other.commit()
+def test_not_ready_when_the_log_cannot_be_written(client: TestClient, database_url: str) -> None:
+    database = Database(database_url)
+    with database.writing() as connection:
+        connection.execute(text("DROP TABLE horizon"))
+    database.dispose()
     answer = client.get("/health/ready")
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"

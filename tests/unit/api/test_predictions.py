@@ -1,9 +1,7 @@
 import socket
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -15,17 +13,9 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.settings import Settings
+from tests.unit.api.conftest import Logged
 
 PROBLEM = "application/problem+json"
-
-
-def logged(tmp_path: Path, table: str = "predictions") -> list[dict[str, Any]]:
-    connection = sqlite3.connect(tmp_path / "log.db")
-    connection.row_factory = sqlite3.Row
-    try:
-        return [dict(row) for row in connection.execute(f"SELECT * FROM {table}")]  # noqa: S608 - a table of ours
-    finally:
-        connection.close()
 
 
 @contextmanager
@@ -52,9 +42,9 @@ def test_a_prediction_is_answered_with_its_id_and_probabilities(client: TestClie
     assert body["model_version"] == client.get("/model").json()["version"]
 
 
-def test_an_answered_prediction_is_in_the_log(client: TestClient, setosa: dict[str, Any], tmp_path: Path) -> None:
+def test_an_answered_prediction_is_in_the_log(client: TestClient, setosa: dict[str, Any], logged: Logged) -> None:
     body = client.post("/predict", json=setosa).json()
-    (row,) = logged(tmp_path)
+    (row,) = logged("predictions")
     assert row["id"] == body["prediction_id"]
     assert orjson.loads(row["features"]) == setosa
     assert orjson.loads(row["probabilities"]) == body["probabilities"]
@@ -63,28 +53,28 @@ def test_an_answered_prediction_is_in_the_log(client: TestClient, setosa: dict[s
 
 
 def test_a_batch_is_answered_in_its_order_and_logged(
-    client: TestClient, setosa: dict[str, Any], tmp_path: Path
+    client: TestClient, setosa: dict[str, Any], logged: Logged
 ) -> None:
     virginica = {"sepal_length": 7.2, "sepal_width": 3.2, "petal_length": 6.0, "petal_width": 2.3}
     answer = client.post("/predict/batch", json={"rows": [setosa, virginica, setosa]})
     assert answer.status_code == 200
     predictions = answer.json()["predictions"]
     assert [item["prediction"] for item in predictions] == ["setosa", "virginica", "setosa"]
-    assert {row["id"] for row in logged(tmp_path)} == {item["prediction_id"] for item in predictions}
+    assert {row["id"] for row in logged("predictions")} == {item["prediction_id"] for item in predictions}
 
 
-def test_a_batch_with_one_bad_row_is_refused_whole(client: TestClient, setosa: dict[str, Any], tmp_path: Path) -> None:
+def test_a_batch_with_one_bad_row_is_refused_whole(client: TestClient, setosa: dict[str, Any], logged: Logged) -> None:
     answer = client.post("/predict/batch", json={"rows": [setosa, {**setosa, "petal_width": "wide"}]})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "rows[1].petal_width"
-    assert logged(tmp_path) == []
+    assert logged("predictions") == []
 
 
 def test_a_null_feature_is_predicted_and_logged_as_null(
-    client: TestClient, setosa: dict[str, Any], tmp_path: Path
+    client: TestClient, setosa: dict[str, Any], logged: Logged
 ) -> None:
     assert client.post("/predict", json={**setosa, "petal_width": None}).status_code == 200
-    assert orjson.loads(logged(tmp_path)[0]["features"])["petal_width"] is None
+    assert orjson.loads(logged("predictions")[0]["features"])["petal_width"] is None
 
 
 def test_a_value_far_outside_training_is_accepted(client: TestClient, setosa: dict[str, Any]) -> None:
