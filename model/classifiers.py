@@ -63,8 +63,8 @@ class OnnxClassifier:
             feeds = dict(zip(self._fed, self._columns(rows), strict=True))
             if len(feeds) > len(self._inputs):
                 feeds = {name: feeds[name] for name in self._inputs}
-        # float32 sums differ from 1 in the eighth digit, which scikit-learn's log loss complains of
-        raw = np.asarray(self._session.run(["probabilities"], feeds)[0], dtype=np.float64)
+        # float32 sums differ from 1 and 0 in the eighth digit, to either side
+        raw = np.maximum(np.asarray(self._session.run(["probabilities"], feeds)[0], dtype=np.float64), 0.0)
         return np.asarray(raw / raw.sum(axis=1, keepdims=True))
 
     def _columns(self, rows: Sequence[Row]) -> list[npt.NDArray[Any]]:

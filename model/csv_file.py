@@ -4,19 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from model.column_types import MISSING_WORDS, MIXED, Cell, Verdict, column_values, infer_type, reason_to_drop
+from model.column_types import (
+    MISSING_WORDS,
+    MIXED,
+    Cell,
+    Verdict,
+    column_values,
+    infer_type,
+    reason_to_drop,
+)
 from model.csv_text import Cells, CsvText, read_csv_text, unnamed
-from model.dataset import Classes, Codes, Dataset, check_classes, check_feature_names, describe_column
+from model.dataset import Classes, Dataset, check_classes, check_feature_names, describe_column
 from model.errors import DataError
 from model.manifest import Feature, FeatureType
 from model.schema_file import ColumnWish, SchemaFile
+from model.target_cells import classes_of, codes_among, filled_labels
 
-MOST_CLASSES = 100
 _UNNAMED = "Unnamed: 0"  # what pandas calls an index column that it wrote without a name
-_TRUTHS = {"true", "false"}
 
 
 @dataclass(frozen=True)
@@ -60,16 +66,22 @@ class CsvColumns:
         """Return the columns that are left out."""
         return tuple(column for column in self.columns if column.type is None)
 
-    def dataset(self) -> Dataset:
-        """Return the rows to learn from; raises DataError where columns or target do not allow it."""
+    def dataset(self, known: Classes | None = None, name: str | None = None) -> Dataset:
+        """Return the rows to learn from; raises DataError where columns or target do not allow it.
+
+        With `known` classes, in their order, no other may occur. The name is that of the file if none is given.
+        """
         if not self.kept:
             reasons = "; ".join(f"{column.name!r}: {column.why}" for column in self.dropped)
             raise DataError(f"{self.text.path} has no column to learn from besides the target ({reasons or 'none'})")
         check_feature_names(tuple(column.name for column in self.kept))
-        classes, codes = _classes(self.target, self.target_cells, self.text.lines, self.missing_words)
+        labels = filled_labels(self.target, self.target_cells, self.text.lines, self.missing_words)
+        classes, codes = (
+            classes_of(self.target, labels) if known is None else (known, codes_among(self.target, labels, known))
+        )
         check_classes(self.target, tuple(str(value) for value in classes), codes)
         return Dataset(
-            name=self.text.path.stem,
+            name=name or self.text.path.stem,
             source=self.text.path.name,
             target=self.target,
             features=tuple(column.feature() for column in self.kept),
@@ -171,34 +183,3 @@ class _Taking:
         if nameless and not reason:
             raise DataError(f"column {place} has no name; give it one")
         return f"{reason}; {verdict.why}" if reason and verdict.why.startswith(MIXED) else reason
-
-
-def _classes(target: str, cells: Cells, lines: list[int], missing_words: frozenset[str]) -> tuple[Classes, Codes]:
-    blank = [(cell, line) for cell, line in zip(cells, lines, strict=True) if cell.lower() in missing_words]
-    if blank:
-        shown = f"{blank[0][0]!r} " if blank[0][0] else ""
-        raise DataError(
-            f"the target {target!r} is missing in {len(blank)} rows, first {shown}on line {blank[0][1]}; "
-            "fill or remove them"
-        )
-    texts = set(cells)
-    if len(texts) > MOST_CLASSES:
-        raise DataError(f"the target {target!r} has {len(texts)} different values; at most {MOST_CLASSES} classes")
-    if all(text.lower() in _TRUTHS for text in texts):
-        flags = [cell.lower() == "true" for cell in cells]
-        present = tuple(sorted(set(flags)))
-        return present, np.array([present.index(flag) for flag in flags], dtype=np.int64)
-    if all(_is_plain_integer(text) for text in texts):
-        integers = tuple(sorted(int(text) for text in texts))
-        return integers, np.array([integers.index(int(cell)) for cell in cells], dtype=np.int64)
-    names = tuple(sorted(texts))
-    places = {name: place for place, name in enumerate(names)}
-    return names, np.array([places[cell] for cell in cells], dtype=np.int64)
-
-
-def _is_plain_integer(text: str) -> bool:
-    """Whether the text is an integer whose name would be the same text ("01" and "1.0" stay text)."""
-    try:
-        return str(int(text)) == text
-    except ValueError:
-        return False

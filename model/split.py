@@ -36,6 +36,20 @@ class Split:
     reference: Positions
 
 
+def split_held_out(codes: Codes, seed: int, reference_share: float = 0.6) -> Split:
+    """Divide rows that a model was not fitted on into test and reference, with each class alike in both.
+
+    Raises DataError when a class is too small for that.
+    """
+    try:
+        test, reference = train_test_split(
+            np.arange(len(codes)), test_size=reference_share, stratify=codes, random_state=seed
+        )
+    except ValueError as error:
+        raise DataError(f"the rows cannot be divided with every class in each part: {error}") from error
+    return Split(np.array([], dtype=np.intp), np.sort(test), np.sort(reference))
+
+
 def split_rows(codes: Codes, shares: Shares, seed: int) -> Split:
     """Divide rows at random with each class in the same proportion in every part.
 

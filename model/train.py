@@ -2,32 +2,19 @@
 
 import argparse
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
-from model.alarm_policy import AlarmPolicy
 from model.artifact import verify_artifact
+from model.command_line import DEFAULT_FOLDER, add_alarms, policy_of, progress_bar, seed_of, separator_of, summary
 from model.errors import ArtifactError, ModelError
 from model.estimator_names import DEFAULT_ESTIMATOR, ESTIMATOR_NAMES
 from model.manifest import Manifest
 
 if TYPE_CHECKING:
     from model.dataset import Dataset
-
-DEFAULT_FOLDER = Path("data/model")
-ALARM_HELP = {
-    "false_alarm_rate": "chance of any drift alarm in a quiet window (default: %(default)s)",
-    "wasserstein_floor": "smallest drift of a number worth an alarm, in standard deviations (default: %(default)s)",
-    "jensenshannon_floor": "smallest drift of a category, prediction or label worth one (default: %(default)s)",
-    "concept_gap_floor": "smallest surplus of the error rate worth one (default: %(default)s)",
-    "attribution_floor": "smallest change of the attributions' shares worth one (default: %(default)s)",
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,17 +48,14 @@ def build_parser() -> argparse.ArgumentParser:
     own.add_argument("--schema", type=Path, metavar="YAML", help="what the columns are, where inference is wrong")
     own.add_argument("--write-schema", type=Path, metavar="YAML", help="write what was inferred, to edit, and stop")
     own.add_argument(
-        "--separator", type=_separator, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)"
+        "--separator", type=separator_of, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)"
     )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--estimator", choices=ESTIMATOR_NAMES, help=f"(default: {DEFAULT_ESTIMATOR})")
     kind.add_argument("--pipeline", metavar="MODULE:FUNCTION", help="a function that makes your own pipeline")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
-    policy = parser.add_argument_group("alarms", "kept in the manifest and used for every window")
-    for field in fields(AlarmPolicy):
-        flag = "--" + field.name.replace("_", "-")
-        policy.add_argument(flag, type=float, default=field.default, metavar="X", help=ALARM_HELP[field.name])
+    parser.add_argument("--seed", type=seed_of, default=0, metavar="N", help="default: %(default)s")
+    add_alarms(parser)
     parser.add_argument("--if-missing", action="store_true", help="do nothing where DIR holds a valid model")
     return parser
 
@@ -84,20 +68,6 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     for name in ("schema", "write_schema", "separator"):
         if getattr(options, name) is not None and options.csv is None:
             parser.error(f"--{name.replace('_', '-')} goes with --csv")
-
-
-def _separator(text: str) -> str:
-    names = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
-    if text not in {*names, *names.values()}:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of comma, semicolon, tab, bar")
-    return names.get(text, text)
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError("a seed lies between 0 and 4294967295")
-    return value
 
 
 def _present(folder: Path) -> Manifest | None:
@@ -129,16 +99,7 @@ def _read(options: argparse.Namespace, console: Console) -> "Dataset | None":
 
 
 def _train(dataset: "Dataset", options: argparse.Namespace, console: Console) -> Manifest:
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("starting", total=1.0)
+    with progress_bar(console) as watch:
         from model.own_pipeline import own_recipe  # noqa: PLC0415 - as above
         from model.pipeline import named_recipe  # noqa: PLC0415 - as above
         from model.training import train_model  # noqa: PLC0415 - as above
@@ -149,35 +110,9 @@ def _train(dataset: "Dataset", options: argparse.Namespace, console: Console) ->
             options.out,
             recipe=own_recipe(options.pipeline) if options.pipeline else named_recipe(name),
             seed=options.seed,
-            policy=AlarmPolicy(**{field.name: getattr(options, field.name) for field in fields(AlarmPolicy)}),
-            progress=lambda step, share: bar.update(task, description=step, completed=share),
+            policy=policy_of(options),
+            progress=watch,
         )
-
-
-def summary(manifest: Manifest, folder: Path) -> Table:
-    """Return the facts about a trained model that a person wants to see first."""
-    data, quality, parity = manifest.data, manifest.quality, manifest.parity
-    table = Table(title=f"model {manifest.name} {manifest.version}", show_header=False, title_justify="left")
-    table.add_row(
-        "rows",
-        f"{data.rows} ({data.train_rows} train, {data.test_rows} test, {data.reference_rows} reference)",
-    )
-    table.add_row("test accuracy", f"{quality.accuracy:.3f} ({quality.correct} of {quality.rows})")
-    table.add_row("estimator", Text(manifest.estimator))
-    table.add_row("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
-    if parity.max_probability_difference is not None:
-        table.add_row(
-            "ONNX against scikit-learn",
-            f"probabilities within {parity.max_probability_difference:.1e} on {parity.rows} rows, "
-            f"{parity.class_disagreements} other classes",
-        )
-    if manifest.attributions_missing:
-        table.add_row("attributions", Text(f"none: {manifest.attributions_missing}"))
-    limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
-    shown = ", ".join(f"{column} {limit:.2f}" for column, limit in limits[:6])
-    table.add_row("drift alarms at 200 rows", shown + (f", … {len(limits)} in all" if len(limits) > 6 else ""))
-    table.add_row("artifact", str(folder))
-    return table
 
 
 if __name__ == "__main__":

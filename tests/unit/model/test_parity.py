@@ -8,9 +8,9 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
-from model import training
 from model.bundled import load_bundled
-from model.classifiers import Probabilities, Row
+from model.classifiers import OnnxClassifier, PipelineClassifier, Probabilities, Row
+from model.conversion import convert
 from model.manifest import Feature
 from model.onnx_export import ConversionError, export_onnx
 from model.parity import compare, probing_rows, rows_of
@@ -79,7 +79,7 @@ def test_a_pipeline_that_does_not_convert_is_served_by_scikit_learn() -> None:
     )
     with pytest.raises(ConversionError):
         export_onnx(pipeline, dataset.features)
-    engines = training.convert(pipeline, dataset)
+    engines = convert(pipeline, dataset)
     assert engines.onnx is None
     assert "does not convert" in (engines.parity.reason or "")
 
@@ -89,7 +89,7 @@ def test_a_linear_model_converts_and_answers_alike_on_absurd_numbers() -> None:
     pipeline = build_pipeline(dataset.features, 0, "logistic_regression").fit(
         pipeline_input(dataset.frame, dataset.features), dataset.codes
     )
-    engines = training.convert(pipeline, dataset)
+    engines = convert(pipeline, dataset)
     assert engines.parity.reason is None
     assert engines.parity.rows > 9 * 150, "gaps and absurd numbers are among the rows compared"
 
@@ -102,5 +102,5 @@ def test_an_onnx_model_of_other_data_is_caught() -> None:
     pipeline.fit(given, dataset.codes)
     other.fit(given, dataset.codes)
     rows = rows_of(dataset.frame, dataset.features)
-    onnx = training.OnnxClassifier(export_onnx(other, dataset.features), dataset.features)
-    assert compare(onnx, training.PipelineClassifier(pipeline, dataset.features), rows).reason is not None
+    onnx = OnnxClassifier(export_onnx(other, dataset.features), dataset.features)
+    assert compare(onnx, PipelineClassifier(pipeline, dataset.features), rows).reason is not None

@@ -75,7 +75,7 @@ def test_a_model_that_cannot_be_explained_is_trained_without_attributions(
     def refuse(*_: object) -> None:
         raise ExplanationError("TreeSHAP explains ensembles of trees, not this")
 
-    monkeypatch.setattr("model.training.Explainer", refuse)
+    monkeypatch.setattr("model.finishing.Explainer", refuse)
     manifest = train_model(load_bundled("iris"), tmp_path / "model")
     assert manifest.attributions is None
     assert manifest.attribution_threshold is None

@@ -1,0 +1,76 @@
+"""The command that adopts a fitted pipeline: python -m model.adopt."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from model.command_line import DEFAULT_FOLDER, add_alarms, policy_of, progress_bar, seed_of, separator_of, summary
+from model.errors import ModelError
+from model.manifest import Manifest
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Adopt as asked for and return the exit status: 0, or 2 with one line on standard error."""
+    options = build_parser().parse_args(arguments)
+    console = Console()
+    print(
+        f"warning: loading {options.pipeline} runs whatever code it holds; adopt only a file that you trust",
+        file=sys.stderr,
+    )
+    try:
+        manifest = _adopt(options, console)
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(summary(manifest, options.out))
+    console.print(
+        "The quality and the alarms hold if the pipeline was not fitted on these rows; else they look too good."
+    )
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.adopt",
+        description="Make the artifact of a pipeline that was fitted elsewhere. Loading it runs its code.",
+    )
+    add = parser.add_argument
+    add("--pipeline", type=Path, required=True, metavar="FILE", help="a fitted pipeline, saved with joblib")
+    add("--reference", type=Path, required=True, metavar="CSV", help="rows with labels that it was not fitted on")
+    add("--target", required=True, metavar="COL", help="the column of CSV that holds the labels")
+    add("--schema", type=Path, metavar="YAML", help="what the columns are, where inference is wrong")
+    add("--separator", type=separator_of, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)")
+    add("--name", metavar="NAME", help="of the model (default: that of the pipeline's file)")
+    add("--any-version", action="store_true", help="take a pipeline that another scikit-learn saved")
+    add("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
+    add("--seed", type=seed_of, default=0, metavar="N", help="default: %(default)s")
+    add_alarms(parser)
+    return parser
+
+
+def _adopt(options: argparse.Namespace, console: Console) -> Manifest:
+    # Imported behind a display of progress: scikit-learn takes seconds, and --help needs none of it.
+    with console.status("reading"):
+        from model.adoption import adopt_pipeline, load_fitted  # noqa: PLC0415
+        from model.column_table import column_table  # noqa: PLC0415
+        from model.csv_file import read_columns  # noqa: PLC0415
+        from model.schema_file import SchemaFile, read_schema  # noqa: PLC0415
+
+        fitted = load_fitted(options.pipeline, any_version=options.any_version)
+        schema = read_schema(options.schema) if options.schema else SchemaFile()
+        columns = read_columns(
+            options.reference, options.target, schema, separator=options.separator, only=fitted.columns
+        )
+    console.print(column_table(columns))
+    dataset = columns.dataset(fitted.classes, name=options.name or options.pipeline.stem)
+    with progress_bar(console) as watch:
+        return adopt_pipeline(
+            fitted, dataset, options.out, seed=options.seed, policy=policy_of(options), progress=watch
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

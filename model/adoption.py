@@ -1,0 +1,130 @@
+"""Taking over a pipeline that was fitted elsewhere: load it, hold it against a reference CSV, make the artifact."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.pipeline import Pipeline
+
+from model.alarm_policy import AlarmPolicy
+from model.classifiers import PipelineClassifier
+from model.conversion import convert
+from model.dataset import Classes, Dataset
+from model.errors import DataError
+from model.finishing import Candidate, Progress, finish
+from model.held_out import HeldOutRows, score
+from model.inputs import proven_features
+from model.manifest import Feature, Manifest
+from model.natural_frame import NaturalFrame
+from model.own_pipeline import as_pipeline
+from model.parity import rows_of
+from model.split import split_held_out
+
+
+@dataclass(frozen=True)
+class FittedPipeline:
+    """A pipeline that was fitted elsewhere: the columns that it takes, in order, and its classes."""
+
+    pipeline: Pipeline
+    columns: tuple[str, ...]
+    classes: Classes
+    source: str
+
+
+def load_fitted(path: Path, *, any_version: bool = False) -> FittedPipeline:
+    """Return the pipeline of a joblib file, whose code runs on loading; raises DataError.
+
+    Refused are a file of another scikit-learn, unless `any_version`, and a pipeline that is not fitted, has no
+    `predict_proba`, does not know the names of its columns, or whose classes are neither text, integers nor booleans.
+    """
+    fitted = _load(path, any_version=any_version)
+    if not hasattr(fitted, "predict_proba"):
+        raise DataError(f"{path} holds {type(fitted).__name__}, which has no predict_proba; alarms need probabilities")
+    names = getattr(fitted, "feature_names_in_", None)
+    if names is None:
+        raise DataError(
+            f"the pipeline in {path} is not fitted, or was fitted without column names; fit it on a pandas DataFrame"
+        )
+    pipeline = as_pipeline(fitted)
+    source = f"{path.name} ({type(pipeline.steps[-1][1]).__name__})"
+    return FittedPipeline(pipeline, tuple(map(str, names)), _classes(path, fitted), source)
+
+
+def _load(path: Path, *, any_version: bool) -> Any:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fitted = joblib.load(BytesIO(content))
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{path} needs the module {error.name!r}; start the command where Python finds it, or set PYTHONPATH"
+        ) from error
+    except Exception as error:
+        # a pickle may raise anything, by what it holds
+        raise DataError(f"{path} cannot be loaded with joblib: {type(error).__name__}: {error}") from error
+    others = [one.message for one in caught if isinstance(one.message, InconsistentVersionWarning)]
+    if others and not any_version:
+        raise DataError(
+            f"{path} was saved by scikit-learn {others[0].original_sklearn_version}, and here is "
+            f"{others[0].current_sklearn_version}, where it may answer otherwise; save it again with this version, or "
+            "take it as it is with --any-version"
+        )
+    return fitted
+
+
+def _classes(path: Path, fitted: Any) -> Classes:
+    given = getattr(fitted, "classes_", None)
+    if given is None:
+        raise DataError(f"the pipeline in {path} is not fitted: it knows no classes")
+    values = np.asarray(given).tolist()
+    if all(isinstance(value, float) and value.is_integer() for value in values):
+        values = [int(value) for value in values]
+    for kind in (bool, int, str):
+        if all(type(value) is kind for value in values):
+            return tuple(values)
+    raise DataError(f"the classes of the pipeline in {path} are neither text, integers nor booleans: {values[:5]}")
+
+
+def adopt_pipeline(
+    fitted: FittedPipeline,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    seed: int = 0,
+    policy: AlarmPolicy | None = None,
+    progress: Progress = lambda _step, _share: None,
+) -> Manifest:
+    """Write the artifact of a fitted pipeline, measured on rows that it was not fitted on, and return its manifest.
+
+    `dataset` holds these rows, with the pipeline's columns and classes in its order; two fifths become the test rows,
+    the rest the reference. Raises DataError if the pipeline cannot answer what callers may send.
+    """
+    progress("trying the pipeline", 0)
+    pipeline = _with_natural_frame(fitted.pipeline, dataset.features)
+    answering = PipelineClassifier(pipeline, dataset.features)
+    dataset = replace(
+        dataset, features=proven_features(answering, dataset.features, rows_of(dataset.frame, dataset.features))
+    )
+    split = split_held_out(dataset.codes, seed)
+    progress("converting to ONNX and comparing", 0)
+    engines = convert(pipeline, dataset, convertible=fitted.pipeline)
+    progress("predicting the rows", 0)
+    test, reference = (score(dataset, engines.serving, part) for part in (split.test, split.reference))
+    candidate = Candidate(dataset, split, engines, HeldOutRows(test.head(0), test, reference), fitted.source)
+    rng = np.random.default_rng(seed)
+    return finish(candidate, folder, rng, seed=seed, policy=policy or AlarmPolicy(), progress=progress)
+
+
+def _with_natural_frame(pipeline: Pipeline, features: Sequence[Feature]) -> Pipeline:
+    booleans = tuple(feature.name for feature in features if feature.type == "boolean")
+    return Pipeline([("frame as read by pandas", NaturalFrame(booleans)), *pipeline.steps])

@@ -1,0 +1,95 @@
+"""What the commands of this package share: options about alarms, a progress bar, the facts about a model."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from model.alarm_policy import AlarmPolicy
+from model.manifest import Manifest
+
+DEFAULT_FOLDER = Path("data/model")
+ALARM_HELP = {
+    "false_alarm_rate": "chance of any drift alarm in a quiet window (default: %(default)s)",
+    "wasserstein_floor": "smallest drift of a number worth an alarm, in standard deviations (default: %(default)s)",
+    "jensenshannon_floor": "smallest drift of a category, prediction or label worth one (default: %(default)s)",
+    "concept_gap_floor": "smallest surplus of the error rate worth one (default: %(default)s)",
+    "attribution_floor": "smallest change of the attributions' shares worth one (default: %(default)s)",
+}
+
+
+def add_alarms(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told what a team decides about alarms."""
+    policy = parser.add_argument_group("alarms", "kept in the manifest and used for every window")
+    for field in fields(AlarmPolicy):
+        flag = "--" + field.name.replace("_", "-")
+        policy.add_argument(flag, type=float, default=field.default, metavar="X", help=ALARM_HELP[field.name])
+
+
+def policy_of(options: argparse.Namespace) -> AlarmPolicy:
+    """Return what was decided about alarms; raises DataError for what makes no sense."""
+    return AlarmPolicy(**{field.name: getattr(options, field.name) for field in fields(AlarmPolicy)})
+
+
+def separator_of(text: str) -> str:
+    """Return the separator that a word or the character itself names."""
+    names = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
+    if text not in {*names, *names.values()}:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of comma, semicolon, tab, bar")
+    return names.get(text, text)
+
+
+def seed_of(text: str) -> int:
+    """Return a seed that every library takes."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError("a seed lies between 0 and 4294967295")
+    return value
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[Callable[[str, float], None]]:
+    """Show a bar while the body runs, and yield what tells it the step and its share done."""
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda step, share: bar.update(task, description=step, completed=share)
+
+
+def summary(manifest: Manifest, folder: Path) -> Table:
+    """Return the facts about a trained model that a person wants to see first."""
+    data, quality, parity = manifest.data, manifest.quality, manifest.parity
+    table = Table(title=f"model {manifest.name} {manifest.version}", show_header=False, title_justify="left")
+    table.add_row(
+        "rows",
+        f"{data.rows} ({data.train_rows} train, {data.test_rows} test, {data.reference_rows} reference)",
+    )
+    table.add_row("test accuracy", f"{quality.accuracy:.3f} ({quality.correct} of {quality.rows})")
+    table.add_row("estimator", Text(manifest.estimator))
+    table.add_row("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
+    if parity.max_probability_difference is not None:
+        table.add_row(
+            "ONNX against scikit-learn",
+            f"probabilities within {parity.max_probability_difference:.1e} on {parity.rows} rows, "
+            f"{parity.class_disagreements} other classes",
+        )
+    if manifest.attributions_missing:
+        table.add_row("attributions", Text(f"none: {manifest.attributions_missing}"))
+    limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
+    shown = ", ".join(f"{column} {limit:.2f}" for column, limit in limits[:6])
+    table.add_row("drift alarms at 200 rows", shown + (f", … {len(limits)} in all" if len(limits) > 6 else ""))
+    table.add_row("artifact", str(folder))
+    return table
