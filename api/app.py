@@ -4,6 +4,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from os import getpid
 from secrets import token_hex
 
@@ -38,6 +39,7 @@ from api.settings import Settings
 from api.snapshots.board import SnapshotBoard
 from api.snapshots.job import JobConfig
 from api.snapshots.links import SnapshotLinks
+from api.snapshots.retention_rounds import RetentionRounds
 from api.snapshots.scheduler import SnapshotScheduler
 from api.snapshots.worker import SnapshotWorker
 from api.status_probe import StatusProbe
@@ -180,6 +182,7 @@ def _scheduler(
         min_labels=settings.snapshot_min_labels,
         max_rows=settings.snapshot_max_rows,
         windows_per_beat=settings.snapshot_windows_per_beat,
+        policy=settings.policy,
         holder=lease.holder,
         lease_lifetime=settings.heartbeat * 2,
     )
@@ -189,6 +192,9 @@ def _scheduler(
         alerts.wake()
 
     worker = SnapshotWorker(config, report, settings.snapshot_timeout_seconds)
+    retention = RetentionRounds(
+        worker, metrics.observe_removals, timedelta(seconds=settings.retention_interval_seconds)
+    )
     return SnapshotScheduler(
-        store, lease, worker, alerts, interval=settings.snapshot_interval, heartbeat=settings.heartbeat
+        store, lease, worker, alerts, retention, interval=settings.snapshot_interval, heartbeat=settings.heartbeat
     )

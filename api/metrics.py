@@ -15,6 +15,7 @@ from prometheus_client import (
 from api.metrics_folder import metrics_folder
 from api.prediction_log.progress import SnapshotProgress
 from api.request_metrics import measure_requests
+from api.snapshots.removals import KINDS, STORES, Removals
 
 REASONS = frozenset(
     {
@@ -65,6 +66,7 @@ class Metrics:
         self._declare_callers(registry)
         self._declare_log(registry)
         self._declare_snapshots(registry)
+        self._declare_retention(registry)
         self._build = Gauge(
             "vigie_build_info",
             "Always 1; its labels say which version of Vigie serves which model.",
@@ -171,6 +173,49 @@ class Metrics:
         )
         for outcome in ("sent", "unavailable", "rejected", "failed"):
             self.alert_posts.labels(outcome)  # from 0 on, so that the first failure is an increase
+
+    def _declare_retention(self, registry: CollectorRegistry) -> None:
+        self._removed = Counter(
+            "vigie_retention_removed_total", "What was removed because of its age.", ["kind"], registry=registry
+        )
+        self._freed_bytes = Counter(
+            "vigie_retention_freed_bytes_total",
+            "Bytes freed by removing what is old; of snapshots the size at which they were posted.",
+            ["store"],
+            registry=registry,
+        )
+        self._retention_runs = Counter(
+            "vigie_retention_runs_total",
+            "Runs that removed what is old, by outcome; one that could not remove all of it failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._retention_done_at = Gauge(
+            "vigie_retention_last_done_timestamp_seconds",
+            "When a run last removed all that was old; 0 if none has.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        for counter, labels in (
+            (self._removed, KINDS),
+            (self._freed_bytes, STORES),
+            (self._retention_runs, ("done", "failed")),
+        ):
+            for label in labels:
+                counter.labels(label)  # from 0 on
+
+    def observe_removals(self, removals: Removals | None) -> None:
+        """Count what a run of retention removed; None where the run failed as a whole."""
+        failed = removals is None or bool(removals.troubles)
+        if removals is not None:
+            for kind, count in removals.removed.items():
+                self._removed.labels(kind).inc(count)
+            for store, count in removals.freed_bytes.items():
+                self._freed_bytes.labels(store).inc(count)
+        if failed or not (removals and removals.unfinished):
+            self._retention_runs.labels("failed" if failed else "done").inc()
+        if removals is not None and not failed and not removals.unfinished:
+            self._retention_done_at.set_to_current_time()
 
     def reject(self, reason: str) -> str:
         """Count one refused request, and return the reason under which it was counted."""

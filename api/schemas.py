@@ -85,6 +85,12 @@ class SnapshotWindow(BaseModel):
     model_version: str | None
     report_url: str | None
     evidently_url: str | None
+    tries: int = Field(description="How often it was taken up; more than once means that something went wrong.")
+    retry_at: datetime | None = Field(description="When a failed window is tried again; null where it is not.")
+    report_removed_at: datetime | None = Field(description="When the report was removed because of its age.")
+    snapshot_removed_at: datetime | None = Field(
+        description="When the snapshot, and with it the window's values, were removed because of its age."
+    )
 
 
 class SnapshotWindows(BaseModel):

@@ -9,6 +9,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.snapshots.policy import Policy
+from api.snapshots.tiers import parse_tiers
+
 SECRETS = ("database_url", "evidently_secret")
 ORIGIN = re.compile(r"https?://[^/\s*]+")
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -123,6 +126,23 @@ class Settings(BaseSettings):
     snapshot_timeout_seconds: Annotated[
         float, Field(gt=0, description="Longest time that the snapshot worker may be at it before it is replaced.")
     ] = 600.0
+    snapshot_tiers: Annotated[
+        str,
+        Field(description="Which snapshots stay: one per spacing until an age, and until another where checks failed."),
+    ] = "all:24h:7d, 1h:7d:30d, 6h:90d, 1d"
+    log_keep_days: Annotated[
+        int, Field(ge=1, description="Age at which logged rows and their labels are removed, in days.")
+    ] = 90
+    reports_keep_days: Annotated[
+        int,
+        Field(ge=1, description="Age at which HTML reports are removed, in days, if not with their snapshot."),
+    ] = 7
+    reports_keep_failed_days: Annotated[
+        int, Field(ge=1, description="The same for windows with failed checks, in days.")
+    ] = 90
+    retention_interval_seconds: Annotated[
+        float, Field(gt=0, description="How often what is old is removed, in seconds.")
+    ] = 3600.0
     heartbeat_seconds: Annotated[
         float,
         Field(gt=0, description="How often the lease on the scheduler is renewed; two missed ones lose it."),
@@ -132,6 +152,16 @@ class Settings(BaseSettings):
     def snapshot_interval(self) -> timedelta:
         """Length of a window."""
         return timedelta(seconds=self.snapshot_interval_seconds)
+
+    @property
+    def policy(self) -> Policy:
+        """How long things are kept."""
+        return Policy(
+            parse_tiers(self.snapshot_tiers),
+            rows=timedelta(days=self.log_keep_days),
+            reports=timedelta(days=self.reports_keep_days),
+            reports_failed=timedelta(days=self.reports_keep_failed_days),
+        )
 
     @property
     def heartbeat(self) -> timedelta:
@@ -158,6 +188,20 @@ class Settings(BaseSettings):
         """Where people reach the API."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url or f"http://{host}:{self.port}"
+
+    @field_validator("snapshot_tiers")
+    @classmethod
+    def _check_tiers(cls, text: str) -> str:
+        """Refuse tiers that cannot be read, or are in the wrong order."""
+        parse_tiers(text)
+        return text
+
+    @model_validator(mode="after")
+    def _check_reports(self) -> Self:
+        """Refuse to keep what shows a failure for less time than what shows none."""
+        if self.reports_keep_failed_days < self.reports_keep_days:
+            raise ValueError("VIGIE_REPORTS_KEEP_FAILED_DAYS cannot be less than VIGIE_REPORTS_KEEP_DAYS")
+        return self
 
     @model_validator(mode="after")
     def _check_alert_windows(self) -> Self:

@@ -42,5 +42,7 @@ def _known_ids(connection: Connection, ids: list[str]) -> set[str]:
     known: set[str] = set()
     for first in range(0, len(ids), IDS_PER_QUERY):
         chunk = ids[first : first + IDS_PER_QUERY]
-        known.update(connection.execute(select(predictions.c.id).where(predictions.c.id.in_(chunk))).scalars())
+        query = select(predictions.c.id).where(predictions.c.id.in_(chunk))
+        # else one of them could expire before its label is stored, and fail all that share this commit
+        known.update(connection.execute(query.with_for_update(read=True, key_share=True)).scalars())
     return known

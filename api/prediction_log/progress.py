@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, select
 
 from api.prediction_log.database import Database
 from api.prediction_log.records import WindowStatus
 from api.prediction_log.tables import windows
+from api.prediction_log.window_store import unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,10 @@ class SnapshotProgress:
 
 def read_progress(database: Database) -> SnapshotProgress:
     """Read the progress. Raises LogUnavailable."""
-    unfinished = or_(
-        windows.c.status.in_((WindowStatus.DUE, WindowStatus.RUNNING)),
-        # a failed window that will not be tried again waits for nothing
-        and_(windows.c.status == WindowStatus.FAILED, windows.c.retry_at.is_not(None)),
-    )
     with database.reading() as connection:
-        waiting, oldest_end = connection.execute(select(func.count(), func.min(windows.c.end)).where(unfinished)).one()
+        waiting, oldest_end = connection.execute(
+            select(func.count(), func.min(windows.c.end)).where(unfinished())
+        ).one()
         posted = connection.execute(
             select(windows.c.finished_at, windows.c.duration_seconds)
             .where(windows.c.status == WindowStatus.POSTED)

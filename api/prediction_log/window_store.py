@@ -51,7 +51,7 @@ class WindowStore:
                 return None
             close_windows(connection, start, now, step)
             row = connection.execute(select(windows).order_by(windows.c.start.desc()).limit(1)).one()
-            return _record(row)
+            return window_of(row)
 
     def claim(self, lease: Lease | None = None) -> WindowRecord | None:
         """Mark the oldest window that is to be taken as running and return it.
@@ -73,7 +73,7 @@ class WindowStore:
                     continue
                 changed = {"status": WindowStatus.RUNNING, "tries": tries, "faults": faults, "retry_at": None}
                 connection.execute(update(windows).where(windows.c.start == row.start).values(changed))
-                return _record(row, **changed)
+                return window_of(row, **changed)
             return None
 
     def waiting(self) -> bool:
@@ -127,14 +127,14 @@ class WindowStore:
         """Return the newest windows, newest first."""
         with self._database.reading() as connection:
             rows = connection.execute(select(windows).order_by(windows.c.start.desc()).limit(limit))
-            return [_record(row) for row in rows]
+            return [window_of(row) for row in rows]
 
     def latest_report(self) -> WindowRecord | None:
         """Return the newest window that has an HTML report."""
         with self._database.reading() as connection:
             query = select(windows).where(windows.c.report_file.is_not(None)).order_by(windows.c.start.desc()).limit(1)
             row = connection.execute(query).first()
-            return None if row is None else _record(row)
+            return None if row is None else window_of(row)
 
     def measured(self, names: Collection[str], model_version: str, limit: int) -> list[WindowRecord]:
         """Return the newest posted windows of a model version that have a value of one of the names, newest first."""
@@ -146,7 +146,7 @@ class WindowStore:
             .limit(limit)
         )
         with self._database.reading() as connection:
-            return [_record(row) for row in connection.execute(query)]
+            return [window_of(row) for row in connection.execute(query)]
 
     def count_by_status(self) -> dict[str, int]:
         """Return how many windows have each status."""
@@ -188,7 +188,7 @@ class WindowStore:
             ]
 
 
-def _unfinished() -> ColumnElement[bool]:
+def unfinished() -> ColumnElement[bool]:
     """Windows that are still to be posted; a failed one without a next try is given up."""
     taken = windows.c.status.in_((WindowStatus.DUE, WindowStatus.RUNNING))
     return or_(taken, and_(windows.c.status == WindowStatus.FAILED, windows.c.retry_at.is_not(None)))
@@ -197,7 +197,7 @@ def _unfinished() -> ColumnElement[bool]:
 def _oldest(connection: Connection, now: int) -> Row[Any] | None:
     """Return the oldest window that is still to be posted; one that stands aside counts once its time has come."""
     in_line = or_(windows.c.faults < FAULTS_TILL_ASIDE, windows.c.retry_at.is_(None), windows.c.retry_at <= now)
-    return connection.execute(select(windows).where(_unfinished(), in_line).order_by(windows.c.start).limit(1)).first()
+    return connection.execute(select(windows).where(unfinished(), in_line).order_by(windows.c.start).limit(1)).first()
 
 
 def _claimed(window: WindowRecord) -> ColumnElement[bool]:
@@ -223,7 +223,8 @@ def _microseconds_of(interval: timedelta) -> int:
     return interval // timedelta(microseconds=1)
 
 
-def _record(row: Row[Any], **changed: Any) -> WindowRecord:
+def window_of(row: Row[Any], **changed: Any) -> WindowRecord:
+    """Return a row of the table as a window."""
     fields = {**row._mapping, **changed}  # noqa: SLF001 - SQLAlchemy's documented name for a row as a mapping
     for name in MOMENTS:
         if fields[name] is not None:

@@ -14,6 +14,11 @@ from pathlib import Path
 from signal import SIG_IGN, SIGINT, SIGTERM, signal
 
 from api.log_output import log_to_stderr
+from api.snapshots.policy import Policy
+from api.snapshots.removals import Removals
+
+RETENTION_SECONDS = 5.0
+"""How long removing what is old may keep the worker from the next window; what is left waits for the next beat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class JobConfig:
     min_labels: int
     max_rows: int
     windows_per_beat: int
+    policy: Policy
     holder: str
     lease_lifetime: timedelta
 
@@ -59,3 +65,10 @@ def take_due_snapshots(config: JobConfig) -> list[str]:
     from api.snapshots.kit import kit_of  # noqa: PLC0415 - in the worker alone, see above
 
     return [str(outcome) for outcome in kit_of(config).taker.take_due(config.windows_per_beat)]
+
+
+def remove_old(config: JobConfig) -> Removals:
+    """Remove some of what is old, and return what that was; nothing where another process is at it."""
+    from api.snapshots.kit import kit_of  # noqa: PLC0415 - in the worker alone, see above
+
+    return kit_of(config).retention.run(RETENTION_SECONDS) or Removals()

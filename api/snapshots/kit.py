@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from api.prediction_log.database import Database
+from api.prediction_log.expiry import LogExpiry
+from api.prediction_log.kept_windows import KeptWindows
 from api.prediction_log.lease import Lease
 from api.prediction_log.window_store import WindowStore
 from api.snapshots.health_project import HealthProject
 from api.snapshots.job import JobConfig
 from api.snapshots.measuring import Enough, Measuring
+from api.snapshots.retention import LEASE_LIFETIME, LEASE_NAME, Retention
+from api.snapshots.strays import StraySnapshots
 from api.snapshots.taking import WindowTaker
 from evidently_workspace.client import EvidentlyClient
 
@@ -19,6 +23,7 @@ class Kit:
 
     project: HealthProject
     taker: WindowTaker
+    retention: Retention
 
 
 @lru_cache(maxsize=1)
@@ -37,4 +42,13 @@ def kit_of(config: JobConfig) -> Kit:
         model_version=measuring.manifest.version,
         reports_dir=config.reports_dir,
     )
-    return Kit(project, taker)
+    retention = Retention(
+        KeptWindows(database),
+        LogExpiry(database),
+        client,
+        StraySnapshots(KeptWindows(database), client, config.project_name or measuring.manifest.name),
+        lease=Lease(database, config.holder, LEASE_LIFETIME, LEASE_NAME),
+        policy=config.policy,
+        reports_dir=config.reports_dir,
+    )
+    return Kit(project, taker, retention)

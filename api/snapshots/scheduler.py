@@ -11,6 +11,7 @@ from api.alerts.rounds import AlertRounds
 from api.errors import LogUnavailable
 from api.prediction_log.lease import Lease
 from api.prediction_log.window_store import WindowStore
+from api.snapshots.retention_rounds import RetentionRounds
 from api.snapshots.worker import SnapshotWorker
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class SnapshotScheduler:
         lease: Lease,
         worker: SnapshotWorker,
         alerts: AlertRounds,
+        retention: RetentionRounds,
         *,
         interval: timedelta,
         heartbeat: timedelta,
@@ -42,6 +44,7 @@ class SnapshotScheduler:
         self._lease = lease
         self._worker = worker
         self._alerts = alerts
+        self._retention = retention
         self._interval = interval
         self._heartbeat = heartbeat
         self.lease_held = False
@@ -89,6 +92,8 @@ class SnapshotScheduler:
                 self._store.close_elapsed(self._interval)
                 if self._store.waiting():
                     self._worker.take_due()
+                else:
+                    self._retention.beat()
             else:
                 self._beat_at_the_end_of_the_lease()
         except LogUnavailable as error:

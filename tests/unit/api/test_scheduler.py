@@ -8,11 +8,14 @@ from api.alerts.rounds import AlertRounds
 from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
 from api.prediction_log.window_store import WindowStore
+from api.snapshots.retention_rounds import RetentionRounds
 from api.snapshots.scheduler import SnapshotScheduler
 
 
 class NoWorker:
     """Stands for the worker process, which these tests do not need."""
+
+    busy = True
 
     def warm(self) -> None: ...
 
@@ -31,6 +34,7 @@ def test_a_lease_that_is_not_renewed_is_taken_at_its_end_rather_than_at_a_heartb
         Lease(database, "the heir", heartbeat * 2),
         NoWorker(),  # type: ignore[arg-type] # a process pool
         AlertRounds(lambda: None, heartbeat),
+        RetentionRounds(NoWorker(), lambda _removals: None, heartbeat),  # type: ignore[arg-type] # as above
         interval=timedelta(days=1),
         heartbeat=heartbeat,
     )

@@ -1,31 +1,22 @@
-"""The clock is faked here and nowhere else: the database's `now` says a time that the test sets."""
+"""How the timeline is cut into windows, and who may take one, at times that the test sets."""
 
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
-from api.prediction_log.database import Database, microseconds
 from api.prediction_log.lease import Lease
 from api.prediction_log.patience import FAULTS_TILL_ASIDE, MOST_FAULTS, Trouble
 from api.prediction_log.reader import read_predictions
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, WindowValue
 from api.prediction_log.window_store import WindowStore
 from api.prediction_log.writer import LogWriter
+from tests.clocked import NOON, ClockedDatabase
 
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 FIVE_MINUTES = timedelta(minutes=5)
-
-
-class ClockedDatabase(Database):
-    time = NOON
-
-    def now(self, _connection: Connection) -> int:
-        return microseconds(self.time)
 
 
 @pytest.fixture

@@ -1,0 +1,198 @@
+"""Owns the removal of what has become old: snapshots by tiers, reports and rows by age. Runs in the worker process.
+
+Every step may be the last one before a crash: what is deleted first and recorded then is deleted again, and being gone
+already is as good as deleted.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TypeVar
+from uuid import UUID
+
+from api.errors import LogUnavailable
+from api.prediction_log.expiry import LogExpiry
+from api.prediction_log.kept_windows import KeptWindows
+from api.prediction_log.lease import Lease
+from api.prediction_log.records import WindowRecord
+from api.snapshots.policy import Policy
+from api.snapshots.removals import Removals
+from api.snapshots.report_files import stale_files
+from api.snapshots.strays import StraySnapshots
+from evidently_workspace.client import EvidentlyClient
+from evidently_workspace.errors import EvidentlyError
+from evidently_workspace.retention import windows_to_remove
+
+logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 500
+PAGES_AT_ONCE = 500
+LONGEST_PAUSE_SECONDS = 0.2
+LEASE_NAME = "retention"
+LEASE_LIFETIME = timedelta(minutes=5)
+
+
+Item = TypeVar("Item")
+
+
+class Retention:
+    """Removes what is old; of several processes one at a time does, whose lease on it is ``lease``."""
+
+    def __init__(
+        self,
+        windows: KeptWindows,
+        expiry: LogExpiry,
+        client: EvidentlyClient,
+        strays: StraySnapshots,
+        *,
+        lease: Lease,
+        policy: Policy,
+        reports_dir: Path,
+        pause: Callable[[float], None] = sleep,
+    ) -> None:
+        self._windows = windows
+        self._expiry = expiry
+        self._client = client
+        self._strays = strays
+        self._lease = lease
+        self._policy = policy
+        self._reports_dir = reports_dir
+        self._pause = pause
+
+    def run(self, seconds: float) -> Removals | None:
+        """Remove what is old for about that many seconds; None where another process is at it.
+
+        A part that fails is named in the result, and does not keep the others from going on.
+        """
+        if not self._lease.take():
+            return None
+        done = Removals()
+        deadline = monotonic() + seconds
+        now = self._expiry.now()
+        try:
+            answered = self._attempt(self._thin_snapshots, now, deadline, done)
+            self._attempt(self._remove_reports, now, deadline, done)
+            self._attempt(self._expire_rows, now, deadline, done)
+            if answered:  # else it would be waited for once more
+                self._attempt(self._remove_strays, now, deadline, done)
+        finally:
+            self._lease.release()
+        return done
+
+    def plan(self) -> Removals:
+        """Return what a run would remove, without removing it. Raises LogUnavailable."""
+        plan, now = Removals(), self._expiry.now()
+        leaving = self._too_many(now)
+        plan.removed["snapshots"] = len(leaving)
+        plan.freed_bytes["workspace"] = sum(window.snapshot_bytes or 0 for window in leaving)
+        files = {path for window in leaving if (path := self._report_of(window)) is not None}
+        files |= {path for window in self._too_old(now) if (path := self._report_of(window)) is not None}
+        files |= set(stale_files(self._reports_dir, now - self._policy.reports_failed, now))
+        plan.removed["reports"] = len(files)
+        plan.freed_bytes["reports"] = sum(_size(path) for path in files)
+        rows = self._expiry.count(now - self._policy.rows)
+        plan.removed.update(predictions=rows.predictions, labels=rows.labels)
+        plan.freed_bytes["log"] = rows.bytes
+        return plan
+
+    def _attempt(
+        self, part: Callable[[datetime, float, Removals], None], now: datetime, deadline: float, done: Removals
+    ) -> bool:
+        if done.unfinished:
+            return True
+        try:
+            part(now, deadline, done)
+        except (EvidentlyError, LogUnavailable, OSError) as error:
+            logger.warning("not all that is old could be removed: %s", error)
+            done.troubles.append(str(error))
+            return False
+        return True
+
+    def _thin_snapshots(self, now: datetime, deadline: float, done: Removals) -> None:
+        for window in _until(deadline, self._too_many(now), done):
+            if window.project_id is not None and window.snapshot_id is not None:
+                self._client.delete_snapshot(UUID(window.project_id), UUID(window.snapshot_id))
+            self._remove_report(window, done)
+            done.removed["values"] += self._windows.forget_snapshot(window)
+            done.removed["snapshots"] += 1
+            done.freed_bytes["workspace"] += window.snapshot_bytes or 0
+
+    def _remove_reports(self, now: datetime, deadline: float, done: Removals) -> None:
+        for window in _until(deadline, self._too_old(now), done):
+            self._remove_report(window, done)
+        for path in _until(deadline, stale_files(self._reports_dir, now - self._policy.reports_failed, now), done):
+            _unlink(path, done)
+
+    def _expire_rows(self, now: datetime, deadline: float, done: Removals) -> None:
+        before = now - self._policy.rows
+        for _ in self._batches(deadline, done):
+            gone = self._expiry.remove(before, ROWS_AT_ONCE)
+            done.removed.update(predictions=gone.predictions, labels=gone.labels)
+            if gone.predictions == 0:
+                break
+        for _ in self._batches(deadline, done):
+            counts = self._expiry.remove_rejections(before, ROWS_AT_ONCE)
+            done.removed["rejections"] += counts
+            if counts == 0:
+                break
+        for _ in self._batches(deadline, done):
+            freed = self._expiry.give_back(PAGES_AT_ONCE)
+            done.freed_bytes["log"] += freed
+            if freed == 0:
+                break
+
+    def _remove_strays(self, _now: datetime, deadline: float, done: Removals) -> None:
+        for _ in _until(deadline, self._strays.remove(), done):
+            done.removed["snapshots"] += 1
+
+    def _batches(self, deadline: float, done: Removals) -> Iterator[None]:
+        """Yield until the deadline; after each batch rest as long as it took, so that others get at the log."""
+        while not done.unfinished:
+            began = monotonic()
+            yield
+            self._pause(min(monotonic() - began, LONGEST_PAUSE_SECONDS))
+            done.unfinished = monotonic() >= deadline
+
+    def _too_many(self, now: datetime) -> list[WindowRecord]:
+        return windows_to_remove(self._windows.with_snapshot(), now, self._policy.tiers)
+
+    def _too_old(self, now: datetime) -> list[WindowRecord]:
+        """Return the windows whose report has had its time; one with failed checks has more of it."""
+        failed_before = now - self._policy.reports_failed
+        windows = self._windows.with_report(now - self._policy.reports)
+        return [window for window in windows if not window.failed_checks or window.end < failed_before]
+
+    def _report_of(self, window: WindowRecord) -> Path | None:
+        return None if window.report_file is None else self._reports_dir / window.report_file
+
+    def _remove_report(self, window: WindowRecord, done: Removals) -> None:
+        path = self._report_of(window)
+        if path is not None:
+            _unlink(path, done)
+            self._windows.forget_report(window)
+
+
+def _until(deadline: float, items: Iterable[Item], done: Removals) -> Iterator[Item]:
+    """Yield the items until the deadline; the first one in any case, so that each run comes a step further."""
+    for item in items:
+        yield item
+        if monotonic() >= deadline:
+            done.unfinished = True
+            return
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _unlink(path: Path, done: Removals) -> None:
+    """Delete a file, and its folder if that was the last one; one that is gone already is as good as deleted."""
+    size = _size(path)
+    path.unlink(missing_ok=True)
+    if size:
+        done.removed["reports"] += 1
+        done.freed_bytes["reports"] += size
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()

@@ -1,0 +1,123 @@
+"""The command that removes what is old, or tells what would go: python -m scripts.retention [--dry-run]."""
+
+import argparse
+import socket
+import sys
+from collections.abc import Sequence
+from os import getpid
+from secrets import token_hex
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from api.errors import LogUnavailable
+from api.prediction_log.database import Database
+from api.prediction_log.expiry import LogExpiry
+from api.prediction_log.kept_windows import KeptWindows
+from api.prediction_log.lease import Lease
+from api.settings import Settings
+from api.snapshots.removals import Removals
+from api.snapshots.retention import LEASE_LIFETIME, LEASE_NAME, Retention
+from api.snapshots.strays import StraySnapshots
+from evidently_workspace.client import EvidentlyClient
+from model.artifact import read_manifest
+from model.errors import ModelError
+
+SLICE_SECONDS = 30.0
+ROWS = (
+    ("snapshots in Evidently UI", "snapshots", "workspace", "VIGIE_SNAPSHOT_TIERS"),
+    ("HTML reports", "reports", "reports", "VIGIE_REPORTS_KEEP_DAYS, …_FAILED_DAYS"),
+    ("logged predictions", "predictions", "log", "VIGIE_LOG_KEEP_DAYS"),
+    ("their labels", "labels", None, "VIGIE_LOG_KEEP_DAYS"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Remove or tell; 1 where something could not be removed, 2 where nothing can be done at all."""
+    options = build_parser().parse_args(arguments)
+    try:
+        settings = Settings()
+        database = Database(settings.database_url.get_secret_value())
+        database.migrate()
+        with EvidentlyClient(*_evidently(settings)) as client:
+            retention = _retention(settings, database, client)
+            if options.dry_run:
+                _show(retention.plan(), "would go", "would be freed")
+                return 0
+            return _remove(retention)
+    except (LogUnavailable, ModelError, OSError, ValidationError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.retention",
+        description="Remove snapshots, reports and logged rows that are older than the VIGIE_ settings keep them. "
+        "The API does the same by itself; both may run at once.",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="tell what would go and what would be freed, and stop")
+    return parser
+
+
+def _evidently(settings: Settings) -> tuple[str, str | None, float]:
+    secret = settings.evidently_secret
+    return (
+        settings.evidently_url,
+        None if secret is None else secret.get_secret_value(),
+        settings.evidently_timeout_seconds,
+    )
+
+
+def _retention(settings: Settings, database: Database, client: EvidentlyClient) -> Retention:
+    windows = KeptWindows(database)
+    project = settings.evidently_project or read_manifest(settings.model_dir).name
+    holder = f"{socket.gethostname()[:32]}-{getpid()}-{token_hex(4)}"
+    return Retention(
+        windows,
+        LogExpiry(database),
+        client,
+        StraySnapshots(windows, client, project),
+        lease=Lease(database, holder, LEASE_LIFETIME, LEASE_NAME),
+        policy=settings.policy,
+        reports_dir=settings.reports_dir,
+    )
+
+
+def _remove(retention: Retention) -> int:
+    """Remove in slices, between which the API may have its turn, until nothing is left."""
+    total = Removals()
+    while True:
+        done = retention.run(SLICE_SECONDS)
+        if done is None:
+            print("error: the API is removing what is old at this moment; try again in a minute", file=sys.stderr)
+            return 2
+        total.removed.update(done.removed)
+        total.freed_bytes.update(done.freed_bytes)
+        if done.troubles or not done.unfinished:
+            break
+    _show(total, "went", "freed")
+    for trouble in done.troubles:
+        print(f"not all of it went: {trouble}", file=sys.stderr)
+    return 1 if done.troubles else 0
+
+
+def _show(removals: Removals, went: str, freed: str) -> None:
+    table = Table("what is old", f"{went}", f"{freed}", "by the setting")
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    for what, kind, store, setting in ROWS:
+        size = "" if store is None else _size(removals.freed_bytes[store])
+        table.add_row(what, f"{removals.removed[kind]:,}", size, setting)
+    Console().print(table)
+    print("Of snapshots it is their size when they were posted; of rows a dry run only estimates it.")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
