@@ -1,0 +1,401 @@
+"""A small world in which two API processes share a log and a real Evidently UI, and anything may go wrong anywhere.
+
+Real are the log, the beat, the claim, the post, the look-up, the record, the removal and the UI. Faked are the clock,
+the faults, and what a snapshot measures: it is as small as Evidently UI takes.
+"""
+
+import asyncio
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import httpx
+
+from api.alerts.rounds import AlertRounds
+from api.prediction_log.database import Database
+from api.prediction_log.expiry import LogExpiry
+from api.prediction_log.kept_windows import KeptWindows
+from api.prediction_log.lease import Lease
+from api.prediction_log.patience import FAULTS_TILL_ASIDE
+from api.prediction_log.reader import read_labelled, read_predictions
+from api.prediction_log.records import LabelRecord, PredictionRecord, WindowRecord, WindowStatus
+from api.prediction_log.window_store import WindowStore
+from api.prediction_log.writer import LogWriter
+from api.snapshots import taking
+from api.snapshots.measured import Measured
+from api.snapshots.policy import Policy
+from api.snapshots.report_files import write_report
+from api.snapshots.retention import Retention
+from api.snapshots.retention_rounds import RetentionRounds
+from api.snapshots.scheduler import SnapshotScheduler
+from api.snapshots.strays import StraySnapshots
+from api.snapshots.taking import WindowTaker
+from api.snapshots.worker import SnapshotWorker
+from evidently_workspace.client import EvidentlyClient, project_id_for
+from evidently_workspace.results import FailedCheck, WindowSnapshot
+from evidently_workspace.retention import DEFAULT_TIERS
+from evidently_workspace.window import Window
+from tests.clocked import JumpyDatabase, WorldClock
+
+FIVE_MINUTES = timedelta(minutes=5)
+HEARTBEAT = timedelta(seconds=5)
+POLICY = Policy(DEFAULT_TIERS, timedelta(days=2), timedelta(days=7), timedelta(days=90))
+TAKING_POINTS = ("reading", "measured", "reporting", "reported", "posting", "posted", "recording", "recorded")
+REMOVING_POINTS = ("deleted", "forgetting", "forgot", "expiring", "expired")
+UI_FAULTS = ("500", "refused", "hangs", "answer lost", "lands late")
+
+
+class Crash(BaseException):
+    """The process is killed here."""
+
+
+@dataclass
+class Faults:
+    """What happens at which point of a process; each thing once."""
+
+    at_point: dict[str, Callable[[], None]] = field(default_factory=dict)
+    of_requests: list[str] = field(default_factory=list)
+
+    def reach(self, point: str) -> None:
+        """Do what is to happen at this point."""
+        happens = self.at_point.pop(point, None)
+        if happens is not None:
+            happens()
+
+
+class FaultyTransport(httpx.BaseTransport):
+    """The way to Evidently UI, on which requests and answers get lost."""
+
+    real = httpx.HTTPTransport()
+
+    def __init__(self, faults: Faults, late: list[httpx.Request]) -> None:
+        self._faults = faults
+        self._late = late
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        posts = request.method == "POST" and "/snapshots/" in request.url.path
+        if posts:
+            self._faults.reach("posting")
+        fault = self._faults.of_requests.pop(0) if self._faults.of_requests else None
+        if fault == "500":
+            return httpx.Response(500, request=request)
+        if fault == "refused":
+            raise httpx.ConnectError("refused", request=request)
+        if fault == "lands late" and posts:
+            self._late.append(request)
+        if fault in {"hangs", "lands late"}:
+            raise httpx.ReadTimeout("hangs", request=request)
+        response = self.real.handle_request(request)
+        response.read()
+        if fault == "answer lost":
+            raise httpx.ReadTimeout("answer lost", request=request)
+        if posts:
+            self._faults.reach("posted")
+        if request.method == "DELETE":
+            self._faults.reach("deleted")
+        return response
+
+
+class WatchedStore(WindowStore):
+    """The windows, with points around the record, and a look at the order of age."""
+
+    def __init__(self, database: Database, faults: Faults) -> None:
+        super().__init__(database)
+        self._faults = faults
+
+    def finish(self, window: WindowRecord, *arguments: Any) -> bool:
+        self._faults.reach("recording")
+        recorded = super().finish(window, *arguments)
+        if recorded:
+            for older in self.newest(10_000):
+                if older.start < window.start and older.faults < FAULTS_TILL_ASIDE:
+                    assert older.status in {WindowStatus.POSTED, WindowStatus.SKIPPED}, f"{window} overtook {older}"
+        self._faults.reach("recorded")
+        return recorded
+
+
+class WatchedKept(KeptWindows):
+    """What windows still have, with points around the record that it is gone."""
+
+    def __init__(self, database: Database, faults: Faults) -> None:
+        super().__init__(database)
+        self._faults = faults
+
+    def forget_snapshot(self, window: WindowRecord) -> int:
+        self._faults.reach("forgetting")
+        values = super().forget_snapshot(window)
+        self._faults.reach("forgot")
+        return values
+
+
+class WatchedExpiry(LogExpiry):
+    """The expiry of rows, with points around each batch."""
+
+    def __init__(self, database: Database, faults: Faults) -> None:
+        super().__init__(database)
+        self._faults = faults
+
+    def remove(self, before: datetime, most: int) -> Any:
+        self._faults.reach("expiring")
+        gone = super().remove(before, most)
+        self._faults.reach("expired")
+        return gone
+
+
+class SmallProject:
+    """The project, made once: what its dashboard shows is another test's business."""
+
+    def __init__(self, client: EvidentlyClient, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def ensure(self) -> UUID:
+        return self._client.ensure_project(self._name, "interleavings")
+
+
+class InlineWorker:
+    """The worker without a process of its own: a crash in it is a crash of all."""
+
+    busy = False
+
+    def __init__(self, taker: WindowTaker) -> None:
+        self._taker = taker
+
+    def warm(self) -> None:
+        """Nothing is slow here."""
+
+    def take_due(self) -> None:
+        self._taker.take_due(2)
+
+
+class ApiProcess:
+    """One API process, from its start to its end."""
+
+    def __init__(self, world: "World") -> None:
+        self.faults = Faults()
+        self.database = JumpyDatabase(world.url, world.clock)
+        self.store = WatchedStore(self.database, self.faults)
+        transport = FaultyTransport(self.faults, world.late)
+        self.client = EvidentlyClient(world.ui_url, "shared", transport=transport)
+        holder = uuid4().hex
+        lease = Lease(self.database, holder, HEARTBEAT * 2)
+        self._measure_of = world.measured
+        taker = WindowTaker(
+            self.store,
+            lease,
+            self.client,
+            cast("Any", SmallProject(self.client, world.project)),
+            self._measure,
+            model_version="v1",
+            reports_dir=world.reports,
+        )
+        kept = WatchedKept(self.database, self.faults)
+        self.retention = Retention(
+            kept,
+            WatchedExpiry(self.database, self.faults),
+            self.client,
+            StraySnapshots(kept, self.client, world.project),
+            lease=Lease(self.database, holder, timedelta(minutes=5), "retention"),
+            policy=POLICY,
+            reports_dir=world.reports,
+            pause=lambda _seconds: None,
+        )
+        worker = cast("SnapshotWorker", InlineWorker(taker))
+        self.scheduler = SnapshotScheduler(
+            self.store,
+            lease,
+            worker,
+            AlertRounds(lambda: None, timedelta(minutes=1)),
+            RetentionRounds(worker, lambda _removals: None, timedelta(days=10_000)),
+            interval=FIVE_MINUTES,
+            heartbeat=HEARTBEAT,
+        )
+
+    def _measure(self, start: datetime, end: datetime) -> Measured:
+        self.faults.reach("reading")
+        measured = self._measure_of(self.database, start, end)
+        self.faults.reach("measured")
+        return measured
+
+    def beat(self) -> None:
+        """One beat; reports are written with points around that."""
+
+        def write(path: Path, html: str) -> None:
+            self.faults.reach("reporting")
+            write_report(path, html)
+            self.faults.reach("reported")
+
+        before, taking.write_report = taking.write_report, write
+        try:
+            self.scheduler._beat()
+        finally:
+            taking.write_report = before
+
+    def end(self) -> None:
+        """Close what the process had open."""
+        self.client.close()
+        self.database.dispose()
+
+
+class World:
+    """Two processes, their log, a UI, and the clock."""
+
+    def __init__(self, folder: Path, ui_url: str, empty_log: Path) -> None:
+        folder.mkdir()
+        self.project = uuid4().hex
+        self.ui_url = ui_url
+        self.url = f"sqlite:///{shutil.copy(empty_log, folder / 'log.db')}"
+        self.reports = folder / "reports"
+        self.clock = WorldClock()
+        self.late: list[httpx.Request] = []
+        self.happened: Counter[str] = Counter()
+        self.logged: list[str] = []
+        self.labelled: set[str] = set()
+        self.processes = [ApiProcess(self), ApiProcess(self)]
+
+    def measured(self, database: Database, start: datetime, end: datetime) -> Measured:
+        """Read a window really, and make the smallest snapshot of it; every fourth one has a failed check."""
+        logged = read_predictions(database, start, end, "v1", 1000)
+        labelled = read_labelled(database, start, end, "v1", 1000)
+        window = Window(start, end)
+        body = {
+            "report": {"items": []},
+            "name": window.title,
+            "timestamp": window.evidently_timestamp.isoformat(),
+            "metadata": {"window": window.key},
+            "tags": [],
+            "metric_results": {},
+            "top_level_metrics": [],
+            "widgets": [],
+            "tests_widgets": [],
+        }
+        failed = (FailedCheck("data_drift", "x", 1.0, 0.5),) if start.timestamp() // 300 % 4 == 0 else ()
+        return Measured(logged, labelled, WindowSnapshot(json.dumps(body).encode(), "<p>", failed, (), ()), None)
+
+    def rows(self, process: int, count: int, labels: int) -> None:
+        """Log rows, and labels of rows that have none."""
+
+        async def write() -> None:
+            writer = LogWriter(self.processes[process].database, 1000)
+            writer.start()
+            names = [uuid4().hex for _ in range(count)]
+            await writer.log_predictions([PredictionRecord(name, 0, "v1", "{}", "a", "{}") for name in names])
+            self.logged += names
+            chosen = [name for name in self.logged if name not in self.labelled][:labels]
+            if chosen:
+                await writer.log_labels([LabelRecord(name, "a") for name in chosen])
+            self.labelled |= set(chosen)
+            await writer.close()
+
+        asyncio.run(write())
+
+    def window(self, process: int, rows: int, labels: int, beats: int) -> None:
+        """Log rows, wait for the end of their window, and let a process beat, then the other one, and so on."""
+        self.rows(process, rows, labels)
+        self.pass_time(FIVE_MINUTES.total_seconds())
+        for beat in range(beats):
+            self.beat((process + beat) % 2)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.time += timedelta(seconds=seconds)
+
+    def beat(self, process: int) -> None:
+        """Let a process beat, and restart it where that ended with a crash."""
+        self.pass_time(HEARTBEAT.total_seconds())
+        self._alive_or_restarted(process, self.processes[process].beat)
+
+    def remove_old(self, process: int) -> None:
+        """Let a process remove what is old."""
+        self._alive_or_restarted(process, lambda: self.processes[process].retention.run(60))
+
+    def crash_at(self, process: int, point: str) -> None:
+        """Have the process killed when it next comes to that point."""
+
+        def crash() -> None:
+            self.happened[f"crash: {point}"] += 1
+            raise Crash
+
+        self.processes[process].faults.at_point[point] = crash
+
+    def take_over_at(self, process: int, point: str) -> None:
+        """Have the process stopped for a while at that point, in which the other one takes the lease and goes on."""
+
+        def take_over() -> None:
+            self.happened[f"taken over: {point}"] += 1
+            self.pass_time(11)
+            self.beat(1 - process)
+
+        self.processes[process].faults.at_point[point] = take_over
+
+    def break_requests(self, process: int, faults: list[str]) -> None:
+        """Have the process's next calls of the UI go wrong."""
+        self.happened.update(f"UI: {fault}" for fault in faults)
+        self.processes[process].faults.of_requests = list(faults)
+
+    def jump(self, seconds: float) -> None:
+        """Set the machine's clock wrong."""
+        self.happened["clock: ahead" if seconds > 0 else "clock: back"] += 1
+        self.clock.error += timedelta(seconds=seconds)
+
+    def land(self) -> None:
+        """Let the posts that nobody waits for any more reach the UI."""
+        while self.late:
+            self.happened["landed late"] += 1
+            response = FaultyTransport.real.handle_request(self.late.pop(0))
+            response.read()
+            assert response.is_success
+
+    def settle(self) -> None:
+        """Let all trouble end, and the processes finish what there is."""
+        self.land()
+        self.clock.error = timedelta(0)
+        for process in self.processes:
+            process.faults.at_point.clear()
+            process.faults.of_requests.clear()
+        for _ in range(3):  # a clock that was put right is believed after a while
+            self.pass_time(400)
+            self.beat(0)
+            self.beat(1)
+        rounds = 0
+        while self.unfinished():
+            rounds += 1
+            assert rounds < 2000, f"not finished: {self.unfinished()[:3]}"
+            if not self.processes[0].store.waiting():
+                self.pass_time(60)
+            self.beat(0)
+            self.beat(1)
+        self.remove_old(0)
+
+    def windows(self) -> list[WindowRecord]:
+        """Return all windows, oldest first."""
+        return self.processes[0].store.newest(1_000_000)[::-1]
+
+    def unfinished(self) -> list[WindowRecord]:
+        """Return the windows that are still to be posted."""
+        return [window for window in self.windows() if window.status not in {WindowStatus.POSTED, WindowStatus.SKIPPED}]
+
+    def in_ui(self) -> dict[str, list[UUID]]:
+        """Return what the UI has of each window."""
+        return self.processes[0].client.snapshots_by_window(project_id_for(self.project))
+
+    def end(self) -> None:
+        """Close everything."""
+        for process in self.processes:
+            process.end()
+
+    def _alive_or_restarted(self, process: int, work: Callable[[], object]) -> None:
+        alive = self.processes[process]
+        with suppress(Crash):
+            work()
+            return
+        if self.processes[process] is alive:
+            alive.end()
+            self.processes[process] = ApiProcess(self)
