@@ -6,7 +6,6 @@ the faults, and what a snapshot measures: it is as small as Evidently UI takes.
 
 import asyncio
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -247,12 +246,11 @@ class ApiProcess:
 class World:
     """Two processes, their log, a UI, and the clock."""
 
-    def __init__(self, folder: Path, ui_url: str, empty_log: Path) -> None:
-        folder.mkdir()
+    def __init__(self, ui_url: str, log_url: str, reports: Path) -> None:
         self.project = uuid4().hex
         self.ui_url = ui_url
-        self.url = f"sqlite:///{shutil.copy(empty_log, folder / 'log.db')}"
-        self.reports = folder / "reports"
+        self.url = log_url
+        self.reports = reports
         self.clock = WorldClock()
         self.late: list[httpx.Request] = []
         self.happened: Counter[str] = Counter()
@@ -373,6 +371,22 @@ class World:
             self.beat(0)
             self.beat(1)
         self.remove_old(0)
+
+    def age(self, days: int, troubles: list[str]) -> None:
+        """Let days pass, and have what became old removed, with the process killed or a call lost on the way."""
+        self.pass_time(days * 86_400)
+        for trouble in troubles:
+            if trouble in UI_FAULTS:
+                self.break_requests(0, [trouble])
+            else:
+                self.crash_at(0, trouble)
+            self.remove_old(0)
+        process = self.processes[0]
+        process.faults.at_point.clear()
+        process.faults.of_requests.clear()
+        self.land()
+        self.remove_old(0)
+        assert process.retention.plan().removed.total() == 0
 
     def windows(self) -> list[WindowRecord]:
         """Return all windows, oldest first."""

@@ -1,12 +1,15 @@
 """Each window is posted once, in order of age, whatever goes wrong: random interleavings against a real Evidently UI.
 
-VIGIE_TEST_INTERLEAVINGS says how many are run; the default keeps the suite quick.
+VIGIE_TEST_INTERLEAVINGS says how many are run on SQLite, and a quarter of that on PostgreSQL; the default keeps the
+suite quick. `pytest -s` shows what they contained.
 """
 
 import os
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -21,13 +24,14 @@ from api.prediction_log.records import WindowStatus
 from api.prediction_log.tables import predictions
 from evidently_workspace.window import Window
 from tests.integration.api.interleavings import REMOVING_POINTS, TAKING_POINTS, UI_FAULTS, World
+from tests.postgres import drop_database, fresh_database
 
-INTERLEAVINGS = int(os.environ.get("VIGIE_TEST_INTERLEAVINGS", "60"))
+INTERLEAVINGS = int(os.environ.get("VIGIE_TEST_INTERLEAVINGS", "40"))
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 a_process = st.integers(0, 1)
 a_window = st.tuples(st.just("window"), a_process, st.integers(1, 3), st.integers(0, 2), st.integers(1, 3))
-trouble = st.one_of(
+a_trouble = st.one_of(
     st.tuples(st.just("crash_at"), a_process, st.sampled_from(TAKING_POINTS + REMOVING_POINTS)),
     st.tuples(st.just("take_over_at"), a_process, st.sampled_from(TAKING_POINTS)),
     st.tuples(st.just("break_requests"), a_process, st.lists(st.sampled_from(UI_FAULTS), min_size=1, max_size=4)),
@@ -36,61 +40,123 @@ trouble = st.one_of(
     st.tuples(st.just("remove_old"), a_process),
     st.tuples(st.just("land")),
 )
-chapters = st.tuples(st.lists(trouble, max_size=3), a_window)
-stories = st.lists(chapters, min_size=5, max_size=10)
+
+
+@dataclass(frozen=True)
+class Story:
+    """Windows with troubles before them, then days that pass with troubles in the removal of what became old."""
+
+    chapters: list[tuple[list[tuple[object, ...]], tuple[object, ...]]]
+    days: int
+    troubles_of_age: list[str]
+
+
+stories = st.builds(
+    Story,
+    st.lists(st.tuples(st.lists(a_trouble, max_size=3), a_window), min_size=5, max_size=10),
+    st.integers(1, 9),
+    st.lists(st.sampled_from(REMOVING_POINTS + UI_FAULTS), max_size=4),
+)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where worlds are made, and what happened in them."""
+
+    ui_url: str
+    folder: Path
+    new_log: Callable[[str], str]
+    drop_log: Callable[[str], None]
+    happened: Counter[str] = field(default_factory=Counter)
 
 
 @pytest.fixture(scope="module")
-def empty_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("empty") / "log.db"
-    database = Database(f"sqlite:///{path}")
-    database.migrate()
-    with database.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.dispose()
-    return path
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("worlds")
 
 
-@pytest.fixture(scope="module")
-def happened() -> Iterator[Counter[str]]:
-    """What the interleavings contained, to be shown (pytest -s) when all have run."""
-    counts: Counter[str] = Counter()
-    yield counts
-    lines = [f"{counts.pop('interleavings', 0):,} interleavings, none lost, none doubled; in them:"]
+def show(ground: Ground, kind: str) -> None:
+    counts = ground.happened
+    lines = [f"{counts.pop('interleavings', 0):,} interleavings on {kind}, none lost, none doubled; in them:"]
     lines += [f"  {count:7,} {name}" for name, count in sorted(counts.items())]
     sys.stdout.write("\n" + "\n".join(lines) + "\n")
 
 
-@given(story=stories)
-@settings(
-    max_examples=INTERLEAVINGS,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    phases=[Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
-)
-def test_each_window_is_posted_once_in_order_of_age(
-    story: list[tuple[list[tuple[object, ...]], tuple[object, ...]]],
-    ui_port: int,
-    empty_log: Path,
-    happened: Counter[str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    world = World(empty_log.parent / uuid4().hex, f"http://127.0.0.1:{ui_port}", empty_log)
+@pytest.fixture(scope="module")
+def on_sqlite(ui_port: int, folder: Path) -> Iterator[Ground]:
+    empty = folder / "empty.db"
+    database = Database(f"sqlite:///{empty}")
+    database.migrate()
+    database.dispose()  # the last connection to close empties the write-ahead log into the file
+
+    def new_log(name: str) -> str:
+        return f"sqlite:///{shutil.copy(empty, folder / name)}"
+
+    ground = Ground(f"http://127.0.0.1:{ui_port}", folder, new_log, lambda name: (folder / name).unlink())
+    yield ground
+    show(ground, "SQLite")
+
+
+@pytest.fixture(scope="module")
+def on_postgres(ui_port: int, folder: Path, postgres: str | None) -> Iterator[Ground]:
+    if postgres is None:
+        pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
+    template = f"empty_{uuid4().hex}"
+    database = Database(fresh_database(postgres, template))
+    database.migrate()
+    database.dispose()
+    ground = Ground(
+        f"http://127.0.0.1:{ui_port}",
+        folder,
+        lambda name: fresh_database(postgres, name, template),
+        lambda name: drop_database(postgres, name),
+    )
+    yield ground
+    show(ground, "PostgreSQL")
+
+
+def interleaved(count: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Run a test on that many stories, the same ones at every run."""
+    each = settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    return lambda test: pytest.mark.timeout(60 + 20 * count)(given(story=stories)(each(test)))
+
+
+@interleaved(INTERLEAVINGS)
+def test_each_window_is_posted_once_in_order_of_age_on_sqlite(on_sqlite: Ground, story: Story) -> None:
+    tell(on_sqlite, story)
+
+
+@interleaved(INTERLEAVINGS // 4)
+def test_each_window_is_posted_once_in_order_of_age_on_postgresql(on_postgres: Ground, story: Story) -> None:
+    tell(on_postgres, story)
+
+
+def tell(ground: Ground, story: Story) -> None:
+    name = f"world_{uuid4().hex}"
+    world = World(ground.ui_url, ground.new_log(name), ground.folder / f"{name}-reports")
     try:
-        for troubles, window in story:
-            for name, *arguments in (*troubles, window):
-                getattr(world, str(name))(*arguments)
-        world.rows(0, 1, 0)
+        for troubles, window in story.chapters:
+            for what, *arguments in (*troubles, window):
+                getattr(world, str(what))(*arguments)
         world.settle()
         check(world)
-        happened += world.happened
-        happened["interleavings"] += 1
-        happened["windows posted"] += sum(window.status == WindowStatus.POSTED for window in world.windows())
-        happened["rows logged"] += len(world.logged)
+        ground.happened["windows posted"] += sum(one.status == WindowStatus.POSTED for one in world.windows())
+        world.age(story.days, story.troubles_of_age)
+        check(world)
+        ground.happened["windows thinned"] += sum(one.snapshot_removed_at is not None for one in world.windows())
+        ground.happened["rows logged"] += len(world.logged)
+        ground.happened["interleavings"] += 1
+        ground.happened.update(world.happened)
     finally:
         world.end()
+        ground.drop_log(name)
 
 
 def check(world: World) -> None:
@@ -110,7 +176,7 @@ def check(world: World) -> None:
 
 def still_open(world: World) -> int:
     """Rows of the window that is still open, or that a wrong clock dated into the future."""
-    last_end = world.windows()[-1].end
+    last_end = microseconds(world.windows()[-1].end)
+    query = select(func.count()).where(predictions.c.logged_at >= last_end)
     with world.processes[0].database.reading() as connection:
-        query = select(func.count()).where(predictions.c.logged_at >= microseconds(last_end))
         return int(connection.execute(query).scalar_one())
