@@ -13,6 +13,8 @@ import socket
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from signal import SIGTERM, signal
 from typing import TYPE_CHECKING
@@ -29,6 +31,10 @@ DEFAULT_DATABASE = "sqlite:///data/evidently.db"
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Largest snapshot that the UI accepts: the default of 10 MB is too small for some hundred columns."""
 
+FIGURES_DAYS = 7.0
+"""As long as quiet windows are kept hourly; further back there are the charts, and the HTML report if it is kept."""
+MOST_DAYS = 36_500
+
 logger = logging.getLogger("evidently_workspace.ui")
 
 
@@ -44,7 +50,8 @@ def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os
             app = create_ui(database, secret)
             _log_to_stderr()
             logger.info("Evidently UI at http://%s:%d", options.host, listener.getsockname()[1])
-            serve(app, listener)
+            with upkeep(database, options.figures_days):
+                serve(app, listener)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -61,6 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=8001, help="default: %(default)s")
     parser.add_argument("--database", metavar="URL", help=f"default: {DEFAULT_DATABASE}")
+    figures = "days after which a snapshot loses its figures, not its values; 0: never (default: %(default)g)"
+    parser.add_argument("--figures-days", type=_days, default=FIGURES_DAYS, metavar="DAYS", help=figures)
     return parser
 
 
@@ -110,6 +119,25 @@ def create_ui(database_url: str, secret: str | None) -> "Litestar":
 
         app: Litestar = create_app(local_config(database_url, secret, MAX_BODY_BYTES))
     return app
+
+
+def upkeep(database_url: str, figures_days: float) -> AbstractContextManager[None]:
+    """Keep the database small in a thread while the block lasts."""
+    from evidently_workspace.ui_database import TunedDatabaseComponent  # noqa: PLC0415 - imports Evidently
+    from evidently_workspace.ui_upkeep import Upkeep  # noqa: PLC0415 - imports Evidently
+
+    engine = TunedDatabaseComponent(url=database_url).get_engine()
+    return Upkeep(engine, timedelta(days=figures_days) if figures_days else None).running()
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days <= MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 0 to {MOST_DAYS}")
+    return days
 
 
 def _log_to_stderr() -> None:

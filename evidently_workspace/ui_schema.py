@@ -1,5 +1,6 @@
 """Brings the tables of the Evidently UI up to date: Evidently's migrations, then the index that panels need."""
 
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -9,12 +10,17 @@ from evidently.ui.service.storage.sql.artifacts import ArtifactModel, ArtifactVe
 from evidently.ui.service.storage.sql.models import Base
 from evidently.ui.service.tracing.storage.sql import TraceSpanModel
 from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy.exc import OperationalError
+
+logger = logging.getLogger(__name__)
 
 INDEXES = {
     "vigie_points_metric": "points (project_id, metric_type, snapshot_id)",
     "vigie_snapshots_time": "snapshots (project_id, timestamp)",
 }
 """Without the first, a panel reads all points of its project."""
+INCREMENTAL = 2
+"""SQLite's number for this mode of auto_vacuum."""
 
 # These three belong to Base only once their modules are imported.
 TABLES = {model.__tablename__ for model in (ArtifactModel, ArtifactVersionModel, TraceSpanModel)} | {
@@ -34,6 +40,7 @@ def prepare_tables(engine: Engine) -> None:
     plain = create_engine(engine.url)
     config.attributes["connection"] = plain
     try:
+        _let_shrink(plain)
         if _lacks_its_version(plain):
             command.stamp(config, "head")
         command.upgrade(config, "head")
@@ -53,3 +60,17 @@ def _lacks_its_version(engine: Engine) -> bool:
         names = ", ".join(sorted(missing))
         raise ValueError(f"the database has tables of Evidently UI but lacks {names}: start with an empty database")
     return True
+
+
+def _let_shrink(engine: Engine) -> None:
+    """Let an SQLite file give free pages back (see `ui_upkeep`), which an old file must be rewritten for, once."""
+    if engine.dialect.name != "sqlite":
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() == INCREMENTAL:
+            return
+        try:
+            connection.exec_driver_sql(f"PRAGMA auto_vacuum={INCREMENTAL}")
+            connection.exec_driver_sql("VACUUM")
+        except OperationalError as error:
+            logger.warning("the database file keeps its size whatever is deleted: it could not be rewritten: %s", error)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from evidently.core.serialization import SnapshotModel
+from evidently.ui.service.errors import SnapshotNotFound
 from evidently.ui.service.managers.projects import SNAPSHOTS, ProjectManager
 from evidently.ui.service.storage.common import NoopAuthManager
 from evidently.ui.service.storage.sql.base import _session_context_var
@@ -19,7 +20,7 @@ from evidently.ui.service.storage.sql.components import SQLStorageComponent
 from evidently.ui.service.storage.sql.dashboard import SQLDashboardManager
 from evidently.ui.service.storage.sql.metadata import SQLProjectMetadataStorage
 from evidently.ui.service.storage.sql.models import BlobSQLModel, PointSQLModel, ProjectSQLModel, SnapshotSQLModel
-from sqlalchemy import Engine, delete
+from sqlalchemy import CursorResult, Engine, delete
 from sqlalchemy.orm import Session
 
 from evidently_workspace.ui_series import FilteredDataStorage
@@ -68,9 +69,10 @@ class WholeMetadataStorage(SQLProjectMetadataStorage):  # type: ignore[misc]  # 
     """Evidently's storage of projects and snapshots, which deletes what belongs to them."""
 
     async def delete_snapshot(self, project_id: UUID, snapshot_id: UUID) -> None:
-        """Delete a snapshot with its points and its blob; nothing happens where there is none."""
+        """Delete a snapshot with its points and its blob. Raises SnapshotNotFound where there is none, a 404."""
         with self.session as session:
-            delete_snapshot(session, project_id, snapshot_id)
+            if not delete_snapshot(session, project_id, snapshot_id):
+                raise SnapshotNotFound
             session.commit()
 
     async def delete_project(self, project_id: UUID) -> None:
@@ -83,12 +85,13 @@ class WholeMetadataStorage(SQLProjectMetadataStorage):  # type: ignore[misc]  # 
             session.commit()
 
 
-def delete_snapshot(session: Session, project_id: UUID, snapshot_id: UUID) -> None:
-    """Delete a snapshot's blob, points and row; does not commit."""
+def delete_snapshot(session: Session, project_id: UUID, snapshot_id: UUID) -> bool:
+    """Delete a snapshot's blob, points and row, and return whether there was one; does not commit."""
     session.execute(delete(BlobSQLModel).where(BlobSQLModel.id == blob_id(project_id, snapshot_id)))
     points, row = PointSQLModel, SnapshotSQLModel
     session.execute(delete(points).where(points.project_id == project_id, points.snapshot_id == snapshot_id))
-    session.execute(delete(row).where(row.project_id == project_id, row.id == snapshot_id))
+    deleted = session.execute(delete(row).where(row.project_id == project_id, row.id == snapshot_id))
+    return isinstance(deleted, CursorResult) and deleted.rowcount > 0
 
 
 def blob_id(project_id: UUID, snapshot_id: UUID) -> str:

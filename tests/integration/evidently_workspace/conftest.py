@@ -5,13 +5,16 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import Engine
 
 from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.results import WindowSnapshot
@@ -19,6 +22,7 @@ from evidently_workspace.window import Window
 from model.artifact import read_manifest, read_reference
 from model.explanation import load_explainer
 from model.manifest import Manifest
+from tests.postgres import fresh_database, postgres_programs, postgres_server
 
 START_LIMIT_SECONDS = 120
 SECRET = "only for tests"  # noqa: S105 - guards nothing but this database
@@ -111,3 +115,36 @@ def snap(iris_artifact: Path, manifest: Manifest, windows) -> Callable[..., Wind
         return take_snapshot(windows(n), current, labels, reference, manifest, min_rows=30, min_labels=30, **rest)
 
     return take
+
+
+@pytest.fixture(scope="session")
+def imported_evidently() -> None:
+    """Import Evidently once and before all else: its import uses deprecated parts of its dependencies."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import_module("evidently_workspace.ui_config")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    if postgres_programs() is None:
+        pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
+    with postgres_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, imported_evidently: None
+) -> Iterator[Engine]:
+    from evidently_workspace.ui_database import TunedDatabaseComponent  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui_schema import prepare_tables  # noqa: PLC0415 - takes seconds
+
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('storage') / 'evidently.db'}"
+    else:
+        url = fresh_database(request.getfixturevalue("postgres"), "storage").replace("://", "+psycopg://")
+    engine = TunedDatabaseComponent(url=url).get_engine()
+    prepare_tables(engine)
+    yield engine
+    engine.dispose()

@@ -1,85 +1,23 @@
 """What the UI's storage adds to Evidently's, on SQLite and PostgreSQL, with the tables that it makes there."""
 
 import asyncio
-import json
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
-from importlib import import_module
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, create_engine, func, inspect, select, text
+from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from evidently_workspace.dashboard import build_dashboard
-from tests.postgres import fresh_database, postgres_programs, postgres_server
+from tests.integration.evidently_workspace.projects import USER, model_of, new_project, stored
+from tests.postgres import fresh_database
 
-USER = UUID(int=0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def imported() -> None:
-    """Import Evidently once and before all else: its import uses deprecated parts of its dependencies."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import_module("evidently_workspace.ui_config")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    if postgres_programs() is None:
-        pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
-    with postgres_server() as address:
-        yield address
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    from evidently_workspace.ui_database import TunedDatabaseComponent  # noqa: PLC0415 - takes seconds
-    from evidently_workspace.ui_schema import prepare_tables  # noqa: PLC0415 - takes seconds
-
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('storage') / 'evidently.db'}"
-    else:
-        url = fresh_database(request.getfixturevalue("postgres"), "storage").replace("://", "+psycopg://")
-    engine = TunedDatabaseComponent(url=url).get_engine()
-    prepare_tables(engine)
-    yield engine
-    engine.dispose()
-
-
-def new_project(engine: Engine, name: str = "iris"):
-    from evidently.ui.service.base import Project  # noqa: PLC0415 - takes seconds
-
-    from evidently_workspace.ui_storage import project_manager  # noqa: PLC0415 - takes seconds
-
-    manager = project_manager(engine)
-    return manager, asyncio.run(manager.add_project(Project(id=uuid4(), name=name), USER)).id
-
-
-def model_of(body: bytes, n: int = 0, **changed: object):
-    from evidently.core.serialization import SnapshotModel  # noqa: PLC0415 - takes seconds
-
-    told = json.loads(body)
-    told["timestamp"] = (datetime.fromisoformat(told["timestamp"]) + timedelta(days=n)).isoformat()
-    return SnapshotModel.parse_obj(told | changed)
-
-
-def stored(engine: Engine, project: UUID) -> dict[str, int]:
-    from evidently.ui.service.storage.sql import models  # noqa: PLC0415 - takes seconds
-
-    with Session(engine) as session:
-        blobs = select(func.count()).where(models.BlobSQLModel.id.startswith(str(project)))
-        counts = {"blobs": session.scalar(blobs)}
-        for name, table in (("snapshots", models.SnapshotSQLModel), ("points", models.PointSQLModel)):
-            counts[name] = session.scalar(select(func.count()).where(table.project_id == project))
-    return counts
+pytestmark = pytest.mark.usefixtures("imported_evidently")
 
 
 @pytest.fixture(scope="module")
@@ -159,12 +97,15 @@ def test_a_panel_is_read_by_its_index(filled):
 
 
 def test_a_deleted_snapshot_leaves_nothing_and_the_others_alone(engine, snap):
+    from evidently.ui.service.errors import SnapshotNotFound  # noqa: PLC0415 - takes seconds
+
     manager, project = new_project(engine)
     first, second = (asyncio.run(manager.add_snapshot(USER, project, model_of(snap(0, 60).body, n))) for n in range(2))
     both = stored(engine, project)
     asyncio.run(manager.delete_snapshot(USER, project, first))
     assert {name: 2 * count for name, count in stored(engine, project).items()} == both
-    asyncio.run(manager.delete_snapshot(USER, project, first))
+    with pytest.raises(SnapshotNotFound):
+        asyncio.run(manager.delete_snapshot(USER, project, first))
     asyncio.run(manager.delete_snapshot(USER, project, second))
     assert set(stored(engine, project).values()) == {0}
 

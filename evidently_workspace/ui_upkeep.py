@@ -1,0 +1,167 @@
+"""Keeps the UI's database small: sweeps what nothing refers to, removes old figures, gives space back to the disk.
+
+Works in a thread beside the pages, in transactions of one snapshot with pauses between them. Whatever is cut off is
+begun anew at the next round or the next start; doing it twice changes nothing.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+from typing import TypeVar
+from uuid import UUID
+
+from evidently.ui.service.storage.sql.models import BlobSQLModel, PointSQLModel, SnapshotSQLModel
+from sqlalchemy import Engine, delete, select, update
+from sqlalchemy.orm import Session
+
+from evidently_workspace.ui_slimming import without_figures
+from evidently_workspace.ui_storage import blob_id
+
+logger = logging.getLogger(__name__)
+Item = TypeVar("Item")
+
+ROUND_SECONDS = 300.0
+PAUSE_SECONDS = 0.05
+"""Between two snapshots: the pages have most of the processor even while a long backlog is worked off."""
+PAGES_AT_ONCE = 256
+SPARE_PAGES = 1_000
+"""Pages of an SQLite file that may lie free, for the next snapshots."""
+WINDOW_KEY, FIGURES_KEY, REMOVED = "window", "figures", "removed"
+"""A snapshot whose metadata have the first is ours; the second says that its figures are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tended:
+    """What a round did."""
+
+    orphans: int = 0
+    slimmed: int = 0
+    pages_freed: int = 0
+
+
+class Upkeep:
+    """The upkeep of one database; figures go from snapshots older than `figures_for` (None: never)."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        figures_for: timedelta | None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        pause_seconds: float = PAUSE_SECONDS,
+    ) -> None:
+        self._engine = engine
+        self._figures_for = figures_for
+        self._clock = clock
+        self._pause_seconds = pause_seconds
+        self._stopped = Event()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Work in a thread while the block lasts."""
+        thread = Thread(target=self._run, name="upkeep", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            thread.join(timeout=5)
+            self._engine.dispose()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                tended = self.tend()
+            except Exception:  # the boundary of a job: the next round tries again
+                logger.exception("the upkeep of the database failed; it will be tried again")
+            else:
+                if tended != Tended():
+                    logger.info("upkeep: %s", tended)
+            self._stopped.wait(ROUND_SECONDS)
+
+    def tend(self) -> Tended:
+        """Do one round, to its end or until stopped."""
+        return Tended(self._sweep(), self._slim(), self._free_pages())
+
+    def _sweep(self) -> int:
+        """Delete blobs and points without a snapshot, which Evidently's own storage leaves behind."""
+        blobs, points = BlobSQLModel, PointSQLModel
+        with Session(self._engine) as session:
+            # Blobs before snapshots: the two come in one transaction, so no snapshot of a blob seen can be missed.
+            found = session.scalars(select(blobs.id).where(blobs.id.contains("/snapshots/"))).all()
+            rows = session.execute(select(SnapshotSQLModel.project_id, SnapshotSQLModel.id))
+            known = {blob_id(project, snapshot) for project, snapshot in rows}
+            owned = points.snapshot_id.in_(select(SnapshotSQLModel.id))
+            lost = session.scalars(select(points.snapshot_id).where(~owned).distinct()).all()
+        orphans = [name for name in found if name not in known]
+        for name in self._paced(orphans):
+            with Session(self._engine) as session, session.begin():
+                session.execute(delete(blobs).where(blobs.id == name))
+        for snapshot in self._paced(lost):
+            with Session(self._engine) as session, session.begin():
+                session.execute(delete(points).where(points.snapshot_id == snapshot))
+        return len(orphans) + len(lost)
+
+    def _slim(self) -> int:
+        if self._figures_for is None:
+            return 0
+        row = SnapshotSQLModel
+        # Evidently's timestamps are naive UTC.
+        before = (self._clock() - self._figures_for).astimezone(UTC).replace(tzinfo=None)
+        ours = row.metadata_json[WINDOW_KEY].as_string().is_not(None)
+        whole = row.metadata_json[FIGURES_KEY].as_string().is_(None)
+        with Session(self._engine) as session:
+            old = select(row.project_id, row.id).where(row.timestamp < before, ours, whole).order_by(row.timestamp)
+            found = session.execute(old).all()
+        slimmed = 0
+        for project, snapshot in self._paced(found):
+            self._remove_figures(project, snapshot)
+            slimmed += 1
+        return slimmed
+
+    def _remove_figures(self, project_id: UUID, snapshot_id: UUID) -> None:
+        """Replace the blob and say so in the metadata, both or neither; a snapshot deleted meanwhile stays deleted."""
+        row, blob = SnapshotSQLModel, BlobSQLModel
+        name = blob_id(project_id, snapshot_id)
+        with Session(self._engine) as session, session.begin():
+            data = session.scalar(select(blob.data).where(blob.id == name))
+            metadata = session.scalar(select(row.metadata_json).where(row.id == snapshot_id))
+            if metadata is None:
+                return
+            metadata = {**metadata, FIGURES_KEY: REMOVED}
+            if data is not None:
+                slim = without_figures(json.loads(data)) | {"metadata": metadata}
+                text = json.dumps(slim, separators=(",", ":")).encode()
+                session.execute(update(blob).where(blob.id == name).values(data=text, size=len(text)))
+            session.execute(update(row).where(row.id == snapshot_id).values(metadata_json=metadata))
+
+    def _free_pages(self) -> int:
+        """Give the free pages of an SQLite file back; PostgreSQL's autovacuum lets the next snapshots reuse them."""
+        if self._engine.dialect.name != "sqlite":
+            return 0
+        freed = 0
+        with closing(self._engine.raw_connection()) as connection:
+
+            def pragma(text: str) -> list[tuple[int, ...]]:
+                # By the driver, and to its last row: SQLite frees one page a step, and none of them is a row to others.
+                return list(connection.cursor().execute(f"PRAGMA {text}").fetchall())
+
+            while (before := pragma("freelist_count")[0][0]) > SPARE_PAGES and not self._stopped.is_set():
+                pragma(f"incremental_vacuum({PAGES_AT_ONCE})")
+                if (done := before - pragma("freelist_count")[0][0]) <= 0:
+                    break  # the file cannot shrink: see `ui_schema`
+                freed += done
+                self._stopped.wait(self._pause_seconds)
+            if freed:
+                pragma("wal_checkpoint(TRUNCATE)")
+        return freed
+
+    def _paced(self, items: Sequence[Item]) -> Iterator[Item]:
+        for item in items:
+            if self._stopped.is_set():
+                return
+            yield item
+            self._stopped.wait(self._pause_seconds)
