@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model.errors import ModelError
-from scripts.load.arguments import parse, plan_of
+from scripts.load.arguments import parse, plan_of, read_key
 from scripts.load.errors import LoadError
 from scripts.load.report import as_json, show
 from scripts.load.run import run_load
@@ -40,7 +40,8 @@ def main() -> int:
 
 
 async def _load(options: argparse.Namespace, console: Console) -> Summary:
-    target = probe(options.url)
+    key = read_key(options.key_file)
+    target = probe(options.url, key)
     pool = pool_for(target, options.model_dir)
     calls = make_calls(options.scenario, pool, seed=options.seed, batch=options.batch, label_share=options.label_share)
     plan = plan_of(options)
@@ -53,7 +54,7 @@ async def _load(options: argparse.Namespace, console: Console) -> Summary:
             done = summary.sent + summary.dropped
             progress.update(task, completed=done, doing=doing, failures=summary.failures)
 
-        return await run_load(target.url, calls, plan, _stop_signal(), watch)
+        return await run_load(target.url, calls, plan, _stop_signal(), watch, key=key)
 
 
 def _stop_signal() -> asyncio.Event:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.arguments import above_zero, from_zero, share, whole_from
+from scripts.load.errors import BadKeyError
 from scripts.load.run import Plan
 from scripts.load.traffic import NAMES
 
@@ -39,6 +40,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="artifact whose hold-out rows are sent (%(default)s)")  # fmt: skip
     add("--batch", type=whole_from(1, 10_000), default=1, help="rows per request (%(default)s)")
     add("--concurrency", type=whole_from(1, 2000), default=64, help="most requests in flight (%(default)s)")
+    add("--key-file", type=Path, help="file of the API key, where the API wants one (or the variable VIGIE_API_KEY)")
     add("--json", action="store_true", help="print the summary as JSON on standard output")
     return parser.parse_args(arguments)
 
@@ -46,3 +48,23 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def plan_of(options: argparse.Namespace) -> Plan:
     """Return the plan that the command line asks for."""
     return Plan(options.scenario, options.rate, options.duration, options.label_delay, options.concurrency)
+
+
+def read_key(file: Path | None) -> str | None:
+    """Return the API key of the file, or of VIGIE_API_KEY; None without either. Raises BadKeyError."""
+    if file is None:
+        return _sound(os.environ["VIGIE_API_KEY"], "VIGIE_API_KEY") if os.environ.get("VIGIE_API_KEY") else None
+    try:
+        return _sound(file.read_text(encoding="utf-8"), str(file))
+    except OSError as error:
+        raise BadKeyError(f"cannot read the API key in {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadKeyError(f"{file} is not the file of an API key") from None
+
+
+def _sound(text: str, source: str) -> str:
+    """Return the key without the line's end; what is more than one word is something else, such as the hashes' file."""
+    key = text.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise BadKeyError(f"{source} does not hold one API key; it is what `python -m scripts.keys create` prints")
+    return key

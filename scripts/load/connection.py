@@ -10,6 +10,11 @@ import httpx
 _HEADERS = {"Content-Type": "application/json", "Accept": "*/*"}
 
 
+def key_header(key: str | None) -> dict[str, str]:
+    """Return the header that presents an API key; none without a key."""
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
+
+
 @cache
 def _trust() -> ssl.SSLContext:
     """Return the certificates to trust: reading them takes 20 ms, too long to do for each connection."""
@@ -24,7 +29,8 @@ class Connection:
     slow sender would be measured instead of the API. No proxy from the environment stands in between.
     """
 
-    def __init__(self, url: str, timeout_seconds: float) -> None:
+    def __init__(self, url: str, timeout_seconds: float, key: str | None = None) -> None:
+        self._headers = _HEADERS | key_header(key)
         self._base = url.rstrip("/")
         self._urls: dict[str, httpx.URL] = {}
         self._timeout = httpx.Timeout(timeout_seconds).as_dict()
@@ -47,7 +53,7 @@ class Connection:
         """Send one body and return the whole answer, whatever its status; raises httpx.TransportError."""
         url = self._urls.get(path) or self._urls.setdefault(path, httpx.URL(self._base + path))
         extensions = {"timeout": self._timeout}
-        request = httpx.Request("POST", url, headers=_HEADERS, content=body, extensions=extensions)
+        request = httpx.Request("POST", url, headers=self._headers, content=body, extensions=extensions)
         response = await self._transport.handle_async_request(request)
         response.request = request
         try:

@@ -3,6 +3,8 @@
 LoadError
 ├── ApiUnreachableError  nothing answers at the address
 ├── NotTheApiError       something answers, but it is not this API
+├── KeyRefusedError      the API wants an API key, or another one
+├── BadKeyError          what should be an API key is none
 ├── ModelMismatchError   the API serves another model than the artifact the rows come from
 └── NoSuchTrafficError   the scenario cannot be made from this model's rows
 """
@@ -18,6 +20,14 @@ class ApiUnreachableError(LoadError):
 
 class NotTheApiError(LoadError):
     """Something answers at the address, but not as this API does."""
+
+
+class KeyRefusedError(LoadError):
+    """The API wants an API key, or another one than it was given."""
+
+
+class BadKeyError(LoadError):
+    """The text that should be an API key cannot be one."""
 
 
 class ModelMismatchError(LoadError):

@@ -39,13 +39,18 @@ class Plan:
         return max(round(self.rate * self.duration_seconds), 1)
 
 
-async def run_load(url: str, calls: Iterator[Call], plan: Plan, stop: asyncio.Event, watch: Watcher) -> Summary:
-    """Send the calls by the plan and return what came of them; `stop`, once set, ends the load early."""
+async def run_load(
+    url: str, calls: Iterator[Call], plan: Plan, stop: asyncio.Event, watch: Watcher, *, key: str | None = None
+) -> Summary:
+    """Send the calls by the plan and return what came of them; `stop`, once set, ends the load early.
+
+    `key` is the API key, where the API wants one.
+    """
     summary = Summary(plan.scenario, plan.requests)
     async with AsyncExitStack() as opened:
 
         async def connect() -> Connection:
-            return await opened.enter_async_context(Connection(url, plan.timeout_seconds))
+            return await opened.enter_async_context(Connection(url, plan.timeout_seconds, key))
 
         labels = LabelSender(await connect(), plan.label_delay_seconds, summary)
         senders = [

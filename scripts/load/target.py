@@ -6,7 +6,8 @@ import httpx
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError
 
 from model.manifest import Feature
-from scripts.load.errors import ApiUnreachableError, ModelMismatchError, NotTheApiError
+from scripts.load.connection import key_header
+from scripts.load.errors import ApiUnreachableError, KeyRefusedError, ModelMismatchError, NotTheApiError
 
 _TIMEOUT_SECONDS = 10.0
 
@@ -38,11 +39,14 @@ class Target:
             )
 
 
-def probe(url: str) -> Target:
-    """Return the API at `url`; raises ApiUnreachableError, or NotTheApiError if something else answers."""
+def probe(url: str, key: str | None = None) -> Target:
+    """Return the API at `url`.
+
+    Raises ApiUnreachableError, KeyRefusedError, or NotTheApiError if something else answers.
+    """
     base = url.rstrip("/")
     try:
-        response = httpx.get(f"{base}/model", timeout=_TIMEOUT_SECONDS, trust_env=False)
+        response = httpx.get(f"{base}/model", headers=key_header(key), timeout=_TIMEOUT_SECONDS, trust_env=False)
     except httpx.TimeoutException:
         raise ApiUnreachableError(
             f"no answer from {base}/model within {_TIMEOUT_SECONDS:g} s; is the API running?"
@@ -51,6 +55,11 @@ def probe(url: str) -> Target:
         raise ApiUnreachableError(f"cannot reach the API at {base}: {error}; start it with: make run") from None
     except httpx.InvalidURL as error:
         raise ApiUnreachableError(f"{url!r} is not an address: {error}") from None
+    if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        raise KeyRefusedError(
+            f"{base} answered {response.status_code}: {_detail(response)}; name the file of a key with the scopes "
+            "predict and feedback with --key-file, or set VIGIE_API_KEY"
+        )
     if response.status_code != httpx.codes.OK:
         raise NotTheApiError(
             f"{base}/model answered {response.status_code}, not a model card; is this the API's address?"
@@ -60,3 +69,11 @@ def probe(url: str) -> Target:
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the body"
         raise NotTheApiError(f"{base}/model answered something else than a model card (see {where})") from None
+
+
+def _detail(response: httpx.Response) -> str:
+    """Return what the problem document says, or the status in words where there is none."""
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, LookupError, TypeError):
+        return response.reason_phrase

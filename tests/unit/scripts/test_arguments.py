@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
-from scripts.load.arguments import parse, plan_of
+from scripts.load.arguments import parse, plan_of, read_key
+from scripts.load.errors import BadKeyError
 
 
 def test_a_plan_follows_the_arguments() -> None:
@@ -34,3 +37,23 @@ def test_an_impossible_argument_is_named_and_exits_with_2(
         parse(arguments)
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_key_comes_from_its_file_or_else_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VIGIE_API_KEY", raising=False)
+    assert read_key(None) is None
+    monkeypatch.setenv("VIGIE_API_KEY", "vigie_environment")
+    (tmp_path / "key").write_text("vigie_file\n")
+    assert read_key(None) == "vigie_environment"
+    assert read_key(tmp_path / "key") == "vigie_file"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff", b"two keys", b'{"name": "shop"}', b"a\nb"])
+def test_what_holds_no_key_is_refused_and_not_quoted(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "file").write_bytes(content)
+    with pytest.raises(BadKeyError, match=str(tmp_path)) as raised:
+        read_key(tmp_path / "file")
+    assert "shop" not in str(raised.value)
