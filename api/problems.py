@@ -38,6 +38,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 _FIELD_ERROR = {"field": "sepal_length", "message": "Input should be a valid number", "type": "float_type"}
 _EXAMPLE_DETAILS = {
+    HTTPStatus.BAD_REQUEST: "There was an error parsing the body",
     HTTPStatus.UNAUTHORIZED: "this call needs an API key; send one as Authorization: Bearer KEY, or as X-API-Key: KEY",
     HTTPStatus.FORBIDDEN: "this call needs an API key with the scope admin; the key shop has it not",
     HTTPStatus.REQUEST_TIMEOUT: "the body did not arrive within 30 s; send fewer rows, or find what holds it up",

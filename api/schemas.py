@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.prediction_log.records import WindowStatus
 
-PredictionId = Annotated[str, Field(min_length=1, max_length=64)]
+PredictionId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
+"""Visible ASCII, as in the ids that are given out. PostgreSQL takes no NUL, nor anything that is committed with it."""
 ClassValue = str | int | bool
 
 
@@ -40,7 +41,7 @@ class Feedback(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    labels: list[Label]
+    labels: list[Label] = Field(json_schema_extra={"minItems": 1})
 
 
 class FeedbackReceipt(BaseModel):

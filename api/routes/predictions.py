@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.config import JsonDict
 
 from api.data_plane import DataPlane
 from api.errors import FieldError, PayloadError
@@ -14,12 +15,14 @@ from api.schemas import Feedback, FeedbackReceipt, Prediction, Predictions
 
 def prediction_routes(plane: DataPlane, row: type[Row], max_rows: int) -> APIRouter:
     """Build the routes for the type of row that the model takes."""
-    router = APIRouter(tags=["predictions"], responses=problem_responses(413, 422, 503))
+    router = APIRouter(tags=["predictions"], responses=problem_responses(400, 408, 413, 422, 503))
+    # for the schema only: a count that is wrong gets an error of its own, which says more
+    size: JsonDict = {"minItems": 1, "maxItems": max_rows}
     batch = create_model(
         "Batch",
         __base__=_Batch,
         __doc__="Rows to predict together: all of them are logged, or none.",
-        rows=(list[row], Field(description=f"1 to {max_rows:,} rows.")),  # type: ignore[valid-type] # made at run time
+        rows=(list[row], Field(description=f"1 to {max_rows:,} rows.", json_schema_extra=size)),  # type: ignore[valid-type] # made at run time
     )
 
     example = _example(plane)

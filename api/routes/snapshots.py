@@ -12,6 +12,9 @@ from api.security.headers import POLICY, REPORT
 from api.snapshots.board import SnapshotBoard
 
 DAY = r"^\d{4}-\d{2}-\d{2}$"
+NO_NUL = r"^[^\x00]*$"
+"""What PostgreSQL can compare a text with."""
+MOST_SKIPPED = 1_000_000_000
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,120}\.html$"
 
 
@@ -46,14 +49,16 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
         responses=problem_responses(422, 503),
     )
     def metrics(  # noqa: PLR0917 - FastAPI hands over query parameters by name
-        name: Annotated[str | None, Query(description="Only this metric, such as data_drift.")] = None,
-        column: Annotated[str | None, Query(description="Only this column.")] = None,
+        name: Annotated[str | None, Query(pattern=NO_NUL, description="Only this metric, such as data_drift.")] = None,
+        column: Annotated[str | None, Query(pattern=NO_NUL, description="Only this column.")] = None,
         start: Annotated[
             datetime | None, Query(alias="from", description="Windows that start at or after this.")
         ] = None,
         end: Annotated[datetime | None, Query(alias="to", description="Windows that start before this.")] = None,
         limit: Annotated[int, Query(ge=1, le=100_000, description="Most values in one answer.")] = 10_000,
-        skip: Annotated[int, Query(ge=0, description="Newest values to leave out: a page is skip and limit.")] = 0,
+        skip: Annotated[
+            int, Query(ge=0, le=MOST_SKIPPED, description="Newest values to leave out: a page is skip and limit.")
+        ] = 0,
     ) -> MetricSeriesList:
         series = board.series(name, column, start, end, limit=limit, skip=skip)
         return MetricSeriesList(
