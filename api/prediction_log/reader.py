@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Row, Select, case, func, null, select, true
+from sqlalchemy import ColumnElement, Select, case, func, null, select, true
 
 from api.prediction_log.database import Database, microseconds
 from api.prediction_log.records import LoggedRow
@@ -68,8 +68,12 @@ def _read(
     )
     with database.reading() as connection:
         count = connection.execute(counted).one()
-        sampled = query.where(ours, _sampled(count.ours, max_rows)).order_by(by_time, predictions.c.id)
-        rows = [_row(row) for row in connection.execute(sampled)]
+        sampled = query.where(ours, _sampled(count.ours, max_rows)).order_by(by_time, predictions.c.sample_key)
+        loads = orjson.loads
+        rows = [
+            LoggedRow(loads(features), prediction, loads(probabilities), label)
+            for features, prediction, probabilities, label in connection.execute(sampled)
+        ]
     return WindowRows(count.ours, rows, count.everything - count.ours)
 
 
@@ -78,7 +82,3 @@ def _sampled(total: int, max_rows: int) -> ColumnElement[bool]:
     if total <= max_rows:
         return true()
     return predictions.c.sample_key < int(SAMPLE_KEYS * max_rows / total)
-
-
-def _row(row: Row[Any]) -> LoggedRow:
-    return LoggedRow(orjson.loads(row.features), row.prediction, orjson.loads(row.probabilities), row.label)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from scripts.arguments import whole_from
 from scripts.bench.detection import detection_table, false_alarm_table
+from scripts.bench.reading import add_reading, run_reading
 from scripts.bench.replay import replay
 from scripts.bench.serving.command import add_serving, run_serving
 from scripts.bench.tables import NAMES, load_table
@@ -18,6 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     if options.subject == "serving":
         return run_serving(options)
+    if options.subject == "reading":
+        return run_reading(options)
     return _run_detection(options)
 
 
@@ -56,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--datasets", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME", help=f"of {', '.join(NAMES)}"
     )
     add_serving(subjects.add_parser("serving", help="the API beside an endpoint that does nothing, and the usual one"))
+    add_reading(subjects.add_parser("reading", help="the log's rows of one window, as the snapshot worker reads them"))
     return parser
 
 

@@ -2,6 +2,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -9,6 +10,7 @@ from time import monotonic
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import event
 
 from api.errors import LogOverloaded, LogUnavailable
 from api.prediction_log.database import Database, microseconds, moment
@@ -225,4 +227,25 @@ def test_a_file_that_was_deleted_takes_no_more_rows_until_it_is_put_back(tmp_pat
 
     asyncio.run(write())
     assert read_predictions(database, *ALWAYS, "v1", 100).total == 2
+    database.dispose()
+
+
+def test_a_window_is_read_from_the_index_and_sampled_in_the_database(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/log.db")
+    database.migrate()
+    written(database, *(record(f"p{n}", sample_key=n * 2**31 // 1000) for n in range(1000)))
+    asked: list[tuple[str, tuple[object, ...]]] = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def keep(_c: object, _cursor: object, statement: str, values: tuple[object, ...], *_rest: object) -> None:
+        if "FROM predictions" in statement:
+            asked.append((statement, values))
+
+    read_predictions(database, *ALWAYS, "v1", 100)
+    with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
+        for statement, values in asked:
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+            assert any("USING INDEX predictions_by_time (logged_at>? AND logged_at<?)" in step for step in plan), plan
+        statement, values = asked[-1]
+        assert len(connection.execute(statement, values).fetchall()) == 100
     database.dispose()

@@ -1,0 +1,92 @@
+"""The reading benchmark: what it costs the snapshot worker to read one window out of a longer log."""
+
+import argparse
+import asyncio
+import json
+import random
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
+from uuid import uuid4
+
+from api.prediction_log.database import Database
+from api.prediction_log.reader import read_predictions
+from api.prediction_log.records import PredictionRecord
+from api.prediction_log.writer import LogWriter
+from scripts.arguments import whole_from
+
+COMMIT_ROWS = 10_000
+VERSION = "bench"
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this subject."""
+    parser.add_argument("--rows", type=whole_from(1000), default=100_000, help="in the window (default: %(default)s)")
+    parser.add_argument("--features", type=whole_from(1), default=30, help="of each row (default: %(default)s)")
+    parser.add_argument("--cap", type=whole_from(100), default=20_000, help="of the sample (default: %(default)s)")
+    parser.add_argument("--database-url", help="an empty database to fill; by default a temporary SQLite file")
+
+
+def run_reading(options: argparse.Namespace) -> int:
+    """Fill a log with three windows, read the middle one whole and sampled, each in a fresh process."""
+    with TemporaryDirectory(prefix="vigie-reading-") as folder:
+        url = options.database_url or f"sqlite:///{folder}/log.db"
+        start, end = asyncio.run(_fill(url, options.rows, options.features))
+        print(f"{3 * options.rows:,} rows of {options.features} features are logged; a window has {options.rows:,}\n")
+        print("| read | rows | seconds | CPU seconds of the process | memory grown by |")
+        print("|---|---|---|---|---|")
+        for what, most in (("whole", options.rows), (f"sampled, cap {options.cap:,}", options.cap)):
+            print(f"| {what} | {_read_apart(url, start, end, most)} |", flush=True)
+    return 0
+
+
+async def _fill(url: str, rows: int, features: int) -> tuple[datetime, datetime]:
+    """Log three windows of rows and return the bounds of the middle one."""
+    database = Database(url)
+    database.migrate()
+    writer = LogWriter(database, 10 * COMMIT_ROWS)
+    writer.start()
+    names = [f"feature_number_{number}" for number in range(features)]
+    bounds = []
+    for _ in range(3):
+        bounds.append(datetime.now(UTC))
+        for begin in range(0, rows, COMMIT_ROWS):
+            await writer.log_predictions([_record(names) for _ in range(min(COMMIT_ROWS, rows - begin))])
+    await writer.close()
+    database.dispose()
+    return bounds[1], bounds[2]
+
+
+def _record(names: list[str]) -> PredictionRecord:
+    features = json.dumps({name: random.random() for name in names})
+    return PredictionRecord(str(uuid4()), random.getrandbits(31), VERSION, features, "a", '{"a":0.7,"b":0.3}')
+
+
+def _read_apart(url: str, start: datetime, end: datetime, most: int) -> str:
+    program = [sys.executable, "-m", "scripts.bench.reading", url, start.isoformat(), end.isoformat(), str(most)]
+    found = subprocess.run(program, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    return found.stdout.strip()
+
+
+def _read(url: str, start: datetime, end: datetime, most: int) -> str:
+    database = Database(url)
+    read_predictions(database, start, start, VERSION, most)  # opens the connection and builds the query
+    before, began, worked = _peak_bytes(), perf_counter(), process_time()
+    rows = read_predictions(database, start, end, VERSION, most).rows
+    took, cpu = perf_counter() - began, process_time() - worked
+    return f"{len(rows):,} | {took:.2f} | {cpu:.2f} | {(_peak_bytes() - before) / 2**20:.0f} MiB"
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this program has had; getrusage would count that of the process that started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+
+
+if __name__ == "__main__":
+    print(
+        _read(sys.argv[1], datetime.fromisoformat(sys.argv[2]), datetime.fromisoformat(sys.argv[3]), int(sys.argv[4]))
+    )
