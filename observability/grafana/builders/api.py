@@ -214,4 +214,30 @@ def _snapshots() -> Section:
             span=8,
             shown=BigValueTextMode.NAME,
         ),
+        graph(
+            "Removed because of its age, in a day",
+            "Rows of the log, snapshots, their values, and reports.",
+            "short",
+            Query("sum by (kind) (increase(vigie_retention_removed_total[1d]))", "{{kind}}"),
+        ),
+        graph(
+            "Freed by that, in a day",
+            "Of snapshots their size when they were posted; a PostgreSQL log reuses its space instead.",
+            "bytes",
+            Query("sum by (store) (increase(vigie_retention_freed_bytes_total[1d]))", "{{store}}"),
+        ),
+        number(
+            "Windows given up",
+            "Within an hour: windows that failed by themselves for a day.",
+            "short",
+            Query('sum(increase(vigie_snapshot_windows_total{outcome="given_up"}[1h]))'),
+            limit=limit_of("SnapshotGivenUp"),
+        ),
+        number(
+            "Failed runs of retention",
+            "Within 6 hours: runs that could not remove all that is old.",
+            "short",
+            Query('sum(increase(vigie_retention_runs_total{outcome="failed"}[6h]))'),
+            limit=limit_of("RetentionFailing"),
+        ),
     ]

@@ -157,6 +157,20 @@ API = (
         outcomes("vigie_snapshot_windows_total", "posted", "0+0.5x200"),
     ),
     Case(
+        "SnapshotGivenUp",
+        outcomes("vigie_snapshot_windows_total", "given_up", "0x20 1x200"),
+        "10m",
+        None,
+        outcomes("vigie_snapshot_windows_total", "given_up", "1x200"),
+    ),
+    Case(
+        "RetentionFailing",
+        outcomes("vigie_retention_runs_total", "failed", "0+0.5x200"),
+        "15m",
+        "4m",
+        outcomes("vigie_retention_runs_total", "done", "0+0.5x200"),
+    ),
+    Case(
         "SnapshotLeaseLost",
         api(vigie_snapshot_lease_held="0x40", vigie_status_timestamp_seconds="0+15x40"),
         "5m",
