@@ -19,6 +19,7 @@ from api.alerts.message import REPEATS_OF_A_LIFE, Wording
 from api.alerts.rounds import AlertRounds
 from api.alerts.state import Quorum
 from api.alerts.teller import AlertTeller
+from api.answers import Answers
 from api.body_limit import BodyLimit
 from api.data_plane import DataPlane
 from api.metrics import Metrics
@@ -82,6 +83,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         metrics.observe_commit,
         metrics.observe_queue,
         timeout_seconds=settings.log_timeout_seconds,
+        answer=Answers(predictor).make,
     )
     store = WindowStore(database)
     links = SnapshotLinks(
@@ -95,7 +97,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     probe = StatusProbe(
         metrics, settings.evidently_url, lease.held, lambda: read_progress(database), settings.heartbeat_seconds
     )
-    plane = DataPlane(predictor, writer, metrics)
+    plane = DataPlane(manifest, writer, metrics)
     board = SnapshotBoard(
         store,
         interval=settings.snapshot_interval,

@@ -13,9 +13,10 @@ from sqlalchemy import Connection, insert, select, update
 
 from api.errors import LogOverloaded, LogUnavailable, VigieError
 from api.prediction_log.database import Database
+from api.prediction_log.group_insert import insert_predictions
 from api.prediction_log.label_store import store_labels
 from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord
-from api.prediction_log.tables import horizon, predictions, rejections
+from api.prediction_log.tables import horizon, rejections
 
 logger = logging.getLogger(__name__)
 
@@ -23,25 +24,32 @@ Waiter = asyncio.Future[Any]
 REJECTIONS_WAIT_SECONDS = 1.0
 TIMEOUT_SECONDS = 10.0
 
+Row = Sequence[Any]
+Answer = Callable[[Sequence[Row]], tuple[Sequence[PredictionRecord], Sequence[bytes]]]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Entry:
-    """What one request wants in the log, who waits for it, and until when on its loop's clock."""
+    """What one request wants in the log, who waits for it, and until when on its loop's clock.
+
+    ``unanswered`` are rows that are still to be predicted; then ``predictions`` are what is logged of them.
+    """
 
     waiter: Waiter
     loop: asyncio.AbstractEventLoop
     due: float
+    rows: int
+    unanswered: Sequence[Row] = ()
     predictions: Sequence[PredictionRecord] = ()
     labels: Sequence[LabelRecord] = ()
-
-    @property
-    def rows(self) -> int:
-        return len(self.predictions) + len(self.labels)
+    answers: Sequence[bytes] | None = None
 
 
 class LogWriter:
     """Writes to the log on a thread of its own; an awaited call returns once its rows are committed.
 
+    ``answer`` predicts rows, and returns for each what to log and what to answer. It is called on that thread, once for
+    all the rows that wait, so that a model whose calls are dear is called once for many requests.
     ``max_waiting_rows`` bounds the rows that wait; past it a call raises LogOverloaded at once. ``observe_commit`` is
     told the rows and seconds of each commit, ``observe_queue`` how many rows wait whenever that changes. A call whose
     rows are not committed within ``timeout_seconds`` raises LogUnavailable; rows whose commit had begun may be logged
@@ -54,8 +62,11 @@ class LogWriter:
         max_waiting_rows: int,
         observe_commit: Callable[[int, float], None] | None = None,
         observe_queue: Callable[[int], None] | None = None,
+        *,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        answer: Answer | None = None,
     ) -> None:
+        self._answer = answer
         self._database = database
         self._max_waiting_rows = max_waiting_rows
         self._observe_commit = observe_commit or (lambda _rows, _seconds: None)
@@ -98,11 +109,19 @@ class LogWriter:
 
         Raises LogOverloaded or LogUnavailable.
         """
-        await self._submit(predictions=records)
+        await self._submit(len(records), predictions=records)
+
+    async def log_answers(self, rows: Sequence[Row]) -> Sequence[bytes]:
+        """Predict the rows and return the answers once all are committed; either all are or none is.
+
+        Raises as `log_predictions` does, and whatever the model raises.
+        """
+        answers: Sequence[bytes] = await self._submit(len(rows), unanswered=rows)
+        return answers
 
     async def log_labels(self, records: Sequence[LabelRecord]) -> LabelReceipt:
         """Return once the labels of known predictions are committed. Raises as `log_predictions` does."""
-        receipt: LabelReceipt = await self._submit(labels=records)
+        receipt: LabelReceipt = await self._submit(len(records), labels=records)
         return receipt
 
     def count_rejection(self, reason: str) -> None:
@@ -113,21 +132,22 @@ class LogWriter:
 
     async def check(self) -> None:
         """Return once a commit went through and there is room for more. Raises as `log_predictions` does."""
-        await self._submit()
+        await self._submit(0)
         self._database.check_room()
 
-    async def _submit(self, predictions: Sequence[PredictionRecord] = (), labels: Sequence[LabelRecord] = ()) -> Any:
+    async def _submit(self, rows: int, **content: Any) -> Any:
         loop = asyncio.get_running_loop()
-        entry = _Entry(loop.create_future(), loop, loop.time() + self._timeout_seconds, predictions, labels)
+        entry = _Entry(loop.create_future(), loop, loop.time() + self._timeout_seconds, rows, **content)
         with self._changed:
             if self._closed:
                 raise LogUnavailable("the prediction log is closing")
-            if entry.rows and self._waiting_rows + entry.rows > self._max_waiting_rows and self._waiting:
+            if rows and self._waiting_rows + rows > self._max_waiting_rows and self._waiting:
                 raise LogOverloaded(f"{self._waiting_rows} rows wait for the prediction log; try again shortly")
             self._waiting.append(entry)
-            self._waiting_rows += entry.rows
+            self._waiting_rows += rows
             self._observe_queue(self._waiting_rows)
-            self._changed.notify()
+            if len(self._waiting) == 1:
+                self._changed.notify()
         if self._alarm is None:  # one timer for all who wait, not one for each
             self._alarm = loop.call_at(entry.due, self._expire, loop)
         return await entry.waiter
@@ -149,6 +169,7 @@ class LogWriter:
     def _run(self) -> None:
         while (work := self._take()) is not None:
             entries, refused = work
+            entries = self._answered(entries)
             began = perf_counter()
             outcomes = self._commit(entries, refused)
             rows = sum(entry.rows for entry in entries)
@@ -173,14 +194,49 @@ class LogWriter:
             self._observe_queue(0)
             return entries, refused
 
+    def _answered(self, entries: list[_Entry]) -> list[_Entry]:
+        """Have all rows answered in one call, and return the entries that can be committed.
+
+        Where that fails, each request is tried alone: a row that the model cannot take fails nobody else's.
+        """
+        asking = [entry for entry in entries if entry.unanswered]
+        if self._fault(asking) is None:
+            return entries
+        faults = {id(entry): self._fault([entry]) for entry in asking}
+        failed = [entry for entry in entries if faults.get(id(entry)) is not None]
+        _tell(failed, [faults[id(entry)] for entry in failed])
+        return [entry for entry in entries if faults.get(id(entry)) is None]
+
+    def _fault(self, entries: list[_Entry]) -> Exception | None:
+        """Have the rows of these entries answered; return what went wrong."""
+        try:
+            self._fill(entries)
+        except Exception as error:  # as in _commit
+            logger.exception("the rows of %d requests could not be predicted", len(entries))
+            return error
+        return None
+
+    def _fill(self, entries: list[_Entry]) -> None:
+        if not entries:
+            return
+        if self._answer is None:
+            raise TypeError("this writer was given nothing that answers rows")
+        records, answers = self._answer([row for entry in entries for row in entry.unanswered])
+        first = 0
+        for entry in entries:
+            last = first + entry.rows
+            entry.predictions, entry.answers = records[first:last], answers[first:last]
+            first = last
+
     def _commit(self, entries: list[_Entry], refused: Counter[str]) -> list[Any]:
         """Write all in one transaction; each outcome is what the entry's waiter gets, or an error to raise."""
         try:
             with self._database.writing() as connection:
                 stamp = self._database.stamp(connection)
-                _insert_predictions(connection, stamp, entries)
+                insert_predictions(connection, stamp, [one for entry in entries for one in entry.predictions])
                 outcomes: list[Any] = [
-                    store_labels(connection, stamp, entry.labels) if entry.labels else None for entry in entries
+                    store_labels(connection, stamp, entry.labels) if entry.labels else entry.answers
+                    for entry in entries
                 ]
                 _insert_rejections(connection, stamp, refused)
                 if not any(entry.rows for entry in entries):
@@ -207,24 +263,6 @@ def _insert_rejections(connection: Connection, stamp: int, counts: Counter[str])
     if counts:
         rows = [{"logged_at": stamp, "reason": reason, "requests": count} for reason, count in counts.items()]
         connection.execute(insert(rejections), rows)
-
-
-def _insert_predictions(connection: Connection, stamp: int, entries: list[_Entry]) -> None:
-    rows = [
-        {
-            "id": record.prediction_id,
-            "logged_at": stamp,
-            "sample_key": record.sample_key,
-            "model_version": record.model_version,
-            "features": record.features,
-            "prediction": record.prediction,
-            "probabilities": record.probabilities,
-        }
-        for entry in entries
-        for record in entry.predictions
-    ]
-    if rows:
-        connection.execute(insert(predictions), rows)
 
 
 def _tell(entries: list[_Entry], outcomes: list[Any]) -> None:
