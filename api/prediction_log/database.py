@@ -75,7 +75,8 @@ class Database:
         if not self.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": STAMP_LOCK})
         now = self.now(connection)
-        closed_until = connection.execute(select(horizon.c.closed_until)).scalar_one()
+        # as text: it is asked in every commit, and to compile it costs more than to answer it
+        closed_until = connection.exec_driver_sql("SELECT closed_until FROM horizon").scalar_one()
         return max(now, int(closed_until))
 
     def closing(self, connection: Connection) -> int:
