@@ -11,12 +11,11 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.errors import LogUnavailable
 from api.prediction_log.clock import SteadyClock
-from api.prediction_log.tables import horizon
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 STAMP_LOCK = 7_146_001
