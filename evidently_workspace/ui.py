@@ -34,6 +34,9 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 FIGURES_DAYS = 7.0
 """As long as quiet windows are kept hourly; further back there are the charts, and the HTML report if it is kept."""
 MOST_DAYS = 36_500
+PANEL_POINTS = 100
+"""About as many as a chart of half the page's width can tell apart, and as sixty lines are drawn of within a second."""
+FEWEST_PANEL_POINTS = 10
 
 logger = logging.getLogger("evidently_workspace.ui")
 
@@ -47,7 +50,7 @@ def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os
         secret = read_secret(environment)
         database = options.database or read_secret(environment, DATABASE_VARIABLE) or DEFAULT_DATABASE
         with open_port(options.host, options.port) as listener:
-            app = create_ui(database, secret)
+            app = create_ui(database, secret, options.panel_points)
             _log_to_stderr()
             logger.info("Evidently UI at http://%s:%d", options.host, listener.getsockname()[1])
             with upkeep(database, options.figures_days):
@@ -69,6 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8001, help="default: %(default)s")
     parser.add_argument("--database", metavar="URL", help=f"default: {DEFAULT_DATABASE}")
     figures = "days after which a snapshot loses its figures, not its values; 0: never (default: %(default)g)"
+    points = "most snapshots that a panel shows; of more it shows a choice; 0: all (default: %(default)d)"
+    parser.add_argument("--panel-points", type=_count, default=PANEL_POINTS, metavar="N", help=points)
     parser.add_argument("--figures-days", type=_days, default=FIGURES_DAYS, metavar="DAYS", help=figures)
     return parser
 
@@ -101,7 +106,7 @@ def open_port(host: str, port: int) -> socket.socket:
         raise ValueError(f"cannot listen on {host}:{port}: {reason}") from error
 
 
-def create_ui(database_url: str, secret: str | None) -> "Litestar":
+def create_ui(database_url: str, secret: str | None, panel_points: int = PANEL_POINTS) -> "Litestar":
     """Return Evidently's application on the given database; with a secret, writes need it.
 
     Imports Evidently, which takes seconds. Raises ValueError for a database address that cannot be used.
@@ -117,7 +122,7 @@ def create_ui(database_url: str, secret: str | None) -> "Litestar":
 
         from evidently_workspace.ui_config import local_config  # noqa: PLC0415 - imports Evidently
 
-        app: Litestar = create_app(local_config(database_url, secret, MAX_BODY_BYTES))
+        app: Litestar = create_app(local_config(database_url, secret, MAX_BODY_BYTES, panel_points))
     return app
 
 
@@ -138,6 +143,12 @@ def _days(text: str) -> float:
     if not 0 <= days <= MOST_DAYS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 0 to {MOST_DAYS}")
     return days
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or 0 < int(text) < FEWEST_PANEL_POINTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 0 nor a whole number from {FEWEST_PANEL_POINTS}")
+    return int(text)
 
 
 def _log_to_stderr() -> None:

@@ -39,7 +39,7 @@ async def _log_failure(error: Exception, scope: Scope) -> None:
         logger.error("%s %s failed", scope.get("method"), scope.get("path"), exc_info=error)
 
 
-def local_config(database_url: str, secret: str | None, max_body_bytes: int) -> LocalConfig:
+def local_config(database_url: str, secret: str | None, max_body_bytes: int, panel_points: int) -> LocalConfig:
     """Return the configuration of a UI on the given database, whose tables are brought up to date.
 
     Without a secret anybody who reaches the port may write; with one, only reads are open. Raises
@@ -52,7 +52,7 @@ def local_config(database_url: str, secret: str | None, max_body_bytes: int) -> 
     except (SQLAlchemyError, ImportError) as error:
         raise ValueError(f"cannot use the database: {str(error).splitlines()[0]}") from error
     return LocalConfig(
-        storage=WholeStorageComponent(),
+        storage=WholeStorageComponent(panel_points=panel_points),
         dashboard=DashboardComponent(storage_type="sql"),
         security=TokenSecurityComponent(token=SecretStr(secret)) if secret else NoSecurityComponent(),
         service=LoggedServiceComponent(),

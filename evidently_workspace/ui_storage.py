@@ -34,22 +34,25 @@ class WholeStorageComponent(SQLStorageComponent):  # type: ignore[misc]  # Evide
 
         type_alias = "vigie-sql"
 
+    panel_points: int = 0
+
     def project_manager_provider(self) -> Callable[..., Awaitable[ProjectManager]]:
         """Return what makes the project manager."""
+        panel_points = self.panel_points
 
         # Evidently finds what to hand over by the name and by the type.
         async def project_manager_factory(engine: Engine) -> ProjectManager:
-            return project_manager(engine)
+            return project_manager(engine, panel_points)
 
         return project_manager_factory
 
 
-def project_manager(engine: Engine) -> "WholeProjectManager":
-    """Return the manager of the projects in the database."""
+def project_manager(engine: Engine, panel_points: int = 0) -> "WholeProjectManager":
+    """Return the manager of the projects in the database; panels get at most that many snapshots (0: all)."""
     return WholeProjectManager(
         project_metadata=WholeMetadataStorage(engine),
         blob_storage=SQLBlobStorage(engine),
-        data_storage=FilteredDataStorage(engine),
+        data_storage=FilteredDataStorage(engine, panel_points),
         auth_manager=NoopAuthManager(),
         dashboard_manager=SQLDashboardManager(engine),
     )

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -79,6 +80,36 @@ def test_a_panel_gets_what_evidently_itself_would_give_it(filled, manifest):
             assert by_name[0] == by_name[1], (panel, limits)
             some_points += len(ours["series"])
     assert some_points > 500
+
+
+def chosen(*failed: int, count: int, most: int) -> list[int]:
+    """Return the numbers of the snapshots that a panel shows of `count`, some of them with failed checks."""
+    from evidently_workspace.ui_series import thinned  # noqa: PLC0415 - takes seconds
+
+    found = [({"metadata": {"failed_checks": "data_drift" * (n in failed)}, "n": n}, []) for n in range(count)]
+    return [source["n"] for source, _ in thinned(found, most)]
+
+
+def test_a_panel_shows_all_snapshots_where_they_are_few_or_the_setting_says_so():
+    assert chosen(count=100, most=100) == list(range(100))
+    assert chosen(count=5_000, most=0) == list(range(5_000))
+
+
+@pytest.mark.parametrize("count", [101, 150, 1_040, 3_100])
+def test_of_many_snapshots_a_panel_shows_the_first_the_newest_and_some_between(count):
+    shown = chosen(count=count, most=100)
+    assert len(shown) == len(set(shown)) == 100
+    assert shown == sorted(shown)
+    assert shown[0] == 0
+    assert shown[-40:] == list(range(count - 40, count))
+    steps = [later - earlier for earlier, later in pairwise(shown[1:60])]
+    assert max(steps) - min(steps) <= 1
+
+
+def test_of_a_group_the_snapshot_with_failed_checks_is_shown():
+    quiet = chosen(count=1_040, most=100)
+    lonely = next(n for n in range(200, 300) if n not in quiet)
+    assert lonely in chosen(lonely, count=1_040, most=100)
 
 
 def test_another_projects_points_are_not_shown(filled):
