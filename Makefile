@@ -67,4 +67,4 @@ lock: ## resolve the locks anew
 	@$(COMPILE) pyproject.toml --output-file requirements.lock
 	@$(COMPILE) pyproject.toml --group dev --output-file requirements-dev.lock
 	@$(COMPILE) --group setup --output-file requirements-setup.lock
-	@$(COMPILE) --group ui --constraints requirements.lock --output-file requirements-ui.lock
+	@$(COMPILE) --group ui --constraints requirements.lock --override deploy/ui-overrides.txt --output-file requirements-ui.lock
