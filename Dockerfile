@@ -22,7 +22,7 @@ RUN python -m venv --without-pip /opt/vigie \
 
 FROM ${PYTHON_IMAGE} AS base
 # one folder a volume; anyone may write there, because compose runs the containers as the user who owns the secrets
-RUN mkdir -m 1777 /data /data/model /data/log /data/reports /data/workspace
+RUN mkdir -m 1777 /data /data/model /data/log /data/reports /data/workspace /data/postgres
 ENV PATH=/opt/vigie/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

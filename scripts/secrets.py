@@ -45,6 +45,7 @@ def make_secrets(folder: Path) -> list[str]:
         "postgres_password": password,
         "postgres_log_url": f"postgresql://vigie:{password}@postgres/vigie",
         "postgres_workspace_url": f"postgresql://vigie:{password}@postgres/evidently",
+        "postgres_account": f"postgres:x:{user}:{group}::/var/lib/postgresql:/bin/sh\n",
         "alertmanager/webhook_url": NOBODY,
         "alertmanager/deadman_url": NOBODY,
         "alertmanager/smtp_password": secrets.token_urlsafe(24),
