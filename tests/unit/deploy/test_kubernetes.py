@@ -23,7 +23,10 @@ ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy/kubernetes"
 OVERLAY = FOLDER / "overlays/production"
 OLDEST, NEWEST = "1.30", "1.37"
-SECRET_FILES = {"api": {"log_url", "evidently_secret"}, "evidently-ui": {"workspace_url", "evidently_secret"}}
+SECRET_FILES = {
+    "api": {"log_url", "evidently_secret", "keys.jsonl"},
+    "evidently-ui": {"workspace_url", "evidently_secret"},
+}
 ALLOWED_KINDS = {"Kustomization", "Component", "ServiceMonitor"}  # which Kubernetes itself does not know
 
 Manifest = dict[str, Any]
