@@ -1,5 +1,6 @@
-# Two images from one file: `api` (predictions, log, snapshots, training) and `evidently-ui`.
+# Images from one file: `api` (predictions, log, snapshots, training), `evidently-ui`, and `front` for the public profile.
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
+ARG CADDY_IMAGE=caddy:2.11.4-alpine
 
 FROM ${PYTHON_IMAGE} AS installer
 WORKDIR /build
@@ -42,6 +43,21 @@ EXPOSE 8001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=90s --retries=3 \
     CMD ["python", "healthcheck.py", "http://127.0.0.1:8001/api/version"]
 CMD ["python", "-m", "evidently_workspace.ui", "--host", "0.0.0.0", "--port", "8001"]
+
+FROM ${CADDY_IMAGE} AS front
+LABEL org.opencontainers.image.title="Vigie: front" \
+      org.opencontainers.image.description="Caddy, able to start without any capability"
+# a copy leaves the file capability for low ports behind: with it the kernel refuses to start a container that has none
+RUN cp /usr/bin/caddy /usr/local/bin/caddy && mkdir -m 1777 /state /users
+ENV PATH=/usr/local/bin:/usr/bin:/bin \
+    XDG_DATA_HOME=/state \
+    XDG_CONFIG_HOME=/tmp \
+    HOME=/tmp
+USER 10001:10001
+EXPOSE 8080 8443 8444 8445 8446 8447
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:2080/"]
+CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile"]
 
 FROM base AS api
 LABEL org.opencontainers.image.title="Vigie: API" \

@@ -16,17 +16,26 @@ PAGES = (
 
 
 def main() -> int:
-    """Print a line for each page."""
-    set_ports = {**read_env(Path(".env")), **os.environ}
-    for name, address in addresses(set_ports).items():
+    """Print a line for each page, and where the passwords are."""
+    variables = {**read_env(Path(".env")), **os.environ}
+    for name, address in addresses(variables).items():
         print(f"  {name:<36} {address}")
     print("  Grafana's user is admin, its password is in secrets/grafana_admin_password")
+    if variables.get("VIGIE_SITE"):
+        print("  before them: user vigie, password in secrets/page_password; a key to the API is in secrets/api_key")
     return 0
 
 
 def addresses(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the pages' addresses, given what may set their ports."""
-    return {name: f"http://127.0.0.1:{variables.get(port, default)}{path}" for name, port, default, path in PAGES}
+    """Return the pages' addresses, given what may set their ports, and the site's name where others reach it."""
+    site = variables.get("VIGIE_SITE")
+    if not site:
+        return {name: f"http://127.0.0.1:{variables.get(port, default)}{path}" for name, port, default, path in PAGES}
+    https = ("VIGIE_HTTPS_PORT", "443")
+    public = [
+        (name, *(https if port == "VIGIE_API_PORT" else (port, default)), path) for name, port, default, path in PAGES
+    ]
+    return {name: f"https://{site}:{variables.get(port, default)}{path}" for name, port, default, path in public}
 
 
 def read_env(path: Path) -> dict[str, str]:

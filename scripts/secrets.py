@@ -10,10 +10,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from api.errors import BadKeys
+from scripts.keys import create_key, read_keys, revoke_key
+
 NOBODY = "http://127.0.0.1:9/nobody-is-told-yet"
 """Until the address of a real receiver stands in the file, the alert about failing notifications says so."""
 CONTAINER_ID = 10001
 """Who the containers run as where root starts them; anyone else starts them as themselves."""
+
+KEYS = {"api_key": ("predict", "feedback", "read"), "front_key": ("read",)}
+"""Files with a key to the API, and what it is for: the first caller's, and the front's, which shows pages with it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +40,7 @@ def make_secrets(folder: Path) -> list[str]:
     """Write the secrets and .env that are missing, and return their names. Raises OSError."""
     user, group = owner()
     kept = folder / "secrets"
-    for inner in (kept, kept / "alertmanager"):
+    for inner in (kept, kept / "alertmanager", kept / "api"):
         inner.mkdir(mode=0o700, exist_ok=True)
         if user != os.geteuid():
             os.chown(inner, user, group)
@@ -42,6 +48,7 @@ def make_secrets(folder: Path) -> list[str]:
     contents = {
         "evidently_secret": secrets.token_urlsafe(32),
         "grafana_admin_password": secrets.token_urlsafe(24),
+        "page_password": secrets.token_urlsafe(24),
         "postgres_password": password,
         "postgres_log_url": f"postgresql://vigie:{password}@postgres/vigie",
         "postgres_workspace_url": f"postgresql://vigie:{password}@postgres/evidently",
@@ -57,8 +64,26 @@ def make_secrets(folder: Path) -> list[str]:
             if not (kept / name).exists():
                 raise OSError(f"{kept / name} is missing; remove {kept}/postgres_* to make them all anew")
     made = [f"secrets/{name}" for name, content in contents.items() if write_new(kept / name, content, user, group)]
+    made += [f"secrets/{name}" for name in KEYS if make_key(kept, name, user, group)]
     env = f"VIGIE_UID={user}\nVIGIE_GID={group}\n"
     return made + ([".env"] if write_new(folder / ".env", env, os.geteuid(), os.getegid()) else [])
+
+
+def make_key(folder: Path, name: str, user: int, group: int) -> bool:
+    """Make one of KEYS unless its file is there: the key in a file, its hash where the API looks; say whether made.
+
+    A key whose file was removed is replaced: the old one is no longer valid. Raises OSError.
+    """
+    if (folder / name).exists():
+        return False
+    hashes = folder / "api" / "keys.jsonl"
+    holder = name.removesuffix("_key")
+    try:
+        if holder in {key.name for key in read_keys(hashes)}:
+            revoke_key(hashes, holder)
+        return write_new(folder / name, create_key(hashes, holder, KEYS[name]), user, group)
+    except BadKeys as error:
+        raise OSError(str(error)) from error
 
 
 def owner() -> tuple[int, int]:

@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -19,23 +20,26 @@ from scripts.ports import free_port
 from scripts.secrets import make_secrets
 
 ROOT = Path(__file__).parents[2]
-PORTS = ("API", "EVIDENTLY", "PROMETHEUS", "ALERTMANAGER", "GRAFANA")
+PORTS = ("API", "EVIDENTLY", "PROMETHEUS", "ALERTMANAGER", "GRAFANA", "HTTP", "HTTPS")
 
 
 class Compose:
-    """One compose project in a copy of the checkout."""
+    """One compose project in a copy of the checkout.
 
-    def __init__(self, folder: Path) -> None:
+    ``also`` is a compose file beside the first one; ``variables`` are what its user would set in .env.
+    """
+
+    def __init__(self, folder: Path, also: str | None = None, variables: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.ports = {name: free_port() for name in PORTS}
-        override = os.environ.get("VIGIE_COMPOSE_OVERRIDE")
-        files = ["docker-compose.yml", *([override] if override else [])]
+        files = filter(None, ("docker-compose.yml", also, os.environ.get("VIGIE_COMPOSE_OVERRIDE")))
         self._command = ["docker", "compose", "-p", "vigie-test", *(word for file in files for word in ("-f", file))]
         self._environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith(("VIGIE_", "COMPOSE_"))},
             **{f"VIGIE_{name}_PORT": str(port) for name, port in self.ports.items()},
             "VIGIE_SNAPSHOT_INTERVAL_SECONDS": "10",
             "VIGIE_VERSION": "test",
+            **(variables or {}),
         }
 
     def run(self, *words: str, seconds: int = 300) -> str:
@@ -70,7 +74,7 @@ class Compose:
         return found[0]
 
     def services(self) -> list[str]:
-        """Return the services that run without a profile."""
+        """Return the services of the profiles that are on."""
         return self.run("config", "--services").split()
 
     def url(self, service: str) -> str:
@@ -103,8 +107,28 @@ def awaited(look: Callable[[], Any], seconds: float = 120, what: str = "it") -> 
     raise TimeoutError(f"{what} did not come within {seconds} s")
 
 
+def check_hardened(compose: Compose, service: str) -> None:
+    """Fail if a service's container may do more than it must, or has a secret in its environment."""
+    container = compose.inspect(service)
+    host = container["HostConfig"]
+    assert host["ReadonlyRootfs"], service
+    assert host["CapDrop"] == ["ALL"], service
+    assert not host["CapAdd"], service
+    assert not host["Privileged"], service
+    assert any("no-new-privileges" in option for option in host["SecurityOpt"]), service
+    assert host["Memory"] > 0, service
+    assert host["NanoCpus"] > 0, service
+    assert host["LogConfig"]["Config"]["max-size"], service
+    if service != "cadvisor":
+        assert not container["Config"]["User"].startswith("0"), service
+    environment = "\n".join(container["Config"]["Env"])
+    secrets = [path.read_text() for path in (compose.folder / "secrets").rglob("*") if path.is_file()]
+    assert not [secret for secret in secrets if secret in environment], service
+
+
 @pytest.fixture(scope="package")
-def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy what a checkout has, make the secrets, and build the images of every profile."""
     if (
         shutil.which("docker") is None
         or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
@@ -114,19 +138,22 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     kept = ("model", "api", "evidently_workspace", "scripts", "deploy", "observability")
     for name in kept:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in (
-        *ROOT.glob("requirements*.lock"),
-        *map(ROOT.joinpath, ("Dockerfile", ".dockerignore", "docker-compose.yml")),
-    ):
+    named = ("Dockerfile", ".dockerignore", "docker-compose.yml", "docker-compose.public.yml")
+    for file in (*ROOT.glob("requirements*.lock"), *map(ROOT.joinpath, named)):
         shutil.copy(file, folder)
     make_secrets(folder)
-    compose = Compose(folder)
-    compose.run("build", seconds=1800)
+    Compose(folder).run("--profile", "*", "build", seconds=1800)
+    return folder
+
+
+@contextmanager
+def running(compose: Compose, log: str) -> Iterator[Compose]:
+    """Bring the stack up; at the end keep its logs in test-artefacts/ and remove it with all it stored."""
     try:
         compose.up()
         yield compose
     finally:
         logs = compose.run("logs", "--no-color")
         (ROOT / "test-artefacts").mkdir(exist_ok=True)
-        (ROOT / "test-artefacts" / "compose.log").write_text(logs, encoding="utf-8")
+        (ROOT / "test-artefacts" / log).write_text(logs, encoding="utf-8")
         compose.run("down", "--volumes", "--timeout", "20")
