@@ -1,5 +1,6 @@
 """Owns ``python -m api``: reads the settings, builds the app and serves it, with one process or several."""
 
+import gc
 import logging
 import os
 import sys
@@ -36,7 +37,7 @@ def main() -> int:
         settings = Settings()
         _warn_if_open_to_all(settings)
         if settings.workers == 1:
-            uvicorn.run(create_app(settings), **_options(settings))
+            uvicorn.run(_app(settings), **_options(settings))
         else:
             verify_artifact(settings.model_dir)
             _serve_with_workers(settings)
@@ -57,7 +58,18 @@ def main() -> int:
 def build() -> FastAPI:
     """Build the app of one worker of several."""
     log_to_stderr()
-    return create_app(Settings())
+    return _app(Settings())
+
+
+def _app(settings: Settings) -> FastAPI:
+    """Build the app, and have the garbage collector leave alone what was made so far: it lives as long as the process.
+
+    Otherwise every full collection walks through all of it, during which nobody is answered.
+    """
+    app = create_app(settings)
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def _serve_with_workers(settings: Settings) -> None:

@@ -127,7 +127,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     )
     install_guard(app, settings, metrics)
     metrics.install(app)  # outermost, so that what is refused above is measured too
-    app.include_router(prediction_routes(plane, row_type(manifest), settings.max_batch_rows))
+    # first, and without a router of their own: to find them costs as much as to predict
+    app.router.routes[:0] = prediction_routes(plane, row_type(manifest), settings.max_batch_rows).routes
     app.include_router(health_routes(plane))
     app.include_router(snapshot_routes(board))
     app.include_router(landing_routes(plane, board, settings.grafana_url))
