@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint format lock secrets up down load bench doctor
+.PHONY: help setup run demo test lint format lock secrets up down load bench doctor audit
 
 PYTHON ?= python3
 export PYTHON
@@ -8,6 +8,10 @@ BIN := .venv/bin
 PACKAGES := model api evidently_workspace scripts
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" --quiet
+# by what secrets look like; what looks for words such as "secret" finds the names of settings
+FIND_SECRETS := (git ls-files -z 2>/dev/null || find $(PACKAGES) deploy docs observability tests -type f -print0) | grep -zvE '\.lock$$|\.png$$|^observability/grafana/dashboards/|/captured/' \
+	| xargs -0 $(BIN)/detect-secrets-hook --no-verify --disable-plugin KeywordDetector \
+	--plugin scripts/key_detector.py --exclude-secrets '^(PASSWORD|hidden)$$'
 URL ?= http://127.0.0.1:8000
 SCENARIO ?= steady
 RATE ?= 20
@@ -51,11 +55,17 @@ test: ## run every test that this machine can run
 	@scripts/setup.sh dev
 	@$(BIN)/python -m pytest
 
-lint: ## check style, types and the boundaries between packages
+lint: ## check style and types, look for secrets left behind and for dependencies with holes
 	@scripts/setup.sh dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(FIND_SECRETS)
+	@$(BIN)/python -m scripts.audit --or-say-why
+
+audit: ## ask whether a locked dependency has a known hole
+	@scripts/setup.sh dev
+	@$(BIN)/python -m scripts.audit
 
 format: ## put the code into its format
 	@scripts/setup.sh dev
