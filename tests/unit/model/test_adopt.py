@@ -113,6 +113,18 @@ def test_classes_that_are_integers_are_found_in_the_file(adopt: Adopt, tmp_path:
     assert not manifest.features[0].nullable, "a logistic regression takes no gaps"
 
 
+def test_a_target_that_the_pipeline_takes_as_a_column_is_refused(
+    adopt: Adopt, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        adopt(fitted(columns=("age",)), people(200, seed=2).drop(columns="buys").rename(columns={"age": "buys"})) == 2
+    )
+    assert "lacks columns that the model takes: 'age'" in refused(capsys, tmp_path)
+    leaking = LogisticRegression().fit(pd.DataFrame({"buys": [0, 1]}), [0, 1])
+    assert adopt(leaking) == 2
+    assert "takes 'buys' as a column, so that it cannot be the target" in refused(capsys, tmp_path)
+
+
 def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
     assert not (folder / "model").exists()
     warning, error = capsys.readouterr().err.splitlines()

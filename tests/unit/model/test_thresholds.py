@@ -10,6 +10,7 @@ import pytest
 from model.artifact import read_manifest, read_reference, read_test
 from model.bundled import load_bundled
 from model.drift_statistics import Counts
+from model.errors import DataError
 from model.manifest import LABEL, PREDICTION, DriftMethod, DriftThreshold
 from model.thresholds import build_statistic, calibrate_thresholds
 
@@ -149,3 +150,16 @@ def test_columns_that_never_vary_or_are_mostly_missing_are_calibrated_too() -> N
     limits = calibrate_thresholds(population, population, methods, np.random.default_rng(0), replicates=200).columns
     assert [limit.at(200) for limit in limits if limit.column != "rare"] == [0.1, 0.1]
     assert np.isfinite([value for limit in limits for value in limit.thresholds]).all()
+
+
+def test_a_column_that_the_reference_lacks_gets_no_threshold() -> None:
+    population = pd.DataFrame({"rare": [1.0, *[np.nan] * 99], "same": ["a", "b"] * 50})
+    methods: dict[str, DriftMethod] = {"rare": "wasserstein", "same": "jensenshannon"}
+    limits = calibrate_thresholds(population[1:], population, methods, np.random.default_rng(0), replicates=200)
+    assert [limit.column for limit in limits.columns] == ["same"]
+
+
+def test_numbers_too_far_apart_to_measure_are_refused_with_the_column() -> None:
+    population = pd.DataFrame({"x": [1e38, *[0.0] * 99]})
+    with pytest.raises(DataError, match="column 'x' holds numbers too far apart"):
+        calibrate_thresholds(population[1:], population, {"x": "wasserstein"}, np.random.default_rng(0), replicates=200)
