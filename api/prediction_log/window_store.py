@@ -190,8 +190,8 @@ class WindowStore:
 
 def unfinished() -> ColumnElement[bool]:
     """Windows that are still to be posted; a failed one without a next try is given up."""
-    taken = windows.c.status.in_((WindowStatus.DUE, WindowStatus.RUNNING))
-    return or_(taken, and_(windows.c.status == WindowStatus.FAILED, windows.c.retry_at.is_not(None)))
+    states = windows.c.status.in_((WindowStatus.DUE, WindowStatus.RUNNING, WindowStatus.FAILED))
+    return and_(states, or_(windows.c.status != WindowStatus.FAILED, windows.c.retry_at.is_not(None)))
 
 
 def _oldest(connection: Connection, now: int) -> Row[Any] | None:
