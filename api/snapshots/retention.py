@@ -28,7 +28,7 @@ from evidently_workspace.retention import windows_to_remove
 logger = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 100
-"""Some ten milliseconds of SQLite's write lock; with 500 rows a prediction waits twice as long at the 99th percentile."""
+"""Some ten milliseconds of SQLite's write lock; with 500 a prediction waited about twice as long (p99)."""
 PAGES_AT_ONCE = 500
 REST, LONGEST_REST_SECONDS = 2.0, 0.2
 """How many times as long as a batch took the log is left to others after it."""
