@@ -10,6 +10,7 @@ from sklearn.model_selection import cross_val_predict
 from model.calibration import expected_errors, fit_calibration
 from model.classifiers import Classifier, Probabilities
 from model.dataset import Dataset
+from model.errors import DataError
 from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration
 from model.parity import rows_of
 from model.pipeline import Recipe, pipeline_input
@@ -59,15 +60,19 @@ def score(dataset: Dataset, serving: Classifier, positions: Positions) -> pd.Dat
 
 
 def score_out_of_fold(dataset: Dataset, positions: Positions, rng: np.random.Generator, recipe: Recipe) -> pd.DataFrame:
-    """Return rows with the answers of pipelines like the served one, each fitted on four fifths of the others."""
+    """Return rows with the answers of pipelines like the served one, each fitted on four fifths of the others.
+
+    Raises DataError where the recipe's pipeline cannot be fitted on these.
+    """
     pipeline = recipe.build(dataset.features, int(rng.integers(2**32)))
-    answers = cross_val_predict(
-        pipeline,
-        pipeline_input(dataset.frame.iloc[positions], dataset.features),
-        dataset.codes[positions],
-        cv=_FOLDS,
-        method="predict_proba",
-    )
+    rows = pipeline_input(dataset.frame.iloc[positions], dataset.features)
+    try:
+        answers = cross_val_predict(pipeline, rows, dataset.codes[positions], cv=_FOLDS, method="predict_proba")
+    except Exception as error:
+        # a pipeline of one's own may raise anything, and each means that it does not suit these rows
+        raise DataError(
+            f"{recipe.name} cannot be fitted on four fifths of the training rows: {type(error).__name__}: {error}"
+        ) from error
     return _logged(dataset, positions, np.asarray(answers))
 
 

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 from model.classifiers import MISSING_TEXT, Probabilities
+from model.empty_columns import EmptyColumnsFilled
 from model.estimator_names import DEFAULT_ESTIMATOR, EstimatorName
 from model.manifest import Feature
 
@@ -74,7 +75,7 @@ def _forest(seed: int) -> tuple[Any, Any]:
 
 
 def _boosting(seed: int) -> tuple[Any, Any]:
-    return "passthrough", HistGradientBoostingClassifier(random_state=seed)
+    return EmptyColumnsFilled(), HistGradientBoostingClassifier(random_state=seed)
 
 
 def _logistic(_seed: int) -> tuple[Any, Any]:
