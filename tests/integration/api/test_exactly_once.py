@@ -161,6 +161,7 @@ def tell(ground: Ground, story: Story) -> None:
 
 def check(world: World) -> None:
     windows, found = world.windows(), world.in_ui()
+    assert world.overtakings == [], "windows are posted in order of age"
     assert all(first.end == second.start for first, second in pairwise(windows)), "windows touch"
     assert sum(window.rows or 0 for window in windows) + still_open(world) == len(world.logged), "each row is in one"
     for window in windows:
