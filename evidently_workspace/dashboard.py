@@ -76,7 +76,8 @@ def _attribution_panels(manifest: Manifest) -> Iterator[Panel]:
         return
     yield text_panel(
         "Attributions: what moves the predictions",
-        "Mean |SHAP| of each feature on a sample of the window's rows: how far it moves the predicted probabilities. "
+        "Mean |SHAP| of each feature on a sample of the window's rows: how far it moves the model's answers, in "
+        f"{'probabilities' if manifest.attributions.unit == 'probability' else 'log odds'}. "
         f"Ranking (nDCG): 1 is the order of the reference, below {NDCG_ALARM} fails. Distance: the part of all "
         "attribution that sits on other features than on the reference.",
     )

@@ -86,6 +86,8 @@ def _classes(path: Path, fitted: Any) -> Classes:
     given = getattr(fitted, "classes_", None)
     if given is None:
         raise DataError(f"the pipeline in {path} is not fitted: it knows no classes")
+    if isinstance(given, list):
+        raise DataError(f"the pipeline in {path} predicts {len(given)} targets at once; one is served")
     values = np.asarray(given).tolist()
     if all(isinstance(value, float) and value.is_integer() for value in values):
         values = [int(value) for value in values]

@@ -57,3 +57,14 @@ def test_half_panels_come_in_pairs_so_that_the_page_has_no_holes(dashboard):
             assert run % 2 == 0, f"a hole before {panel['title']}"
             run = 0
     assert run % 2 == 0
+
+
+def test_the_head_of_the_attributions_says_in_what_they_are(manifest):
+    assert manifest.attributions is not None
+    log_odds = manifest.attributions.model_copy(update={"unit": "log odds"})
+    for model, unit in (
+        (manifest, "in probabilities"),
+        (manifest.model_copy(update={"attributions": log_odds}), "in log odds"),
+    ):
+        head = next(p for p in build_dashboard(model)["panels"] if p["title"].startswith("Attributions"))
+        assert unit in head["subtitle"]

@@ -166,6 +166,11 @@ def regressor() -> object:
     return LinearRegression().fit(pd.DataFrame({"age": [1.0, 2.0]}), [1.0, 2.0])
 
 
+def two_targets() -> object:
+    rows = people(60, seed=1).dropna()
+    return RandomForestClassifier(3, random_state=0).fit(rows[["age"]], rows[["buys", "colour"]])
+
+
 def closed() -> object:
     return fitted(OneHotEncoder())
 
@@ -176,6 +181,7 @@ def closed() -> object:
         (unfitted, "is not fitted, or was fitted without column names"),
         (nameless, "is not fitted, or was fitted without column names"),
         (regressor, "holds LinearRegression, which has no predict_proba"),
+        (two_targets, "predicts 2 targets at once"),
         (closed, "fails where column 'colour' is 'a value never seen in training'"),
     ],
 )
