@@ -1,4 +1,4 @@
-"""The command `python -m scripts.bench`: how well the alarms work, and how fast the API answers, as tables."""
+"""The command `python -m scripts.bench`: the alarms, the API's speed, and a year in Evidently UI, as tables."""
 
 import argparse
 import sys
@@ -12,6 +12,7 @@ from scripts.bench.reading import add_reading, run_reading
 from scripts.bench.replay import replay
 from scripts.bench.serving.command import add_serving, run_serving
 from scripts.bench.tables import NAMES, load_table
+from scripts.bench.workspace.command import add_workspace, run_workspace
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,6 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
         return run_serving(options)
     if options.subject == "reading":
         return run_reading(options)
+    if options.subject == "workspace":
+        return run_workspace(options)
     return _run_detection(options)
 
 
@@ -47,7 +50,9 @@ def _run_detection(options: argparse.Namespace) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.bench", description="Measure the alarms, or the API.")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.bench", description="Measure the alarms, the API, or the workspace."
+    )
     subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
     detection = subjects.add_parser("detection", help="false alarms, power and delay on data sets of known truth")
     detection.add_argument("--windows", type=whole_from(20), default=2000, help="of each kind (default: %(default)s)")
@@ -60,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_serving(subjects.add_parser("serving", help="the API beside an endpoint that does nothing, and the usual one"))
     add_reading(subjects.add_parser("reading", help="the log's rows of one window, as the snapshot worker reads them"))
+    add_workspace(subjects.add_parser("workspace", help="Evidently UI after a day, a week, a month and a year"))
     return parser
 
 
