@@ -26,10 +26,11 @@ from scripts.bench.serving.measuring import (
 from scripts.bench.serving.peers import PEERS, peer_servers
 from scripts.bench.serving.results import Results
 from scripts.bench.serving.servers import Cores, noop, ours, pick_cores, running, tutorial
+from scripts.bench.serving.stages import measure_stages
 from scripts.bench.serving.wrk import wrk_version
 from scripts.load.pool import read_pool
 
-PARTS = ("compare", "batch", "memory", "start", "snapshot")
+PARTS = ("compare", "stages", "batch", "memory", "start", "snapshot")
 PAGE = Path(__file__).parents[3] / "docs/performance.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -93,6 +94,8 @@ class _Run:
             case "snapshot":
                 rows, rate = self.options.snapshot_rows, self.options.snapshot_rate
                 self.results.beside = measure_beside_snapshot(self.model_dir, self.load, rows=rows, rate=rate)
+            case "stages":
+                self.results.stages = measure_stages(self.model_dir, self.load.folder, self.load.rows)
             case "start":
                 self.results.starts["Vigie, median of 3"] = measure_starts(self.model_dir, self.load.folder, 3)
             case _:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from scripts.bench.detection import markdown
 from scripts.bench.serving.measuring import BesideSnapshot, Comparison, Memory
 from scripts.bench.serving.servers import NOOP, OURS, TUTORIAL
+from scripts.bench.serving.stages import STAGES, Stages
 
 GOAL_NOOP, GOAL_TUTORIAL, GOAL_BATCH_RATE, GOAL_P99 = 0.8, 30, 50_000, 1.5
 GOAL_CONNECTIONS = 32
@@ -20,6 +21,7 @@ class Results:
     loader: str
     comparisons: list[Comparison] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    stages: Stages = field(default_factory=dict)
     batches: dict[int, tuple[float, float]] = field(default_factory=dict)
     memory: Memory | None = None
     starts: dict[str, float] = field(default_factory=dict)
@@ -36,6 +38,8 @@ class Results:
         if self.comparisons:
             parts += ["### One row a request", _comparison_table(self)]
         parts += [f"Not measured: {one}." for one in self.missing]
+        if self.stages:
+            parts += ["### Where the time goes", _stage_table(self.stages)]
         if self.batches:
             parts += ["### Batches", _batch_table(self.batches)]
         if self.memory is not None:
@@ -45,7 +49,7 @@ class Results:
             parts += ["### From start to ready", markdown(["server", "time"], lines)]
         if self.beside is not None:
             parts += ["### While a snapshot is taken", _beside_table(self.beside)]
-        return "\n\n".join(parts)
+        return "\n\n".join(filter(None, parts))
 
 
 def _ratios(results: Results) -> str:
@@ -80,7 +84,7 @@ def _ratios(results: Results) -> str:
         grown = results.memory.resident[-1] / results.memory.resident[0]
         what = f"memory after {results.memory.rows[-1]:,} rows, to that after {results.memory.rows[0]:,}"
         lines.append([what, "flat", f"{grown:.2f}", ""])
-    return markdown(["ratio or rate", "goal", "measured", "met"], lines)
+    return markdown(["ratio or rate", "goal", "measured", "met"], lines) if lines else ""
 
 
 def _met(is_met: bool) -> str:
@@ -103,6 +107,13 @@ def _comparison_table(results: Results) -> str:
                 f"{one.rate / limit:.2f}" if limit else "",
             ]
         )
+    return markdown(head, lines)
+
+
+def _stage_table(stages: Stages) -> str:
+    head = ["stage, CPU us a row", *(f"{size:,} in a group" for size in stages)]
+    columns = [stages[size] for size in stages]
+    lines = [[name, *(f"{column[place] * 1e6:.1f}" for column in columns)] for place, name in enumerate(STAGES)]
     return markdown(head, lines)
 
 

@@ -1,0 +1,66 @@
+"""What a request's parts cost: processor time of each stage, in this process, without sockets or a second program."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from api.answers import Answers
+from api.prediction_log.database import Database
+from api.prediction_log.group_insert import insert_predictions
+from api.row_types import row_type
+from model.predictor import load_predictor
+from scripts.bench.serving.measuring import Row
+
+GROUPS = (1, 32, 1000)
+REPEATS = 7
+STAGES = (
+    "read and validate the body",
+    "predict (ONNX Runtime)",
+    "make ids, records and the answer's JSON",
+    "insert and commit (SQLite)",
+)
+
+Stages = dict[int, tuple[float, ...]]
+
+
+def measure_stages(model_dir: Path, folder: Path, rows: Sequence[Row]) -> Stages:
+    """Return the seconds of processor time a row takes in each of `STAGES`, by how many rows share a group."""
+    predictor = load_predictor(model_dir)
+    answers, kind = Answers(predictor), row_type(predictor.manifest)
+    database = Database(f"sqlite:///{folder / 'stages.db'}")
+    database.migrate()
+    body = orjson.dumps(rows[0])
+
+    def validate() -> Any:
+        return kind.__pydantic_validator__.validate_json(body).cells()
+
+    found: Stages = {}
+    for size in GROUPS:
+        cells = [validate()] * size
+        calls = max(3, 200 // size)
+
+        def commit(cells: Sequence[Any] = cells) -> None:
+            # ids must be new each time, so the making of the records is taken off below
+            with database.writing() as connection:
+                insert_predictions(connection, database.stamp(connection), answers.make(cells)[0])
+
+        read = _seconds(validate, 500)
+        predict = _seconds(lambda cells=cells: predictor.predict(cells), calls) / size  # type: ignore[misc] # its default
+        make = _seconds(lambda cells=cells: answers.make(cells), calls) / size  # type: ignore[misc] # as above
+        found[size] = (read, predict, make - predict, _seconds(commit, calls) / size - make)
+    database.dispose()
+    return found
+
+
+def _seconds(work: Callable[[], object], calls: int) -> float:
+    """Return the processor time of one call of the least disturbed of several repeats."""
+    found = []
+    for _ in range(REPEATS):
+        began = time.process_time()
+        for _ in range(calls):
+            work()
+        found.append((time.process_time() - began) / calls)
+    return min(found)
