@@ -231,6 +231,8 @@ class LogWriter:
     def _commit(self, entries: list[_Entry], refused: Counter[str]) -> list[Any]:
         """Write all in one transaction; each outcome is what the entry's waiter gets, or an error to raise."""
         try:
+            if self._database.is_sqlite and not refused and all(entry.predictions for entry in entries):
+                return self._commit_predictions(entries)
             with self._database.writing() as connection:
                 stamp = self._database.stamp(connection)
                 insert_predictions(connection, stamp, [one for entry in entries for one in entry.predictions])
@@ -251,6 +253,13 @@ class LogWriter:
             logger.exception("%d requests could not be logged", len(entries))
             return [LogUnavailable(f"the prediction log failed: {error!r}")] * len(entries)
         return outcomes
+
+    def _commit_predictions(self, entries: list[_Entry]) -> list[Any]:
+        """Write predictions alone, which is nearly every commit, the shortest way."""
+        with self._database.driving() as connection:
+            records = [one for entry in entries for one in entry.predictions]
+            insert_predictions(connection, self._database.stamp(connection), records)
+        return [entry.answers for entry in entries]
 
     def _keep(self, refused: Counter[str]) -> None:
         """Count again what could not be written, to be written later; not at the end, which must not wait for ever."""

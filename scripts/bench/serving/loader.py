@@ -117,6 +117,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
         self._due = 0.0
+        self._waits = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is no subclass
@@ -124,6 +125,7 @@ class _Connection(asyncio.Protocol):
     def send(self, due: float) -> None:
         """Send the next request, whose latency counts from `due`."""
         self._due = due
+        self._waits = True
         if self._transport is not None:
             self._transport.write(self._load.next_request())
 
@@ -138,12 +140,16 @@ class _Connection(asyncio.Protocol):
             length = int(buffer[start + len(_LENGTH) : head].split(b"\r\n", 1)[0])
             if len(buffer) >= head + len(_HEAD_END) + length:
                 self._buffer = b""
+                self._waits = False
                 self._load.answered(self, buffer[9:12], self._due)
                 return
         self._buffer = buffer
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._load.fail(f"the server closed a connection: {exc}")
+        if self._waits:
+            self._load.fail(f"the server closed a connection: {exc}")
+        elif self in self._load.idle:  # a server may close one that has been idle for some seconds
+            self._load.idle.remove(self)
 
 
 async def run(plan: Plan) -> Seen:

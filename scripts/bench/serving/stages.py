@@ -44,7 +44,7 @@ def measure_stages(model_dir: Path, folder: Path, rows: Sequence[Row]) -> Stages
 
         def commit(cells: Sequence[Any] = cells) -> None:
             # ids must be new each time, so the making of the records is taken off below
-            with database.writing() as connection:
+            with database.driving() as connection:
                 insert_predictions(connection, database.stamp(connection), answers.make(cells)[0])
 
         read = _seconds(validate, 500)
