@@ -90,7 +90,7 @@ class Database:
         """
         if isinstance(connection, sqlite3.Connection):
             (closed_until,) = connection.execute(CLOSED_UNTIL).fetchone()
-            return max(self._clock.follow(_own_clock()), int(closed_until))
+            return max(self.now(connection), int(closed_until))
         if not self.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": STAMP_LOCK})
         now = self.now(connection)
@@ -105,14 +105,14 @@ class Database:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": STAMP_LOCK})
         return self.now(connection)
 
-    def now(self, connection: Connection) -> int:
+    def now(self, connection: Connection | sqlite3.Connection) -> int:
         """Return the time to go by, in microseconds since the epoch: the database's, where it does not jump."""
         return self._clock.follow(self.shown(connection))
 
-    def shown(self, connection: Connection) -> int:
+    def shown(self, connection: Connection | sqlite3.Connection) -> int:
         """Return what the database's clock shows, in microseconds: hosts that share a database share its clock."""
-        if self.is_sqlite:
-            return _own_clock()
+        if isinstance(connection, sqlite3.Connection) or self.is_sqlite:
+            return time.time_ns() // 1000
         seconds = connection.execute(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
         return int(seconds.scalar_one())
 
@@ -150,10 +150,6 @@ def moment(stamp: int) -> datetime:
     """Return microseconds since the epoch as an aware datetime in UTC, exactly."""
     seconds, rest = divmod(stamp, 1_000_000)
     return datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=rest)
-
-
-def _own_clock() -> int:
-    return time.time_ns() // 1000
 
 
 @contextmanager

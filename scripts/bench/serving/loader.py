@@ -40,13 +40,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of it: latencies in seconds; `refused` are answers that were not 200."""
+    """What came of it: latencies in seconds; `refused` are answers that were not 200, `refusal` the first of them."""
 
     requests: int
     refused: int
     seconds: float
     p50: float
     p99: float
+    refusal: str = ""
 
     @property
     def rate(self) -> float:
@@ -64,6 +65,7 @@ class _Load:
         self._requests = [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in lines]
         self.latencies: list[float] = []
         self.refused = 0
+        self.refusal = ""
         self.sent = 0
         self.under_way = 0
         self.began = self.until = 0.0
@@ -83,11 +85,13 @@ class _Load:
         self.under_way += 1
         return self._requests[self.sent % len(self._requests)]
 
-    def answered(self, connection: "_Connection", status: bytes, due: float) -> None:
+    def answered(self, connection: "_Connection", answer: bytes, due: float) -> None:
         """Count one answer, and use its connection again."""
         now = perf_counter()
         self.latencies.append(now - due)
-        self.refused += status != OK
+        if answer[9:12] != OK:
+            self.refused += 1
+            self.refusal = self.refusal or answer.partition(_HEAD_END)[2][:500].decode(errors="replace")
         self.under_way -= 1
         if self.plan.rate is None:
             if self.more(now):
@@ -141,7 +145,7 @@ class _Connection(asyncio.Protocol):
             if len(buffer) >= head + len(_HEAD_END) + length:
                 self._buffer = b""
                 self._waits = False
-                self._load.answered(self, buffer[9:12], self._due)
+                self._load.answered(self, buffer, self._due)
                 return
         self._buffer = buffer
 
@@ -175,7 +179,7 @@ async def run(plan: Plan) -> Seen:
     for transport, _ in connections:
         transport.abort()
     p50, p99 = np.percentile(load.latencies, (50, 99)).tolist()
-    return Seen(len(load.latencies), load.refused, seconds, p50, p99)
+    return Seen(len(load.latencies), load.refused, seconds, p50, p99, load.refusal)
 
 
 async def _pace(load: _Load, rate: float) -> None:

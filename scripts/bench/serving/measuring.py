@@ -56,7 +56,9 @@ class Load:
 
 def _accepted(seen: Seen, plan: Plan) -> Seen:
     if seen.refused:
-        raise RuntimeError(f"{seen.refused} of {seen.requests} requests to port {plan.port} were refused")
+        raise RuntimeError(
+            f"{seen.refused} of {seen.requests} requests to port {plan.port} were refused: {seen.refusal}"
+        )
     return seen
 
 
