@@ -92,7 +92,7 @@ class Retention:
         files = {path for window in leaving if (path := self._report_of(window)) is not None}
         files |= {path for window in self._too_old(now) if (path := self._report_of(window)) is not None}
         files |= set(stale_files(self._reports_dir, now - self._policy.reports_failed, now))
-        plan.removed["reports"] = len(files)
+        plan.removed["reports"] = sum(path.is_file() for path in files)
         plan.freed_bytes["reports"] = sum(_size(path) for path in files)
         rows = self._expiry.count(now - self._policy.rows)
         plan.removed.update(predictions=rows.predictions, labels=rows.labels)
