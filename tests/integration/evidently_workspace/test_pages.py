@@ -1,5 +1,6 @@
 """What a person sees: the dashboard and a report, in a real browser. Screenshots stay in test-artefacts/."""
 
+import json
 import re
 
 import pytest
@@ -94,3 +95,18 @@ def test_the_html_file_opens_without_a_network_and_unfolds_a_column(browser, sna
     page.screenshot(path=artefacts / "evidently-html-report.png", full_page=True)
     context.close()
     assert [url for url in asked if url.startswith("http")] == []
+
+
+def test_an_old_snapshot_says_that_its_figures_are_gone_and_shows_its_values(page, ui, story, snap, artefacts):
+    from evidently_workspace.ui_slimming import without_figures  # noqa: PLC0415 - takes seconds
+
+    with EvidentlyClient(ui.url, ui.secret) as client:
+        project = client.ensure_project("iris story", "Steady, then longer flowers")
+        slim = without_figures(json.loads(snap(STEADY + DRIFTED, 200, shift=1.5).body))
+        page.goto(client.snapshot_url(project, client.post_snapshot(project, json.dumps(slim).encode())))
+    expect(page.get_by_text("figures of this snapshot have been removed")).to_be_visible(timeout=30_000)
+    for title in SECTIONS:
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+    page.get_by_role("row", name=re.compile("petal_width drifted")).get_by_role("button").click()
+    expect(page.get_by_text("4 of 4 columns drifted")).to_be_visible()
+    page.screenshot(path=artefacts / "evidently-old-report.png", full_page=True)
