@@ -36,6 +36,12 @@ class KeptWindows:
         with self._database.reading() as connection:
             return {window.start: window for window in map(window_of, connection.execute(query))}
 
+    def leave(self, window: WindowRecord) -> None:
+        """Record that a window's snapshot is going, before it goes: then that is finished whatever the clock says."""
+        with self._database.writing() as connection:
+            going = {"snapshot_removed_at": self._database.now(connection)}
+            connection.execute(update(windows).where(windows.c.start == microseconds(window.start)).values(going))
+
     def forget_snapshot(self, window: WindowRecord) -> int:
         """Record that a window's snapshot is gone, and remove its values; return how many those were."""
         key = microseconds(window.start)

@@ -1,6 +1,6 @@
 """Owns the removal of what has become old: snapshots by tiers, reports and rows by age. Runs in the worker process.
 
-Every step may be the last one before a crash: what is deleted first and recorded then is deleted again, and being gone
+Every step may be the last one before a crash: what is deleted and then recorded is deleted again, and what is gone
 already is as good as deleted.
 """
 
@@ -114,6 +114,7 @@ class Retention:
 
     def _thin_snapshots(self, now: datetime, deadline: float, done: Removals) -> None:
         for window in _until(deadline, self._too_many(now), done):
+            self._windows.leave(window)
             if window.project_id is not None and window.snapshot_id is not None:
                 self._client.delete_snapshot(UUID(window.project_id), UUID(window.snapshot_id))
             self._remove_report(window, done)
@@ -158,7 +159,11 @@ class Retention:
             done.unfinished = monotonic() >= deadline
 
     def _too_many(self, now: datetime) -> list[WindowRecord]:
-        return windows_to_remove(self._windows.with_snapshot(), now, self._policy.tiers)
+        """Return the windows whose snapshot is to go, after those of which a run before this one was cut off."""
+        windows = self._windows.with_snapshot()
+        going = [window for window in windows if window.snapshot_removed_at is not None]
+        staying = [window for window in windows if window.snapshot_removed_at is None]
+        return going + windows_to_remove(staying, now, self._policy.tiers)
 
     def _too_old(self, now: datetime) -> list[WindowRecord]:
         """Return the windows whose report has had its time; one with failed checks has more of it."""
