@@ -19,23 +19,27 @@ from api.alerts.message import REPEATS_OF_A_LIFE, Wording
 from api.alerts.rounds import AlertRounds
 from api.alerts.state import Quorum
 from api.alerts.teller import AlertTeller
-from api.answers import Answers
 from api.body_limit import BodyLimit
 from api.data_plane import DataPlane
 from api.metrics import Metrics
+from api.model_follower import ModelFollower
+from api.model_roll import ModelRoll
 from api.pages.documentation import documentation_routes
 from api.pages.landing import landing_routes
 from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
 from api.prediction_log.progress import read_progress
+from api.prediction_log.roll_store import RollStore
 from api.prediction_log.window_store import WindowStore
 from api.prediction_log.writer import LogWriter
 from api.problems import install_problem_handlers
 from api.routes.health import health_routes
+from api.routes.model import model_routes
 from api.routes.predictions import prediction_routes
 from api.routes.snapshots import snapshot_routes
 from api.row_types import row_type
 from api.security.guard import install_guard
+from api.served_model import ServedModel
 from api.settings import Settings
 from api.snapshots.board import SnapshotBoard
 from api.snapshots.job import JobConfig
@@ -45,7 +49,7 @@ from api.snapshots.scheduler import SnapshotScheduler
 from api.snapshots.worker import SnapshotWorker
 from api.status_probe import StatusProbe
 from model.manifest import Manifest
-from model.predictor import load_predictor
+from model.predictor import Predictor, load_predictor
 
 DESCRIPTION = "Every prediction is logged before it is answered, and watched. Send its true class when you know it."
 
@@ -58,6 +62,7 @@ class _Parts:
     writer: LogWriter
     scheduler: SnapshotScheduler
     probe: StatusProbe
+    follower: ModelFollower
 
 
 def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> FastAPI:
@@ -69,13 +74,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     predictor = load_predictor(settings.model_dir)
     manifest = predictor.manifest
     metrics = Metrics(registry or CollectorRegistry())
-    metrics.describe(
-        version=__version__,
-        model=manifest.name,
-        model_version=manifest.version,
-        engine=predictor.engine,
-        log_queue_rows=settings.log_queue_rows,
-    )
+    metrics.describe(log_queue_rows=settings.log_queue_rows)
+    served = ServedModel(predictor)
     database = Database(settings.database_url.get_secret_value(), settings.log_timeout_seconds)
     writer = LogWriter(
         database,
@@ -83,21 +83,21 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         metrics.observe_commit,
         metrics.observe_queue,
         timeout_seconds=settings.log_timeout_seconds,
-        answer=Answers(predictor).make,
+        answer=served.make,
     )
     store = WindowStore(database)
-    links = SnapshotLinks(
-        settings.api_url,
-        settings.evidently_public_url or settings.evidently_url,
-        settings.evidently_project or manifest.name,
-    )
-    alerts = _alerts(settings, store, manifest, links, metrics)
+    project = settings.evidently_project or manifest.name  # whatever a later version is called
+    links = SnapshotLinks(settings.api_url, settings.evidently_public_url or settings.evidently_url, project)
+    teller = _teller(settings, store, manifest, links, metrics)
+    alerts = AlertRounds(teller.tell, settings.alert_repeat)
     lease = Lease(database, f"{socket.gethostname()[:32]}-{getpid()}-{token_hex(4)}", settings.heartbeat * 2)
-    scheduler = _scheduler(settings, lease, store, alerts, metrics)
+    scheduler = _scheduler(settings, lease, store, alerts, metrics, project=project)
     probe = StatusProbe(
         metrics, settings.evidently_url, lease.held, lambda: read_progress(database), settings.heartbeat_seconds
     )
-    plane = DataPlane(manifest, writer, metrics)
+    plane = DataPlane(served, writer, metrics)
+    roll = ModelRoll(served, settings.model_dir, RollStore(database), metrics)
+    follower = ModelFollower(roll, settings.heartbeat_seconds)
     board = SnapshotBoard(
         store,
         interval=settings.snapshot_interval,
@@ -112,7 +112,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(_Parts(database, writer, scheduler, probe), settings.snapshots),
+        lifespan=_lifespan(_Parts(database, writer, scheduler, probe, follower), settings.snapshots),
     )
 
     def refuse(reason: str) -> None:
@@ -128,11 +128,27 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     install_guard(app, settings, metrics)
     metrics.install(app)  # outermost, so that what is refused above is measured too
     # first, and without a router of their own: to find them costs as much as to predict
-    app.router.routes[:0] = prediction_routes(plane, row_type(manifest), settings.max_batch_rows).routes
+    routes = prediction_routes(plane, row_type(manifest), settings.max_batch_rows).routes
+    app.router.routes[:0] = routes
     app.include_router(health_routes(plane))
+    app.include_router(model_routes(plane, roll))
     app.include_router(snapshot_routes(board))
     app.include_router(landing_routes(plane, board, settings.grafana_url))
     app.include_router(documentation_routes(app.title))
+
+    def show(shown: Predictor) -> None:
+        metrics.describe_model(__version__, shown.manifest.name, shown.manifest.version, shown.engine)
+        teller.follow(shown.manifest.version)
+
+    def renew(shown: Predictor) -> None:
+        """Let the rows' types and their documentation tell of what this version saw in training."""
+        renewed = prediction_routes(plane, row_type(shown.manifest), settings.max_batch_rows).routes
+        app.router.routes[: len(renewed)] = renewed
+        app.version, app.openapi_schema = shown.manifest.version, None
+
+    show(predictor)
+    served.tell(show)
+    served.tell(renew)
     return app
 
 
@@ -141,12 +157,14 @@ def _lifespan(parts: _Parts, snapshots: bool):  # type: ignore[no-untyped-def] #
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         parts.database.migrate()
         parts.writer.start()
+        parts.follower.start()
         if snapshots:
             parts.scheduler.start()
             parts.probe.start()
         try:
             yield
         finally:
+            parts.follower.stop()
             parts.probe.stop()
             await parts.writer.close()
             parts.scheduler.stop()
@@ -155,10 +173,10 @@ def _lifespan(parts: _Parts, snapshots: bool):  # type: ignore[no-untyped-def] #
     return lifespan
 
 
-def _alerts(
+def _teller(
     settings: Settings, store: WindowStore, manifest: Manifest, links: SnapshotLinks, metrics: Metrics
-) -> AlertRounds:
-    teller = AlertTeller(
+) -> AlertTeller:
+    return AlertTeller(
         store,
         manifest.version,
         quorum=Quorum(settings.alert_windows_failed, settings.alert_windows),
@@ -166,11 +184,10 @@ def _alerts(
         alertmanager=Alertmanager(settings.alertmanager_url) if settings.alertmanager_url else None,
         metrics=metrics,
     )
-    return AlertRounds(teller.tell, settings.alert_repeat)
 
 
 def _scheduler(
-    settings: Settings, lease: Lease, store: WindowStore, alerts: AlertRounds, metrics: Metrics
+    settings: Settings, lease: Lease, store: WindowStore, alerts: AlertRounds, metrics: Metrics, *, project: str
 ) -> SnapshotScheduler:
     secret = settings.evidently_secret
     config = JobConfig(
@@ -179,7 +196,7 @@ def _scheduler(
         evidently_url=settings.evidently_url,
         evidently_secret=secret.get_secret_value() if secret is not None else None,
         evidently_timeout_seconds=settings.evidently_timeout_seconds,
-        project_name=settings.evidently_project,
+        project_name=project,
         reports_dir=settings.reports_dir,
         min_rows=settings.snapshot_min_rows,
         min_labels=settings.snapshot_min_labels,

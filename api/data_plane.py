@@ -8,6 +8,7 @@ from api.metrics import Metrics
 from api.prediction_log.records import LabelReceipt, LabelRecord
 from api.prediction_log.writer import LogWriter
 from api.security.rates import charge_rows
+from api.served_model import ServedModel
 from model.manifest import Manifest
 
 ClassValue = str | int | bool
@@ -16,12 +17,17 @@ ClassValue = str | int | bool
 class DataPlane:
     """Predicts and logs: an answer is given once its row is committed. The writer has what answers the rows."""
 
-    def __init__(self, manifest: Manifest, writer: LogWriter, metrics: Metrics) -> None:
-        self.manifest = manifest
+    def __init__(self, served: ServedModel, writer: LogWriter, metrics: Metrics) -> None:
+        self._served = served
         self._writer = writer
         self._metrics = metrics
         self._names = self.manifest.class_names
         self._by_name = dict(zip(self._names, self.manifest.classes, strict=True))
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is known of the model that serves now; its rows and classes stay the same while the process lives."""
+        return self._served.manifest
 
     async def predict(self, rows: Sequence[Row]) -> Sequence[bytes]:
         """Predict rows given in schema order, and return the answer to each as JSON once all are logged.

@@ -4,7 +4,9 @@ VigieError
 ├── PayloadError        what was sent cannot be accepted
 │   └── UnknownClass    a label that the model does not predict
 ├── StateError          the request is fine, but not in this state
-│   └── NothingToSnapshot
+│   ├── NothingToSnapshot
+│   ├── ModelUnusable   what is in the model folder cannot serve
+│   └── SchemaChanged   what is in the model folder takes other rows, or knows other classes
 ├── NotFound
 ├── BadKeys             what should list API keys does not
 └── DependencyError     something we stand on does not answer
@@ -46,6 +48,14 @@ class StateError(VigieError):
 
 class NothingToSnapshot(StateError):
     """There is no logged row or label since the last window."""
+
+
+class ModelUnusable(StateError):
+    """What is in the model folder cannot serve."""
+
+
+class SchemaChanged(StateError):
+    """What is in the model folder takes other rows, or knows other classes, than the model that serves."""
 
 
 class NotFound(VigieError):

@@ -44,6 +44,7 @@ DENIALS = (
     "rate_limited",
     "unknown_host",
 )
+RELOADS = ("reloaded", "already", "refused")
 OUTCOMES = ("posted", "skipped", "failed", "given_up", "worker_failed")
 ROW_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 
@@ -67,6 +68,15 @@ class Metrics:
         self._declare_log(registry)
         self._declare_snapshots(registry)
         self._declare_retention(registry)
+        self._declare_model(registry)
+        self._in_progress = Gauge(
+            "vigie_requests_in_progress",
+            "Requests under way, other than health checks and scrapes.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+
+    def _declare_model(self, registry: CollectorRegistry) -> None:
         self._build = Gauge(
             "vigie_build_info",
             "Always 1; its labels say which version of Vigie serves which model.",
@@ -74,9 +84,18 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
-        self._in_progress = Gauge(
-            "vigie_requests_in_progress",
-            "Requests under way, other than health checks and scrapes.",
+        self._built: tuple[str, ...] | None = None
+        self._reloads = Counter(
+            "vigie_model_reloads_total",
+            "Artifacts that this process was told to take up, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in RELOADS:
+            self._reloads.labels(outcome)  # from 0 on, so that the first refusal is an increase
+        self._model_behind = Gauge(
+            "vigie_model_behind",
+            "Processes that were told of a version of the model that they cannot take up.",
             registry=registry,
             multiprocess_mode="livesum",
         )
@@ -258,10 +277,26 @@ class Metrics:
         self._posted_at.set(progress.posted_at or 0)
         self._duration.set(progress.duration_seconds or 0)
 
-    def describe(self, *, version: str, model: str, model_version: str, engine: str, log_queue_rows: int) -> None:
+    def describe(self, *, log_queue_rows: int) -> None:
         """Show what does not change while the process lives."""
-        self._build.labels(version, model, model_version, engine).set(1)
         self._queue_limit_rows.set(log_queue_rows)
+
+    def describe_model(self, version: str, model: str, model_version: str, engine: str) -> None:
+        """Show which version of Vigie serves which model now; what served before is shown no more."""
+        if self._built is not None:
+            self._build.labels(*self._built).set(0)  # several workers cannot remove a series; see `request_metrics`
+            if metrics_folder() is None:
+                self._build.remove(*self._built)
+        self._built = (version, model, model_version, engine)
+        self._build.labels(*self._built).set(1)
+
+    def count_reload(self, outcome: str) -> None:
+        """Count one artifact that was to be taken up; ``outcome`` is one of RELOADS."""
+        self._reloads.labels(outcome).inc()
+
+    def observe_behind(self, *, behind: bool) -> None:
+        """Show whether this process cannot take up the version that it was told of."""
+        self._model_behind.set(behind)
 
     def install(self, app: FastAPI) -> None:
         """Measure the app's requests, and serve everything at /metrics."""

@@ -4,7 +4,7 @@ Every label is bounded, whatever a client sends: the route is a template or "non
 "other". Health checks and scrapes are left out, as their steady stream would hide what clients see.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http import HTTPMethod
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     Summary,
     generate_latest,
 )
@@ -30,6 +31,8 @@ from api.metrics_folder import forget_dead_workers, metrics_folder
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 """Seconds; 0.1 is the objective for a prediction, and only an edge can be counted exactly."""
+BUILD = "vigie_build_info"
+"""Its labels say what serves; of what serves no more nothing is shown."""
 METHODS = frozenset(HTTPMethod)
 
 
@@ -161,6 +164,19 @@ def _content_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
     return 0
 
 
+class _SharedMetrics(MultiProcessCollector):
+    """The values of all workers, less what none of them serves any more: a worker can set a series, not remove it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterator[Metric]:
+        for family in super().collect():  # type: ignore[no-untyped-call]
+            if family.name == BUILD:
+                family.samples = [sample for sample in family.samples if sample.value]
+            yield family
+
+
 def _whole(registry: CollectorRegistry) -> CollectorRegistry:
     """Return the registry that has the values of all workers."""
     folder = metrics_folder()
@@ -168,5 +184,5 @@ def _whole(registry: CollectorRegistry) -> CollectorRegistry:
         return registry
     forget_dead_workers(folder)
     shared = CollectorRegistry()
-    MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+    _SharedMetrics(shared)
     return shared

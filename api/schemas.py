@@ -133,6 +133,14 @@ class ModelCard(BaseModel):
     classes: list[ClassValue]
 
 
+class ModelReload(BaseModel):
+    """Which version of the model serves, and which did before."""
+
+    status: Literal["reloaded", "already"] = Field(description="already: the folder holds the version that serves.")
+    model_version: str = Field(description="Serves here now; other processes follow at their next heartbeat.")
+    previous_version: str
+
+
 class Health(BaseModel):
     """A good state; a bad one is a problem with status 503."""
 

@@ -45,6 +45,10 @@ class AlertTeller:
         self._metrics = metrics
         self._firing: set[str] = set()
 
+    def follow(self, model_version: str) -> None:
+        """Tell of this version from the next round on."""
+        self._model_version = model_version
+
     def tell(self) -> None:
         """Make one round. Never raises, as the next one makes up for it."""
         try:

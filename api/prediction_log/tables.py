@@ -111,3 +111,14 @@ lease = Table(
     Column("expires_at", BigInteger, nullable=False),
 )
 """Who may do a job that only one process at a time may do."""
+
+model_roll = Table(
+    "model_roll",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("model_version", String(64), nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+)
+"""At most one row: the version of the model that every process is to take up. ``generation`` grows with each call, by
+which a process tells a call that it has not seen from one that it has."""

@@ -1,4 +1,4 @@
-"""Owns GET /health/live, /health/ready and /model."""
+"""Owns GET /health/live and /health/ready."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from api.data_plane import DataPlane
 from api.errors import LogUnavailable
 from api.problems import problem_responses
-from api.schemas import Health, ModelCard
+from api.schemas import Health
 
 LONGEST_CHECK_SECONDS = 5.0
 
@@ -32,9 +32,5 @@ def health_routes(plane: DataPlane) -> APIRouter:
         except TimeoutError:
             raise LogUnavailable(f"the prediction log took longer than {LONGEST_CHECK_SECONDS:g} s to commit") from None
         return Health(status="ready")
-
-    @router.get("/model", tags=["model"], summary="The model's card")
-    async def model() -> ModelCard:
-        return ModelCard.model_validate(plane.manifest.model_dump(mode="json"))
 
     return router

@@ -162,7 +162,9 @@ from api.metrics import Metrics
 app = FastAPI()
 metrics = Metrics(CollectorRegistry())
 metrics.install(app)
-metrics.describe(version="1", model="iris", model_version="2", engine="onnx", log_queue_rows=100)
+metrics.describe(log_queue_rows=100)
+metrics.describe_model("1", "iris", "old", "onnx")
+metrics.describe_model("1", "iris", "2", "onnx")
 metrics.predicted_rows.inc(5)
 metrics.observe_queue(int(sys.argv[1]))
 metrics.observe_status(1e9, lease_held=sys.argv[1] == "3", evidently_up=True)
@@ -204,6 +206,8 @@ def test_whichever_of_several_workers_is_scraped_adds_all_up(tmp_path: Path) -> 
     assert value(text, "vigie_snapshot_lease_held") == 1
     assert value(text, "vigie_evidently_up") == 1
     assert value(text, "vigie_build_info", model="iris") == 1
+    assert 'model_version="2"' in text
+    assert 'model_version="old"' not in text
     assert not re.search(r"\bpid=", text)
     assert not re.search(r"(?i)drift|accuracy|precision|recall|auc", text)
 

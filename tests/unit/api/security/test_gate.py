@@ -35,6 +35,7 @@ CALLS = {
     ("GET", "/"): {"read"},
     ("GET", "/metrics"): {"metrics"},
     ("POST", "/snapshots"): {"admin"},
+    ("POST", "/model/reload"): {"admin"},
     ("GET", "/nowhere"): {"admin"},
     ("DELETE", "/model"): {"admin"},
 }

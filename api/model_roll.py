@@ -1,0 +1,174 @@
+"""Owns taking up a new version of the model while the API serves: check it, announce it, put it in place, follow.
+
+A call to reload reaches one process. So it announces the version in the database, and every process that shares the
+log looks there at a beat (`follow`) and takes up that version, by name, from its own model folder.
+"""
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from threading import Lock
+
+from api.errors import ModelUnusable, SchemaChanged, StateError
+from api.metrics import Metrics
+from api.model_schema import schema_differences
+from api.prediction_log.roll_store import Roll, RollStore
+from api.served_model import ServedModel
+from model.artifact import read_manifest, verify_artifact
+from model.errors import ArtifactError
+from model.predictor import Predictor, load_predictor
+
+logger = logging.getLogger(__name__)
+
+TRIES = 3
+"""Reading the folder in the very moment in which training exchanges it finds files of two versions."""
+
+
+class ReloadStatus(StrEnum):
+    """What a call to reload did."""
+
+    RELOADED = "reloaded"
+    ALREADY = "already"
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What a call to reload did, and with which versions."""
+
+    status: ReloadStatus
+    model_version: str
+    previous_version: str
+
+
+class ModelRoll:
+    """Takes up the artifact in ``model_dir``, as told here or to another process; one at a time."""
+
+    def __init__(self, served: ServedModel, model_dir: Path, store: RollStore, metrics: Metrics) -> None:
+        self._served = served
+        self._model_dir = model_dir
+        self._store = store
+        self._metrics = metrics
+        self._lock = Lock()
+        self._done = 0
+        self._hindrance: str | None = None
+
+    @property
+    def version(self) -> str:
+        """The version that serves here."""
+        return self._served.manifest.version
+
+    def reload(self) -> Reload:
+        """Take up what is in the folder now, and have all other processes do so.
+
+        Nothing changes unless the artifact is whole, loads, answers and has the served schema, and the announcement is
+        stored: a process that dies in between finds the new version in the folder when it is started again. Raises
+        ModelUnusable, SchemaChanged or LogUnavailable.
+        """
+        with self._lock:
+            previous = self.version
+            try:
+                candidate = self._candidate()
+            except StateError:
+                self._metrics.count_reload("refused")
+                raise
+            roll = self._store.announce(candidate.manifest.version)
+            already = previous == roll.model_version
+            if not already:
+                self._put(candidate, roll.model_version)
+            self._settle(roll)
+        status = ReloadStatus.ALREADY if already else ReloadStatus.RELOADED
+        if already:
+            self._metrics.count_reload(status)
+        return Reload(status, roll.model_version, previous)
+
+    def begin(self) -> None:
+        """Begin to follow: what was announced so far is over, as a process takes what is in its folder at its start.
+
+        The folder is looked at once more: it may have changed since this process read it. Raises LogUnavailable.
+        """
+        with self._lock:
+            roll = self._store.newest()
+            self._done = roll.generation if roll is not None else 0
+            try:
+                version = read_manifest(self._model_dir).version
+                if version != self.version:
+                    self._put(self._candidate(), version)
+            except (ArtifactError, StateError) as error:
+                logger.warning("%s goes on serving: %s", self.version, error)
+
+    def follow(self) -> None:
+        """Take up what was announced since; where that is not possible, say why and try again at the next beat.
+
+        Raises LogUnavailable.
+        """
+        roll = self._store.newest()
+        if roll is None or roll.generation == self._done:
+            return
+        with self._lock:
+            if roll.generation <= self._done:
+                return  # a call to this very process was quicker
+            try:
+                self._take_up(roll)
+            except StateError as error:
+                self._hinder(roll, str(error))
+            else:
+                self._settle(roll)
+
+    def _take_up(self, roll: Roll) -> None:
+        if roll.model_version == self.version:
+            return
+        try:
+            found = read_manifest(self._model_dir).version
+        except ArtifactError as error:
+            raise ModelUnusable(str(error)) from error
+        if found != roll.model_version:
+            raise ModelUnusable(f"{self._model_dir} holds the version {found}; copy the new one there")
+        self._put(self._candidate(), roll.model_version)
+
+    def _candidate(self) -> Predictor:
+        """Return what is in the folder, once it is known to be able to serve. Raises ModelUnusable, SchemaChanged."""
+        for last in (*[False] * (TRIES - 1), True):
+            try:
+                version = verify_artifact(self._model_dir).version
+                candidate = load_predictor(self._model_dir)
+            except ArtifactError as error:
+                if last:
+                    raise ModelUnusable(f"{error}; {self.version} goes on serving") from error
+                continue
+            if candidate.manifest.version == version:
+                break
+        if differences := schema_differences(self._served.manifest, candidate.manifest):
+            raise SchemaChanged(
+                f"version {candidate.manifest.version} has another schema: {'; '.join(differences)}. The request types "
+                f"follow the schema, so restart the API to serve it; {self.version} goes on serving"
+            )
+        _try_out(candidate)
+        return candidate
+
+    def _put(self, candidate: Predictor, version: str) -> None:
+        previous = self.version
+        self._served.put(candidate)
+        self._metrics.count_reload(ReloadStatus.RELOADED)
+        logger.info("version %s of the model serves instead of %s", version, previous)
+
+    def _settle(self, roll: Roll) -> None:
+        self._done = roll.generation
+        self._hindrance = None
+        self._metrics.observe_behind(behind=False)
+
+    def _hinder(self, roll: Roll, reason: str) -> None:
+        if reason == self._hindrance:
+            return
+        self._hindrance = reason
+        self._metrics.count_reload("refused")
+        self._metrics.observe_behind(behind=True)
+        logger.error("version %s of the model is not taken up: %s", roll.model_version, reason)
+
+
+def _try_out(candidate: Predictor) -> None:
+    """Have a model answer its own example. Raises ModelUnusable."""
+    try:
+        candidate.predict([[feature.example for feature in candidate.manifest.features]])
+    except Exception as error:  # whatever a model's libraries raise: it must not serve
+        raise ModelUnusable(f"version {candidate.manifest.version} does not answer its own example: {error}") from error

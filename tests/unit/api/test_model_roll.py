@@ -1,0 +1,220 @@
+"""Taking up another version of the model while the API serves."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.model_roll import ModelRoll
+from api.prediction_log.database import Database
+from api.prediction_log.roll_store import RollStore
+from api.served_model import ServedModel
+from api.settings import Settings
+from model.artifact import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE, read_manifest
+from model.manifest import Feature
+from model.predictor import load_predictor
+from tests.retraining import retrain
+from tests.unit.api.conftest import Logged
+
+PROBLEM = "application/problem+json"
+
+
+class Counted:
+    """What a roll told the metrics."""
+
+    def __init__(self) -> None:
+        self.reloads: list[str] = []
+        self.behind = False
+
+    def count_reload(self, outcome: str) -> None:
+        self.reloads.append(outcome)
+
+    def observe_behind(self, *, behind: bool) -> None:
+        self.behind = behind
+
+
+class Process:
+    """One process that serves the model of a folder, and follows the log's announcements."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.metrics = Counted()
+        self.served = ServedModel(load_predictor(folder))
+        self.roll = ModelRoll(self.served, folder, RollStore(database), self.metrics)  # type: ignore[arg-type]
+        self.roll.begin()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, iris_artifact: Path) -> Path:
+    """A model folder of the test's own, which holds version v1."""
+    retrain(iris_artifact, tmp_path / "model", "v1")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def rolling(settings: Settings, folder: Path) -> Settings:
+    return settings.model_copy(update={"model_dir": folder})
+
+
+@pytest.fixture
+def client(rolling: Settings) -> Any:
+    with TestClient(create_app(rolling), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def database(database_url: str) -> Any:
+    database = Database(database_url)
+    database.migrate()
+    yield database
+    database.dispose()
+
+
+def renamed(features: tuple[Feature, ...], **changes: Any) -> tuple[Feature, ...]:
+    return (features[0].model_copy(update=changes), *features[1:])
+
+
+def test_the_version_in_the_folder_serves_from_then_on(
+    client: TestClient, folder: Path, setosa: dict[str, Any], logged: Logged
+) -> None:
+    assert client.post("/predict", json=setosa).json()["model_version"] == "v1"
+    features = renamed(read_manifest(folder).features, maximum=99.0, description="newly described")
+    retrain(folder, folder, "v2", features=features)
+    assert client.post("/predict", json=setosa).json()["model_version"] == "v1"
+    answer = client.post("/model/reload")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"status": "reloaded", "model_version": "v2", "previous_version": "v1"},
+    )
+    assert client.post("/predict", json=setosa).json()["model_version"] == "v2"
+    assert client.post("/predict/batch", json={"rows": [setosa]}).json()["predictions"][0]["model_version"] == "v2"
+    assert [row["model_version"] for row in logged("predictions")] == ["v1", "v1", "v2", "v2"]
+    assert client.get("/model").json()["version"] == "v2"
+    assert "v2" in client.get("/").text
+
+
+def test_metrics_and_documentation_tell_of_the_new_version_alone(client: TestClient, folder: Path) -> None:
+    assert "newly described" not in client.get("/openapi.json").text
+    features = renamed(read_manifest(folder).features, description="newly described")
+    retrain(folder, folder, "v2", features=features)
+    assert client.post("/model/reload").status_code == 200
+    schema = client.get("/openapi.json")
+    assert schema.json()["info"]["version"] == "v2"
+    assert "newly described" in schema.text
+    text = client.get("/metrics").text
+    assert 'model_version="v2"' in text
+    assert 'model_version="v1"' not in text
+    assert 'vigie_model_reloads_total{outcome="reloaded"} 1.0' in text
+    assert "vigie_model_behind 0.0" in text
+
+
+def test_the_same_version_is_already_served(client: TestClient) -> None:
+    answer = client.post("/model/reload")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"status": "already", "model_version": "v1", "previous_version": "v1"},
+    )
+
+
+def test_another_schema_is_refused_with_what_differs(client: TestClient, folder: Path, setosa: dict[str, Any]) -> None:
+    features = read_manifest(folder).features
+    changes: dict[str, dict[str, Any]] = {
+        "it needs the new field stem_length": {"features": renamed(features, name="stem_length")},
+        "it has no field sepal_length": {"features": renamed(features, name="stem_length")},
+        "sepal_length is a category that": {"features": renamed(features, type="category")},
+        "its fields come in another order": {"features": tuple(reversed(features))},
+        "its classes are 'a', 'b', 'c', not 'setosa', 'versicolor', 'virginica'": {"classes": ("a", "b", "c")},
+    }
+    for number, (said, change) in enumerate(changes.items()):
+        original = folder.with_name(f"original{number}")
+        retrain(folder, original, "v1")
+        retrain(folder, folder, "v2", **change)
+        answer = client.post("/model/reload")
+        assert (answer.status_code, answer.headers["content-type"]) == (409, PROBLEM), answer.text
+        assert said in answer.json()["detail"]
+        assert "restart the API" in answer.json()["detail"]
+        retrain(original, folder, "v1")
+    assert client.post("/predict", json=setosa).json()["model_version"] == "v1"
+    assert client.get("/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize("file", [ONNX_FILE, REFERENCE_FILE, MANIFEST_FILE])
+def test_a_damaged_artifact_is_refused_and_the_old_one_serves_on(
+    client: TestClient, folder: Path, setosa: dict[str, Any], file: str
+) -> None:
+    retrain(folder, folder, "v2")
+    damaged = (folder / file).read_bytes()[:-20]
+    (folder / file).write_bytes(damaged)
+    answer = client.post("/model/reload")
+    assert (answer.status_code, answer.headers["content-type"]) == (409, PROBLEM)
+    assert file in answer.json()["detail"]
+    assert "v1 goes on serving" in answer.json()["detail"]
+    assert client.post("/predict", json=setosa).json()["model_version"] == "v1"
+    assert 'vigie_model_reloads_total{outcome="refused"} 1.0' in client.get("/metrics").text
+
+
+def test_where_the_log_cannot_be_written_nothing_changes(
+    client: TestClient, folder: Path, database: Database, setosa: dict[str, Any]
+) -> None:
+    with database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE model_roll RENAME TO model_roll_away")
+    retrain(folder, folder, "v2")
+    answer = client.post("/model/reload")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert client.post("/predict", json=setosa).json()["model_version"] == "v1"
+
+
+def test_every_process_that_shares_the_log_follows(folder: Path, database: Database) -> None:
+    one, other = Process(folder, database), Process(folder, database)
+    retrain(folder, folder, "v2")
+    other.roll.follow()
+    assert other.roll.version == "v1"  # nobody was told yet
+    one.roll.reload()
+    other.roll.follow()
+    one.roll.follow()
+    assert (one.roll.version, other.roll.version) == ("v2", "v2")
+    assert (one.metrics.reloads, other.metrics.reloads) == (["reloaded"], ["reloaded"])
+
+
+def test_a_process_whose_folder_has_not_the_version_says_so_and_follows_once_it_has(
+    folder: Path, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = folder.with_name("elsewhere")
+    retrain(folder, elsewhere, "v1")
+    here, there = Process(folder, database), Process(elsewhere, database)
+    retrain(folder, folder, "v2")
+    here.roll.reload()
+    there.roll.follow()
+    there.roll.follow()
+    assert (there.roll.version, there.metrics.behind, there.metrics.reloads) == ("v1", True, ["refused"])
+    assert "elsewhere holds the version v1" in caplog.text
+    retrain(folder, elsewhere, "v2")
+    there.roll.follow()
+    assert (there.roll.version, there.metrics.behind) == ("v2", False)
+
+
+def test_a_process_that_starts_takes_what_is_in_its_folder_whatever_was_announced_before(
+    folder: Path, database: Database
+) -> None:
+    Process(folder, database).roll.reload()
+    retrain(folder, folder, "v2")
+    late = Process(folder, database)
+    late.roll.follow()
+    assert (late.roll.version, late.metrics.behind) == ("v2", False)
+
+
+def test_a_folder_that_changed_while_the_process_started_is_taken_up(folder: Path, database: Database) -> None:
+    served = ServedModel(load_predictor(folder))
+    retrain(folder, folder, "v2")
+    roll = ModelRoll(served, folder, RollStore(database), Counted())  # type: ignore[arg-type]
+    roll.begin()
+    assert roll.version == "v2"
+
+
+def test_an_older_version_can_be_put_back(folder: Path, database: Database) -> None:
+    process = Process(folder, database)
+    for version in ("v2", "v1", "v2"):
+        retrain(folder, folder, version)
+        process.roll.reload()
+        assert process.roll.version == version
