@@ -61,6 +61,7 @@ class Faults:
 
     at_point: dict[str, Callable[[], None]] = field(default_factory=dict)
     of_requests: list[str] = field(default_factory=list)
+    of_posts: list[str] = field(default_factory=list)
 
     def reach(self, point: str) -> None:
         """Do what is to happen at this point."""
@@ -82,7 +83,8 @@ class FaultyTransport(httpx.BaseTransport):
         posts = request.method == "POST" and "/snapshots/" in request.url.path
         if posts:
             self._faults.reach("posting")
-        fault = self._faults.of_requests.pop(0) if self._faults.of_requests else None
+        faults = self._faults.of_posts if posts and self._faults.of_posts else self._faults.of_requests
+        fault = faults.pop(0) if faults else None
         if fault == "500":
             return httpx.Response(500, request=request)
         if fault == "refused":
@@ -347,6 +349,11 @@ class World:
         self.happened.update(f"UI: {fault}" for fault in faults)
         self.processes[process].faults.of_requests = list(faults)
 
+    def break_posts(self, process: int, faults: list[str]) -> None:
+        """Have the process's next posts of snapshots go wrong, and nothing before them."""
+        self.happened.update(f"UI, at a post: {fault}" for fault in faults)
+        self.processes[process].faults.of_posts = list(faults)
+
     def jump(self, seconds: float) -> None:
         """Set the machine's clock wrong."""
         self.happened["clock: ahead" if seconds > 0 else "clock: back"] += 1
@@ -367,6 +374,7 @@ class World:
         for process in self.processes:
             process.faults.at_point.clear()
             process.faults.of_requests.clear()
+            process.faults.of_posts.clear()
         for _ in range(3):  # a clock that was put right is believed after a while
             self.pass_time(400)
             self.beat(0)
@@ -379,6 +387,11 @@ class World:
                 self.pass_time(60)
             self.beat(0)
             self.beat(1)
+        found = self.in_ui()
+        for window in self.windows():
+            if window.snapshot_id is not None and window.snapshot_removed_at is None:
+                snapshots = map(str, found.get(Window(window.start, window.end).key, []))
+                assert window.snapshot_id in snapshots, f"the recorded snapshot of {window} is not there"
         self.remove_old(0)
 
     def age(self, days: int, troubles: list[str]) -> None:

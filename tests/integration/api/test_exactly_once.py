@@ -35,6 +35,8 @@ a_trouble = st.one_of(
     st.tuples(st.just("crash_at"), a_process, st.sampled_from(TAKING_POINTS + REMOVING_POINTS)),
     st.tuples(st.just("take_over_at"), a_process, st.sampled_from(TAKING_POINTS)),
     st.tuples(st.just("break_requests"), a_process, st.lists(st.sampled_from(UI_FAULTS), min_size=1, max_size=4)),
+    st.tuples(st.just("break_posts"), a_process, st.lists(st.sampled_from(UI_FAULTS), min_size=1, max_size=2)),
+    st.tuples(st.just("break_posts"), a_process, st.lists(st.sampled_from(UI_FAULTS), min_size=1, max_size=2)),
     st.tuples(st.just("jump"), st.sampled_from([-DAY, -HOUR, -7 * MINUTE, 7 * MINUTE, HOUR, DAY, 400 * DAY])),
     st.tuples(st.just("pass_time"), st.sampled_from([17 * MINUTE, HOUR, DAY, 3 * DAY])),
     st.tuples(st.just("remove_old"), a_process),
