@@ -1,0 +1,52 @@
+"""The command that copies log, windows, model, reports and workspace while they are used: python -m scripts.backup."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from api.errors import LogUnavailable
+from scripts.backup.archive import write_backup
+from scripts.backup.places import places
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write one backup and print where it is; 2 where that cannot be done."""
+    options = build_parser().parse_args(arguments)
+    file: Path = options.out or Path("backups") / f"vigie-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.tar"
+    if file.exists():
+        print(f"error: {file} is there already", file=sys.stderr)
+        return 2
+    console = Console(stderr=True)
+    try:
+        with console.status("looking") as status:
+            listed = write_backup(
+                places(options.workspace_url), file, lambda what: status.update(f"copying the {what}")
+            )
+    except (LogUnavailable, OSError, ValidationError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{file}: {len(listed['files'])} files, {file.stat().st_size / 1e6:,.1f} MB")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.backup",
+        description="Copy log, windows, model, reports and Evidently UI's workspace into one file, while all of them are "
+        "used. What is copied is what the VIGIE_ settings name.",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: backups/vigie-<time>.tar")
+    parser.add_argument(
+        "--workspace-url", help="database of Evidently UI (default: VIGIE_EVIDENTLY_DATABASE_URL[_FILE])"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The file of a backup: a tar whose last member lists every other one with its SHA-256."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from api import __version__
+from api.prediction_log.copying import backend_of, copy_database
+from scripts.backup.places import Places
+
+FORMAT = 1
+LIST = "backup.json"
+DATABASES = "databases"
+_BLOCK = 1024 * 1024
+
+
+class BadBackup(Exception):
+    """A file that is no backup, or not whole."""
+
+
+def write_backup(places: Places, file: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Write a backup, whole or not at all, and return its list. ``tell`` is told what is being copied.
+
+    Raises api.errors.LogUnavailable where a database cannot be copied, OSError where the file cannot be written.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder:
+        unfinished = Path(folder) / file.name
+        with tarfile.open(unfinished, "w") as tar:
+            hashes = {}
+            for name, url in places.databases.items():
+                tell(f"database of the {name}")
+                copy = Path(folder) / name
+                copy_database(url, copy)
+                hashes[f"{DATABASES}/{name}"] = _add(tar, copy, f"{DATABASES}/{name}")
+                copy.unlink()
+            for name, source in places.folders.items():
+                tell(f"folder of the {name}")
+                hashes |= dict(_add_folder(tar, source, name))
+            listed = {
+                "format": FORMAT,
+                "vigie": __version__,
+                "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "databases": {name: backend_of(url) for name, url in places.databases.items()},
+                "files": hashes,
+            }
+            _add_bytes(tar, LIST, json.dumps(listed, indent=1).encode())
+        unfinished.chmod(0o600)  # it holds everything that was ever predicted
+        unfinished.replace(file)
+    return listed
+
+
+def unpack_backup(file: Path, folder: Path) -> dict[str, Any]:
+    """Unpack a backup into an empty folder and return its list; every file has been held against its hash.
+
+    Raises BadBackup.
+    """
+    try:
+        with tarfile.open(file) as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError) as error:
+        raise BadBackup(f"{file} cannot be read as a backup: {error}") from error
+    try:
+        listed: dict[str, Any] = json.loads((folder / LIST).read_bytes())
+    except (FileNotFoundError, ValueError) as error:
+        raise BadBackup(f"{file} has no {LIST}: it is no backup, or was cut off") from error
+    if listed.get("format") != FORMAT:
+        raise BadBackup(f"{file} is a backup of format {listed.get('format')}, and this version reads {FORMAT}")
+    for name, expected in listed["files"].items():
+        if not (folder / name).is_file() or _hash(folder / name) != expected:
+            raise BadBackup(f"{file} is damaged: {name} is not what was backed up")
+    return listed
+
+
+def _add_folder(tar: tarfile.TarFile, source: Path, name: str) -> Iterator[tuple[str, str]]:
+    """Add the files of a folder; one that expires while this goes on is left out."""
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            member = f"{name}/{path.relative_to(source).as_posix()}"
+            try:
+                yield member, _add(tar, path, member)
+            except FileNotFoundError:
+                continue
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> str:
+    """Add a file under a name and return its SHA-256."""
+    hashed = _hash(path)
+    tar.add(path, name, recursive=False)
+    return hashed
+
+
+def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def _hash(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()

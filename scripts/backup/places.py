@@ -1,0 +1,52 @@
+"""Where a stack keeps what is backed up: by the settings of the API and the launcher of Evidently UI."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.settings import Settings
+
+WORKSPACE_VARIABLE = "VIGIE_EVIDENTLY_DATABASE_URL"
+WORKSPACE_DEFAULT = "sqlite:///data/evidently.db"
+
+
+@dataclass(frozen=True)
+class Places:
+    """The addresses of both databases, and the folders of the model and the reports."""
+
+    log_url: str
+    workspace_url: str
+    model_dir: Path
+    reports_dir: Path
+
+    @property
+    def databases(self) -> dict[str, str]:
+        """Return the databases' addresses by their name in a backup, in the order in which they are copied.
+
+        The log comes first: a snapshot that is posted after it was copied is looked up before its window is posted
+        again, while a window recorded as posted has its snapshot in whatever is copied later.
+        """
+        return {"log": self.log_url, "workspace": self.workspace_url}
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Return the folders by their name in a backup."""
+        return {"model": self.model_dir, "reports": self.reports_dir}
+
+
+def places(workspace_url: str | None = None) -> Places:
+    """Return where the VIGIE_ settings say that things are. Raises pydantic.ValidationError or OSError."""
+    settings = Settings()
+    return Places(
+        settings.database_url.get_secret_value(),
+        workspace_url or _workspace_url(),
+        settings.model_dir,
+        settings.reports_dir,
+    )
+
+
+def _workspace_url() -> str:
+    file = os.environ.get(f"{WORKSPACE_VARIABLE}_FILE")
+    if file is not None:
+        return Path(file).read_text(encoding="utf-8").strip()
+    return os.environ.get(WORKSPACE_VARIABLE, WORKSPACE_DEFAULT)
