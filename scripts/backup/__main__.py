@@ -38,8 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.backup",
-        description="Copy log, windows, model, reports and Evidently UI's workspace into one file, while all of them are "
-        "used. What is copied is what the VIGIE_ settings name.",
+        description="Copy log, windows, model, reports and Evidently UI's workspace into one file while they are used; "
+        "the VIGIE_ settings say where they are.",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: backups/vigie-<time>.tar")
     parser.add_argument(
