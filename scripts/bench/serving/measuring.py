@@ -117,9 +117,12 @@ def _loaded(one: Running, load: Load, connections: int, seconds: float) -> tuple
     bodies = load.bodies(one.server.name.replace(" ", "-"), [one.server.body(row) for row in load.rows])
     plan = Plan(one.port, one.server.path, bodies, connections, WARM_UP_SECONDS)
     load.run(plan)
-    before = one.cpu_seconds
-    seen = load.run(replace(plan, seconds=seconds))
-    return seen, (one.cpu_seconds - before) / seen.requests
+    while True:
+        before = one.cpu_seconds
+        seen = load.run(replace(plan, seconds=seconds))
+        if seen.requests:
+            return seen, (one.cpu_seconds - before) / seen.requests
+        seconds *= 2  # the slowest, with the most connections, may answer nobody in so short a time
 
 
 def measure_batches(api: Running, load: Load, seconds: float) -> dict[int, tuple[float, float]]:
