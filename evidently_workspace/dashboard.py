@@ -19,6 +19,8 @@ from model.attribution_drift import NDCG_ALARM
 from model.manifest import LABEL, PREDICTION, Manifest
 
 SCORES = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "F1": "F1Score"}
+BY_LABEL = "{{label}}"
+"""The UI puts the label of each line here, so that nobody need know them beforehand."""
 LABEL_DELAY = (
     "These look at the labels that arrived in a window, whenever their predictions were made: nobody knows how "
     "late a label may be, so no window ever has to be computed again."
@@ -35,6 +37,7 @@ def build_dashboard(manifest: Manifest) -> dict[str, Any]:
         *_target_panels(manifest),
         *_concept_panels(),
         *_performance_panels(manifest),
+        *_version_panels(),
     ]
     return dashboard("Model health", panels)
 
@@ -111,8 +114,8 @@ def _quality_panels(manifest: Manifest) -> Iterator[Panel]:
     yield line_panel("Duplicated rows", None, [series("duplicated rows", "DuplicatedRowCount")])
     odd = [series("constant columns", "ConstantColumnsCount"), series("duplicate columns", "DuplicatedColumnsCount")]
     yield line_panel("Constant and duplicate columns", "Each report names them.", odd)
-    # One line per reason that occurred; the UI puts the label of each line into its legend.
-    rejected = [series("{{label}}", "RejectedRequests")]
+    # One line per reason that occurred.
+    rejected = [series(BY_LABEL, "RejectedRequests")]
     yield line_panel("Rejected requests", "Requests that the API refused in each window, by reason.", rejected)
 
 
@@ -153,6 +156,17 @@ def _performance_panels(manifest: Manifest) -> Iterator[Panel]:
     yield line_panel("Log loss", _on_test_set(quality.log_loss), [series("log loss", "LogLoss")])
     calibration = "Mean difference between a probability and how often it is right; above 0 even by chance."
     yield line_panel("Calibration error", calibration, [series("calibration error", "CalibrationError")])
+
+
+def _version_panels() -> Iterator[Panel]:
+    yield text_panel(
+        "Versions of the model",
+        "One line for each version. A window is measured against the version that made most of its rows; rows of "
+        "another are counted, not measured. Every snapshot has its version among its tags.",
+    )
+    yield line_panel("Rows of each version", None, [series(BY_LABEL, "VersionRows")], "full")
+    yield line_panel("Failed checks of each version", None, [series(BY_LABEL, "VersionFailedChecks")])
+    yield line_panel("Accuracy of each version", None, [series(BY_LABEL, "VersionScore", score="accuracy")])
 
 
 def _on_test_set(only: float | None = None, **scores: float) -> str:

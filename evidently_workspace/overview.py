@@ -1,7 +1,7 @@
 """The top of a report: which model, how many rows and labels, and which checks failed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data
@@ -10,6 +10,9 @@ from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section
 from evidently_workspace.window import Window
 from model.manifest import Manifest
+
+SCORES = ("accuracy",)
+"""What is shown of each version; one number that every classifier has."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,18 @@ class Facts:
     rows: int
     labelled_rows: int
     sampled_fraction: float
+    rows_by_version: Mapping[str, int] = field(default_factory=dict)
+    other_labels: int = 0
+
+    @property
+    def version_rows(self) -> dict[str, int]:
+        """Return how many rows each version predicted in the window, the measured one among them."""
+        return {self.manifest.version: self.rows} | dict(self.rows_by_version)
+
+    @property
+    def other_rows(self) -> int:
+        """Return how many rows other versions predicted, which are not measured."""
+        return sum(rows for version, rows in self.version_rows.items() if version != self.manifest.version)
 
     @property
     def labelled_share(self) -> float | None:
@@ -35,6 +50,8 @@ class Facts:
             "rows": str(self.rows),
             "labelled_rows": str(self.labelled_rows),
             "sampled_fraction": f"{self.sampled_fraction:.6g}",
+            "rows_of_other_versions": str(self.other_rows),
+            "labels_of_other_versions": str(self.other_labels),
         }
 
 
@@ -51,20 +68,39 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     # Where nothing could be measured, "no failed check" would be a promise.
     if any(other.values for other in sections):
         section.record("failed_checks", len(failed_checks), "FailedChecks")
+        _record_by_version(section, facts, failed_checks, sections)
         counters.append(CounterData("Failed checks", str(len(failed_checks))))
+    for version, rows in facts.version_rows.items():
+        section.record("version_rows", rows, "VersionRows", label=version)
     section.widgets.append(counter(counters=counters))
     if failed_checks:
         section.widgets.append(_failed_table(failed_checks))
     return section
 
 
+def _record_by_version(
+    section: Section, facts: Facts, failed_checks: Sequence[FailedCheck], sections: Sequence[Section]
+) -> None:
+    """Record what a chart with a line for each version shows."""
+    version = facts.manifest.version
+    section.record("version_failed_checks", len(failed_checks), "VersionFailedChecks", label=version)
+    for value in (value for other in sections for value in other.values if value.name in SCORES):
+        section.record(f"version_{value.name}", value.value, "VersionScore", score=value.name, label=version)
+
+
 def _scope(facts: Facts) -> str:
     fraction = facts.sampled_fraction
     sample = f" Rows are a sample of {fraction:.1%} of the window." if fraction < 1 else ""
+    others = ""
+    if facts.other_rows or facts.other_labels:
+        others = (
+            f" {facts.other_rows:,} rows of the window, and {facts.other_labels:,} labels that arrived in it, are of "
+            "other versions of the model: they are counted, not measured."
+        )
     return (
         f"Model version {facts.manifest.version}. Data drift, prediction drift, data quality and attributions look at "
         "the predictions made in this window; target drift, concept drift and performance look at the labels that "
-        f"arrived in it, whenever their predictions were made.{sample}"
+        f"arrived in it, whenever their predictions were made.{sample}{others}"
     )
 
 

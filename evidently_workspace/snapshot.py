@@ -49,6 +49,8 @@ def take_snapshot(
     attributions: NDArray[np.float64] | None = None,
     attributions_missing: str | None = None,
     rejected_requests: Mapping[str, int] = MappingProxyType({}),
+    rows_by_version: Mapping[str, int] = MappingProxyType({}),
+    other_labels: int = 0,
 ) -> WindowSnapshot:
     """Measure one window against the reference.
 
@@ -56,7 +58,9 @@ def take_snapshot(
     LABEL), `reference` held-out rows with predictions, labels and probabilities; all in the artifact's
     columns. `sampled_fraction` is the share of the window's rows that `current` is. `attributions` (rows,
     features) holds |SHAP| of some rows of `current`, or `attributions_missing` says why there are none.
-    `rejected_requests` counts the requests refused in the window by reason. A section with fewer
+    `rejected_requests` counts the requests refused in the window by reason, `rows_by_version` the window's rows
+    by the version of the model that predicted them, `other_labels` the labels that arrived for other versions
+    than the manifest's. A section with fewer
     than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed and costs
     none of the others.
     """
@@ -74,7 +78,7 @@ def take_snapshot(
         _attempt(window, "Concept drift", lambda: concept_drift(labelled, reference, manifest, min_labels)),
         _attempt(window, "Performance", lambda: performance(labelled, reference, manifest, min_labels)),
     ]
-    facts = Facts(window, manifest, len(current), len(labelled), sampled_fraction)
+    facts = Facts(window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels)
     return _assemble(facts, sections, rejected_requests)
 
 
@@ -89,7 +93,7 @@ def _assemble(facts: Facts, sections: list[Section], rejected_requests: Mapping[
         "not_computed": "; ".join(not_computed),
         "rejected_requests": rejections_text(rejected_requests),
     }
-    model = join_sections(sections, facts.window, metadata, [facts.manifest.name])
+    model = join_sections(sections, facts.window, metadata, [facts.manifest.name, facts.manifest.version])
     return WindowSnapshot(
         body=snapshot_body(model),
         html=snapshot_html(model),

@@ -22,14 +22,14 @@ class HealthProject:
         self._manifest = manifest
         self._name = name or manifest.name
 
-    def ensure(self) -> UUID:
-        """Make the project and its dashboard where they are not there, and return its id.
+    def ensure(self, manifest: Manifest) -> UUID:
+        """Make the project, and its dashboard as of this version, where they are not there; return its id.
 
         Raises evidently_workspace.errors.EvidentlyError.
         """
-        about = f"Health of the model {self._manifest.name}, watched by Vigie."
+        about = f"Health of the model {self._name}, watched by Vigie."
         project_id = self._client.ensure_project(self._name, about)
-        self._client.ensure_dashboard(project_id, build_dashboard(self._manifest))
+        self._client.ensure_dashboard(project_id, build_dashboard(manifest))
         return project_id
 
     def show(self) -> None:
@@ -40,7 +40,7 @@ class HealthProject:
         deadline = monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                self.ensure()
+                self.ensure(self._manifest)
             except EvidentlyUnavailable as error:
                 if monotonic() > deadline:
                     logger.warning("the project will be made with the first window: %s", error)

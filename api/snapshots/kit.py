@@ -39,7 +39,6 @@ def kit_of(config: JobConfig) -> Kit:
         client,
         project,
         measuring.measure,
-        model_version=measuring.manifest.version,
         reports_dir=config.reports_dir,
     )
     retention = Retention(

@@ -20,6 +20,8 @@ from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.errors import EvidentlyError, EvidentlyForbidden
 from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.window import Window
+from model.errors import ArtifactError
+from model.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ class NotTaken(Exception):
 
 
 class WindowTaker:
-    """Takes windows, oldest first. ``measure`` measures the log in [start, end) against the model ``model_version``."""
+    """Takes windows, oldest first. ``measure`` measures the log in [start, end), and says of which version."""
 
     def __init__(
         self,
@@ -45,7 +47,6 @@ class WindowTaker:
         project: HealthProject,
         measure: Callable[[datetime, datetime], Measured],
         *,
-        model_version: str,
         reports_dir: Path,
     ) -> None:
         self._store = store
@@ -53,7 +54,6 @@ class WindowTaker:
         self._client = client
         self._project = project
         self._measure = measure
-        self._model_version = model_version
         self._reports_dir = reports_dir
 
     def take_due(self, most: int) -> list[str]:
@@ -79,7 +79,7 @@ class WindowTaker:
             status = self._measure_and_post(window)
         except LeaseLost:
             raise
-        except (EvidentlyError, LogUnavailable, OSError) as error:
+        except (EvidentlyError, LogUnavailable, ArtifactError, OSError) as error:
             logger.warning("window %s to %s waits: %s", window.start, window.end, error)
             return self._put_off(window, str(error), Trouble.SURROUNDINGS)
         except NotTaken as error:
@@ -106,7 +106,7 @@ class WindowTaker:
             return WindowStatus.SKIPPED
         report_file = report_name(window.start, window.end)
         write_report(self._reports_dir / report_file, snapshot.html)
-        project_id, snapshot_id = self._post(window, snapshot)
+        project_id, snapshot_id = self._post(window, snapshot, measured.manifest)
         self._record(
             window,
             measured,
@@ -127,20 +127,20 @@ class WindowTaker:
         counts = {
             "rows": measured.logged.total,
             "labelled_rows": measured.labelled.total,
-            "model_version": self._model_version,
+            "model_version": measured.manifest.version,
         }
         values = [WindowValue(value.name, value.column or "", value.value) for value in found]
         if not self._store.finish(window, values, {**changed, **counts}):
             raise LeaseLost
 
-    def _post(self, window: WindowRecord, snapshot: WindowSnapshot) -> tuple[UUID, UUID]:
+    def _post(self, window: WindowRecord, snapshot: WindowSnapshot, manifest: Manifest) -> tuple[UUID, UUID]:
         """Post the snapshot, and return the ids of its project and of itself.
 
         Posting is not idempotent, as the server makes the id, and what an earlier try left may be half a snapshot. So
         where this window was tried before, what there is of it is removed first. That look is spared at the first
         try, because it reads the list of all snapshots.
         """
-        project_id = self._project.ensure()
+        project_id = self._project.ensure(manifest)
         if window.tries > 1:
             self._remove_earlier(window, project_id)
         if not self._lease.held():

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -41,8 +42,11 @@ from evidently_workspace.client import EvidentlyClient, project_id_for
 from evidently_workspace.results import FailedCheck, WindowSnapshot
 from evidently_workspace.retention import DEFAULT_TIERS
 from evidently_workspace.window import Window
+from model.manifest import Manifest
 from tests.clocked import JumpyDatabase, WorldClock
 
+V1 = cast("Manifest", SimpleNamespace(version="v1"))
+"""All that the record of a window asks of the version that it measured."""
 FIVE_MINUTES = timedelta(minutes=5)
 HEARTBEAT = timedelta(seconds=5)
 POLICY = Policy(DEFAULT_TIERS, timedelta(days=2), timedelta(days=7), timedelta(days=90))
@@ -165,7 +169,7 @@ class SmallProject:
         self._client = client
         self._name = name
 
-    def ensure(self) -> UUID:
+    def ensure(self, _manifest: Manifest) -> UUID:
         return self._client.ensure_project(self._name, "interleavings")
 
 
@@ -202,7 +206,6 @@ class ApiProcess:
             self.client,
             cast("Any", SmallProject(self.client, world.project)),
             self._measure,
-            model_version="v1",
             reports_dir=world.reports,
         )
         kept = WatchedKept(self.database, self.faults)
@@ -286,7 +289,7 @@ class World:
             "tests_widgets": [],
         }
         failed = (FailedCheck("data_drift", "x", 1.0, 0.5),) if start.timestamp() // 300 % 4 == 0 else ()
-        return Measured(logged, labelled, WindowSnapshot(json.dumps(body).encode(), "<p>", failed, (), ()), None)
+        return Measured(logged, labelled, WindowSnapshot(json.dumps(body).encode(), "<p>", failed, (), ()), None, V1)
 
     def rows(self, process: int, count: int, labels: int) -> None:
         """Log rows, and labels of rows that have none."""

@@ -6,7 +6,7 @@ import pytest
 
 from evidently_workspace import snapshot as snapshot_module
 
-WITHOUT_ANY_SECTION = {"rows", "labelled_rows", "labelled_share", "rejected_requests"}
+WITHOUT_ANY_SECTION = {"rows", "labelled_rows", "labelled_share", "rejected_requests", "version_rows"}
 
 
 def values_of(snapshot, name):
@@ -254,12 +254,14 @@ def test_metadata_says_what_the_snapshot_is_of_in_strings_only(snap, manifest, m
         "rows": "100",
         "labelled_rows": "200",
         "sampled_fraction": "0.25",
+        "rows_of_other_versions": "0",
+        "labels_of_other_versions": "0",
         "not_computed": "",
         "rejected_requests": "missing: 2",
     } | {"failed_checks": body["metadata"]["failed_checks"]}
     assert "data_drift:x0, data_drift:x1" in body["metadata"]["failed_checks"]
     assert body["name"] == "2026-11-23 04:45 to 04:50 UTC"
-    assert body["tags"] == [manifest.name]
+    assert body["tags"] == [manifest.name, manifest.version]
 
 
 def test_the_timestamp_is_naive(quiet):
@@ -287,3 +289,19 @@ def test_the_frames_that_came_in_are_left_as_they_were(snap, manifest, make_rows
     before = rows.copy()
     snap(current=rows, labelled=rows)
     assert rows.equals(before)
+
+
+def test_rows_of_other_versions_are_told_and_each_version_has_its_line(snap, manifest):
+    version = manifest.version
+    mixed = snap(rows_by_version={"older": 70, version: 200}, other_labels=3)
+    assert values_of(mixed, "version_rows") == {"older": 70.0, version: 200.0}
+    assert values_of(mixed, "version_failed_checks") == {version: 0.0}
+    assert values_of(mixed, "version_accuracy") == {version: values_of(mixed, "accuracy")[None]}
+    metadata = body_of(mixed)["metadata"]
+    assert (metadata["rows_of_other_versions"], metadata["labels_of_other_versions"]) == ("70", "3")
+    assert "70 rows of the window, and 3 labels that arrived in it" in mixed.html
+    assert body_of(mixed)["tags"] == [manifest.name, version]
+
+
+def test_a_window_of_one_version_says_nothing_of_others(quiet):
+    assert "other versions of the model" not in quiet.html

@@ -1,0 +1,85 @@
+"""Which version of the model a window is measured against."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from api.prediction_log.database import Database
+from api.prediction_log.records import LabelRecord, PredictionRecord
+from api.prediction_log.version_counts import VersionCount, count_versions
+from api.prediction_log.writer import LogWriter
+from api.snapshots.window_models import WindowModels
+from model.artifact import MANIFEST_FILE
+from model.errors import ArtifactError
+from tests.retraining import retrain
+
+
+@pytest.fixture
+def folder(tmp_path: Path, iris_artifact: Path) -> Path:
+    retrain(iris_artifact, tmp_path / "model", "v1")
+    return tmp_path / "model"
+
+
+def chosen(models: WindowModels, **counts: tuple[int, int]) -> str:
+    found = {version: VersionCount(*count) for version, count in counts.items()}
+    return models.choose(found, min_rows=30, min_labels=30).manifest.version
+
+
+def test_a_window_is_measured_against_the_version_that_made_most_of_its_rows(folder: Path) -> None:
+    models = WindowModels(folder)
+    retrain(folder, folder, "v2")
+    assert chosen(models, v1=(500, 0), v2=(400, 0)) == "v1"
+    assert chosen(models, v1=(400, 0), v2=(500, 0)) == "v2"
+    assert chosen(models, v1=(400, 0)) == "v1"  # a window that had waited while the model was rolled
+    assert chosen(models, v1=(0, 400), v2=(40, 0)) == "v2"  # late labels hide no drift of what serves
+    assert chosen(models, v1=(0, 400), v2=(5, 0)) == "v1"
+    assert chosen(models, v1=(50, 50), v2=(50, 50)) == chosen(models) == "v2"
+    assert chosen(models, elsewhere=(500, 0)) == "v2"
+
+
+def test_a_version_is_read_once_it_has_made_rows_not_when_it_was_trained(folder: Path) -> None:
+    models = WindowModels(folder)
+    retrain(folder, folder, "v2")
+    assert chosen(models, v1=(500, 0)) == "v1"
+    assert models.newest.manifest.version == "v1"
+
+
+def test_a_damaged_folder_holds_up_the_windows_that_need_it_alone(folder: Path) -> None:
+    models = WindowModels(folder)
+    (folder / MANIFEST_FILE).write_text("{", encoding="utf-8")
+    assert chosen(models, v1=(500, 0)) == "v1"
+    assert chosen(models) == "v1"
+    with pytest.raises(ArtifactError, match="damaged"):
+        chosen(models, v2=(500, 0))
+    with pytest.raises(ArtifactError, match="damaged"):
+        WindowModels(folder)
+
+
+def test_only_a_few_versions_are_kept_in_memory(folder: Path) -> None:
+    models = WindowModels(folder)
+    for version in ("v2", "v3", "v4"):
+        retrain(folder, folder, version)
+        assert chosen(models, **{version: (500, 0)}) == version
+    assert chosen(models, v2=(500, 0)) == "v2"
+    assert chosen(models, v1=(500, 0)) == "v4"
+
+
+def test_rows_and_labels_are_counted_by_version(database_url: str) -> None:
+    database = Database(database_url)
+    database.migrate()
+
+    async def write() -> None:
+        writer = LogWriter(database, 100)
+        writer.start()
+        await writer.log_predictions([PredictionRecord(f"{n}", n, f"v{n % 2}", "{}", "a", "{}") for n in range(5)])
+        await writer.log_labels([LabelRecord("1", "a"), LabelRecord("3", "b"), LabelRecord("4", "a")])
+        await writer.close()
+
+    asyncio.run(write())
+    now = datetime.now(UTC)
+    hour = timedelta(hours=1)
+    assert count_versions(database, now - hour, now + hour) == {"v0": VersionCount(3, 1), "v1": VersionCount(2, 2)}
+    assert count_versions(database, now + hour, now + 2 * hour) == {}
+    database.dispose()
