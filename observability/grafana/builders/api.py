@@ -214,6 +214,13 @@ def _snapshots() -> Section:
             span=8,
             shown=BigValueTextMode.NAME,
         ),
+        number(
+            "Processes behind",
+            "Told of a version of the model that they cannot take up; their log says why.",
+            "short",
+            Query("max(vigie_model_behind)"),
+            limit=limit_of("ModelBehind"),
+        ),
         graph(
             "Removed because of its age, in a day",
             "Rows of the log, snapshots, their values, and reports.",

@@ -191,6 +191,7 @@ API = (
         "5m",
         outcomes("vigie_alert_posts_total", "sent", "0+1x80"),
     ),
+    Case("ModelBehind", api(vigie_model_behind="1x60"), "6m", "4m", api(vigie_model_behind="0x60")),
 )
 
 CONTAINERS = (
