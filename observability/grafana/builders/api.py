@@ -75,6 +75,26 @@ def _requests() -> Section:
             Query(f"sum by (reason) (rate(vigie_rejected_requests_total{{{HERE}}}{RATE}))", "{{reason}}"),
             stacked=True,
         ),
+        graph(
+            "Callers not let in, by reason",
+            "Requests a second without a key that counts, without the scope, or past the key's rate.",
+            "reqps",
+            Query(f"sum by (reason) (rate(vigie_denied_requests_total{{{HERE}}}{RATE}))", "{{reason}}"),
+            stacked=True,
+        ),
+        number(
+            "API keys",
+            "Keys that count; 0 where callers need none.",
+            "none",
+            Query(f"max(vigie_api_keys{{{HERE}}})"),
+        ),
+        number(
+            "Key file",
+            "Whether it could be read when it last changed. Alert: ApiKeysUnreadable.",
+            "none",
+            Query(f"min(vigie_api_keys_sound{{{HERE}}})"),
+            words={"1": ("sound", GREEN), "0": ("UNREADABLE", RED)},
+        ),
     ]
 
 

@@ -121,6 +121,13 @@ API = (
         requests("0+1x120", "0+10x120", "4xx"),
     ),
     Case(
+        "ApiKeysUnreadable",
+        api(vigie_api_keys_sound="1 1 1 1 0x60"),
+        "3m",
+        "90s",
+        api(vigie_api_keys_sound="1x60"),
+    ),
+    Case(
         "ApiCpuSaturated",
         api(process_cpu_seconds_total="0+14.5x120"),
         "20m",

@@ -28,6 +28,7 @@ PANELS = [
 ]
 WITHOUT_A_NUMBER = {
     "ApiDown",
+    "ApiKeysUnreadable",
     "MonitorDown",
     "EvidentlyDown",
     "ContainerMissing",
