@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint format lock secrets up down load bench doctor audit
+.PHONY: help setup run demo test lint format lock secrets up down load bench doctor audit screenshots
 
 PYTHON ?= python3
 export PYTHON
@@ -18,9 +18,10 @@ RATE ?= 20
 DURATION ?= 60
 SEED ?= 0
 WORKERS ?= 1
+SUBJECT ?= detection
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv from the lock; every other command calls it
 	@scripts/setup.sh run
@@ -31,8 +32,9 @@ run: setup ## start Evidently UI and the API, without Docker, on SQLite
 demo: setup ## the same, with a story of traffic: steady, then drifting
 	@$(BIN)/python -m scripts.demo
 
-load: setup ## send traffic: make load SCENARIO=data_drift RATE=50 DURATION=120
-	@$(BIN)/python -m scripts.load --url $(URL) --scenario $(SCENARIO) --rate $(RATE) --duration $(DURATION) --seed $(SEED)
+load: setup ## send traffic: make load SCENARIO=data_drift RATE=50 DURATION=120 (KEY_FILE=… where keys are asked for)
+	@$(BIN)/python -m scripts.load --url $(URL) --scenario $(SCENARIO) --rate $(RATE) --duration $(DURATION) --seed $(SEED) \
+		$(if $(KEY_FILE),--key-file $(KEY_FILE))
 
 secrets: ## make the secret files that docker compose hands to the containers
 	@$(PYTHON) -m scripts.secrets
@@ -44,9 +46,13 @@ up: secrets ## start the whole stack with docker compose, wait until it is healt
 down: ## stop the whole stack; its data stay in the volumes
 	@docker compose --profile '*' down
 
-bench: ## measure how often quiet traffic alarms, and how soon drift is found
+bench: ## measure: make bench SUBJECT=detection, serving, reading or workspace
 	@scripts/setup.sh dev
-	@$(BIN)/python -m scripts.bench detection
+	@$(BIN)/python -m scripts.bench $(SUBJECT)
+
+screenshots: ## make the pictures of docs/images from what runs at URL; wants a Chromium
+	@scripts/setup.sh dev
+	@$(BIN)/python -m scripts.screenshots --url $(URL)
 
 doctor: setup ## say what this machine lacks, and what that disables
 	@$(BIN)/python -m scripts.doctor

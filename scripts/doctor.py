@@ -29,10 +29,9 @@ _COMPOSE_PORTS = {
     9090: "Prometheus",
     9093: "Alertmanager",
     3000: "Grafana",
-    8080: "cAdvisor",
-    9100: "node-exporter",
 }
-_CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+"""Of what compose publishes beside the embedded stack's two."""
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _LOCKED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)(?:\s*;\s*(?P<marker>[^\\]+))?")
 
 
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         disk(ROOT),
         writable(ROOT / "data"),
         *(stack_port(port, service) for port, service in _STACK_PORTS.items()),
-        program("Chromium", _CHROMIUMS, "tests in a browser are skipped"),
+        program("Chromium", CHROMIUMS, "tests in a browser are skipped, and make screenshots"),
         program("Prometheus", ("prometheus",), "tests of scraping are skipped"),
         program("promtool", ("promtool",), "tests of alert rules are skipped"),
         docker(),

@@ -14,6 +14,7 @@ from playwright.sync_api import Page, Route, expect, sync_playwright
 from rich.console import Console
 
 from model.artifact import read_reference, read_test
+from scripts import screenshots
 from scripts.ports import free_port
 from scripts.stack.config import StackConfig
 from scripts.stack.stack import Stack
@@ -27,6 +28,7 @@ pytestmark = [
 ]
 
 
+ROOT = Path(__file__).parents[2]
 LINE_PANELS = {
     "Rows per window",
     "Drift distance of each feature",
@@ -154,6 +156,21 @@ def test_the_html_report_opens_by_itself(stack: Stack, page: Page, artefacts: Pa
     page.goto(window["report_url"])
     expect(page.get_by_text("4 of 4 columns drifted").first).to_be_visible(timeout=20_000)
     page.screenshot(path=artefacts / "report.png", full_page=True)
+
+
+def test_the_pictures_of_the_docs_can_be_made_anew(stack: Stack, tmp_path: Path) -> None:
+    assert screenshots.main(["--url", stack.config.api_url, "--out", str(tmp_path)]) == 0
+    for picture in (ROOT / "docs/images").glob("*.png"):
+        assert picture.stat().st_size <= screenshots.LARGEST_BYTES
+    made = {file.name for file in tmp_path.iterdir()}
+    assert made == {
+        "start-page.png",
+        "swagger-ui.png",
+        "evidently-dashboard.png",
+        "evidently-snapshot.png",
+        "report.png",
+    }
+    assert all((ROOT / "docs/images" / file).is_file() for file in made)
 
 
 def test_no_page_asked_for_anything_from_elsewhere(elsewhere: list[str]) -> None:
