@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import HTMLResponse
 
 from api.problems import problem_responses
 from api.schemas import MetricPoint, MetricSeries, MetricSeriesList, SnapshotWindow, SnapshotWindows
@@ -75,10 +75,10 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
     @router.get(
         "/reports/{day}/{name}",
         summary="A window's HTML report",
-        response_class=FileResponse,
+        response_class=HTMLResponse,
         responses=problem_responses(404, 422),
     )
-    def report(day: Annotated[str, Path(pattern=DAY)], name: Annotated[str, Path(pattern=REPORT_NAME)]) -> FileResponse:
-        return FileResponse(board.report_file(day, name), media_type="text/html", headers={POLICY: REPORT})
+    def report(day: Annotated[str, Path(pattern=DAY)], name: Annotated[str, Path(pattern=REPORT_NAME)]) -> HTMLResponse:
+        return HTMLResponse(board.report(day, name), headers={POLICY: REPORT})
 
     return router

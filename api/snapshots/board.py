@@ -8,6 +8,7 @@ from api.errors import NotFound, NothingToSnapshot
 from api.prediction_log.records import WindowRecord
 from api.prediction_log.window_store import WindowStore
 from api.snapshots.links import SnapshotLinks
+from api.snapshots.report_files import read_report
 
 Points = list[tuple[datetime, datetime, float]]
 
@@ -66,12 +67,15 @@ class SnapshotBoard:
             found.setdefault((value.name, value.column), []).append((window_start, window_end, value.value))
         return found
 
-    def report_file(self, day: str, name: str) -> Path:
-        """Return the path of a report. Raises NotFound."""
+    def report(self, day: str, name: str) -> bytes:
+        """Return the page of a report with everything inside it. Raises NotFound."""
         path = self._reports_dir / day / name
         if path.parent.parent != self._reports_dir or not path.is_file():
             raise NotFound(f"there is no report {day}/{name}; it may have expired")
-        return path
+        try:
+            return read_report(path)
+        except FileNotFoundError as error:
+            raise NotFound(f"a part of the report {day}/{name} is gone: {Path(error.filename).name}") from None
 
     def project_url(self) -> str:
         """Return where people see the model's health in Evidently UI."""

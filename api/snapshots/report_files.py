@@ -1,13 +1,31 @@
-"""Owns the HTML reports on disk: one folder a day, each file written whole or not at all."""
+"""Owns the HTML reports on disk: one folder a day, each file written whole or not at all, and their scripts once.
 
+A window's report refers to Evidently's script, which lies beside the folders of the days and is named after its
+SHA-256: the page opens from disk as it is. Who asks the API for it gets one page with everything inside.
+"""
+
+import logging
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+from os import SEEK_END
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from evidently_workspace.report_script import split_page
+
+logger = logging.getLogger(__name__)
+
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 LONGEST_WRITE = timedelta(days=1)
+REWRITE_AFTER = LONGEST_WRITE / 2
+"""Age at which a script in use is written anew, so that one older than LONGEST_WRITE is none that a write needs."""
+SCRIPTS = "assets"
+REFERENCE = re.compile(rb'<script src="\.\./assets/([0-9a-f]{64}\.js)"></script>')
+TAIL_BYTES = 4096
+"""A report's end, with the reference in it; 360 bytes with Evidently 0.7."""
 
 
 def report_name(start: datetime, end: datetime) -> str:
@@ -17,12 +35,30 @@ def report_name(start: datetime, end: datetime) -> str:
 
 
 def write_report(path: Path, html: str) -> None:
-    """Write a report; a file of that name is replaced. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".tmp", encoding="utf-8", delete=False) as file:
-        file.write(html)
-    Path(file.name).chmod(0o644)  # a temporary file is its owner's alone, a report is for reading
-    Path(file.name).replace(path)
+    """Write a report as one file that needs no other; a file of that name is replaced. Raises OSError."""
+    _write(path, html.encode())
+
+
+def write_window_report(folder: Path, name: str, html: str) -> None:
+    """Write the report ``name`` of a window below ``folder``, and its script if it is not there. Raises OSError."""
+    parts = split_page(html)
+    if parts is None:
+        logger.warning("report %s is kept whole: Evidently's script is not where it is expected in the page", name)
+        write_report(folder / name, html)
+        return
+    before, script, after = parts
+    reference = f'<script src="../{SCRIPTS}/{_keep_script(folder / SCRIPTS, script.encode())}"></script>'
+    write_report(folder / name, before + reference + after)
+
+
+def read_report(path: Path) -> bytes:
+    """Return a report with its script inside, whichever way it was written. Raises FileNotFoundError."""
+    page = path.read_bytes()
+    found = REFERENCE.search(page)
+    if found is None:
+        return page
+    script = (path.parent.parent / SCRIPTS / found[1].decode()).read_bytes()
+    return b"".join((page[: found.start()], b"<script>", script, b"</script>", page[found.end() :]))
 
 
 def stale_files(folder: Path, before: datetime, now: datetime) -> Iterator[Path]:
@@ -30,11 +66,54 @@ def stale_files(folder: Path, before: datetime, now: datetime) -> Iterator[Path]
 
     Only folders that are named after a day count; reports made by hand lie elsewhere and are their makers' own.
     """
-    for day in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if day.is_dir() and (named := _day(day.name)) is not None:
-            for path in sorted(day.iterdir()):
-                if named < before.date() or (path.suffix == ".tmp" and _age(path, now) > LONGEST_WRITE):
-                    yield path
+    for day, named in _days(folder):
+        for path in sorted(day.iterdir()):
+            if named < before.date() or (path.suffix == ".tmp" and _age(path, now) > LONGEST_WRITE):
+                yield path
+
+
+def stale_scripts(folder: Path, now: datetime, going: AbstractSet[Path] = frozenset()) -> Iterator[Path]:
+    """Yield the scripts that no report needs but those that are ``going``, and what cut-off writes of scripts left.
+
+    The newest script stays in any case, and so does one that a report that is being written may refer to.
+    """
+    scripts = sorted((folder / SCRIPTS).glob("*.js"), key=lambda path: path.stat().st_mtime)
+    left = sorted((folder / SCRIPTS).glob(".*.tmp"))
+    yield from (path for path in left if _age(path, now) > LONGEST_WRITE)
+    aged = [path for path in scripts[:-1] if _age(path, now) > LONGEST_WRITE]
+    if aged:
+        needed = {_script_of(path) for day, _ in _days(folder) for path in day.glob("*.html") if path not in going}
+        yield from (path for path in aged if path.name.encode() not in needed)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile("wb", dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+        file.write(content)
+    Path(file.name).chmod(0o644)  # a temporary file is its owner's alone, a report is for reading
+    Path(file.name).replace(path)
+
+
+def _keep_script(folder: Path, script: bytes) -> str:
+    """Write a script unless it is there, young and undamaged; return its name."""
+    path = folder / f"{sha256(script).hexdigest()}.js"
+    young = path.is_file() and _age(path, datetime.now(UTC)) < REWRITE_AFTER
+    if not young or path.read_bytes() != script:
+        _write(path, script)
+    return path.name
+
+
+def _script_of(report: Path) -> bytes | None:
+    with report.open("rb") as file:
+        file.seek(max(0, file.seek(0, SEEK_END) - TAIL_BYTES))
+        found = REFERENCE.search(file.read())
+    return None if found is None else found[1]
+
+
+def _days(folder: Path) -> Iterator[tuple[Path, date]]:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and (named := _day(path.name)) is not None:
+            yield path, named
 
 
 def _day(name: str) -> date | None:

@@ -19,7 +19,7 @@ from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord
 from api.snapshots.policy import Policy
 from api.snapshots.removals import Removals
-from api.snapshots.report_files import stale_files
+from api.snapshots.report_files import stale_files, stale_scripts
 from api.snapshots.strays import StraySnapshots
 from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.errors import EvidentlyError
@@ -92,6 +92,7 @@ class Retention:
         files = {path for window in leaving if (path := self._report_of(window)) is not None}
         files |= {path for window in self._too_old(now) if (path := self._report_of(window)) is not None}
         files |= set(stale_files(self._reports_dir, now - self._policy.reports_failed, now))
+        files |= set(stale_scripts(self._reports_dir, now, files))
         plan.removed["reports"] = sum(path.is_file() for path in files)
         plan.freed_bytes["reports"] = sum(_size(path) for path in files)
         rows = self._expiry.count(now - self._policy.rows)
@@ -126,6 +127,8 @@ class Retention:
         for window in _until(deadline, self._too_old(now), done):
             self._remove_report(window, done)
         for path in _until(deadline, stale_files(self._reports_dir, now - self._policy.reports_failed, now), done):
+            _unlink(path, done)
+        for path in _until(deadline, stale_scripts(self._reports_dir, now), done):
             _unlink(path, done)
 
     def _expire_rows(self, now: datetime, deadline: float, done: Removals) -> None:

@@ -15,7 +15,7 @@ from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
 from api.prediction_log.window_store import WindowStore
 from api.snapshots.health_project import HealthProject
 from api.snapshots.measured import Measured
-from api.snapshots.report_files import report_name, write_report
+from api.snapshots.report_files import report_name, write_window_report
 from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.errors import EvidentlyError, EvidentlyForbidden
 from evidently_workspace.results import WindowSnapshot
@@ -105,7 +105,7 @@ class WindowTaker:
             self._record(window, measured, status=WindowStatus.SKIPPED, reason=measured.reason)
             return WindowStatus.SKIPPED
         report_file = report_name(window.start, window.end)
-        write_report(self._reports_dir / report_file, snapshot.html)
+        write_window_report(self._reports_dir, report_file, snapshot.html)
         project_id, snapshot_id = self._post(window, snapshot, measured.manifest)
         self._record(
             window,

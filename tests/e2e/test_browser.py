@@ -89,7 +89,7 @@ def elsewhere() -> list[str]:
 def page(elsewhere: list[str]) -> Iterator[Page]:
     def keep_inside(route: Route) -> None:
         if re.match(r"https?://(127\.0\.0\.1|localhost)[:/]", route.request.url) or route.request.url.startswith(
-            "data:"
+            ("data:", "file:")
         ):
             route.continue_()
         else:
@@ -151,11 +151,24 @@ def test_a_snapshot_opens_in_evidently_ui_with_its_verdict(stack: Stack, page: P
     page.screenshot(path=artefacts / "snapshot.png", full_page=True)
 
 
-def test_the_html_report_opens_by_itself(stack: Stack, page: Page, artefacts: Path) -> None:
+def test_the_html_report_opens_by_itself_and_from_disk(stack: Stack, page: Page, artefacts: Path) -> None:
     window = page.request.get(f"{stack.config.api_url}/snapshots?limit=1").json()["windows"][0]
-    page.goto(window["report_url"])
-    expect(page.get_by_text("4 of 4 columns drifted").first).to_be_visible(timeout=20_000)
-    page.screenshot(path=artefacts / "report.png", full_page=True)
+    day, name = window["report_url"].split("/")[-2:]
+    (file,) = stack.config.data_dir.rglob(f"{day}/{name}")
+    assert file.stat().st_size < 1_500_000  # without the script that all reports share
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    drawn = []
+    for place, address in (("served", window["report_url"]), ("disk", file.as_uri())):
+        page.goto(address)
+        expect(page.get_by_text("4 of 4 columns drifted").first).to_be_visible(timeout=20_000)
+        expect(page.locator(".js-plotly-plot .main-svg").first).to_be_attached(timeout=20_000)
+        page.wait_for_load_state("networkidle")
+        drawn.append(page.locator(".js-plotly-plot").count())
+        page.screenshot(path=artefacts / f"report-{place}.png", full_page=True)
+    assert drawn[0] == drawn[1] > 0
+    assert told == []
 
 
 def test_the_pictures_of_the_docs_can_be_made_anew(stack: Stack, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from api.prediction_log.writer import LogWriter
 from api.snapshots import taking
 from api.snapshots.measured import Measured
 from api.snapshots.policy import Policy
-from api.snapshots.report_files import write_report
+from api.snapshots.report_files import write_window_report
 from api.snapshots.retention import Retention
 from api.snapshots.retention_rounds import RetentionRounds
 from api.snapshots.scheduler import SnapshotScheduler
@@ -239,16 +239,16 @@ class ApiProcess:
     def beat(self) -> None:
         """One beat; reports are written with points around that."""
 
-        def write(path: Path, html: str) -> None:
+        def write(folder: Path, name: str, html: str) -> None:
             self.faults.reach("reporting")
-            write_report(path, html)
+            write_window_report(folder, name, html)
             self.faults.reach("reported")
 
-        before, taking.write_report = taking.write_report, write
+        before, taking.write_window_report = taking.write_window_report, write
         try:
             self.scheduler._beat()
         finally:
-            taking.write_report = before
+            taking.write_window_report = before
 
     def end(self) -> None:
         """Close what the process had open."""

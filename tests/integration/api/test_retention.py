@@ -1,5 +1,6 @@
 """What is old goes, from a real Evidently UI, the folder of reports and the log; and nothing else does."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -47,6 +48,17 @@ def report_files(world: World) -> set[str]:
     return {str(path.relative_to(world.reports)) for path in world.reports.rglob("*.html")}
 
 
+def scripts_of_last_week(world: World) -> list[Path]:
+    """Leave two scripts that no report refers to, and return them with the newer one last."""
+    scripts = [world.reports / "assets" / f"{letter * 64}.js" for letter in "ab"]
+    for days, path in zip((9, 8), scripts, strict=True):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("draw()")
+        written = (world.clock.time - timedelta(days=days)).timestamp()
+        os.utime(path, (written, written))
+    return scripts
+
+
 def test_a_plan_is_what_a_run_removes_and_the_rest_stays(world: World) -> None:
     windows_posted(world, 12)
     world.pass_time(8 * 24 * HOUR)
@@ -56,6 +68,7 @@ def test_a_plan_is_what_a_run_removes_and_the_rest_stays(world: World) -> None:
     assert plan.removed["snapshots"] == 0  # the round that settled the world has removed what was old
     world.pass_time(25 * HOUR)
     now = world.clock.time
+    old_script, newest_script = scripts_of_last_week(world)
     kept = [window for window in world.windows() if window.snapshot_id is not None]
     leaving = windows_to_remove(kept, now, POLICY.tiers)
     plan = process.retention.plan()
@@ -71,6 +84,7 @@ def test_a_plan_is_what_a_run_removes_and_the_rest_stays(world: World) -> None:
     assert set(world.in_ui()) == staying
     assert report_files(world) == {window.report_file for window in world.windows() if window.report_file}
     assert {window.start for window in young} & {window.start for window in kept if window not in leaving}
+    assert (old_script.exists(), newest_script.exists()) == (False, True)
     assert process.retention.plan().removed.total() == 0
 
 

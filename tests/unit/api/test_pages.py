@@ -6,6 +6,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 
 from api.prediction_log.database import Database
+from api.snapshots.report_files import write_window_report
+from evidently_workspace.report_script import SCRIPT_END, SCRIPT_START
 
 
 def test_alive_and_ready(client: TestClient) -> None:
@@ -102,6 +104,19 @@ def test_only_reports_are_served(client: TestClient, tmp_path: Path) -> None:
         answer = client.get(f"/reports/{name}")
         assert answer.status_code in {404, 422}, name
         assert "hidden" not in answer.text
+
+
+def test_a_report_is_served_with_its_script_inside_or_said_to_lack_it(client: TestClient, tmp_path: Path) -> None:
+    page = f"<p>one</p>{SCRIPT_START}draw('ä'){SCRIPT_END}data)</script>"
+    write_window_report(tmp_path / "reports", "2026-11-23/one.html", page)
+    answer = client.get("/reports/2026-11-23/one.html")
+    assert (answer.text, answer.headers["content-type"]) == (page, "text/html; charset=utf-8")
+    (script,) = (tmp_path / "reports" / "assets").iterdir()
+    assert client.get(f"/reports/assets/{script.name}").status_code == 422
+    script.unlink()
+    answer = client.get("/reports/2026-11-23/one.html")
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == f"a part of the report 2026-11-23/one.html is gone: {script.name}"
 
 
 def test_metrics_carry_nothing_of_the_model_s_health(client: TestClient, setosa: dict[str, Any]) -> None:

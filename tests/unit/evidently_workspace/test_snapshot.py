@@ -1,10 +1,13 @@
 import json
 import logging
+from pathlib import Path
 
+import evidently
 import numpy as np
 import pytest
 
 from evidently_workspace import snapshot as snapshot_module
+from evidently_workspace.report_script import SCRIPT_END, SCRIPT_START, split_page
 
 WITHOUT_ANY_SECTION = {"rows", "labelled_rows", "labelled_share", "rejected_requests", "version_rows"}
 
@@ -282,6 +285,22 @@ def test_the_page_needs_no_other_file(quiet):
     page = quiet.html
     assert 'src="http' not in page
     assert 'href="http' not in page.split("<script>", maxsplit=1)[0]
+
+
+def test_evidently_s_script_is_found_in_its_page_whatever_was_sent(snap, manifest, make_rows):
+    """Where this fails after an upgrade of Evidently, look at its page and mend `report_script`: reports got large."""
+    rows = make_rows(manifest, 200, seed=1)
+    rows.loc[:49, "colour"] = SCRIPT_START
+    rows.loc[50:99, "colour"] = SCRIPT_END
+    page = snap(current=rows).html
+    parts = split_page(page)
+    assert parts is not None
+    before, script, after = parts
+    assert script == (Path(evidently.__path__[0]) / "nbextension/static/index.js").read_text(encoding="utf-8")
+    assert f"{before}<script>{script}</script>{after}" == page
+    assert len(before) + len(after) < len(script) / 4
+    assert "drawDashboard" in after
+    assert len(after) < 1000
 
 
 def test_the_frames_that_came_in_are_left_as_they_were(snap, manifest, make_rows):
