@@ -5,6 +5,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
 from api.app import create_app
@@ -12,18 +13,50 @@ from api.settings import Settings
 from scripts.load.traffic import NAMES
 
 ROOT = Path(__file__).parents[3]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, LISEZMOI = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.fr.md"))
+TRANSLATED = {
+    "Settings": "Réglages",
+    "Development": "Développement",
+    "The HTTP interface": "L'interface HTTP",
+    "Map of the repository": "Carte du dépôt",
+    "Sending traffic": "Envoyer du trafic",
+}
+IN_ORDER = [
+    "Two commands",
+    "Addresses",
+    "How it works",
+    "Guided demo",
+    "The HTTP interface",
+    "What a snapshot measures",
+    "Settings",
+    "Map of the repository",
+    "Development",
+    "Operations",
+    "Troubleshooting",
+    "Measured performance",
+    "Limits",
+    "Licence",
+]
 
 
-def section(title: str) -> str:
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+def section(title: str, page: str = README) -> str:
+    found = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##+ |\Z)", page, re.MULTILINE | re.DOTALL)
     assert found, title
     return found[1]
 
 
-def rows(title: str) -> list[list[str]]:
-    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+def rows(title: str, page: str = README) -> list[list[str]]:
+    lines = [line for line in section(title, page).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines][2:]
+
+
+def code(page: str) -> list[str]:
+    return re.findall(r"^```\w*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_goes_from_the_first_look_to_the_licence() -> None:
+    assert re.findall(r"^## (.+)$", README, re.MULTILINE) == IN_ORDER
+    assert README.index("docs/images/evidently-dashboard.png") < README.index("## Two commands")
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:
@@ -59,6 +92,43 @@ def test_every_folder_of_the_map_exists() -> None:
 
 def test_every_scenario_is_in_the_table() -> None:
     assert [name.strip("`") for name, _ in rows("Sending traffic")] == list(NAMES)
+
+
+@pytest.mark.parametrize("title", TRANSLATED)
+def test_the_french_readme_has_the_same_tables_each_row_described(title: str) -> None:
+    # the last column describes; what stands before it are names and defaults of the code
+    here, there = rows(title), rows(TRANSLATED[title], LISEZMOI)
+    assert [row[:-1] for row in there] == [row[:-1] for row in here]
+    assert all(row[-1] for row in there)
+
+
+def test_the_french_readme_has_the_same_parts_commands_and_pages() -> None:
+    assert [len(mark) for mark in re.findall(r"^(##+) ", LISEZMOI, re.MULTILINE)] == [
+        len(mark) for mark in re.findall(r"^(##+) ", README, re.MULTILINE)
+    ]
+    assert code(LISEZMOI) == code(README)
+    pages = [set(re.findall(r"\]\(((?:docs|deploy)/[^)]+\.md)\)", page)) for page in (README, LISEZMOI)]
+    assert pages[0] == pages[1]
+    lines = [len(re.findall(r"^\|", page, re.MULTILINE)) for page in (README, LISEZMOI)]
+    assert lines[0] == lines[1], "a row of a table is missing in one of the two"
+
+
+def test_what_troubleshooting_quotes_is_what_the_program_says() -> None:
+    sources = "".join(
+        path.read_text(encoding="utf-8")
+        for place in ("scripts", "api", "evidently_workspace")
+        for path in (*(ROOT / place).rglob("*.py"), *(ROOT / place).rglob("*.sh"))
+    ) + (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    for said in (
+        "is taken, and",
+        "Vigie needs Python 3.11 to 3.13",
+        "not enough data",
+        "of at least",
+        "run make secrets first",
+    ):
+        assert said in section("Troubleshooting")
+        assert said in section("Dépannage", LISEZMOI)
+        assert said in sources
 
 
 def test_every_dependency_says_what_it_is_for() -> None:
