@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint format lock secrets up down load bench doctor audit screenshots
+.PHONY: help setup run demo test lint format lock secrets up down load bench doctor audit screenshots backup restore
 
 PYTHON ?= python3
 export PYTHON
@@ -49,6 +49,12 @@ down: ## stop the whole stack; its data stay in the volumes
 bench: ## measure: make bench SUBJECT=detection, serving, reading or workspace
 	@scripts/setup.sh dev
 	@$(BIN)/python -m scripts.bench $(SUBJECT)
+
+backup: setup ## copy log, model, reports and workspace into one file while they are used: make backup FILE=backups/monday.tar
+	@$(BIN)/python -m scripts.backup $(if $(FILE),--out $(FILE))
+
+restore: setup ## put a backup where there is nothing yet: make restore FILE=backups/monday.tar
+	@$(BIN)/python -m scripts.restore $(or $(FILE),$(error say which: make restore FILE=backups/monday.tar))
 
 screenshots: ## make the pictures of docs/images from what runs at URL; wants a Chromium
 	@scripts/setup.sh dev
