@@ -72,6 +72,21 @@ def test_the_dashboard_shows_every_panel_with_its_lines(page, story, manifest, a
     page.screenshot(path=artefacts / "evidently-dashboard.png", full_page=True)
 
 
+def test_a_counter_of_nothing_reads_0(page, ui, manifest, snap):
+    with EvidentlyClient(ui.url, ui.secret) as client:
+        project = client.ensure_project("quiet", "One steady window")
+        client.ensure_dashboard(project, build_dashboard(manifest))
+        taken = snap(0, 100, labelled=80)
+        assert not taken.failed_checks
+        client.post_snapshot(project, taken.body)
+        page.goto(client.project_url(project))
+    counters = page.locator(".MuiCard-root").filter(has_text="Newest window")
+    for name in ("failed checks", "drifted features"):
+        expect(counters.get_by_text(name)).to_be_visible(timeout=30_000)
+    expect(page.locator(".MuiMarkElement-root").first).to_be_visible()  # a line of one point is its mark
+    assert page.get_by_text("no value").count() == 0
+
+
 def test_a_report_opens_in_the_ui(page, story, artefacts):
     page.goto(story[1])
     for title in SECTIONS:
