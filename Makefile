@@ -54,7 +54,7 @@ backup: setup ## copy log, model, reports and workspace into one file while they
 	@$(BIN)/python -m scripts.backup $(if $(FILE),--out $(FILE))
 
 restore: setup ## put a backup where there is nothing yet: make restore FILE=backups/monday.tar
-	@$(BIN)/python -m scripts.restore $(or $(FILE),$(error say which: make restore FILE=backups/monday.tar))
+	@$(BIN)/python -m scripts.restore $(FILE)
 
 screenshots: ## make the pictures of docs/images from what runs at URL; wants a Chromium
 	@scripts/setup.sh dev
