@@ -65,6 +65,7 @@ def test_the_landing_page_links_what_people_use(client: TestClient) -> None:
     page = client.get("/").text
     for link in ("docs", "http://127.0.0.1:8001", "snapshots", "metrics"):
         assert f'href="{link}' in page
+    assert '<meta http-equiv="refresh"' in page, "what is shown does not grow old in an open tab"
 
 
 def test_the_windows_are_listed_newest_first_and_an_early_one_can_be_asked_for(

@@ -125,6 +125,7 @@ def test_what_troubleshooting_quotes_is_what_the_program_says() -> None:
         "not enough data",
         "of at least",
         "run make secrets first",
+        "no answer from",
     ):
         assert said in section("Troubleshooting")
         assert said in section("Dépannage", LISEZMOI)
