@@ -47,9 +47,8 @@ def mended_script() -> list[HTTPRouteHandler]:
         script = script.replace(old, new)
     content = script.encode()
 
-    @litestar.get(f"/static/js/{path.name}", include_in_schema=False)
     async def served() -> Response[bytes]:
         # Evidently's name for it stays the same while ours may change
         return Response(content, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
 
-    return [served]
+    return [litestar.get(f"/static/js/{path.name}", include_in_schema=False)(served)]
