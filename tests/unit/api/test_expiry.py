@@ -127,9 +127,8 @@ def test_a_label_of_an_expired_prediction_is_reported_as_unknown_and_not_stored(
         assert connection.execute(select(func.count()).select_from(labels)).scalar_one() == 1
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite lets one transaction write at a time
 def test_a_row_whose_label_is_being_stored_is_left_for_the_next_time(database: ClockedDatabase) -> None:
-    if database.is_sqlite:
-        pytest.skip("SQLite lets one transaction write at a time")
     log(database, NOON, "being labelled", "old")
     post_all(database, NOON + HOUR)
     with database.writing() as connection:
