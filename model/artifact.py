@@ -10,11 +10,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from model.errors import ArtifactError
 from model.folder_swap import flush_folder, put_in_place, recover
-from model.manifest import Manifest
+from model.manifest import AnyManifest, Manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,8 @@ TEST_FILE = "test.parquet"
 _STALE_SECONDS = 3600
 _COMMAND = "python -m model.train"
 _TRAIN = f"train one with: {_COMMAND}"
+
+_MANIFEST: TypeAdapter[Manifest] = TypeAdapter(AnyManifest)
 
 Content = bytes | Callable[[Path], None]
 """A file's bytes, or a function that writes the file at the path it is given."""
@@ -44,7 +46,7 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     try:
-        return Manifest.model_validate_json(text)
+        return _MANIFEST.validate_json(text)
     except ValidationError as error:
         if any(wrong["loc"] == ("format",) for wrong in error.errors()):
             raise ArtifactError(

@@ -22,7 +22,7 @@ from model.errors import DataError
 from model.evaluation import evaluate
 from model.explanation import Explainer
 from model.held_out import HeldOutRows, probabilities_in
-from model.manifest import DataCard, Manifest
+from model.manifest import ClassifierManifest, DataCard, Manifest
 from model.split import Split
 
 _LIBRARIES = (
@@ -79,7 +79,7 @@ def finish(
     )
     progress("writing the artifact", 0)
     test = probabilities_in(held_out.test, dataset.class_names)
-    manifest = Manifest(
+    manifest = ClassifierManifest(
         name=dataset.name,
         version="",
         created_at=datetime.now(UTC).replace(microsecond=0),

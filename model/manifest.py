@@ -107,7 +107,11 @@ class DriftThreshold(WindowThreshold):
 class ConceptThreshold(WindowThreshold):
     """Alarm thresholds of the concept drift z; an alarm needs z >= `at(rows)` and gap >= `gap_floor`."""
 
-    gap_floor: float = Field(0.05, ge=0, description="The smallest surplus of the error rate worth an alarm.")
+    gap_floor: float = Field(
+        0.05,
+        ge=0,
+        description="The smallest surplus worth an alarm: of the error rate, or of the error in the target's unit.",
+    )
 
 
 class Calibration(_Frozen):
@@ -141,6 +145,29 @@ class Calibration(_Frozen):
         return self.calibrated[above - 1] + share * (self.calibrated[above] - self.calibrated[above - 1])
 
 
+class ErrorCalibration(_Frozen):
+    """How far off a number is expected to be, given the number predicted: piecewise linear through the knots."""
+
+    predictions: tuple[float, ...] = Field(min_length=2, description="Predicted numbers; ascending.")
+    mean_error: tuple[float, ...] = Field(description="Expected prediction - label, one per knot.")
+    error_spread: tuple[float, ...] = Field(description="Standard deviation of prediction - label, one per knot.")
+    absolute_error: tuple[float, ...] = Field(description="Expected |prediction - label|, one per knot.")
+    absolute_spread: tuple[float, ...] = Field(description="Standard deviation of |prediction - label|, one per knot.")
+    rows: int = Field(description="Held-out rows that it was fitted on.")
+
+    @model_validator(mode="after")
+    def _has_one_value_per_knot(self) -> Self:
+        curves = (self.mean_error, self.error_spread, self.absolute_error, self.absolute_spread)
+        if any(len(curve) != len(self.predictions) for curve in curves):
+            raise ValueError("the curves and predictions differ in length")
+        if any(low >= high for low, high in pairwise(self.predictions)):
+            raise ValueError("predictions must ascend")
+        # a spread of exactly 0 would make the concept drift z infinite
+        if min(*self.error_spread, *self.absolute_spread) <= 0 or min(self.absolute_error) < 0:
+            raise ValueError("spreads must be positive, and absolute errors not negative")
+        return self
+
+
 class Attributions(_Frozen):
     """How much each original feature moved the model's answers on the reference."""
 
@@ -148,7 +175,9 @@ class Attributions(_Frozen):
         description="Feature to mean |phi|: signed parts of one feature added up first, then averaged over classes."
     )
     method: Literal["TreeSHAP", "linear SHAP"] = "TreeSHAP"
-    unit: Literal["probability", "log odds"] = Field("probability", description="Of the answers that phi add up to.")
+    unit: Literal["probability", "log odds", "target"] = Field(
+        "probability", description="Of the answers that phi add up to."
+    )
     rows: int = Field(description="Reference rows explained.")
 
 
@@ -175,6 +204,18 @@ class HoldOutQuality(_Frozen):
     per_class: dict[str, ClassQuality]
 
 
+class NumberQuality(_Frozen):
+    """How far off a regression model is on rows never seen in training; errors in the unit of the target."""
+
+    rows: int
+    mean_absolute_error: float
+    root_mean_squared_error: float
+    median_absolute_error: float
+    largest_absolute_error: float
+    mean_error: float = Field(description="Mean of prediction - label: above 0 where the model says too much.")
+    r2: float | None = Field(description="Share of the labels' variance explained; null where they do not vary.")
+
+
 class Parity(_Frozen):
     """How the ONNX model compares with the scikit-learn pipeline it was made from."""
 
@@ -182,6 +223,26 @@ class Parity(_Frozen):
     max_probability_difference: float | None = Field(description="Null when there was nothing to compare.")
     class_disagreements: int | None
     reason: str | None = Field(description="Why ONNX does not serve; null when it does.")
+
+
+class NumberParity(_Frozen):
+    """How the ONNX model of a number compares with the scikit-learn pipeline it was made from."""
+
+    rows: int = Field(description="Rows compared, with copies that have missing and unseen values.")
+    max_difference: float | None = Field(
+        description="Of two answers to a row, in standard deviations of the target; null without two answers."
+    )
+    reason: str | None = Field(description="Why ONNX does not serve; null when it does.")
+
+
+class NumberRange(_Frozen):
+    """The numbers that a column held: smallest, mean, largest, standard deviation."""
+
+    minimum: float
+    maximum: float
+    mean: float
+    standard_deviation: float = Field(gt=0)
+    unit: str | None = None
 
 
 class DataCard(_Frozen):
@@ -195,26 +256,19 @@ class DataCard(_Frozen):
     fingerprint: Sha256
 
 
-class Manifest(_Frozen):
-    """Everything that a server, a report or a person needs to know about one trained model."""
+class ModelManifest(_Frozen):
+    """What is known of a trained model, whatever it predicts."""
 
     format: Literal[2] = 2
     name: str
     version: str
     created_at: AwareDatetime
-    task: Literal["classification"] = "classification"
     features: tuple[Feature, ...] = Field(min_length=1, description="In the order of a row.")
     target: str
-    classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...] = Field(
-        description="As given in JSON, in the order of the probability columns."
-    )
     estimator: str = Field("random_forest", description="Its name, or where a pipeline of one's own came from.")
     engine: Engine
-    parity: Parity
-    quality: HoldOutQuality
     seed: int
     data: DataCard
-    calibration: Calibration
     attributions: Attributions | None
     attributions_missing: str | None = Field(description="Why there are no attributions; null where there are.")
     thresholds: tuple[DriftThreshold, ...]
@@ -233,11 +287,6 @@ class Manifest(_Frozen):
         """Return the names of the features in the order of a row."""
         return tuple(feature.name for feature in self.features)
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Return the classes as text, as in frames, reports and keys of probabilities."""
-        return tuple(str(value) for value in self.classes)
-
     def threshold(self, column: str) -> DriftThreshold:
         """Return the drift threshold of a feature, PREDICTION or LABEL; KeyError if there is none."""
         for threshold in self.thresholds:
@@ -246,23 +295,64 @@ class Manifest(_Frozen):
         raise KeyError(column)
 
 
+class ClassifierManifest(ModelManifest):
+    """Everything that a server, a report or a person needs to know about a model that tells classes apart."""
+
+    task: Literal["classification"] = "classification"
+    classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...] = Field(
+        description="As given in JSON, in the order of the probability columns."
+    )
+    parity: Parity
+    quality: HoldOutQuality
+    calibration: Calibration
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the classes as text, as in frames, reports and keys of probabilities."""
+        return tuple(str(value) for value in self.classes)
+
+
+class RegressorManifest(ModelManifest):
+    """Everything that a server, a report or a person needs to know about a model that predicts a number."""
+
+    task: Literal["regression"] = "regression"
+    label_range: NumberRange = Field(description="Of the target in the rows known at training.")
+    parity: NumberParity
+    quality: NumberQuality
+    calibration: ErrorCalibration
+
+
+Manifest = ClassifierManifest | RegressorManifest
+"""Either kind; `isinstance` tells which."""
+AnyManifest = Annotated[Manifest, Field(discriminator="task")]
+"""The same, for reading one from JSON."""
+
+
 __all__ = [
     "LABEL",
     "PREDICTION",
     "PROBABILITY_PREFIX",
+    "AnyManifest",
     "Attributions",
     "Calibration",
     "ClassQuality",
+    "ClassifierManifest",
     "ConceptThreshold",
     "DataCard",
     "DriftMethod",
     "DriftThreshold",
     "Engine",
+    "ErrorCalibration",
     "Feature",
     "FeatureType",
     "HoldOutQuality",
     "Manifest",
+    "ModelManifest",
+    "NumberParity",
+    "NumberQuality",
+    "NumberRange",
     "Parity",
+    "RegressorManifest",
     "Value",
     "WindowThreshold",
 ]

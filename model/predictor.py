@@ -17,14 +17,14 @@ from model.classifiers import (
     Row,
     load_pipeline,
 )
-from model.errors import ArtifactError, PredictionError
+from model.errors import ArtifactError
 from model.manifest import Engine, Manifest
 
 
 class Predictor:
-    """A model ready to answer; may be shared by threads."""
+    """A model that tells classes apart, ready to answer; may be shared by threads."""
 
-    def __init__(self, manifest: Manifest, classifier: Classifier) -> None:
+    def __init__(self, manifest: ClassifierManifest, classifier: Classifier) -> None:
         self.manifest = manifest
         self._classifier = classifier
 
@@ -40,13 +40,34 @@ class Predictor:
         the one with the largest probability, the first of them in a tie. Raises PredictionError when a row
         has the wrong length or a number column holds something else.
         """
-        width = len(self.manifest.features)
-        for position, row in enumerate(rows):
-            if len(row) != width:
-                raise PredictionError(f"row {position} has {len(row)} values; the model takes {width}")
+        _check_width(rows, self.manifest)
         if not rows:
             return np.empty((0, len(self.manifest.classes)))
         return self._classifier.probabilities(rows)
+
+
+class NumberPredictor:
+    """A model that predicts a number, ready to answer; may be shared by threads."""
+
+    def __init__(self, manifest: RegressorManifest, regressor: Regressor) -> None:
+        self.manifest = manifest
+        self._regressor = regressor
+
+    @property
+    def engine(self) -> Engine:
+        """Return what computes the answers."""
+        return self.manifest.engine
+
+    def predict(self, rows: Sequence[Row]) -> Numbers:
+        """Return the predicted numbers, float64 (rows,), in the unit of the target.
+
+        Rows are given, and PredictionError is raised, as for `Predictor.predict`.
+        """
+        _check_width(rows, self.manifest)
+        return self._regressor.numbers(rows) if rows else np.empty(0)
+
+
+AnyPredictor = Predictor | NumberPredictor
 
 
 def load_predictor(folder: Path, threads: int = 1) -> Predictor:

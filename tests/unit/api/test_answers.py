@@ -16,7 +16,7 @@ from api.prediction_log.records import PredictionRecord
 from api.prediction_log.writer import LogWriter
 from model.artifact import MANIFEST_FILE, read_manifest
 from model.errors import PredictionError
-from model.manifest import Manifest
+from model.manifest import ClassifierManifest
 from model.predictor import load_predictor
 
 FLOWERS = [[5.0 + number / 50, 3.0, 1.0 + number / 20, 0.2] for number in range(64)]
@@ -35,7 +35,7 @@ def unconverted(iris_artifact: Path, tmp_path: Path) -> Path:
     """An artifact whose model scikit-learn serves."""
     folder = tmp_path / "model"
     shutil.copytree(iris_artifact, folder)
-    manifest = Manifest.model_validate(read_manifest(folder).model_dump() | {"engine": "scikit-learn"})
+    manifest = ClassifierManifest.model_validate(read_manifest(folder).model_dump() | {"engine": "scikit-learn"})
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json())
     return folder
 

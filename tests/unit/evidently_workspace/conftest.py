@@ -12,13 +12,13 @@ from evidently_workspace.window import Window
 from model.manifest import (
     Attributions,
     Calibration,
+    ClassifierManifest,
     ClassQuality,
     ConceptThreshold,
     DataCard,
     DriftThreshold,
     Feature,
     HoldOutQuality,
-    Manifest,
     Parity,
     WindowThreshold,
 )
@@ -26,7 +26,9 @@ from model.manifest import (
 COLOURS = ("blue", "green", "red")
 
 
-def build_manifest(classes: tuple[str, ...] | tuple[bool, ...] = ("a", "b", "c"), numbers: int = 2) -> Manifest:
+def build_manifest(
+    classes: tuple[str, ...] | tuple[bool, ...] = ("a", "b", "c"), numbers: int = 2
+) -> ClassifierManifest:
     features = [
         Feature(name=f"x{i}", type="number", unit="cm", minimum=-3.5, maximum=3.5, nullable=True, example=0.5)
         for i in range(numbers)
@@ -41,7 +43,7 @@ def build_manifest(classes: tuple[str, ...] | tuple[bool, ...] = ("a", "b", "c")
     ]
     thresholds += [_threshold(name, "jensenshannon", 0.8) for name in ("prediction", "label")]
     per_class = {str(name): ClassQuality(rows=40, precision=0.9, recall=0.9, f1=0.9) for name in classes}
-    return Manifest(
+    return ClassifierManifest(
         name="demo",
         version="20261123T044500Z-1a2b3c4d",
         created_at=datetime(2026, 11, 23, tzinfo=UTC),
@@ -91,7 +93,7 @@ def _threshold(column: str, method: str, at_ten_rows: float) -> DriftThreshold:
 
 
 def build_rows(
-    manifest: Manifest, rows: int, *, seed: int = 0, shift: float = 0.0, accuracy: float = 0.9
+    manifest: ClassifierManifest, rows: int, *, seed: int = 0, shift: float = 0.0, accuracy: float = 0.9
 ) -> pd.DataFrame:
     """Return labelled rows whose prediction is the likeliest class and right with the given accuracy."""
     random = np.random.default_rng(seed)
@@ -113,7 +115,7 @@ def build_rows(
     return pd.DataFrame(columns)
 
 
-def build_attributions(manifest: Manifest, rows: int = 200, *, seed: int = 4) -> "np.ndarray":
+def build_attributions(manifest: ClassifierManifest, rows: int = 200, *, seed: int = 4) -> "np.ndarray":
     """Return |SHAP| (rows, features) whose means are about those of the reference."""
     means = np.array([manifest.attributions.mean_absolute[name] for name in manifest.feature_names])
     return np.random.default_rng(seed).gamma(2.0, means / 2, (rows, len(means)))
@@ -134,12 +136,12 @@ def window() -> Window:
 
 
 @pytest.fixture(scope="session")
-def manifest() -> Manifest:
+def manifest() -> ClassifierManifest:
     return build_manifest()
 
 
 @pytest.fixture(scope="session")
-def make_manifest() -> Callable[..., Manifest]:
+def make_manifest() -> Callable[..., ClassifierManifest]:
     return build_manifest
 
 
@@ -162,7 +164,7 @@ def always() -> Callable[..., pd.DataFrame]:
 def snap() -> Callable[..., object]:
     """Take a snapshot of made-up rows; whatever a test is not about is quiet."""
 
-    def take(model: Manifest | None = None, current=None, labelled=None, min_rows=30, min_labels=30, **rest):
+    def take(model: ClassifierManifest | None = None, current=None, labelled=None, min_rows=30, min_labels=30, **rest):
         model = model or build_manifest()
         rest.setdefault("attributions", build_attributions(model) if model.attributions else None)
         return take_snapshot(

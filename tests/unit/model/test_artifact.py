@@ -25,7 +25,7 @@ from model.artifact import (
     write_artifact,
 )
 from model.errors import ArtifactError
-from model.manifest import Manifest
+from model.manifest import ClassifierManifest
 from model.predictor import load_predictor
 
 
@@ -45,7 +45,7 @@ def folder(iris_artifact: Path, tmp_path: Path) -> Path:
 
 
 def rewrite_manifest(folder: Path, **changes: object) -> None:
-    manifest = Manifest.model_validate(read_manifest(folder).model_dump() | changes)
+    manifest = ClassifierManifest.model_validate(read_manifest(folder).model_dump() | changes)
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json())
 
 

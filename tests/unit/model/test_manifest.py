@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from model.artifact import read_manifest
-from model.manifest import Calibration, ConceptThreshold, DriftThreshold, Manifest, WindowThreshold
+from model.manifest import Calibration, ClassifierManifest, ConceptThreshold, DriftThreshold, WindowThreshold
 
 
 def threshold(floor: float = 0.1) -> DriftThreshold:
@@ -74,8 +74,8 @@ def test_a_calibration_that_is_no_rising_chance_is_refused(
 
 @pytest.mark.parametrize("classes", [("a", "b"), (0, 1, 2), (False, True)])
 def test_classes_keep_their_type_through_json(iris_artifact: Path, classes: tuple[object, ...]) -> None:
-    manifest = Manifest.model_validate(read_manifest(iris_artifact).model_dump() | {"classes": classes})
-    again = Manifest.model_validate_json(manifest.model_dump_json())
+    manifest = ClassifierManifest.model_validate(read_manifest(iris_artifact).model_dump() | {"classes": classes})
+    again = ClassifierManifest.model_validate_json(manifest.model_dump_json())
     assert again.classes == classes
     assert [type(value) for value in again.classes] == [type(value) for value in classes]
     assert again.class_names == tuple(str(value) for value in classes)
@@ -95,7 +95,7 @@ def test_the_threshold_of_each_column_is_found_by_name(iris_artifact: Path) -> N
 @pytest.mark.parametrize("name", ["../model.onnx", "a/b", "", ".."])
 def test_a_manifest_cannot_name_files_outside_its_folder(iris_artifact: Path, name: str) -> None:
     with pytest.raises(ValidationError):
-        Manifest.model_validate(read_manifest(iris_artifact).model_dump() | {"files": {name: "0" * 64}})
+        ClassifierManifest.model_validate(read_manifest(iris_artifact).model_dump() | {"files": {name: "0" * 64}})
 
 
 @pytest.mark.parametrize("module", ["model.manifest", "model.artifact"])

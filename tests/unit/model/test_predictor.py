@@ -13,7 +13,7 @@ import pytest
 from model.artifact import MANIFEST_FILE, read_manifest, read_reference
 from model.csv_file import load_csv
 from model.errors import PredictionError
-from model.manifest import Manifest
+from model.manifest import ClassifierManifest
 from model.parity import rows_of
 from model.predictor import Predictor, load_predictor
 from model.training import train_model
@@ -23,7 +23,7 @@ FLOWER = (5.1, 3.5, 1.4, 0.2)
 
 def with_engine(artifact: Path, engine: str, copy: Path) -> Predictor:
     shutil.copytree(artifact, copy)
-    manifest = Manifest.model_validate(read_manifest(copy).model_dump() | {"engine": engine})
+    manifest = ClassifierManifest.model_validate(read_manifest(copy).model_dump() | {"engine": engine})
     (copy / MANIFEST_FILE).write_text(manifest.model_dump_json())
     return load_predictor(copy)
 
