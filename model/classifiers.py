@@ -5,7 +5,7 @@ Imports neither pandas nor scikit-learn unless scikit-learn answers: they cost a
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,12 @@ import onnxruntime
 from model.errors import PredictionError
 from model.manifest import Feature, Value
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Row = Sequence[Value]
 Probabilities = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.float64]
 
 MISSING_TEXT = ""
 """How the models are handed a missing category or boolean: ONNX text has no null."""
@@ -39,8 +43,15 @@ class Classifier(Protocol):
         """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
 
 
-class OnnxClassifier:
-    """The ONNX model in a session of ONNX Runtime, which several threads may use at once."""
+class Regressor(Protocol):
+    """What turns rows into numbers, float64 (rows,), in the unit of the target."""
+
+    def numbers(self, rows: Sequence[Row]) -> Numbers:
+        """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
+
+
+class _OnnxModel:
+    """An ONNX model in a session of ONNX Runtime, which several threads may use at once."""
 
     def __init__(self, content: bytes, features: tuple[Feature, ...], threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
@@ -54,8 +65,7 @@ class OnnxClassifier:
         # an input that no operator needs is not in the model; else the order tells, as the converter changes names
         self._fed = self._inputs if len(self._inputs) == len(features) else [feature.name for feature in features]
 
-    def probabilities(self, rows: Sequence[Row]) -> Probabilities:
-        """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
+    def _run(self, output: str, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
         feeds: dict[str, npt.NDArray[Any]]
         if self._one_matrix:
             feeds = {ONE_MATRIX: number_array(rows).astype(np.float32)}
@@ -63,9 +73,7 @@ class OnnxClassifier:
             feeds = dict(zip(self._fed, self._columns(rows), strict=True))
             if len(feeds) > len(self._inputs):
                 feeds = {name: feeds[name] for name in self._inputs}
-        # float32 sums differ from 1 and 0 in the eighth digit, to either side
-        raw = np.maximum(np.asarray(self._session.run(["probabilities"], feeds)[0], dtype=np.float64), 0.0)
-        return np.asarray(raw / raw.sum(axis=1, keepdims=True))
+        return np.asarray(self._session.run([output], feeds)[0], dtype=np.float64)
 
     def _columns(self, rows: Sequence[Row]) -> list[npt.NDArray[Any]]:
         columns = zip(*rows, strict=True)
@@ -77,8 +85,26 @@ class OnnxClassifier:
         ]
 
 
+class OnnxClassifier(_OnnxModel):
+    """The ONNX model of a classifier."""
+
+    def probabilities(self, rows: Sequence[Row]) -> Probabilities:
+        """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
+        # float32 sums differ from 1 and 0 in the eighth digit, to either side
+        raw = np.maximum(self._run("probabilities", rows), 0.0)
+        return np.asarray(raw / raw.sum(axis=1, keepdims=True))
+
+
+class OnnxRegressor(_OnnxModel):
+    """The ONNX model of a regressor."""
+
+    def numbers(self, rows: Sequence[Row]) -> Numbers:
+        """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
+        return self._run("variable", rows).ravel()
+
+
 class PipelineClassifier:
-    """The scikit-learn pipeline itself."""
+    """The scikit-learn pipeline of a classifier itself."""
 
     def __init__(self, pipeline: Any, features: tuple[Feature, ...]) -> None:
         self._pipeline = pipeline
@@ -86,20 +112,36 @@ class PipelineClassifier:
 
     def probabilities(self, rows: Sequence[Row]) -> Probabilities:
         """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
-        import pandas as pd  # noqa: PLC0415 - only where scikit-learn serves
-
-        columns = zip(*rows, strict=True)
-        frame = pd.DataFrame(
-            {
-                feature.name: number_array([values]).ravel()
-                if feature.type == "number"
-                else np.array([text_value(value) for value in values], dtype=object)
-                for feature, values in zip(self._features, columns, strict=True)
-            }
-        )
         # absurd numbers overflow in the sums by which scikit-learn looks for infinity; they are answered all the same
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(self._pipeline.predict_proba(frame), dtype=np.float64)
+            return np.asarray(self._pipeline.predict_proba(_frame(rows, self._features)), dtype=np.float64)
+
+
+class PipelineRegressor:
+    """The scikit-learn pipeline of a regressor itself."""
+
+    def __init__(self, pipeline: Any, features: tuple[Feature, ...]) -> None:
+        self._pipeline = pipeline
+        self._features = features
+
+    def numbers(self, rows: Sequence[Row]) -> Numbers:
+        """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(self._pipeline.predict(_frame(rows, self._features)), dtype=np.float64).ravel()
+
+
+def _frame(rows: Sequence[Row], features: tuple[Feature, ...]) -> "pd.DataFrame":
+    import pandas as pd  # noqa: PLC0415 - only where scikit-learn serves
+
+    columns = zip(*rows, strict=True)
+    return pd.DataFrame(
+        {
+            feature.name: number_array([values]).ravel()
+            if feature.type == "number"
+            else np.array([text_value(value) for value in values], dtype=object)
+            for feature, values in zip(features, columns, strict=True)
+        }
+    )
 
 
 def load_pipeline(content: bytes) -> Any:

@@ -11,14 +11,18 @@ import numpy as np
 from model.artifact import ONNX_FILE, PIPELINE_FILE, read_manifest, verified_bytes
 from model.classifiers import (
     Classifier,
+    Numbers,
     OnnxClassifier,
+    OnnxRegressor,
     PipelineClassifier,
+    PipelineRegressor,
     Probabilities,
+    Regressor,
     Row,
     load_pipeline,
 )
 from model.errors import ArtifactError
-from model.manifest import Engine, Manifest
+from model.manifest import ClassifierManifest, Engine, ModelManifest, RegressorManifest
 
 
 class Predictor:
@@ -70,7 +74,7 @@ class NumberPredictor:
 AnyPredictor = Predictor | NumberPredictor
 
 
-def load_predictor(folder: Path, threads: int = 1) -> Predictor:
+def load_predictor(folder: Path, threads: int = 1) -> AnyPredictor:
     """Return the predictor of an artifact folder, with `threads` for each ONNX computation.
 
     Raises ArtifactError if anything is missing or does not match its hash; no such file reaches a loader.
@@ -79,13 +83,28 @@ def load_predictor(folder: Path, threads: int = 1) -> Predictor:
     name = ONNX_FILE if manifest.engine == "onnx" else PIPELINE_FILE
     content = verified_bytes(folder, manifest, name)
     try:
-        return Predictor(manifest, _classifier(content, manifest, threads))
+        if isinstance(manifest, ClassifierManifest):
+            return Predictor(manifest, _classifier(content, manifest, threads))
+        return NumberPredictor(manifest, _regressor(content, manifest, threads))
     except Exception as error:
         # The content is what training wrote, so whatever a loader raises means other library versions.
         raise ArtifactError(f"cannot load {folder / name} ({error}); train again with these libraries") from error
 
 
-def _classifier(content: bytes, manifest: Manifest, threads: int) -> Classifier:
+def _check_width(rows: Sequence[Row], manifest: ModelManifest) -> None:
+    width = len(manifest.features)
+    for position, row in enumerate(rows):
+        if len(row) != width:
+            raise PredictionError(f"row {position} has {len(row)} values; the model takes {width}")
+
+
+def _classifier(content: bytes, manifest: ClassifierManifest, threads: int) -> Classifier:
     if manifest.engine == "onnx":
         return OnnxClassifier(content, manifest.features, threads)
     return PipelineClassifier(load_pipeline(content), manifest.features)
+
+
+def _regressor(content: bytes, manifest: RegressorManifest, threads: int) -> Regressor:
+    if manifest.engine == "onnx":
+        return OnnxRegressor(content, manifest.features, threads)
+    return PipelineRegressor(load_pipeline(content), manifest.features)
