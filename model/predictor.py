@@ -21,7 +21,7 @@ from model.classifiers import (
     Row,
     load_pipeline,
 )
-from model.errors import ArtifactError
+from model.errors import ArtifactError, PredictionError
 from model.manifest import ClassifierManifest, Engine, ModelManifest, RegressorManifest
 
 
