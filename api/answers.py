@@ -1,5 +1,6 @@
 """Owns what is made of the model's answer to a row: the record that is logged, and the JSON that is sent."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from random import SystemRandom
 
@@ -7,49 +8,107 @@ import numpy as np
 import orjson
 import uuid_utils
 
+from api.errors import FieldError, NoFiniteAnswer
 from api.prediction_log.records import PredictionRecord
 from model.manifest import Manifest, Value
-from model.predictor import Predictor
+from model.predictor import AnyPredictor, NumberPredictor, Predictor
 
 PROBABILITY_DECIMALS = 6
 """The served model computes in single precision, which carries no more than these."""
+NO_PROBABILITIES = "{}"
+"""What is logged as the probabilities of a number."""
 
 Row = Sequence[Value]
 """The values of one row, in the order of the schema."""
+Made = tuple[list[PredictionRecord], list[bytes]]
+"""What to log of each row, and the answer to it as JSON."""
 
 
-class Answers:
+class Answers(ABC):
     """Answers rows, many in one call of the model; may be shared by threads.
 
     Whatever of an answer does not change is encoded once, here.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-        manifest = self.manifest
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        """What is known of the model."""
         self._feature_names = manifest.feature_names
-        self._class_names = manifest.class_names
         self._version = manifest.version
-        self._middles = [f'","prediction":{orjson.dumps(one).decode()},"probabilities":' for one in manifest.classes]
         self._end = f',"model_version":{orjson.dumps(self._version).decode()}}}'
         self._random = np.random.default_rng(SystemRandom().getrandbits(128))
 
-    @property
-    def manifest(self) -> Manifest:
-        """What is known of the model."""
-        return self._predictor.manifest
+    @abstractmethod
+    def make(self, rows: Sequence[Row]) -> Made:
+        """Return what to log of each row, and the answer to it as JSON. Raises PredictionError or NoFiniteAnswer."""
 
-    def make(self, rows: Sequence[Row]) -> tuple[list[PredictionRecord], list[bytes]]:
+    def _features(self, row: Row) -> str:
+        return orjson.dumps(dict(zip(self._feature_names, row, strict=True))).decode()
+
+    def _sample_keys(self, count: int) -> list[int]:
+        keys: list[int] = self._random.integers(0, 2**31, count).tolist()
+        return keys
+
+
+class ClassAnswers(Answers):
+    """Answers with the likeliest class, and the probability of each."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__(predictor.manifest)
+        self._predictor = predictor
+        classes = predictor.manifest.classes
+        self._class_names = predictor.manifest.class_names
+        self._middles = [f'","prediction":{orjson.dumps(one).decode()},"probabilities":' for one in classes]
+
+    def make(self, rows: Sequence[Row]) -> Made:
         """Return what to log of each row, and the answer to it as JSON. Raises PredictionError."""
         probabilities = self._predictor.predict(rows)
         best = probabilities.argmax(axis=1).tolist()
         shares = probabilities.round(PROBABILITY_DECIMALS).tolist()
-        keys = self._random.integers(0, 2**31, len(rows)).tolist()
         records, answers = [], []
-        for row, index, share, key in zip(rows, best, shares, keys, strict=True):
+        for row, index, share, key in zip(rows, best, shares, self._sample_keys(len(rows)), strict=True):
             name = str(uuid_utils.uuid7())
-            features = orjson.dumps(dict(zip(self._feature_names, row, strict=True))).decode()
             by_class = orjson.dumps(dict(zip(self._class_names, share, strict=True))).decode()
-            records.append(PredictionRecord(name, key, self._version, features, self._class_names[index], by_class))
+            logged = (self._features(row), self._class_names[index], by_class)
+            records.append(PredictionRecord(name, key, self._version, *logged))
             answers.append(f'{{"prediction_id":"{name}{self._middles[index]}{by_class}{self._end}'.encode())
         return records, answers
+
+
+class NumberAnswers(Answers):
+    """Answers with the predicted number."""
+
+    def __init__(self, predictor: NumberPredictor) -> None:
+        super().__init__(predictor.manifest)
+        self._predictor = predictor
+
+    def make(self, rows: Sequence[Row]) -> Made:
+        """Return what to log of each row, and the answer to it as JSON. Raises PredictionError or NoFiniteAnswer."""
+        numbers = self._predictor.predict(rows)
+        _check_finite(np.isfinite(numbers))
+        records, answers = [], []
+        for row, number, key in zip(rows, numbers.tolist(), self._sample_keys(len(rows)), strict=True):
+            name, text = str(uuid_utils.uuid7()), number_text(number)
+            records.append(PredictionRecord(name, key, self._version, self._features(row), text, NO_PROBABILITIES))
+            answers.append(f'{{"prediction_id":"{name}","prediction":{text}{self._end}'.encode())
+        return records, answers
+
+
+def answers_of(predictor: AnyPredictor) -> Answers:
+    """Return what answers with this model."""
+    return ClassAnswers(predictor) if isinstance(predictor, Predictor) else NumberAnswers(predictor)
+
+
+def number_text(number: float) -> str:
+    """Return a finite number as it is logged, which is JSON too: the shortest text that reads as the same number."""
+    return repr(number + 0.0)  # of -0.0 and 0.0, which are equal, one text
+
+
+def _check_finite(finite: "np.ndarray") -> None:
+    """Refuse rows for which the model has no number that JSON could carry."""
+    if finite.all():
+        return
+    fields = [f"rows[{place}]" if len(finite) > 1 else "body" for place in np.flatnonzero(~finite).tolist()]
+    message = "the model has no finite number for this row; look for values far outside those of training"
+    errors = tuple(FieldError(field, message, "no_finite_answer") for field in fields)
+    raise NoFiniteAnswer(f"{fields[0]}: {message}", errors)

@@ -49,9 +49,9 @@ from api.snapshots.scheduler import SnapshotScheduler
 from api.snapshots.worker import SnapshotWorker
 from api.status_probe import StatusProbe
 from model.manifest import Manifest
-from model.predictor import Predictor, load_predictor
+from model.predictor import AnyPredictor, load_predictor
 
-DESCRIPTION = "Every prediction is logged before it is answered, and watched. Send its true class when you know it."
+DESCRIPTION = "Every prediction is logged before it is answered, and watched. Send its label when you know it."
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,11 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.include_router(landing_routes(plane, board, settings.grafana_url))
     app.include_router(documentation_routes(app.title))
 
-    def show(shown: Predictor) -> None:
+    def show(shown: AnyPredictor) -> None:
         metrics.describe_model(__version__, shown.manifest.name, shown.manifest.version, shown.engine)
         teller.follow(shown.manifest.version)
 
-    def renew(shown: Predictor) -> None:
+    def renew(shown: AnyPredictor) -> None:
         """Let the rows' types and their documentation tell of what this version saw in training."""
         renewed = prediction_routes(plane, row_type(shown.manifest), settings.max_batch_rows).routes
         app.router.routes[: len(renewed)] = renewed

@@ -2,11 +2,12 @@
 
 VigieError
 ├── PayloadError        what was sent cannot be accepted
-│   └── UnknownClass    a label that the model does not predict
+│   ├── UnknownClass    a label that the model does not predict
+│   └── NoFiniteAnswer  a row for which the model has no finite number
 ├── StateError          the request is fine, but not in this state
 │   ├── NothingToSnapshot
 │   ├── ModelUnusable   what is in the model folder cannot serve
-│   └── SchemaChanged   what is in the model folder takes other rows, or knows other classes
+│   └── SchemaChanged   what is in the model folder takes other rows or labels
 ├── NotFound
 ├── BadKeys             what should list API keys does not
 └── DependencyError     something we stand on does not answer
@@ -42,6 +43,10 @@ class UnknownClass(PayloadError):
     """A label that is none of the model's classes."""
 
 
+class NoFiniteAnswer(PayloadError):
+    """A row for which the model has no finite number: JSON has no other."""
+
+
 class StateError(VigieError):
     """The request is well formed, but the present state does not allow it."""
 
@@ -55,7 +60,7 @@ class ModelUnusable(StateError):
 
 
 class SchemaChanged(StateError):
-    """What is in the model folder takes other rows, or knows other classes, than the model that serves."""
+    """What is in the model folder takes other rows or labels than the model that serves."""
 
 
 class NotFound(VigieError):

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 
+from api.answers import answers_of
 from api.errors import ModelUnusable, SchemaChanged, StateError
 from api.metrics import Metrics
 from api.model_schema import schema_differences
@@ -17,7 +18,7 @@ from api.prediction_log.roll_store import Roll, RollStore
 from api.served_model import ServedModel
 from model.artifact import read_manifest, verify_artifact
 from model.errors import ArtifactError
-from model.predictor import Predictor, load_predictor
+from model.predictor import AnyPredictor, load_predictor
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class ModelRoll:
             raise ModelUnusable(f"{self._model_dir} holds the version {found}; copy the new one there")
         self._put(self._candidate(), roll.model_version)
 
-    def _candidate(self) -> Predictor:
+    def _candidate(self) -> AnyPredictor:
         """Return what is in the folder, once it is known to be able to serve. Raises ModelUnusable, SchemaChanged."""
         for last in (*[False] * (TRIES - 1), True):
             try:
@@ -146,7 +147,7 @@ class ModelRoll:
         _try_out(candidate)
         return candidate
 
-    def _put(self, candidate: Predictor, version: str) -> None:
+    def _put(self, candidate: AnyPredictor, version: str) -> None:
         previous = self.version
         self._served.put(candidate)
         self._metrics.count_reload(ReloadStatus.RELOADED)
@@ -166,9 +167,9 @@ class ModelRoll:
         logger.error("version %s of the model is not taken up: %s", roll.model_version, reason)
 
 
-def _try_out(candidate: Predictor) -> None:
+def _try_out(candidate: AnyPredictor) -> None:
     """Have a model answer its own example. Raises ModelUnusable."""
     try:
-        candidate.predict([[feature.example for feature in candidate.manifest.features]])
+        answers_of(candidate).make([[feature.example for feature in candidate.manifest.features]])
     except Exception as error:  # whatever a model's libraries raise: it must not serve
         raise ModelUnusable(f"version {candidate.manifest.version} does not answer its own example: {error}") from error

@@ -1,6 +1,6 @@
 """Owns what two models must have in common for one to take the other's place while requests are served."""
 
-from model.manifest import Feature, Manifest
+from model.manifest import ClassifierManifest, Feature, Manifest, RegressorManifest
 
 MOST_NAMED = 5
 
@@ -20,10 +20,19 @@ def schema_differences(served: Manifest, other: Manifest) -> list[str]:
     found += [f"{name} is {new[name]}, not {old[name]}" for name in old if name in new and old[name] != new[name]]
     if not found and served.feature_names != other.feature_names:
         found.append("its fields come in another order")
-    old_classes, new_classes = (", ".join(repr(one) for one in model.classes) for model in (served, other))
-    if old_classes != new_classes:
-        found.append(f"its classes are {_cut(new_classes)}, not {_cut(old_classes)}")
-    return found
+    return found + _label_differences(served, other)
+
+
+def _label_differences(served: Manifest, other: Manifest) -> list[str]:
+    if isinstance(served, ClassifierManifest) and isinstance(other, ClassifierManifest):
+        old_classes, new_classes = (", ".join(repr(one) for one in model.classes) for model in (served, other))
+        return [] if old_classes == new_classes else [f"its classes are {_cut(new_classes)}, not {_cut(old_classes)}"]
+    if isinstance(served, RegressorManifest) and isinstance(other, RegressorManifest):
+        old_unit, new_unit = served.label_range.unit, other.label_range.unit
+        # where one of them names no unit, nothing says that the numbers are others
+        if old_unit and new_unit and old_unit != new_unit:
+            return [f"its labels are in {new_unit}, not in {old_unit}"]
+    return []  # the same, or of two tasks, which is said already
 
 
 def _interface(feature: Feature) -> str:

@@ -1,47 +1,11 @@
-"""Owns the types of requests and answers that do not depend on the model."""
+"""Owns the types of requests and answers that do not depend on what the model predicts."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from api.prediction_log.records import WindowStatus
-
-PredictionId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
-"""Visible ASCII, as in the ids that are given out. PostgreSQL takes no NUL, nor anything that is committed with it."""
-ClassValue = str | int | bool
-
-
-class Prediction(BaseModel):
-    """What the model says of one row."""
-
-    prediction_id: str = Field(description="Send it back with the label, at POST /feedback.")
-    prediction: ClassValue = Field(description="The class with the highest probability.")
-    probabilities: dict[str, float] = Field(description="Probability of each class.")
-    model_version: str
-
-
-class Predictions(BaseModel):
-    """What the model says of several rows, in the order in which they were sent."""
-
-    predictions: list[Prediction]
-
-
-class Label(BaseModel):
-    """The true class of an earlier prediction."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    prediction_id: PredictionId
-    label: ClassValue = Field(union_mode="smart", description="One of the model's classes.")
-
-
-class Feedback(BaseModel):
-    """Labels, whenever they come to be known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    labels: list[Label] = Field(json_schema_extra={"minItems": 1})
 
 
 class FeedbackReceipt(BaseModel):
@@ -120,17 +84,6 @@ class MetricSeriesList(BaseModel):
     """Numbers over time."""
 
     series: list[MetricSeries]
-
-
-class ModelCard(BaseModel):
-    """What the model is, what it was trained on, and how good it was then."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: str
-    version: str
-    features: list[dict[str, Any]]
-    classes: list[ClassValue]
 
 
 class ModelReload(BaseModel):

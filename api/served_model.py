@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from api.answers import Answers, Row
+from api.answers import Row, answers_of
 from api.prediction_log.records import PredictionRecord
 from model.manifest import Manifest
-from model.predictor import Predictor
+from model.predictor import AnyPredictor
 
-Told = Callable[[Predictor], None]
+Told = Callable[[AnyPredictor], None]
 
 
 class ServedModel:
@@ -16,8 +16,8 @@ class ServedModel:
     A group of rows that is being answered is answered by one model to its end, whatever is put in place meanwhile.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._answers = Answers(predictor)
+    def __init__(self, predictor: AnyPredictor) -> None:
+        self._answers = answers_of(predictor)
         self._told: list[Told] = []
 
     @property
@@ -26,15 +26,15 @@ class ServedModel:
         return self._answers.manifest
 
     def make(self, rows: Sequence[Row]) -> tuple[list[PredictionRecord], list[bytes]]:
-        """Return what to log of each row, and the answer to it as JSON. Raises PredictionError."""
+        """Return what to log of each row, and the answer to it as JSON. Raises PredictionError or NoFiniteAnswer."""
         return self._answers.make(rows)
 
     def tell(self, told: Told) -> None:
         """Have ``told`` called with each model that is put in place, right after that."""
         self._told.append(told)
 
-    def put(self, predictor: Predictor) -> None:
-        """Serve another model from now on; it must take the same rows, and know the same classes."""
-        self._answers = Answers(predictor)
+    def put(self, predictor: AnyPredictor) -> None:
+        """Serve another model from now on; it must take the same rows and labels."""
+        self._answers = answers_of(predictor)
         for told in self._told:
             told(predictor)

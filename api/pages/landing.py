@@ -11,6 +11,7 @@ from api.data_plane import DataPlane
 from api.prediction_log.records import WindowRecord
 from api.security.headers import POLICY, page_policy
 from api.snapshots.board import SnapshotBoard
+from model.manifest import ClassifierManifest, Manifest
 
 PAGE = Template((Path(__file__).parent / "landing.html").read_text(encoding="utf-8"))
 WINDOWS_SHOWN = 8
@@ -28,7 +29,7 @@ def landing_routes(plane: DataPlane, board: SnapshotBoard, grafana_url: str | No
             model=escape(manifest.name),
             version=escape(manifest.version),
             rows=f"{manifest.data.train_rows:,}",
-            accuracy=f"{manifest.quality.accuracy:.3f}",
+            quality=escape(_quality(manifest)),
             evidently=escape(board.project_url()),
             report=_place(
                 f"reports/{newest.report_file}" if newest else None,
@@ -41,6 +42,14 @@ def landing_routes(plane: DataPlane, board: SnapshotBoard, grafana_url: str | No
         return HTMLResponse(page, headers={POLICY: page_policy(page)})
 
     return router
+
+
+def _quality(manifest: Manifest) -> str:
+    if isinstance(manifest, ClassifierManifest):
+        return f"test accuracy {manifest.quality.accuracy:.3f}"
+    unit = f" {manifest.label_range.unit}" if manifest.label_range.unit else ""
+    explained = "" if manifest.quality.r2 is None else f", R² {manifest.quality.r2:.3f}"
+    return f"test mean absolute error {manifest.quality.mean_absolute_error:.4g}{unit}{explained}"
 
 
 def _place(url: str | None, name: str, note: str) -> str:

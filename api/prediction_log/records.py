@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class PredictionRecord(NamedTuple):
-    """One prediction to log; ``features`` and ``probabilities`` are JSON objects by name."""
+    """One prediction to log; ``features`` and ``probabilities`` are JSON objects by name, ``{}`` without any."""
 
     prediction_id: str
     sample_key: int
@@ -19,7 +19,7 @@ class PredictionRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LabelRecord:
-    """The true class of a prediction, as told by a client."""
+    """The label of a prediction, as told by a client: a class, or a number as text."""
 
     prediction_id: str
     label: str

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from api.errors import LogOverloaded, LogUnavailable, VigieError
+from api.errors import LogOverloaded, LogUnavailable, PayloadError, VigieError
 from api.prediction_log.database import Database
 from api.prediction_log.group_insert import insert_predictions
 from api.prediction_log.label_store import store_labels
@@ -211,6 +211,8 @@ class LogWriter:
         """Have the rows of these entries answered; return what went wrong."""
         try:
             self._fill(entries)
+        except PayloadError as error:  # whoever sent the rows is told
+            return error
         except Exception as error:  # as in _commit
             logger.exception("the rows of %d requests could not be predicted", len(entries))
             return error

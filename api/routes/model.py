@@ -5,16 +5,18 @@ from fastapi import APIRouter
 from api.data_plane import DataPlane
 from api.model_roll import ModelRoll
 from api.problems import problem_responses
-from api.schemas import ModelCard, ModelReload
+from api.schemas import ModelReload
+from api.task_types import ModelCard, task_types
 
 
 def model_routes(plane: DataPlane, roll: ModelRoll) -> APIRouter:
     """Build the routes. To reload is a plain function: FastAPI runs it on a thread, as it reads and loads files."""
     router = APIRouter(tags=["model"])
+    card = task_types(plane.manifest).card
 
-    @router.get("/model", summary="The model's card")
+    @router.get("/model", summary="The model's card", response_model=card)
     async def model() -> ModelCard:
-        return ModelCard.model_validate(plane.manifest.model_dump(mode="json"))
+        return card.model_validate(plane.manifest.model_dump(mode="json"))
 
     @router.post(
         "/model/reload",

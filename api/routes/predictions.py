@@ -12,13 +12,15 @@ from api.errors import FieldError, PayloadError
 from api.problems import problem_responses
 from api.routes.quick import Way, quick_routes
 from api.row_types import Row
-from api.schemas import Feedback, FeedbackReceipt, Prediction, Predictions
+from api.schemas import FeedbackReceipt
+from api.task_types import task_types
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def prediction_routes(plane: DataPlane, row: type[Row], max_rows: int) -> APIRouter:
-    """Build the routes for the type of row that the model takes."""
+    """Build the routes for the type of row that the model takes, and for what it predicts."""
+    types = task_types(plane.manifest)
     # for the schema only: a count that is wrong gets an error of its own, which says more
     size: JsonDict = {"minItems": 1, "maxItems": max_rows}
     batch = create_model(
@@ -39,23 +41,24 @@ def prediction_routes(plane: DataPlane, row: type[Row], max_rows: int) -> APIRou
     ways = {"/predict": _quick(row, answer_one), "/predict/batch": _quick(batch, answer_all)}
     problems = problem_responses(400, 408, 413, 422, 503)
     router = APIRouter(tags=["predictions"], responses=problems, route_class=quick_routes(ways))
-    example = _example(plane)
 
-    @router.post("/predict", summary="Predict one row", responses=_answer(example), response_model=Prediction)
+    @router.post(
+        "/predict", summary="Predict one row", responses=_answer(types.example), response_model=types.prediction
+    )
     async def predict(body: row) -> Response:  # type: ignore[valid-type] # made at run time
         return _json(await answer_one(body))
 
     @router.post(
         "/predict/batch",
         summary="Predict several rows",
-        responses=_answer({"predictions": [example]}),
-        response_model=Predictions,
+        responses=_answer({"predictions": [types.example]}),
+        response_model=types.predictions,
     )
     async def predict_batch(body: batch) -> Response:
         return _json(await answer_all(body))
 
-    @router.post("/feedback", summary="Send the true classes of earlier predictions")
-    async def feedback(body: Feedback) -> FeedbackReceipt:
+    @router.post("/feedback", summary="Send the labels of earlier predictions")
+    async def feedback(body: types.feedback) -> FeedbackReceipt:  # type: ignore[name-defined] # made at run time
         _check_count("labels", len(body.labels), max_rows)
         receipt = await plane.give_labels([(item.prediction_id, item.label) for item in body.labels])
         return FeedbackReceipt(accepted=receipt.accepted, unknown=list(receipt.unknown))
@@ -67,18 +70,6 @@ class _Batch(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rows: list[Row]
-
-
-def _example(plane: DataPlane) -> dict[str, Any]:
-    """Make up an answer that has the model's classes, for Swagger UI."""
-    names = plane.manifest.class_names
-    shares = {name: 0.9 if name == names[0] else round(0.1 / (len(names) - 1), 3) for name in names}
-    return {
-        "prediction_id": "01a206d1-4af7-73b6-82be-e3ad6c7ae0a1",
-        "prediction": plane.manifest.classes[0],
-        "probabilities": shares,
-        "model_version": plane.manifest.version,
-    }
 
 
 def _answer(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:

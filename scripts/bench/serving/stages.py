@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from api.answers import Answers
+from api.answers import answers_of
 from api.prediction_log.database import Database
 from api.prediction_log.group_insert import insert_predictions
 from api.row_types import row_type
@@ -29,7 +29,7 @@ Stages = dict[int, tuple[float, ...]]
 def measure_stages(model_dir: Path, folder: Path, rows: Sequence[Row]) -> Stages:
     """Return the seconds of processor time a row takes in each of `STAGES`, by how many rows share a group."""
     predictor = load_predictor(model_dir)
-    answers, kind = Answers(predictor), row_type(predictor.manifest)
+    answers, kind = answers_of(predictor), row_type(predictor.manifest)
     database = Database(f"sqlite:///{folder / 'stages.db'}")
     database.migrate()
     body = orjson.dumps(rows[0])

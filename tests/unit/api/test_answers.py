@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from api.answers import Answers
+from api.answers import answers_of
 from api.prediction_log.database import Database
 from api.prediction_log.records import PredictionRecord
 from api.prediction_log.writer import LogWriter
@@ -41,7 +41,7 @@ def unconverted(iris_artifact: Path, tmp_path: Path) -> Path:
 
 
 def test_an_answer_says_what_is_logged(iris_artifact: Path) -> None:
-    answers = Answers(load_predictor(iris_artifact))
+    answers = answers_of(load_predictor(iris_artifact))
     records, sent = answers.make([[5.1, 3.5, 1.4, 0.2], [7.2, 3.2, 6.0, None]])
     for record, text in zip(records, map(orjson.loads, sent), strict=True):
         assert list(text) == ["prediction_id", "prediction", "probabilities", "model_version"]
@@ -71,7 +71,7 @@ def test_callers_that_come_while_the_model_answers_cost_one_more_call(
     monkeypatch.setattr(pipeline, "predict_proba", counted)
 
     async def ask() -> list[Sequence[bytes]]:
-        writer = LogWriter(database, 1000, answer=Answers(predictor).make)
+        writer = LogWriter(database, 1000, answer=answers_of(predictor).make)
         writer.start()
         first = asyncio.create_task(writer.log_answers(FLOWERS[:1]))
         while not calls:  # noqa: ASYNC110 - the call is made on another thread, which knows no event of this loop
@@ -86,14 +86,14 @@ def test_callers_that_come_while_the_model_answers_cost_one_more_call(
 
     answered = asyncio.run(ask())
     assert calls == [1, 63]
-    alone = [orjson.loads(text) for text in Answers(predictor).make(FLOWERS)[1]]
+    alone = [orjson.loads(text) for text in answers_of(predictor).make(FLOWERS)[1]]
     together = [orjson.loads(texts[0]) for texts in answered]
     assert [one["probabilities"] for one in together] == [one["probabilities"] for one in alone]
 
 
 def test_a_row_that_the_model_cannot_take_fails_no_other_request(iris_artifact: Path, database: Database) -> None:
     async def ask() -> list[Any]:
-        writer = LogWriter(database, 1000, answer=Answers(load_predictor(iris_artifact)).make)
+        writer = LogWriter(database, 1000, answer=answers_of(load_predictor(iris_artifact)).make)
         waiting = [asyncio.create_task(writer.log_answers(rows)) for rows in ([FLOWERS[0]], [[1.0]], FLOWERS[1:4])]
         await asyncio.sleep(0)
         writer.start()

@@ -7,7 +7,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.row_types import row_type
-from api.schemas import Prediction
+from api.task_types import Prediction
 from model.artifact import read_manifest
 
 manifest = read_manifest(Path(sys.argv[1]))

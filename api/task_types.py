@@ -1,0 +1,126 @@
+"""Owns the types of requests and answers that follow from what the model predicts: a class, or a number."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from api.label_texts import LabelValue
+from model.manifest import ClassifierManifest, Manifest, RegressorManifest
+
+PredictionId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
+"""Visible ASCII, as in the ids that are given out. PostgreSQL takes no NUL, nor anything that is committed with it."""
+ClassValue = str | int | bool
+EXAMPLE_ID = "01a206d1-4af7-73b6-82be-e3ad6c7ae0a1"
+
+_FOR_FEEDBACK = "Send it back with the label, at POST /feedback."
+_PREDICTIONS = "What the model says of several rows, in the order in which they were sent."
+_FEEDBACK = "Labels, whenever they come to be known."
+_MIN_ONE: Any = {"minItems": 1}
+
+
+class Prediction(BaseModel):
+    """What the model says of one row."""
+
+    prediction_id: str = Field(description=_FOR_FEEDBACK)
+    prediction: ClassValue = Field(description="The class with the highest probability.")
+    probabilities: dict[str, float] = Field(description="Probability of each class.")
+    model_version: str
+
+
+class Label(BaseModel):
+    """What turned out to be true of an earlier prediction."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prediction_id: PredictionId
+    label: LabelValue
+
+
+class Feedback(BaseModel):
+    """Labels, whenever they come to be known."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    labels: list[Label]
+
+
+class ModelCard(BaseModel):
+    """What the model is, what it was trained on, and how good it was then."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    version: str
+    features: list[dict[str, Any]]
+
+
+class ClassifierCard(ModelCard):
+    """What the model is, what it was trained on, and how good it was then."""
+
+    task: Literal["classification"]
+    classes: list[ClassValue]
+
+
+class RegressorCard(ModelCard):
+    """What the model is, what it was trained on, and how good it was then."""
+
+    task: Literal["regression"]
+    label_range: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTypes:
+    """The types of one task, and an answer for Swagger UI."""
+
+    prediction: type[BaseModel]
+    predictions: type[BaseModel]
+    feedback: type[Feedback]
+    card: type[ModelCard]
+    example: dict[str, Any]
+
+
+def task_types(manifest: Manifest) -> TaskTypes:
+    """Build the types for what this model predicts."""
+    if isinstance(manifest, ClassifierManifest):
+        label: Any = (ClassValue, Field(union_mode="smart", description="One of the model's classes."))
+        return _types(Prediction, label, ClassifierCard, _class_example(manifest))
+    number = f"{manifest.target}{_known(manifest)}"
+    prediction = create_model(
+        "Prediction",
+        __doc__="What the model says of one row.",
+        prediction_id=(str, Field(description=_FOR_FEEDBACK)),
+        prediction=(float, Field(description=f"The predicted {number}")),
+        model_version=(str, ...),
+    )
+    label = (Annotated[float, Field(allow_inf_nan=False)], Field(description=f"The true {number}"))
+    return _types(prediction, label, RegressorCard, _number_example(manifest))
+
+
+def _types(prediction: type[BaseModel], label: Any, card: type[ModelCard], example: dict[str, Any]) -> TaskTypes:
+    predictions = create_model("Predictions", __doc__=_PREDICTIONS, predictions=(list[prediction], ...))  # type: ignore[valid-type] # made at run time
+    labelled = create_model("Label", __base__=Label, __doc__=Label.__doc__, label=label)
+    labels: Any = (list[labelled], Field(json_schema_extra=_MIN_ONE))
+    feedback = create_model("Feedback", __base__=Feedback, __doc__=_FEEDBACK, labels=labels)
+    return TaskTypes(prediction, predictions, feedback, card, example)
+
+
+def _known(manifest: RegressorManifest) -> str:
+    seen = manifest.label_range
+    unit = f" in {seen.unit}" if seen.unit else ""
+    return f"{unit}; {seen.minimum:g} to {seen.maximum:g} in training."
+
+
+def _class_example(manifest: ClassifierManifest) -> dict[str, Any]:
+    names = manifest.class_names
+    shares = {name: 0.9 if name == names[0] else round(0.1 / (len(names) - 1), 3) for name in names}
+    said = {"prediction": manifest.classes[0], "probabilities": shares}
+    return {"prediction_id": EXAMPLE_ID, **said, "model_version": manifest.version}
+
+
+def _number_example(manifest: RegressorManifest) -> dict[str, Any]:
+    return {
+        "prediction_id": EXAMPLE_ID,
+        "prediction": float(f"{manifest.label_range.mean:.4g}"),
+        "model_version": manifest.version,
+    }
