@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import orjson
 
-from scripts.load.pool import ClassValue
+from scripts.load.pool import LabelValue
 from scripts.load.scenarios import Sample
 
 PREDICT = "/predict"
@@ -35,7 +35,7 @@ class Call:
     path: str
     body: bytes
     kinds: tuple[str, ...]
-    labels: tuple[ClassValue | None, ...] = ()
+    labels: tuple[LabelValue | None, ...] = ()
     called_for: Expectation = Expectation.SUCCESS
 
 

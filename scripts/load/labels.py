@@ -11,7 +11,7 @@ import orjson
 
 from scripts.load.calls import FEEDBACK
 from scripts.load.connection import Connection
-from scripts.load.pool import ClassValue
+from scripts.load.pool import LabelValue
 from scripts.load.summary import Summary
 
 _PER_REQUEST = 1000
@@ -28,12 +28,12 @@ class LabelSender:
         self._connection = connection
         self._delay_seconds = delay_seconds
         self._summary = summary
-        self._waiting: deque[tuple[float, str, ClassValue]] = deque()
+        self._waiting: deque[tuple[float, str, LabelValue]] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
 
-    def add(self, labels: Iterable[tuple[str, ClassValue]]) -> None:
-        """Take labels, as (prediction id, class), whose predictions were answered just now."""
+    def add(self, labels: Iterable[tuple[str, LabelValue]]) -> None:
+        """Take labels, as (prediction id, label), whose predictions were answered just now."""
         due = time.perf_counter() + self._delay_seconds
         self._waiting.extend((due, prediction_id, label) for prediction_id, label in labels)
         self._arrived.set()

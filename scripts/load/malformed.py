@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from scripts.load.calls import FEEDBACK, PREDICT, PREDICT_BATCH, Call, Expectation
-from scripts.load.pool import ClassValue, Pool, Row
+from scripts.load.pool import LabelValue, NumberPool, Pool, Row
 
 MAX_ROWS = 10_000
 OVERSIZED_BYTES = 20 * 2**20
@@ -90,20 +90,27 @@ def _too_many_rows(pool: Pool, rng: np.random.Generator) -> Call:
 def _unknown_prediction(pool: Pool, rng: np.random.Generator) -> Call:
     # Labels may reach the API before or without their prediction, so this one is answered with a list of such
     # ids and not with an error; nothing may be stored for it.
-    label = pool.classes[rng.integers(len(pool.classes))]
-    return Call(FEEDBACK, _feedback(rng, label), ("unknown prediction id",), called_for=Expectation.UNKNOWN_ID)
+    return Call(
+        FEEDBACK, _feedback(rng, _label(pool, rng)), ("unknown prediction id",), called_for=Expectation.UNKNOWN_ID
+    )
 
 
-def _malformed_prediction(pool: Pool, _: np.random.Generator) -> Call:
-    body = {"labels": [{"prediction_id": 12, "label": pool.classes[0]}]}
+def _malformed_prediction(pool: Pool, rng: np.random.Generator) -> Call:
+    body = {"labels": [{"prediction_id": 12, "label": _label(pool, rng)}]}
     return _refused("malformed prediction id", orjson.dumps(body), FEEDBACK)
 
 
-def _label_outside(_: Pool, rng: np.random.Generator) -> Call:
+def _wrong_label(pool: Pool, rng: np.random.Generator) -> Call:
+    if isinstance(pool, NumberPool):
+        return _refused("label that is no number", _feedback(rng, ("12.5", True, "")[rng.integers(3)]), FEEDBACK)
     return _refused("label outside the classes", _feedback(rng, "no such class"), FEEDBACK)
 
 
-def _feedback(rng: np.random.Generator, label: ClassValue) -> bytes:
+def _label(pool: Pool, rng: np.random.Generator) -> LabelValue:
+    return pool.labels[rng.integers(len(pool.labels))]
+
+
+def _feedback(rng: np.random.Generator, label: LabelValue) -> bytes:
     unknown = str(uuid.UUID(bytes=rng.bytes(16), version=4))
     return orjson.dumps({"labels": [{"prediction_id": unknown, "label": label}]})
 
@@ -118,5 +125,5 @@ _MAKERS: dict[str, Maker] = {
     "too many rows": _too_many_rows,
     "unknown prediction id": _unknown_prediction,
     "malformed prediction id": _malformed_prediction,
-    "label outside the classes": _label_outside,
+    "wrong label": _wrong_label,
 }

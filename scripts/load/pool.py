@@ -20,18 +20,18 @@ Row = dict[str, Any]
 
 ClassValue = str | int | bool
 """A class as the API takes and gives it in JSON."""
+LabelValue = ClassValue | float
+"""A label as the API takes it: a class, or a number."""
 
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Rows and the class of each, as an index into `classes`."""
+class Rows:
+    """Rows that fit a model's schema."""
 
     features: tuple[Feature, ...]
-    classes: tuple[ClassValue, ...]
     rows: tuple[Row, ...]
-    class_indexes: NDArray[np.int64]
 
     def names_of(self, *types: FeatureType) -> tuple[str, ...]:
         """Return the names of the features of these types, in the order of a row."""
@@ -65,18 +65,66 @@ class Pool:
         return np.array(table, dtype=np.float64).T
 
 
-def read_pool(folder: Path, features: Sequence[Feature], classes: Sequence[ClassValue]) -> Pool:
+@dataclass(frozen=True)
+class ClassPool(Rows):
+    """Rows and the class of each, as an index into `classes`."""
+
+    classes: tuple[ClassValue, ...]
+    class_indexes: NDArray[np.int64]
+
+    @property
+    def labels(self) -> tuple[ClassValue, ...]:
+        """Return the class of each row."""
+        return self.named(self.class_indexes)
+
+    def named(self, class_indexes: NDArray[np.int64]) -> tuple[ClassValue, ...]:
+        """Return the classes that have these indexes."""
+        return tuple(self.classes[index] for index in class_indexes.tolist())
+
+
+@dataclass(frozen=True)
+class NumberPool(Rows):
+    """Rows and the number that is true of each."""
+
+    numbers: Matrix
+
+    @property
+    def labels(self) -> tuple[float, ...]:
+        """Return the number of each row."""
+        return tuple(self.numbers.tolist())
+
+
+Pool = ClassPool | NumberPool
+
+
+def read_pool(folder: Path, features: Sequence[Feature], classes: Sequence[ClassValue] | None) -> Pool:
     """Return the hold-out rows of an artifact folder, typed by the API's own schema; raises ArtifactError.
 
-    The test set comes first, then the reference set. The model was fitted on neither.
+    `classes` are None where the model predicts numbers. The test set comes first, then the reference set. The model
+    was fitted on neither.
     """
+    frame = _hold_out(folder)
+    rows = _rows(frame, features)
+    if classes is None:
+        return NumberPool(tuple(features), rows, frame[LABEL].to_numpy(dtype=np.float64))
+    names = [str(value) for value in classes]
+    return ClassPool(tuple(features), rows, tuple(classes), _class_indexes(frame, names))
+
+
+def read_rows(folder: Path, features: Sequence[Feature]) -> tuple[Row, ...]:
+    """Return the rows of `read_pool` alone; raises ArtifactError."""
+    return _rows(_hold_out(folder), features)
+
+
+def _hold_out(folder: Path) -> "pd.DataFrame":
     import pandas as pd  # noqa: PLC0415 - asking for help or naming a wrong address need not wait for pandas
 
-    frame = pd.concat([read_test(folder), read_reference(folder)], ignore_index=True)
-    names = [str(value) for value in classes]
+    return pd.concat([read_test(folder), read_reference(folder)], ignore_index=True)
+
+
+def _rows(frame: "pd.DataFrame", features: Sequence[Feature]) -> tuple[Row, ...]:
     columns = {feature.name: [_json_value(feature, cell) for cell in frame[feature.name]] for feature in features}
-    rows = tuple(dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
-    return Pool(tuple(features), tuple(classes), rows, _class_indexes(frame, names))
+    return tuple(dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
 
 
 def _class_indexes(frame: "pd.DataFrame", names: list[str]) -> NDArray[np.int64]:

@@ -3,14 +3,15 @@
 The same pool and seed give the same rows in the same order. No scenario touches the network.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.load.pool import ClassValue, Matrix, Pool, Row
-from scripts.load.relations import swapped_classes
+from scripts.load.errors import NoSuchTrafficError
+from scripts.load.pool import LabelValue, Matrix, NumberPool, Pool, Row
+from scripts.load.relations import changed_labels
 
 _CHUNK = 512
 _DRIFT_SHIFT = 1.25
@@ -23,7 +24,7 @@ class Sample:
     """One row to predict, its true label, and what kind of row it is, for the summary."""
 
     row: Row
-    label: ClassValue
+    label: LabelValue
     kind: str
 
 
@@ -32,7 +33,7 @@ Scenario = Callable[[Pool, int], Iterator[Sample]]
 
 def steady(pool: Pool, seed: int) -> Iterator[Sample]:
     """Yield rows drawn with replacement: the world as it was when the model was trained."""
-    return _drawn(pool, seed, "steady", None, pool.class_indexes)
+    return _drawn(pool, seed, "steady", None, pool.labels)
 
 
 def data_drift(pool: Pool, seed: int) -> Iterator[Sample]:
@@ -43,24 +44,29 @@ def data_drift(pool: Pool, seed: int) -> Iterator[Sample]:
     log-likelihood function"). The weights are exp(k * z), the exponential tilt, with z the standardized
     position along a seeded direction; for normal inputs that moves the mean by k deviations along it.
     """
-    return _drawn(pool, seed, "data_drift", drift_weights(pool.coordinates(), seed), pool.class_indexes)
+    return _drawn(pool, seed, "data_drift", drift_weights(pool.coordinates(), seed), pool.labels)
 
 
 def target_drift(pool: Pool, seed: int) -> Iterator[Sample]:
-    """Yield rows under label shift: one common class becomes rare and P(inputs | class) stays.
+    """Yield rows under label shift: one common class, or the upper or lower half of the numbers, becomes rare.
 
-    The class is seeded among those with at least an even share of the rows, so that its loss is large.
+    P(inputs | label) stays. The class is seeded among those with at least an even share of the rows, so that its loss
+    is large.
     """
-    return _drawn(pool, seed, "target_drift", rare_class_weights(pool.class_indexes, seed), pool.class_indexes)
+    if isinstance(pool, NumberPool):
+        weights = rare_half_weights(pool.numbers, seed)
+    else:
+        weights = rare_class_weights(pool.class_indexes, seed)
+    return _drawn(pool, seed, "target_drift", weights, pool.labels)
 
 
 def concept_drift(pool: Pool, seed: int) -> Iterator[Sample]:
     """Yield rows as in `steady` whose labels no longer follow from the inputs as they did.
 
-    On one side of a split of one feature each class becomes the next one, so accuracy falls by about the
-    share of rows on that side, while the inputs keep their distribution.
+    The inputs keep their distribution. Of classes, each becomes the next one on one side of a split of one feature,
+    so accuracy falls by about the share of rows on that side. Numbers are mirrored: high ones become low.
     """
-    return _drawn(pool, seed, "concept_drift", None, swapped_classes(pool))
+    return _drawn(pool, seed, "concept_drift", None, changed_labels(pool))
 
 
 def drift_weights(coordinates: Matrix, seed: int) -> Matrix:
@@ -94,10 +100,23 @@ def rare_class_weights(class_indexes: NDArray[np.int64], seed: int) -> Matrix:
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
-def _drawn(
-    pool: Pool, seed: int, kind: str, weights: Matrix | None, class_indexes: NDArray[np.int64]
-) -> Iterator[Sample]:
+def rare_half_weights(numbers: Matrix, seed: int) -> Matrix:
+    """Return the probability of drawing each row so that the numbers above, or up to, the median have a share of 2 %.
+
+    Raises NoSuchTrafficError where all the numbers are the same.
+    """
+    rng = np.random.default_rng((seed, 2))
+    median = np.median(numbers)
+    high = numbers > median if (numbers > median).any() else numbers >= median
+    if high.all():
+        raise NoSuchTrafficError("all labels of the hold-out rows are the same number, so none can become rare")
+    is_rare = high == bool(rng.integers(2))
+    weights = np.where(is_rare, _RARE_SHARE / is_rare.sum(), (1 - _RARE_SHARE) / (~is_rare).sum())
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def _drawn(pool: Pool, seed: int, kind: str, weights: Matrix | None, labels: Sequence[LabelValue]) -> Iterator[Sample]:
     rng = np.random.default_rng((seed, 0))
     while True:
         for index in rng.choice(len(pool.rows), size=_CHUNK, p=weights).tolist():
-            yield Sample(pool.rows[index], pool.classes[class_indexes[index]], kind)
+            yield Sample(pool.rows[index], labels[index], kind)

@@ -8,12 +8,12 @@ import httpx
 
 from scripts.load.calls import PREDICT_BATCH, Call, Expectation
 from scripts.load.connection import Connection
-from scripts.load.pool import ClassValue
+from scripts.load.pool import LabelValue
 from scripts.load.summary import TRANSPORT_ERROR, Summary
 
 PROBLEM = "application/problem+json"
 
-LabelSink = Callable[[Iterable[tuple[str, ClassValue]]], None]
+LabelSink = Callable[[Iterable[tuple[str, LabelValue]]], None]
 
 
 class Sender:
@@ -77,7 +77,7 @@ def _fault(call: Call, response: httpx.Response) -> str | None:
             return None if status == httpx.codes.OK else f"{status} where 200 is called for"
 
 
-def _labelled(call: Call, answer: dict[str, Any]) -> Iterable[tuple[str, ClassValue]]:
+def _labelled(call: Call, answer: dict[str, Any]) -> Iterable[tuple[str, LabelValue]]:
     predictions = answer["predictions"] if call.path == PREDICT_BATCH else [answer]
     for prediction, label in zip(predictions, call.labels, strict=True):
         if label is not None:

@@ -1,9 +1,10 @@
 """The API under load: what model it says it serves, before the first request is sent."""
 
 from dataclasses import dataclass
+from typing import Literal, Self
 
 import httpx
-from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
 
 from model.manifest import Feature
 from scripts.load.connection import key_header
@@ -20,7 +21,14 @@ class ServedModel(BaseModel):
     name: str
     version: str
     features: tuple[Feature, ...]
-    classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...]
+    task: Literal["classification", "regression"]
+    classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...] | None = None
+
+    @model_validator(mode="after")
+    def _has_classes_where_it_predicts_them(self) -> Self:
+        if (self.classes is None) != (self.task == "regression"):
+            raise ValueError("classes go with classification, and only with that")
+        return self
 
 
 @dataclass(frozen=True)

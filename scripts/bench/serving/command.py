@@ -28,7 +28,7 @@ from scripts.bench.serving.results import Results
 from scripts.bench.serving.servers import Cores, noop, ours, pick_cores, running, tutorial
 from scripts.bench.serving.stages import measure_stages
 from scripts.bench.serving.wrk import wrk_version
-from scripts.load.pool import read_pool
+from scripts.load.pool import read_rows
 
 PARTS = ("compare", "stages", "batch", "memory", "start", "snapshot")
 PAGE = Path(__file__).parents[3] / "docs/performance.md"
@@ -64,7 +64,7 @@ def run_serving(options: argparse.Namespace) -> int:
         model_dir = folder / "model"
         train_model(load_bundled("iris"), model_dir)
         manifest = read_manifest(model_dir)
-        rows = read_pool(model_dir, manifest.features, manifest.classes).rows
+        rows = read_rows(model_dir, manifest.features)
         load = Load(rows, folder, cores.loader, wrk is not None)
         run = _Run(options, results, load, model_dir, cores)
         for part in options.parts:

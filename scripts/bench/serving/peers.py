@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.artifact import ONNX_FILE, read_manifest
+from model.manifest import ClassifierManifest
 from scripts.bench.serving.servers import PROGRAMS, Server
 
 PEERS = ("litserve", "bentoml", "mlserver")
@@ -34,6 +35,8 @@ def _can_import(interpreter: str, name: str) -> bool:
 
 def _server(name: str, interpreter: str, model_dir: Path, folder: Path) -> Server:
     manifest = read_manifest(model_dir)
+    if not isinstance(manifest, ClassifierManifest):
+        raise TypeError("the peers' programs answer with classes")
     model = {
         "PEER_MODEL": str(model_dir / ONNX_FILE),
         "PEER_FEATURES": json.dumps(manifest.feature_names),

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from model.manifest import Feature
-from scripts.load.pool import Pool
+from scripts.load.pool import ClassPool, NumberPool
 
 
 @pytest.fixture(scope="session")
-def pool() -> Pool:
+def pool() -> ClassPool:
     """300 rows of two related numbers, a category and a boolean; the class follows from the first number."""
     rng = np.random.default_rng(0)
     age = rng.normal(40, 10, 300)
@@ -28,10 +28,23 @@ def pool() -> Pool:
         Feature(name="colour", type="category", categories=("blue", "green", "red"), nullable=True, example="red"),
         Feature(name="member", type="boolean", nullable=False, example=True),
     )
-    return Pool(features, ("low", "middle", "high"), rows, np.digitize(age, [36, 44]))
+    return ClassPool(features, rows, ("low", "middle", "high"), np.digitize(age, [36, 44]))
 
 
 @pytest.fixture(scope="session")
-def categories_only(pool: Pool) -> Pool:
+def categories_only(pool: ClassPool) -> ClassPool:
     rows = tuple({"colour": row["colour"], "member": row["member"]} for row in pool.rows)
-    return Pool(pool.features[2:], pool.classes, rows, pool.class_indexes)
+    return ClassPool(pool.features[2:], rows, pool.classes, pool.class_indexes)
+
+
+@pytest.fixture(scope="session")
+def number_pool(pool: ClassPool) -> NumberPool:
+    """The same rows; a price follows from the first number."""
+    ages = np.array([row["age"] for row in pool.rows])
+    return NumberPool(pool.features, pool.rows, 1000 - 10 * ages + np.random.default_rng(1).normal(0, 20, 300))
+
+
+@pytest.fixture(scope="session", params=["classes", "numbers"])
+def either_pool(request: pytest.FixtureRequest, pool: ClassPool, number_pool: NumberPool) -> ClassPool | NumberPool:
+    """A pool of each kind."""
+    return pool if request.param == "classes" else number_pool

@@ -18,7 +18,7 @@ from scripts.bench.serving.peers import peer_servers
 from scripts.bench.serving.results import Results
 from scripts.bench.serving.servers import NOOP, OURS, TUTORIAL, Running, noop, ours, running, tutorial
 from scripts.bench.serving.wrk import run_wrk, wrk_version
-from scripts.load.pool import read_pool
+from scripts.load.pool import read_rows
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rows(iris_artifact: Path) -> tuple[dict[str, Any], ...]:
     manifest = read_manifest(iris_artifact)
-    return read_pool(iris_artifact, manifest.features, manifest.classes).rows
+    return read_rows(iris_artifact, manifest.features)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from scripts.load.errors import NoSuchTrafficError
-from scripts.load.pool import ClassValue, Pool, Row
+from scripts.load.pool import ClassPool, LabelValue, NumberPool, Pool, Row
+from scripts.load.relations import changed_labels
 from scripts.load.scenarios import Sample, concept_drift, data_drift, drift_weights, steady, target_drift
 from scripts.load.traffic import SCENARIOS
 
@@ -16,8 +17,8 @@ def drawn(scenario: str, pool: Pool, seed: int = 1, rows: int = ROWS) -> list[Sa
     return list(islice(SCENARIOS[scenario](pool, seed), rows))
 
 
-def label_of(pool: Pool) -> dict[str, ClassValue]:
-    return {key(row): pool.classes[index] for row, index in zip(pool.rows, pool.class_indexes, strict=True)}
+def label_of(pool: Pool) -> dict[str, LabelValue]:
+    return {key(row): label for row, label in zip(pool.rows, pool.labels, strict=True)}
 
 
 def key(row: Row) -> str:
@@ -25,19 +26,19 @@ def key(row: Row) -> str:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_same_seed_gives_the_same_rows_labels_and_order(name: str, pool: Pool) -> None:
-    assert drawn(name, pool, seed=7) == drawn(name, pool, seed=7)
+def test_the_same_seed_gives_the_same_rows_labels_and_order(name: str, either_pool: Pool) -> None:
+    assert drawn(name, either_pool, seed=7) == drawn(name, either_pool, seed=7)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_another_seed_gives_other_rows(name: str, pool: Pool) -> None:
-    assert drawn(name, pool, seed=7) != drawn(name, pool, seed=8)
+def test_another_seed_gives_other_rows(name: str, either_pool: Pool) -> None:
+    assert drawn(name, either_pool, seed=7) != drawn(name, either_pool, seed=8)
 
 
 @pytest.mark.parametrize("name", ["steady", "data_drift", "target_drift"])
-def test_rows_keep_their_own_labels_where_only_their_frequency_changes(name: str, pool: Pool) -> None:
-    labels = label_of(pool)
-    assert all(sample.label == labels[key(sample.row)] for sample in drawn(name, pool))
+def test_rows_keep_their_own_labels_where_only_their_frequency_changes(name: str, either_pool: Pool) -> None:
+    labels = label_of(either_pool)
+    assert all(sample.label == labels[key(sample.row)] for sample in drawn(name, either_pool))
 
 
 def test_steady_rows_have_the_distribution_of_the_pool(pool: Pool) -> None:
@@ -70,30 +71,72 @@ def test_data_drift_draws_from_many_rows_not_from_one_outlier() -> None:
 
 
 def test_data_drift_is_refused_where_nothing_varies(pool: Pool) -> None:
-    still = Pool(pool.features[:1], pool.classes, ({"age": 1.0},) * 5, pool.class_indexes[:5])
+    still = NumberPool(pool.features[:1], ({"age": 1.0},) * 5, np.arange(5.0))
     with pytest.raises(NoSuchTrafficError, match="no feature varies"):
         next(data_drift(still, 0))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_target_drift_makes_one_class_rare_and_leaves_the_inputs_of_each_class_alone(pool: Pool, seed: int) -> None:
+def test_target_drift_makes_one_class_rare_and_leaves_the_inputs_of_each_class_alone(
+    pool: ClassPool, seed: int
+) -> None:
     samples = list(islice(target_drift(pool, seed), ROWS))
     shares = Counter(sample.label for sample in samples)
     assert min(shares.values()) / ROWS < 0.05
     common = shares.most_common(1)[0][0]
-    own = [
-        row["age"] for row, index in zip(pool.rows, pool.class_indexes, strict=True) if pool.classes[index] == common
-    ]
+    own = [row["age"] for row, label in zip(pool.rows, pool.labels, strict=True) if label == common]
     now = [sample.row["age"] for sample in samples if sample.label == common]
     assert np.mean(now) == pytest.approx(np.mean(own), abs=np.std(own) / 3)
 
 
-def test_concept_drift_leaves_the_inputs_alone(pool: Pool) -> None:
-    changed, unchanged = list(islice(concept_drift(pool, 1), ROWS)), list(islice(steady(pool, 1), ROWS))
+@pytest.mark.parametrize("seed", range(4))
+def test_target_drift_of_numbers_makes_the_upper_or_the_lower_half_rare(number_pool: NumberPool, seed: int) -> None:
+    median = np.median(number_pool.numbers)
+    labels = np.array([sample.label for sample in islice(target_drift(number_pool, seed), ROWS)])
+    above = np.mean(labels > median)
+    assert min(above, 1 - above) == pytest.approx(0.02, abs=0.01)
+    moved = abs(labels.mean() - number_pool.numbers.mean()) / number_pool.numbers.std()
+    assert moved > 0.5
+
+
+def test_target_drift_takes_either_half_by_the_seed(number_pool: NumberPool) -> None:
+    means = [np.mean([sample.label for sample in islice(target_drift(number_pool, seed), 100)]) for seed in range(8)]
+    assert min(means) < number_pool.numbers.mean() < max(means)
+
+
+@pytest.mark.parametrize("ties", [(0.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0, 1.0), (5.0, 5.0, 7.0, 7.0)])
+def test_target_drift_of_numbers_with_ties_is_still_a_drift(number_pool: NumberPool, ties: tuple[float, ...]) -> None:
+    tied = NumberPool(number_pool.features, number_pool.rows[:4], np.array(ties))
+    shares = Counter(sample.label for sample in islice(target_drift(tied, 1), ROWS))
+    assert min(shares[value] for value in set(ties)) / ROWS < 0.05
+
+
+@pytest.mark.parametrize("scenario", ["target_drift", "concept_drift"])
+def test_labels_that_are_all_the_same_number_cannot_drift(number_pool: NumberPool, scenario: str) -> None:
+    still = NumberPool(number_pool.features, number_pool.rows, np.full(len(number_pool.rows), 3.0))
+    with pytest.raises(NoSuchTrafficError, match="all labels of the hold-out rows are the same number"):
+        next(SCENARIOS[scenario](still, 0))
+
+
+def test_concept_drift_of_numbers_turns_the_relation_round_and_keeps_their_distribution(
+    number_pool: NumberPool,
+) -> None:
+    labels = label_of(number_pool)
+    samples = list(islice(concept_drift(number_pool, 1), ROWS))
+    before = np.array([labels[key(sample.row)] for sample in samples])
+    after = np.array([sample.label for sample in samples])
+    ages = [sample.row["age"] for sample in samples]
+    assert np.corrcoef(before, ages)[0, 1] < -0.9
+    assert np.corrcoef(after, ages)[0, 1] > 0.9
+    assert sorted(changed_labels(number_pool)) == sorted(number_pool.labels)
+
+
+def test_concept_drift_leaves_the_inputs_alone(either_pool: Pool) -> None:
+    changed, unchanged = list(islice(concept_drift(either_pool, 1), ROWS)), list(islice(steady(either_pool, 1), ROWS))
     assert [sample.row for sample in changed] == [sample.row for sample in unchanged]
 
 
-def test_concept_drift_changes_about_half_of_the_labels_and_hardly_their_shares(pool: Pool) -> None:
+def test_concept_drift_changes_about_half_of_the_labels_and_hardly_their_shares(pool: ClassPool) -> None:
     labels = label_of(pool)
     samples = list(islice(concept_drift(pool, 1), ROWS))
     wrong = sum(sample.label != labels[key(sample.row)] for sample in samples) / ROWS
@@ -103,7 +146,7 @@ def test_concept_drift_changes_about_half_of_the_labels_and_hardly_their_shares(
     assert max(abs(after[label] - before[label]) for label in pool.classes) / ROWS < 0.15
 
 
-def test_concept_drift_depends_on_the_inputs_not_on_chance(pool: Pool) -> None:
-    seen: dict[str, ClassValue] = {}
-    for sample in islice(concept_drift(pool, 1), ROWS):
+def test_concept_drift_depends_on_the_inputs_not_on_chance(either_pool: Pool) -> None:
+    seen: dict[str, LabelValue] = {}
+    for sample in islice(concept_drift(either_pool, 1), ROWS):
         assert seen.setdefault(key(sample.row), sample.label) == sample.label
