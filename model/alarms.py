@@ -9,7 +9,7 @@ import pandas as pd
 from model.alarm_policy import AlarmPolicy
 from model.errors import ExplanationError
 from model.explanation import Explainer
-from model.held_out import HeldOutRows, Parts, error_chances, wrong_predictions
+from model.held_out import HeldOutRows, Parts, error_chances, number_errors, wrong_predictions
 from model.manifest import (
     LABEL,
     PREDICTION,
@@ -18,10 +18,12 @@ from model.manifest import (
     ConceptThreshold,
     DriftMethod,
     DriftThreshold,
+    ErrorCalibration,
     Feature,
+    NumberRange,
     WindowThreshold,
 )
-from model.quiet_statistics import QuietAttributions, QuietConcept
+from model.quiet_statistics import QuietAttributions, QuietConcept, QuietErrors
 from model.thresholds import QuietStatistic, calibrate_thresholds
 
 MOST_CALIBRATION_ROWS = 5_000
@@ -34,7 +36,7 @@ MOST_ATTRIBUTED_ROWS = 1_000
 class Alarms:
     """What the manifest says about alarms."""
 
-    calibration: Calibration
+    calibration: Calibration | ErrorCalibration
     attributions: Attributions | None
     attributions_missing: str | None
     columns: tuple[DriftThreshold, ...]
@@ -60,28 +62,30 @@ def calibrate_alarms(
     rng: np.random.Generator,
     *,
     policy: AlarmPolicy,
+    label_range: NumberRange | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Alarms:
     """Return the calibration, the reference's attributions and all thresholds.
 
     In a quiet window the chance of any alarm of the family (columns, prediction, label, concept, attributions)
-    is the policy's rate. Where the explainer cannot be made, the family does without attributions.
+    is the policy's rate. `label_range` is that of the target where it is a number. Where the explainer cannot be made,
+    the family does without attributions.
     """
-    calibration = held_out.calibration(rng)
+    deviation = None if label_range is None else label_range.standard_deviation
+    calibration = held_out.calibration(rng) if deviation is None else held_out.error_calibration(deviation)
     population, parts = held_out.population(MOST_CALIBRATION_ROWS, rng)
-    concept = QuietConcept(wrong_predictions(population), error_chances(population, calibration), rng)
     explained, missing = None, None
     try:
         explained = _explain(explainer(), population, parts, rng)
     except ExplanationError as error:
         missing = str(error)
-    others: list[QuietStatistic] = [concept]
+    others = [_quiet_concept(population, calibration, rng)]
     if explained:
         others.append(QuietAttributions(explained.reference, explained.phi, explained.rows, rng))
     limits = calibrate_thresholds(
         held_out.reference,
         population,
-        drift_methods(features),
+        drift_methods(features, numbers=label_range is not None),
         rng,
         others=others,
         false_alarm_rate=policy.false_alarm_rate,
@@ -94,19 +98,33 @@ def calibrate_alarms(
         attributions=_attributions(explained, features) if explained else None,
         attributions_missing=missing,
         columns=limits.columns,
-        concept=ConceptThreshold(window_rows=grid, thresholds=limits.others[0], gap_floor=policy.concept_gap_floor),
+        concept=ConceptThreshold(
+            window_rows=grid,
+            thresholds=limits.others[0],
+            gap_floor=policy.concept_gap_floor * (1.0 if deviation is None else deviation),
+        ),
         attribution=WindowThreshold(window_rows=grid, thresholds=limits.others[1], floor=policy.attribution_floor)
         if explained
         else None,
     )
 
 
-def drift_methods(features: tuple[Feature, ...]) -> dict[str, DriftMethod]:
-    """Return the one pinned method of each column, whatever the number of rows."""
+def _quiet_concept(
+    population: pd.DataFrame, calibration: Calibration | ErrorCalibration, rng: np.random.Generator
+) -> QuietStatistic:
+    if isinstance(calibration, Calibration):
+        return QuietConcept(wrong_predictions(population), error_chances(population, calibration), rng)
+    predictions = population[PREDICTION].to_numpy(dtype=np.float64)
+    return QuietErrors(number_errors(population), predictions, calibration)
+
+
+def drift_methods(features: tuple[Feature, ...], *, numbers: bool = False) -> dict[str, DriftMethod]:
+    """Return the one pinned method of each column, whatever the number of rows; with `numbers`, labels are numbers."""
     methods: dict[str, DriftMethod] = {
         feature.name: "wasserstein" if feature.type == "number" else "jensenshannon" for feature in features
     }
-    return methods | {PREDICTION: "jensenshannon", LABEL: "jensenshannon"}
+    answers: DriftMethod = "wasserstein" if numbers else "jensenshannon"
+    return methods | {PREDICTION: answers, LABEL: answers}
 
 
 def _explain(explainer: Explainer, population: pd.DataFrame, parts: Parts, rng: np.random.Generator) -> _Explained:

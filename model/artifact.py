@@ -10,11 +10,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from model.errors import ArtifactError
 from model.folder_swap import flush_folder, put_in_place, recover
-from model.manifest import AnyManifest, Manifest
+from model.manifest import ClassifierManifest, Manifest, RegressorManifest, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +29,13 @@ _STALE_SECONDS = 3600
 _COMMAND = "python -m model.train"
 _TRAIN = f"train one with: {_COMMAND}"
 
-_MANIFEST: TypeAdapter[Manifest] = TypeAdapter(AnyManifest)
-
 Content = bytes | Callable[[Path], None]
 """A file's bytes, or a function that writes the file at the path it is given."""
+
+
+class _Kind(BaseModel):
+    # read first, so that what is wrong is told of the one kind that it is
+    task: Task = "classification"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -46,7 +49,9 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     try:
-        return _MANIFEST.validate_json(text)
+        if _Kind.model_validate_json(text).task == "regression":
+            return RegressorManifest.model_validate_json(text)
+        return ClassifierManifest.model_validate_json(text)
     except ValidationError as error:
         if any(wrong["loc"] == ("format",) for wrong in error.errors()):
             raise ArtifactError(

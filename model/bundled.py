@@ -1,35 +1,49 @@
 """The data sets that come with scikit-learn, so that a first model needs no file and no network."""
 
 import re
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from sklearn import datasets as sklearn_datasets
 
-from model.dataset import Dataset, describe_column
+from model.dataset import AnyDataset, Dataset, NumberDataset, describe_column
 
 BundledName = Literal["iris", "wine", "breast_cancer"]
-BUNDLED_NAMES: tuple[str, ...] = get_args(BundledName)
+BundledNumberName = Literal["diabetes"]
+BUNDLED_NAMES: tuple[str, ...] = get_args(BundledName) + get_args(BundledNumberName)
 
 _UNIT = re.compile(r"\s*\((?P<unit>[^)]*)\)\s*$")
-_TARGETS = {"iris": "species", "wine": "cultivar", "breast_cancer": "diagnosis"}
+_TARGETS = {"iris": "species", "wine": "cultivar", "breast_cancer": "diagnosis", "diabetes": "progression"}
 
 
-def load_bundled(name: BundledName) -> Dataset:
+@overload
+def load_bundled(name: BundledName) -> Dataset: ...
+@overload
+def load_bundled(name: BundledNumberName) -> NumberDataset: ...
+
+
+def load_bundled(name: BundledName | BundledNumberName) -> AnyDataset:
     """Return one of scikit-learn's data sets; feature names become identifiers, "(cm)" becomes a unit."""
     loaders = {
         "iris": sklearn_datasets.load_iris,
         "wine": sklearn_datasets.load_wine,
         "breast_cancer": sklearn_datasets.load_breast_cancer,
+        # in the units they were measured in, which callers send
+        "diabetes": partial(sklearn_datasets.load_diabetes, scaled=False),
     }
     raw: Any = loaders[name](as_frame=True)
     named = [feature_identifier(str(original)) for original in raw.data.columns]
     frame = raw.data.astype("float64").set_axis([identifier for identifier, _ in named], axis=1)
     features = tuple(describe_column(identifier, "number", frame[identifier], unit) for identifier, unit in named)
+    source, target = f"scikit-learn: {name}", _TARGETS[name]
+    if name == "diabetes":
+        numbers = np.asarray(raw.target, dtype=np.float64)
+        return NumberDataset(name=name, source=source, target=target, features=features, frame=frame, numbers=numbers)
     return Dataset(
         name=name,
-        source=f"scikit-learn: {name}",
-        target=_TARGETS[name],
+        source=source,
+        target=target,
         features=features,
         classes=tuple(str(value) for value in raw.target_names),
         frame=frame,

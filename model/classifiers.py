@@ -5,7 +5,7 @@ Imports neither pandas nor scikit-learn unless scikit-learn answers: they cost a
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ def input_name(place: int) -> str:
     return f"column_{place}"
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """What turns rows into probabilities, (rows, classes), float64, each row adding up to 1."""
 
@@ -43,11 +44,21 @@ class Classifier(Protocol):
         """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
 
 
+@runtime_checkable
 class Regressor(Protocol):
     """What turns rows into numbers, float64 (rows,), in the unit of the target."""
 
     def numbers(self, rows: Sequence[Row]) -> Numbers:
         """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
+
+
+Answering = Classifier | Regressor
+"""Either kind; `isinstance` tells which."""
+
+
+def answers_of(answering: Answering, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
+    """Return the probabilities (rows, classes) or the numbers (rows,) of rows; raises PredictionError."""
+    return answering.probabilities(rows) if isinstance(answering, Classifier) else answering.numbers(rows)
 
 
 class _OnnxModel:
@@ -127,7 +138,8 @@ class PipelineRegressor:
     def numbers(self, rows: Sequence[Row]) -> Numbers:
         """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(self._pipeline.predict(_frame(rows, self._features)), dtype=np.float64).ravel()
+            answers = np.asarray(self._pipeline.predict(_frame(rows, self._features)), dtype=np.float64)
+        return answers.reshape(len(rows), -1)[:, 0] if answers.size == len(rows) else answers
 
 
 def _frame(rows: Sequence[Row], features: tuple[Feature, ...]) -> "pd.DataFrame":

@@ -12,14 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from model.alarm_policy import AlarmPolicy
-from model.manifest import Manifest
+from model.manifest import ClassifierManifest, Manifest, Parity
 
 DEFAULT_FOLDER = Path("data/model")
 ALARM_HELP = {
     "false_alarm_rate": "chance of any drift alarm in a quiet window (default: %(default)s)",
     "wasserstein_floor": "smallest drift of a number worth an alarm, in standard deviations (default: %(default)s)",
     "jensenshannon_floor": "smallest drift of a category, prediction or label worth one (default: %(default)s)",
-    "concept_gap_floor": "smallest surplus of the error rate worth one (default: %(default)s)",
+    "concept_gap_floor": "smallest surplus of the error rate worth one, or of a number's error, in standard "
+    "deviations of the target (default: %(default)s)",
     "attribution_floor": "smallest change of the attributions' shares worth one (default: %(default)s)",
 }
 
@@ -71,21 +72,17 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, float], None]]:
 
 def summary(manifest: Manifest, folder: Path) -> Table:
     """Return the facts about a trained model that a person wants to see first."""
-    data, quality, parity = manifest.data, manifest.quality, manifest.parity
+    data, parity = manifest.data, manifest.parity
     table = Table(title=f"model {manifest.name} {manifest.version}", show_header=False, title_justify="left")
     table.add_row(
         "rows",
         f"{data.rows} ({data.train_rows} train, {data.test_rows} test, {data.reference_rows} reference)",
     )
-    table.add_row("test accuracy", f"{quality.accuracy:.3f} ({quality.correct} of {quality.rows})")
+    table.add_row(*_quality(manifest))
     table.add_row("estimator", Text(manifest.estimator))
     table.add_row("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
-    if parity.max_probability_difference is not None:
-        table.add_row(
-            "ONNX against scikit-learn",
-            f"probabilities within {parity.max_probability_difference:.1e} on {parity.rows} rows, "
-            f"{parity.class_disagreements} other classes",
-        )
+    if parity.rows:
+        table.add_row("ONNX against scikit-learn", _difference(manifest))
     if manifest.attributions_missing:
         table.add_row("attributions", Text(f"none: {manifest.attributions_missing}"))
     limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
@@ -93,3 +90,26 @@ def summary(manifest: Manifest, folder: Path) -> Table:
     table.add_row("drift alarms at 200 rows", shown + (f", … {len(limits)} in all" if len(limits) > 6 else ""))
     table.add_row("artifact", str(folder))
     return table
+
+
+def _quality(manifest: Manifest) -> tuple[str, str]:
+    if isinstance(manifest, ClassifierManifest):
+        right = manifest.quality
+        return "test accuracy", f"{right.accuracy:.3f} ({right.correct} of {right.rows})"
+    quality, spread = manifest.quality, manifest.label_range.standard_deviation
+    explained = "" if quality.r2 is None else f", R2 {quality.r2:.3f}"
+    return (
+        "test mean absolute error",
+        f"{quality.mean_absolute_error:.4g} on {quality.rows} rows{explained} "
+        f"({manifest.target} has a standard deviation of {spread:.4g})",
+    )
+
+
+def _difference(manifest: Manifest) -> str:
+    parity = manifest.parity
+    if isinstance(parity, Parity):
+        return (
+            f"probabilities within {parity.max_probability_difference:.1e} on {parity.rows} rows, "
+            f"{parity.class_disagreements} other classes"
+        )
+    return f"within {parity.max_difference:.1e} standard deviations of {manifest.target} on {parity.rows} rows"

@@ -1,36 +1,72 @@
 """Labelled rows to learn from, in the one form that the rest of this package works on."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from model.errors import DataError
-from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Feature, FeatureType, Value
+from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Feature, FeatureType, NumberRange, Task, Value
 
 MINIMUM_ROWS_PER_CLASS = 10
 """Fewer cannot be divided into train, test and reference with some of each class in every part."""
+MINIMUM_ROWS_OF_NUMBERS = 50
+"""Rows of a numeric target: fewer leave less than ten to test on."""
+_ROWS_PER_STRATUM, _MOST_STRATA = 20, 10
 
 Classes = tuple[bool, ...] | tuple[int, ...] | tuple[str, ...]
 Codes = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Rows and their true classes.
+class LabelledRows(ABC):
+    """Rows and their labels, whether these are classes or numbers.
 
     `frame` has one column per feature in order: numbers as float64, categories and booleans as text ("True",
-    "False") with None where missing. `codes` (n,) holds for each row the index of its class in `classes`.
+    "False") with None where missing.
     """
+
+    task: ClassVar[Task]
 
     name: str
     source: str
     target: str
     features: tuple[Feature, ...]
-    classes: Classes
     frame: pd.DataFrame
+
+    @property
+    @abstractmethod
+    def labels(self) -> npt.NDArray[Any]:
+        """Return each row's label as in the artifact's frames, (n,)."""
+
+    @property
+    @abstractmethod
+    def targets(self) -> npt.NDArray[Any]:
+        """Return what a pipeline is fitted on, (n,)."""
+
+    @property
+    @abstractmethod
+    def strata(self) -> Codes:
+        """Return groups of rows, (n,), of which every part of a division gets its share."""
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the rows, their order, names and labels."""
+        labelled = self.frame.assign(**{LABEL: self.labels})
+        return hashlib.sha256(labelled.to_csv(index=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset(LabelledRows):
+    """Rows and their true classes; `codes` (n,) holds for each row the index of its class in `classes`."""
+
+    task = "classification"
+
+    classes: Classes
     codes: Codes
 
     @property
@@ -43,10 +79,55 @@ class Dataset:
         """Return the name of each row's class."""
         return np.array(self.class_names, dtype=object)[self.codes]
 
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of the rows, their order, names and classes."""
-        labelled = self.frame.assign(**{LABEL: self.labels})
-        return hashlib.sha256(labelled.to_csv(index=False).encode()).hexdigest()
+    @property
+    def targets(self) -> Codes:
+        """Return the codes: a pipeline learns these."""
+        return self.codes
+
+    @property
+    def strata(self) -> Codes:
+        """Return the codes: every part has some rows of each class."""
+        return self.codes
+
+
+@dataclass(frozen=True)
+class NumberDataset(LabelledRows):
+    """Rows and the true number of each, `numbers` (n,)."""
+
+    task = "regression"
+
+    numbers: Numbers
+
+    @property
+    def labels(self) -> Numbers:
+        """Return the numbers."""
+        return self.numbers
+
+    @property
+    def targets(self) -> Numbers:
+        """Return the numbers."""
+        return self.numbers
+
+    @property
+    def strata(self) -> Codes:
+        """Return up to ten groups of rows from the smallest to the largest numbers, of 20 rows or more."""
+        groups = min(_MOST_STRATA, max(1, len(self.numbers) // _ROWS_PER_STRATUM))
+        ranks = np.empty(len(self.numbers), dtype=np.int64)
+        ranks[np.argsort(self.numbers, kind="stable")] = np.arange(len(self.numbers))
+        return ranks * groups // len(self.numbers)
+
+    @property
+    def label_range(self) -> NumberRange:
+        """Return what the numbers span."""
+        return NumberRange(
+            minimum=float(self.numbers.min()),
+            maximum=float(self.numbers.max()),
+            mean=float(self.numbers.mean()),
+            standard_deviation=float(self.numbers.std()),
+        )
+
+
+AnyDataset = Dataset | NumberDataset
 
 
 def describe_column(name: str, kind: FeatureType, values: pd.Series, unit: str | None = None) -> Feature:
@@ -96,3 +177,15 @@ def check_classes(target: str, class_names: tuple[str, ...], codes: Codes) -> No
             f"column {target!r}: {named}{more}; each class needs at least {MINIMUM_ROWS_PER_CLASS} to be trained on "
             "and tested; add rows, put classes together or remove these rows"
         )
+
+
+def check_numbers(target: str, numbers: Numbers) -> None:
+    """Refuse a numeric target that cannot be learned and tested; raises DataError."""
+    if len(numbers) < MINIMUM_ROWS_OF_NUMBERS:
+        raise DataError(
+            f"column {target!r}: {len(numbers)} rows; a number needs at least {MINIMUM_ROWS_OF_NUMBERS} rows to be "
+            "trained on and tested"
+        )
+    # a spread that is lost in the rounding of the numbers themselves is none
+    if float(numbers.std()) <= 1e-12 * float(np.abs(numbers).max()):
+        raise DataError(f"column {target!r} is {numbers[0]:g} in every row; there is nothing to predict")

@@ -2,6 +2,6 @@
 
 from typing import Literal, get_args
 
-EstimatorName = Literal["random_forest", "hist_gradient_boosting", "logistic_regression"]
+EstimatorName = Literal["random_forest", "hist_gradient_boosting", "logistic_regression", "linear_regression"]
 ESTIMATOR_NAMES: tuple[EstimatorName, ...] = get_args(EstimatorName)
 DEFAULT_ESTIMATOR: EstimatorName = "random_forest"

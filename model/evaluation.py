@@ -1,11 +1,12 @@
 """How well the served model does on rows that it has never seen."""
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.metrics import log_loss, precision_recall_fscore_support, roc_auc_score
 
 from model.classifiers import Probabilities
 from model.dataset import Codes
-from model.manifest import ClassQuality, HoldOutQuality
+from model.manifest import ClassQuality, HoldOutQuality, NumberQuality
 
 
 def evaluate(probabilities: Probabilities, codes: Codes, class_names: tuple[str, ...]) -> HoldOutQuality:
@@ -36,6 +37,22 @@ def evaluate(probabilities: Probabilities, codes: Codes, class_names: tuple[str,
             )
             for index, name in enumerate(class_names)
         },
+    )
+
+
+def evaluate_numbers(predictions: npt.NDArray[np.float64], labels: npt.NDArray[np.float64]) -> NumberQuality:
+    """Return how far predicted numbers (rows,) are from the true ones (rows,), and R2."""
+    errors = predictions - labels
+    absolute = np.abs(errors)
+    variance = float(labels.var())
+    return NumberQuality(
+        rows=len(labels),
+        mean_absolute_error=float(absolute.mean()),
+        root_mean_squared_error=float(np.sqrt((errors**2).mean())),
+        median_absolute_error=float(np.median(absolute)),
+        largest_absolute_error=float(absolute.max()),
+        mean_error=float(errors.mean()),
+        r2=1 - float((errors**2).mean()) / variance if variance > 0 else None,
     )
 
 

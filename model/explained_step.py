@@ -11,7 +11,7 @@ from model.errors import ExplanationError
 
 Numbers = npt.NDArray[np.float64]
 Method = Literal["TreeSHAP", "linear SHAP"]
-Unit = Literal["probability", "log odds"]
+Unit = Literal["probability", "log odds", "target"]
 
 
 class ExplainedStep(Protocol):
@@ -64,6 +64,9 @@ class TreeStep:
         """Yield what the values may add up to, (rows, outputs), with its unit."""
         given = self._as_compared(encoded)
         rows = _as_fitted(self._estimator, given)
+        if not hasattr(self._estimator, "predict_proba"):
+            yield "target", _two_dimensional(self._estimator.predict(rows))
+            return
         yield "probability", np.asarray(self._estimator.predict_proba(rows))
         if hasattr(self._estimator, "decision_function"):
             yield "log odds", _two_dimensional(self._estimator.decision_function(rows))
@@ -93,7 +96,11 @@ class LinearStep:
 
     def answers(self, encoded: Numbers) -> Iterator[tuple[Unit, Numbers]]:
         """Yield what the values may add up to, (rows, outputs), with its unit."""
-        yield "log odds", _two_dimensional(self._estimator.decision_function(_as_fitted(self._estimator, encoded)))
+        rows = _as_fitted(self._estimator, encoded)
+        if hasattr(self._estimator, "decision_function"):
+            yield "log odds", _two_dimensional(self._estimator.decision_function(rows))
+        else:
+            yield "target", _two_dimensional(self._estimator.predict(rows))
 
 
 def _as_fitted(estimator: Any, encoded: Numbers) -> Any:

@@ -19,7 +19,7 @@ from model.manifest import Feature
 from model.pipeline import pipeline_input
 
 Phi = npt.NDArray[np.float64]
-Unit = Literal["probability", "log odds"]
+Unit = Literal["probability", "log odds", "target"]
 
 _TOLERANCE = 1e-6
 
@@ -94,7 +94,9 @@ class Explainer:
         sample = encoded[:: max(1, len(encoded) // 64)]
         totals = self._grouped(sample).sum(axis=1) + self.base
         for unit, answers in self._step.answers(sample):
-            if totals.shape == answers.shape and np.allclose(totals, answers, rtol=_TOLERANCE, atol=_TOLERANCE):
+            # a number is as large as its unit makes it, and its parts may cancel
+            near = _TOLERANCE * max(1.0, float(np.abs(answers).max())) if unit == "target" else _TOLERANCE
+            if totals.shape == answers.shape and np.allclose(totals, answers, rtol=_TOLERANCE, atol=near):
                 return unit
         raise ExplanationError("its attributions do not add up to its answers")
 

@@ -8,21 +8,22 @@ from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from pickle import PicklingError
+from typing import Any
 
 import joblib
 import numpy as np
 from sklearn.pipeline import Pipeline
 
 from model.alarm_policy import AlarmPolicy
-from model.alarms import calibrate_alarms
+from model.alarms import Alarms, calibrate_alarms
 from model.artifact import ONNX_FILE, PIPELINE_FILE, REFERENCE_FILE, TEST_FILE, write_artifact
 from model.conversion import Engines
-from model.dataset import Dataset
+from model.dataset import AnyDataset, Dataset
 from model.errors import DataError
-from model.evaluation import evaluate
+from model.evaluation import evaluate, evaluate_numbers
 from model.explanation import Explainer
 from model.held_out import HeldOutRows, probabilities_in
-from model.manifest import ClassifierManifest, DataCard, Manifest
+from model.manifest import PREDICTION, ClassifierManifest, DataCard, Manifest, RegressorManifest
 from model.split import Split
 
 _LIBRARIES = (
@@ -46,7 +47,7 @@ Progress = Callable[[str, float], None]
 class Candidate:
     """A model that answers, with rows that it was not fitted on; `estimator` says what it is."""
 
-    dataset: Dataset
+    dataset: AnyDataset
     split: Split
     engines: Engines
     held_out: HeldOutRows
@@ -75,37 +76,50 @@ def finish(
         lambda: Explainer(engines.pipeline, dataset.features, held_out.test),
         rng,
         policy=policy,
+        label_range=None if isinstance(dataset, Dataset) else dataset.label_range,
         progress=lambda share: progress("calibrating alarms", share),
     )
     progress("writing the artifact", 0)
-    test = probabilities_in(held_out.test, dataset.class_names)
-    manifest = ClassifierManifest(
-        name=dataset.name,
-        version="",
-        created_at=datetime.now(UTC).replace(microsecond=0),
-        features=dataset.features,
-        target=dataset.target,
-        classes=dataset.classes,
-        estimator=candidate.estimator,
-        engine="scikit-learn" if engines.parity.reason else "onnx",
-        parity=engines.parity,
-        quality=evaluate(test, dataset.codes[candidate.split.test], dataset.class_names),
-        seed=seed,
-        data=_data_card(dataset, candidate.split),
-        calibration=alarms.calibration,
-        attributions=alarms.attributions,
-        attributions_missing=alarms.attributions_missing,
-        thresholds=alarms.columns,
-        concept_threshold=alarms.concept,
-        attribution_threshold=alarms.attribution,
-        false_alarm_rate=policy.false_alarm_rate,
-        libraries={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
-        files={},
+    return write_artifact(folder, files, _manifest(candidate, alarms, seed=seed, policy=policy))
+
+
+def _manifest(candidate: Candidate, alarms: Alarms, *, seed: int, policy: AlarmPolicy) -> Manifest:
+    dataset, engines, test = candidate.dataset, candidate.engines, candidate.held_out.test
+    common: dict[str, Any] = {
+        "name": dataset.name,
+        "version": "",
+        "created_at": datetime.now(UTC).replace(microsecond=0),
+        "features": dataset.features,
+        "target": dataset.target,
+        "estimator": candidate.estimator,
+        "engine": "scikit-learn" if engines.parity.reason else "onnx",
+        "parity": engines.parity,
+        "seed": seed,
+        "data": _data_card(dataset, candidate.split),
+        "calibration": alarms.calibration,
+        "attributions": alarms.attributions,
+        "attributions_missing": alarms.attributions_missing,
+        "thresholds": alarms.columns,
+        "concept_threshold": alarms.concept,
+        "attribution_threshold": alarms.attribution,
+        "false_alarm_rate": policy.false_alarm_rate,
+        "libraries": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        "files": {},
+    }
+    positions = candidate.split.test
+    if isinstance(dataset, Dataset):
+        probabilities = probabilities_in(test, dataset.class_names)
+        quality = evaluate(probabilities, dataset.codes[positions], dataset.class_names)
+        return ClassifierManifest(**common, classes=dataset.classes, quality=quality)
+    predictions = test[PREDICTION].to_numpy(dtype=np.float64)
+    return RegressorManifest(
+        **common,
+        label_range=dataset.label_range,
+        quality=evaluate_numbers(predictions, dataset.numbers[positions]),
     )
-    return write_artifact(folder, files, manifest)
 
 
-def _data_card(dataset: Dataset, split: Split) -> DataCard:
+def _data_card(dataset: AnyDataset, split: Split) -> DataCard:
     return DataCard(
         source=dataset.source,
         rows=len(dataset.frame),

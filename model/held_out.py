@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import KFold, cross_val_predict
 
 from model.calibration import expected_errors, fit_calibration
-from model.classifiers import Classifier, Probabilities
-from model.dataset import Dataset
+from model.classifiers import Answering, Probabilities, answers_of
+from model.dataset import AnyDataset, Dataset
+from model.error_calibration import fit_error_calibration
 from model.errors import DataError
-from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration
+from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration, ErrorCalibration
 from model.parity import rows_of
 from model.pipeline import Recipe, pipeline_input
 from model.split import Positions
@@ -23,7 +24,7 @@ _FOLDS = 5
 
 @dataclass(frozen=True)
 class HeldOutRows:
-    """Rows as they are logged: features, prediction, label, probability of each class.
+    """Rows as they are logged: features, prediction, label, probability of each class where it tells classes apart.
 
     `training` rows were predicted out of fold: a forest knows the rows it was fitted on almost by heart, and its
     predictions of them would make quiet windows look more alike, and the model look surer, than in the future.
@@ -42,6 +43,13 @@ class HeldOutRows:
         rows = pd.concat([self.training, self.test], ignore_index=True)
         return fit_calibration(predicted_probabilities(rows), ~wrong_predictions(rows), rng)
 
+    def error_calibration(self, standard_deviation: float) -> ErrorCalibration:
+        """Return the same for a model of a number, whose target has this standard deviation."""
+        rows = pd.concat([self.training, self.test], ignore_index=True)
+        return fit_error_calibration(
+            rows[PREDICTION].to_numpy(dtype=np.float64), number_errors(rows), standard_deviation
+        )
+
     def population(self, most: int, rng: np.random.Generator) -> tuple[pd.DataFrame, Parts]:
         """Return all rows, or `most` of them at random, and the name of the part that each belongs to."""
         parts = {"training": self.training, "test": self.test, "reference": self.reference}
@@ -53,27 +61,35 @@ class HeldOutRows:
         return rows.iloc[kept].reset_index(drop=True), names[kept]
 
 
-def score(dataset: Dataset, serving: Classifier, positions: Positions) -> pd.DataFrame:
+def score(dataset: AnyDataset, serving: Answering, positions: Positions) -> pd.DataFrame:
     """Return rows with the answers of the engine that serves."""
     frame = dataset.frame.iloc[positions]
-    return _logged(dataset, positions, serving.probabilities(rows_of(frame, dataset.features)))
+    return _logged(dataset, positions, answers_of(serving, rows_of(frame, dataset.features)))
 
 
-def score_out_of_fold(dataset: Dataset, positions: Positions, rng: np.random.Generator, recipe: Recipe) -> pd.DataFrame:
+def score_out_of_fold(
+    dataset: AnyDataset, positions: Positions, rng: np.random.Generator, recipe: Recipe
+) -> pd.DataFrame:
     """Return rows with the answers of pipelines like the served one, each fitted on four fifths of the others.
 
     Raises DataError where the recipe's pipeline cannot be fitted on these.
     """
     pipeline = recipe.build(dataset.features, int(rng.integers(2**32)))
     rows = pipeline_input(dataset.frame.iloc[positions], dataset.features)
+    method, folds = ("predict_proba", _FOLDS) if isinstance(dataset, Dataset) else ("predict", _shuffled(rng))
     try:
-        answers = cross_val_predict(pipeline, rows, dataset.codes[positions], cv=_FOLDS, method="predict_proba")
+        answers = cross_val_predict(pipeline, rows, dataset.targets[positions], cv=folds, method=method)
     except Exception as error:
         # a pipeline of one's own may raise anything, and each means that it does not suit these rows
         raise DataError(
             f"{recipe.name} cannot be fitted on four fifths of the training rows: {type(error).__name__}: {error}"
         ) from error
-    return _logged(dataset, positions, np.asarray(answers))
+    return _logged(dataset, positions, np.asarray(answers, dtype=np.float64))
+
+
+def _shuffled(rng: np.random.Generator) -> KFold:
+    # rows in order of their numbers would have each fifth predicted from numbers unlike its own
+    return KFold(_FOLDS, shuffle=True, random_state=int(rng.integers(2**32)))
 
 
 def probabilities_in(frame: pd.DataFrame, class_names: tuple[str, ...]) -> Probabilities:
@@ -92,16 +108,23 @@ def wrong_predictions(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
     return np.asarray(frame[PREDICTION].to_numpy() != frame[LABEL].to_numpy())
 
 
+def number_errors(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return prediction - label of each row of a model of a number, (rows,)."""
+    return np.asarray(frame[PREDICTION].to_numpy(dtype=np.float64) - frame[LABEL].to_numpy(dtype=np.float64))
+
+
 def error_chances(frame: pd.DataFrame, calibration: Calibration) -> npt.NDArray[np.float64]:
     """Return the calibrated chance of each row's prediction to be wrong, (rows,)."""
     return expected_errors(calibration, predicted_probabilities(frame))
 
 
-def _logged(dataset: Dataset, positions: Positions, probabilities: Probabilities) -> pd.DataFrame:
+def _logged(dataset: AnyDataset, positions: Positions, answers: npt.NDArray[np.float64]) -> pd.DataFrame:
     frame = dataset.frame.iloc[positions].reset_index(drop=True)
+    if not isinstance(dataset, Dataset):
+        return frame.assign(**{PREDICTION: answers.reshape(len(positions)), LABEL: dataset.labels[positions]})
     names = np.array(dataset.class_names, dtype=object)
-    frame[PREDICTION] = names[probabilities.argmax(axis=1)]
+    frame[PREDICTION] = names[answers.argmax(axis=1)]
     frame[LABEL] = dataset.labels[positions]
     for place, name in enumerate(dataset.class_names):
-        frame[f"{PROBABILITY_PREFIX}{name}"] = probabilities[:, place]
+        frame[f"{PROBABILITY_PREFIX}{name}"] = answers[:, place]
     return frame

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.classifiers import Classifier, Row
+from model.classifiers import Answering, Classifier, Row, answers_of
 from model.errors import DataError
 from model.manifest import Feature, Value
 
@@ -14,7 +14,7 @@ LARGEST = float(np.finfo(np.float32).max)
 _TRIED_ROWS = 20
 
 
-def proven_features(answering: Classifier, features: tuple[Feature, ...], rows: Sequence[Row]) -> tuple[Feature, ...]:
+def proven_features(answering: Answering, features: tuple[Feature, ...], rows: Sequence[Row]) -> tuple[Feature, ...]:
     """Return the features, nullable where the pipeline was seen to answer rows in which they are missing.
 
     Raises DataError where it fails on the rows themselves, on a category that it has not seen or on a number far
@@ -49,12 +49,16 @@ def _with(rows: Sequence[Row], place: int, value: Value) -> list[Row]:
     return [(*row[:place], value, *row[place + 1 :]) for row in rows]
 
 
-def _failure(answering: Classifier, rows: Sequence[Row]) -> str | None:
-    """Return why rows are not answered with probabilities, None where they are."""
+def _failure(answering: Answering, rows: Sequence[Row]) -> str | None:
+    """Return why rows are not answered with probabilities or numbers, None where they are."""
     try:
-        answers = answering.probabilities(rows)
+        answers = answers_of(answering, rows)
     except Exception as error:  # noqa: BLE001 - a person's own pipeline may raise anything; each means the same
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    if not isinstance(answering, Classifier):
+        if answers.shape != (len(rows),):
+            return "its answers are not one number for each row"
+        return None if np.isfinite(answers).all() else "its answers are not finite numbers"
     if not (np.isfinite(answers).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-6)):
         return "its answers are no probabilities"
     return None

@@ -30,6 +30,7 @@ PROBABILITY_PREFIX = "probability_"
 FeatureType = Literal["number", "category", "boolean"]
 DriftMethod = Literal["wasserstein", "jensenshannon"]
 Engine = Literal["onnx", "scikit-learn"]
+Task = Literal["classification", "regression"]
 Value = float | str | bool | None
 """One cell of a row; None is a missing value."""
 
@@ -353,6 +354,7 @@ __all__ = [
     "NumberRange",
     "Parity",
     "RegressorManifest",
+    "Task",
     "Value",
     "WindowThreshold",
 ]

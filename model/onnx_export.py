@@ -14,11 +14,12 @@ class ConversionError(ModelError):
 
 
 def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: bool = False) -> bytes:
-    """Return the pipeline as an ONNX model with the outputs `label` and `probabilities` (rows, classes).
+    """Return the pipeline as an ONNX model.
 
-    Where the pipeline chooses its columns by position, an all-numeric model takes one float32 matrix and any other one
-    input per column; where it chooses them `by_name`, the inputs are named as the columns. Raises ConversionError. A
-    model that converts may still predict something else: see `model.parity`.
+    Its outputs are `label` and `probabilities` (rows, classes), or `variable` (rows, 1) of a regressor. Where the
+    pipeline chooses its columns by position, an all-numeric model takes one float32 matrix and any other one input per
+    column; where it chooses them `by_name`, the inputs are named as the columns. Raises ConversionError. A model that
+    converts may still predict something else: see `model.parity`.
     """
     # Only training converts, and the converter takes seconds to import.
     from skl2onnx import to_onnx  # noqa: PLC0415
@@ -35,9 +36,10 @@ def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: b
             )
             for place, feature in enumerate(features)
         ]
-    classifier = pipeline.steps[-1][1]
+    last = pipeline.steps[-1][1]
+    options = {id(last): {"zipmap": False}} if hasattr(last, "predict_proba") else None
     try:
-        converted = to_onnx(pipeline, initial_types=inputs, options={id(classifier): {"zipmap": False}})
+        converted = to_onnx(pipeline, initial_types=inputs, options=options)
     except Exception as error:
         # skl2onnx raises many kinds, by model; each means the same: scikit-learn serves
         first = str(error).strip().partition("\n")[0][:120]

@@ -7,15 +7,17 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 from model.errors import DataError
+from model.manifest import Task
 from model.pipeline import Features, Recipe
 
 
-def own_recipe(reference: str) -> Recipe:
+def own_recipe(reference: str, task: Task = "classification") -> Recipe:
     """Return the recipe that calls `module:function` with the list of columns; raises DataError.
 
     The function is given a list of `model.manifest.Feature`, whose `name` and `type` say what each column is, and
-    returns an unfitted classifier with `predict_proba`. It is fitted on a frame with these columns in this order:
-    numbers as float64 with NaN where missing, categories and booleans as text ("True", "False") with "" where missing.
+    returns an unfitted classifier with `predict_proba`, or for regression a regressor. It is fitted on a frame with
+    these columns in this order: numbers as float64 with NaN where missing, categories and booleans as text ("True",
+    "False") with "" where missing.
     """
     module, _, function = reference.partition(":")
     if not module or not function:
@@ -31,15 +33,21 @@ def own_recipe(reference: str) -> Recipe:
     except Exception as error:
         # whatever a person's own module raises on import
         raise DataError(f"importing {module} failed: {type(error).__name__}: {error}") from error
-    return Recipe(reference, lambda features, _seed: _build(reference, found, features))
+    return Recipe(reference, lambda features, _seed: _build(reference, found, features, task))
 
 
-def _build(reference: str, function: Callable[[Sequence[Any]], Any], features: Features) -> Pipeline:
+def _build(reference: str, function: Callable[[Sequence[Any]], Any], features: Features, task: Task) -> Pipeline:
     try:
         made = function(list(features))
     except Exception as error:
         # whatever a person's own function raises
         raise DataError(f"{reference} failed: {type(error).__name__}: {error}") from error
+    if task == "regression":
+        if not (hasattr(made, "fit") and hasattr(made, "predict")) or hasattr(made, "predict_proba"):
+            raise DataError(
+                f"{reference} returned {type(made).__name__}, which is no regressor; the target is a number"
+            )
+        return as_pipeline(made)
     if not (hasattr(made, "fit") and hasattr(made, "predict_proba")):
         raise DataError(
             f"{reference} returned {type(made).__name__}, which lacks fit or predict_proba; "
@@ -48,6 +56,6 @@ def _build(reference: str, function: Callable[[Sequence[Any]], Any], features: F
     return as_pipeline(made)
 
 
-def as_pipeline(classifier: Any) -> Pipeline:
-    """Return a classifier as a pipeline, of one step where it is none."""
-    return classifier if isinstance(classifier, Pipeline) else Pipeline([("model", classifier)])
+def as_pipeline(model: Any) -> Pipeline:
+    """Return a classifier or regressor as a pipeline, of one step where it is none."""
+    return model if isinstance(model, Pipeline) else Pipeline([("model", model)])

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from model.classifiers import Classifier, Probabilities, Row
+from model.classifiers import Classifier, Probabilities, Regressor, Row
 from model.inputs import LARGEST, UNSEEN
-from model.manifest import Feature, Parity
+from model.manifest import Feature, NumberParity, Parity
 
 TOLERANCE = 1e-5
 """Largest difference of a probability that is still rounding: ONNX adds up 100 trees in float32."""
+NUMBER_TOLERANCE = 1e-4
+"""The same for numbers, in standard deviations of the target."""
 
 _TIE = 1e-6  # two best classes nearer than float32 resolves are a tie, which rounding may settle either way
 _MOST_PROBED_ROWS = 2_000
@@ -67,6 +69,34 @@ def compare(onnx: Classifier, pipeline: Classifier, rows: Sequence[Row]) -> Pari
         class_disagreements=disagreements,
         reason=reason,
     )
+
+
+def compare_numbers(
+    onnx: Regressor, pipeline: Regressor, rows: Sequence[Row], standard_deviation: float
+) -> NumberParity:
+    """Return how far the two engines are apart on these rows, in standard deviations of the target.
+
+    `reason` is set if that is too far: more than a report could show.
+    """
+    expected = pipeline.numbers(rows)
+    try:
+        answered = onnx.numbers(rows)
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's kinds share no base; none may end the training
+        return no_number_parity(f"the ONNX model fails at run time: {error}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.abs(answered - expected) / standard_deviation
+    if not np.isfinite(difference).all():
+        return no_number_parity("ONNX answers some rows with no finite number")
+    largest = float(difference.max())
+    reason = None
+    if largest > NUMBER_TOLERANCE:
+        reason = f"ONNX differs from scikit-learn by up to {largest:.2g} standard deviations of the target"
+    return NumberParity(rows=len(rows), max_difference=largest, reason=reason)
+
+
+def no_number_parity(reason: str) -> NumberParity:
+    """Return the record of a model of a number for which there was nothing to compare."""
+    return NumberParity(rows=0, max_difference=None, reason=reason)
 
 
 def no_parity(reason: str) -> Parity:

@@ -1,4 +1,4 @@
-"""The scikit-learn pipelines that can be asked for by name: impute, encode, classify."""
+"""The scikit-learn pipelines that can be asked for by name: impute, encode, classify or predict a number."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,16 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 from model.classifiers import MISSING_TEXT, Probabilities
 from model.empty_columns import EmptyColumnsFilled
+from model.errors import DataError
 from model.estimator_names import DEFAULT_ESTIMATOR, EstimatorName
-from model.manifest import Feature
+from model.manifest import Feature, Task
 
 Features = tuple[Feature, ...]
 
@@ -31,13 +37,18 @@ class Recipe:
     build: Callable[[Features, int], Pipeline]
 
 
-def named_recipe(name: EstimatorName) -> Recipe:
-    """Return the recipe of one of the estimators that this program knows."""
-    return Recipe(name, lambda features, seed: build_pipeline(features, seed, name))
+def named_recipe(name: EstimatorName, task: Task = "classification") -> Recipe:
+    """Return the recipe of one of the estimators that this program knows; raises DataError for another task's."""
+    if name not in _LAST_STEPS[task]:
+        what = "tells classes apart" if task == "regression" else "predicts numbers"
+        raise DataError(f"{name} {what}, which is not asked for; for {task} take {', '.join(_LAST_STEPS[task])}")
+    return Recipe(name, lambda features, seed: build_pipeline(features, seed, name, task))
 
 
-def build_pipeline(features: Features, seed: int, estimator: EstimatorName = DEFAULT_ESTIMATOR) -> Pipeline:
-    """Return an unfitted classifier for rows in the order of `features`.
+def build_pipeline(
+    features: Features, seed: int, estimator: EstimatorName = DEFAULT_ESTIMATOR, task: Task = "classification"
+) -> Pipeline:
+    """Return an unfitted classifier or regressor for rows in the order of `features`.
 
     Each column may be missing in a prediction: text is imputed by a category of its own, and numbers by their
     median, but for gradient boosting, which takes a gap as it is. A forest that is fed NaN, or an imputer that adds
@@ -47,11 +58,10 @@ def build_pipeline(features: Features, seed: int, estimator: EstimatorName = DEF
     """
     numbers = [place for place, feature in enumerate(features) if feature.type == "number"]
     texts = [place for place, feature in enumerate(features) if feature.type != "number"]
-    numeric, last = _PARTS[estimator](seed)
-    steps = [("numbers", numeric, numbers)] if numbers else []
+    steps = [("numbers", _NUMBER_STEPS[estimator](), numbers)] if numbers else []
     if texts:
         steps.append(("texts", _encode_texts(), texts))
-    return Pipeline([("columns", ColumnTransformer(steps)), (estimator, last)])
+    return Pipeline([("columns", ColumnTransformer(steps)), (estimator, _LAST_STEPS[task][estimator](seed))])
 
 
 def _encode_texts() -> Pipeline:
@@ -69,29 +79,36 @@ def _impute_numbers() -> SimpleImputer:
     return SimpleImputer(strategy="median", keep_empty_features=True)
 
 
-def _forest(seed: int) -> tuple[Any, Any]:
-    # Leaves of two rows or more: a smaller model whose probabilities are less often exactly 0 or 1
-    return _impute_numbers(), RandomForestClassifier(n_estimators=100, min_samples_leaf=2, random_state=seed)
-
-
-def _boosting(seed: int) -> tuple[Any, Any]:
-    return EmptyColumnsFilled(), HistGradientBoostingClassifier(random_state=seed)
-
-
-def _logistic(_seed: int) -> tuple[Any, Any]:
+def _hold_numbers() -> Pipeline:
     # Held within the range of training: a line goes on for ever, and an absurd number would make it certain
-    numbers = Pipeline(
+    return Pipeline(
         [("impute", _impute_numbers()), ("hold", MinMaxScaler(clip=True)), ("standardize", StandardScaler())]
     )
-    return numbers, LogisticRegression(max_iter=2_000)
 
 
-_PARTS: dict[EstimatorName, Callable[[int], tuple[Any, Any]]] = {
-    "random_forest": _forest,
-    "hist_gradient_boosting": _boosting,
-    "logistic_regression": _logistic,
+_NUMBER_STEPS: dict[EstimatorName, Callable[[], Any]] = {
+    "random_forest": _impute_numbers,
+    "hist_gradient_boosting": EmptyColumnsFilled,
+    "logistic_regression": _hold_numbers,
+    "linear_regression": _hold_numbers,
 }
-"""What is done to numbers, and the classifier."""
+"""What is done to numbers."""
+
+_LAST_STEPS: dict[Task, dict[EstimatorName, Callable[[int], Any]]] = {
+    "classification": {
+        # Leaves of two rows or more: a smaller model whose probabilities are less often exactly 0 or 1
+        "random_forest": lambda seed: RandomForestClassifier(n_estimators=100, min_samples_leaf=2, random_state=seed),
+        "hist_gradient_boosting": lambda seed: HistGradientBoostingClassifier(random_state=seed),
+        "logistic_regression": lambda _: LogisticRegression(max_iter=2_000),
+    },
+    "regression": {
+        "random_forest": lambda seed: RandomForestRegressor(n_estimators=100, min_samples_leaf=2, random_state=seed),
+        "hist_gradient_boosting": lambda seed: HistGradientBoostingRegressor(random_state=seed),
+        # a little shrinkage: one-hot columns add up to one, which leaves least squares without a single answer
+        "linear_regression": lambda _: Ridge(alpha=1.0),
+    },
+}
+"""The classifiers and regressors."""
 
 
 def pipeline_input(frame: pd.DataFrame, features: Features) -> pd.DataFrame:

@@ -1,10 +1,13 @@
 """What concept drift and attribution drift look like in windows in which nothing has changed."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from model.attribution_drift import MOST_EXPLAINED_ROWS, attribution_shares
 from model.drift_statistics import Counts
+from model.manifest import ErrorCalibration
 
 Numbers = npt.NDArray[np.float64]
 
@@ -22,6 +25,68 @@ def concept_gap_and_z(wrong: Numbers, expected: Numbers, counts: Counts) -> tupl
     surplus = errors_seen - expected.astype(counts.dtype) @ counts
     spread = np.sqrt((expected * (1 - expected)).astype(counts.dtype) @ counts)
     return np.asarray(surplus / counts.sum(axis=0), np.float64), np.asarray(surplus / spread, np.float64)
+
+
+@dataclass(frozen=True)
+class ExpectedErrors:
+    """What is expected of prediction - label, and of its absolute value, of each row, (rows,) each."""
+
+    mean: Numbers
+    spread: Numbers
+    absolute: Numbers
+    absolute_spread: Numbers
+
+
+def expected_number_errors(calibration: ErrorCalibration, predictions: Numbers) -> ExpectedErrors:
+    """Return what is expected of the errors of predicted numbers, (rows,)."""
+    knots = calibration.predictions
+    return ExpectedErrors(
+        np.interp(predictions, knots, calibration.mean_error),
+        np.interp(predictions, knots, calibration.error_spread),
+        np.interp(predictions, knots, calibration.absolute_error),
+        np.interp(predictions, knots, calibration.absolute_spread),
+    )
+
+
+def number_gap_and_z(errors: Numbers, expected: ExpectedErrors, counts: Counts) -> tuple[Numbers, Numbers]:
+    """Return the surplus of the errors over the expected ones, in the target's unit, and its z, (windows,) each.
+
+    `errors` (rows,) are prediction - label, `counts` (rows, windows) how often a window holds each row. With r for
+    these errors, m and s their expected mean and spread, a and v those of |r|:
+    gap = max(mean(|r| - a), |mean(r - m)|), z = max(sum(|r| - a) / sqrt(sum v^2), |sum(r - m)| / sqrt(sum s^2)).
+    The first part sees that the model errs more, the second that it errs to one side, as when all labels move by the
+    same amount, which changes |r| in second order only. Only labelled rows are counted.
+    """
+    weights = counts.astype(np.float64)
+    larger = (np.abs(errors) - expected.absolute) @ weights
+    aside = np.abs((errors - expected.mean) @ weights)
+    z = np.maximum(
+        larger / np.sqrt(expected.absolute_spread**2 @ weights), aside / np.sqrt(expected.spread**2 @ weights)
+    )
+    return np.maximum(larger, aside) / weights.sum(axis=0), z
+
+
+class QuietErrors:
+    """Draws of the concept drift z of a model of a number, where labels follow from the inputs as they did.
+
+    `errors` and `predictions` (population rows,) are those of a model that had not seen the rows. The calibration stays
+    as it was fitted, as for classes; its luck is that the true errors are others than those it was fitted on, which
+    the draws of a population (row weights) vary.
+    """
+
+    def __init__(self, errors: Numbers, predictions: Numbers, calibration: ErrorCalibration) -> None:
+        self._errors = errors
+        self._expected = expected_number_errors(calibration, predictions)
+
+    def prepare(self, weights: Numbers) -> list[Numbers]:
+        """Return nothing: the weights have their part in the counts."""
+        del weights
+        return []
+
+    def distances(self, counts: Counts, prepared: list[Numbers]) -> Numbers:
+        """Return the z of each window, (windows,), from counts (rows, windows)."""
+        del prepared
+        return number_gap_and_z(self._errors, self._expected, counts)[1]
 
 
 class QuietConcept:

@@ -36,31 +36,33 @@ class Split:
     reference: Positions
 
 
-def split_held_out(codes: Codes, seed: int, reference_share: float = 0.6) -> Split:
-    """Divide rows that a model was not fitted on into test and reference, with each class alike in both.
+def split_held_out(strata: Codes, seed: int, reference_share: float = 0.6) -> Split:
+    """Divide rows that a model was not fitted on into test and reference, with each stratum alike in both.
 
-    Raises DataError when a class is too small for that.
+    `strata` (n,) are the classes, or groups of small and large numbers. Raises DataError when one is too small.
     """
     try:
         test, reference = train_test_split(
-            np.arange(len(codes)), test_size=reference_share, stratify=codes, random_state=seed
+            np.arange(len(strata)), test_size=reference_share, stratify=strata, random_state=seed
         )
     except ValueError as error:
         raise DataError(f"the rows cannot be divided with every class in each part: {error}") from error
     return Split(np.array([], dtype=np.intp), np.sort(test), np.sort(reference))
 
 
-def split_rows(codes: Codes, shares: Shares, seed: int) -> Split:
-    """Divide rows at random with each class in the same proportion in every part.
+def split_rows(strata: Codes, shares: Shares, seed: int) -> Split:
+    """Divide rows at random with each stratum in the same proportion in every part.
 
-    Raises DataError when a class is too small for that.
+    `strata` (n,) are the classes, or groups of small and large numbers. Raises DataError when one is too small.
     """
     try:
         train, held_out = train_test_split(
-            np.arange(len(codes)), train_size=shares.train, stratify=codes, random_state=seed
+            np.arange(len(strata)), train_size=shares.train, stratify=strata, random_state=seed
         )
         test_share = shares.test / (shares.test + shares.reference)
-        test, reference = train_test_split(held_out, train_size=test_share, stratify=codes[held_out], random_state=seed)
+        test, reference = train_test_split(
+            held_out, train_size=test_share, stratify=strata[held_out], random_state=seed
+        )
     except ValueError as error:
         raise DataError(f"the rows cannot be divided with every class in each part: {error}") from error
     return Split(np.sort(train), np.sort(test), np.sort(reference))

@@ -14,7 +14,9 @@ from model.estimator_names import DEFAULT_ESTIMATOR, ESTIMATOR_NAMES
 from model.manifest import Manifest
 
 if TYPE_CHECKING:
-    from model.dataset import Dataset
+    from model.dataset import AnyDataset
+
+_BUNDLED = ("iris", "wine", "breast_cancer", "diabetes")  # as in model.bundled, which takes seconds to import
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(prog="python -m model.train", description="Train a model and write its artifact.")
-    parser.add_argument("--dataset", choices=("iris", "wine", "breast_cancer"), help="bundled data (default: iris)")
+    parser.add_argument(
+        "--dataset", choices=_BUNDLED, help="bundled data (default: iris); diabetes has a number to predict"
+    )
     own = parser.add_argument_group("your own data", "types of columns are inferred and shown; see docs/your-model.md")
     own.add_argument("--csv", type=Path, metavar="FILE", help="a CSV file with a header line")
     own.add_argument("--target", metavar="COL", help="the column of FILE to predict")
@@ -77,7 +81,7 @@ def _present(folder: Path) -> Manifest | None:
         return None
 
 
-def _read(options: argparse.Namespace, console: Console) -> "Dataset | None":
+def _read(options: argparse.Namespace, console: Console) -> "AnyDataset | None":
     """Return the rows to learn from, None where only the schema was to be written."""
     # Imported behind a display of progress: scikit-learn takes seconds, and --help needs none of it.
     with console.status("reading"):
@@ -98,7 +102,7 @@ def _read(options: argparse.Namespace, console: Console) -> "Dataset | None":
     return columns.dataset()
 
 
-def _train(dataset: "Dataset", options: argparse.Namespace, console: Console) -> Manifest:
+def _train(dataset: "AnyDataset", options: argparse.Namespace, console: Console) -> Manifest:
     with progress_bar(console) as watch:
         from model.own_pipeline import own_recipe  # noqa: PLC0415 - as above
         from model.pipeline import named_recipe  # noqa: PLC0415 - as above
@@ -108,7 +112,7 @@ def _train(dataset: "Dataset", options: argparse.Namespace, console: Console) ->
         return train_model(
             dataset,
             options.out,
-            recipe=own_recipe(options.pipeline) if options.pipeline else named_recipe(name),
+            recipe=own_recipe(options.pipeline, dataset.task) if options.pipeline else named_recipe(name, dataset.task),
             seed=options.seed,
             policy=policy_of(options),
             progress=watch,

@@ -7,9 +7,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from model.alarm_policy import AlarmPolicy
-from model.classifiers import PipelineClassifier
-from model.conversion import convert
-from model.dataset import Dataset
+from model.conversion import convert, pipeline_engine
+from model.dataset import AnyDataset
 from model.errors import DataError
 from model.estimator_names import DEFAULT_ESTIMATOR
 from model.finishing import Candidate, Progress, finish
@@ -22,7 +21,7 @@ from model.split import Shares, Split, split_rows
 
 
 def train_model(
-    dataset: Dataset,
+    dataset: AnyDataset,
     folder: Path,
     *,
     recipe: Recipe | None = None,
@@ -37,9 +36,9 @@ def train_model(
     DataError if the rows cannot be divided or the recipe's pipeline does not do, and ArtifactError if the folder
     cannot be written.
     """
-    policy, recipe = policy or AlarmPolicy(), recipe or named_recipe(DEFAULT_ESTIMATOR)
+    policy, recipe = policy or AlarmPolicy(), recipe or named_recipe(DEFAULT_ESTIMATOR, dataset.task)
     progress("dividing the rows", 0)
-    split = split_rows(dataset.codes, shares or Shares(), seed)
+    split = split_rows(dataset.strata, shares or Shares(), seed)
     progress("fitting the model", 0)
     pipeline, dataset = fit(recipe, dataset, split, seed)
     progress("converting to ONNX and comparing", 0)
@@ -53,7 +52,7 @@ def train_model(
     return finish(candidate, folder, rng, seed=seed, policy=policy, progress=progress)
 
 
-def fit(recipe: Recipe, dataset: Dataset, split: Split, seed: int) -> tuple[Pipeline, Dataset]:
+def fit(recipe: Recipe, dataset: AnyDataset, split: Split, seed: int) -> tuple[Pipeline, AnyDataset]:
     """Return the recipe's pipeline fitted on the training rows, and the data set with what may be missing proven.
 
     Raises DataError where the pipeline cannot be fitted, or cannot answer what callers may send.
@@ -61,10 +60,10 @@ def fit(recipe: Recipe, dataset: Dataset, split: Split, seed: int) -> tuple[Pipe
     pipeline = recipe.build(dataset.features, seed)
     rows = pipeline_input(dataset.frame.iloc[split.train], dataset.features)
     try:
-        pipeline.fit(rows, dataset.codes[split.train])
+        pipeline.fit(rows, dataset.targets[split.train])
     except Exception as error:
         # a pipeline of one's own may raise anything, and each means that it does not suit these rows
         raise DataError(f"{recipe.name} cannot be fitted: {type(error).__name__}: {error}") from error
     held_out = rows_of(dataset.frame.iloc[np.concatenate([split.test, split.reference])], dataset.features)
-    features = proven_features(PipelineClassifier(pipeline, dataset.features), dataset.features, held_out)
+    features = proven_features(pipeline_engine(pipeline, dataset), dataset.features, held_out)
     return pipeline, replace(dataset, features=features)

