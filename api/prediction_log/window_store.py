@@ -19,7 +19,7 @@ from api.prediction_log.timeline import close_windows, events_since, last_bounda
 
 CUT_OFF_REASON = "the process ended while it took this window"
 IMPLAUSIBLE_WAIT = 2 * ASIDE_WAIT // timedelta(microseconds=1)
-"""No window waits this long: such a retry was set while a clock stood wrong, and would hold up all windows till then."""
+"""No window waits this long: such a retry was set while a clock stood wrong, and would hold all up till then."""
 MOMENTS = ("start", "end", "retry_at", "finished_at", "snapshot_removed_at", "report_removed_at")
 
 
