@@ -82,6 +82,11 @@ def problem(
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 
 
+def unexpected_problem() -> JSONResponse:
+    """Build the answer to an error that nobody expected, which tells a caller nothing of its cause."""
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the API failed; its log says why")
+
+
 def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> None:
     """Make every error of the app a problem; ``refuse`` is told the reason of each that the payload caused."""
 
@@ -109,7 +114,7 @@ def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> N
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the API failed; its log says why")
+        return unexpected_problem()
 
     app.add_exception_handler(PayloadError, payload)
     app.add_exception_handler(RequestValidationError, validation)

@@ -12,12 +12,14 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, inser
 
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.lease import Lease
-from api.prediction_log.patience import FAULTS_TILL_ASIDE, Trouble, wait_after
+from api.prediction_log.patience import ASIDE_WAIT, FAULTS_TILL_ASIDE, Trouble, wait_after
 from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
 from api.prediction_log.tables import window_values, windows
 from api.prediction_log.timeline import close_windows, events_since, last_boundary, next_boundary, open_since, reopen
 
 CUT_OFF_REASON = "the process ended while it took this window"
+IMPLAUSIBLE_WAIT = 2 * ASIDE_WAIT // timedelta(microseconds=1)
+"""No window waits this long: such a retry was set while a clock stood wrong, and would hold all up till then."""
 MOMENTS = ("start", "end", "retry_at", "finished_at", "snapshot_removed_at", "report_removed_at")
 
 
@@ -64,7 +66,7 @@ class WindowStore:
                 return None
             now = self._database.now(connection)
             while (row := _oldest(connection, now)) is not None:
-                if row.retry_at is not None and row.retry_at > now:
+                if not _ready(row.retry_at, now):
                     return None
                 cut_off = row.status == WindowStatus.RUNNING
                 tries, faults = row.tries + 1, row.faults + cut_off
@@ -81,7 +83,7 @@ class WindowStore:
         with self._database.reading() as connection:
             now = self._database.now(connection)
             row = _oldest(connection, now)
-            return row is not None and (row.retry_at is None or row.retry_at <= now)
+            return row is not None and _ready(row.retry_at, now)
 
     def finish(self, window: WindowRecord, values: Iterable[WindowValue], changed: Mapping[str, Any]) -> bool:
         """Record what became of a claimed window, and what its snapshot measured.
@@ -196,8 +198,15 @@ def unfinished() -> ColumnElement[bool]:
 
 def _oldest(connection: Connection, now: int) -> Row[Any] | None:
     """Return the oldest window that is still to be posted; one that stands aside counts once its time has come."""
-    in_line = or_(windows.c.faults < FAULTS_TILL_ASIDE, windows.c.retry_at.is_(None), windows.c.retry_at <= now)
+    retry_at = windows.c.retry_at
+    ready = or_(retry_at.is_(None), retry_at <= now, retry_at > now + IMPLAUSIBLE_WAIT)
+    in_line = or_(windows.c.faults < FAULTS_TILL_ASIDE, ready)
     return connection.execute(select(windows).where(unfinished(), in_line).order_by(windows.c.start).limit(1)).first()
+
+
+def _ready(retry_at: int | None, now: int) -> bool:
+    """Whether the time of a window's next try has come."""
+    return retry_at is None or not now < retry_at <= now + IMPLAUSIBLE_WAIT
 
 
 def _claimed(window: WindowRecord) -> ColumnElement[bool]:

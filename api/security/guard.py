@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from api.error_boundary import ErrorBoundary
 from api.metrics import Metrics
 from api.problems import problem_responses
 from api.security.access import AccessRules
@@ -33,6 +34,7 @@ def install_guard(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
         limits = RateLimits(settings.rate_limit_rows_per_second)
         app.add_middleware(Gate, keys=keys, rules=rules, limits=limits, deny=metrics.deny)
         _describe(app, rules)
+    app.add_middleware(ErrorBoundary)  # inside what adds headers to every answer
     if settings.cors_origins is not None:
         app.add_middleware(
             CORSMiddleware,

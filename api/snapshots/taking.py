@@ -143,8 +143,8 @@ class WindowTaker:
         project_id = self._project.ensure(manifest)
         if window.tries > 1:
             self._remove_earlier(window, project_id)
-        if not self._lease.held():
-            raise LeaseLost
+        if not (self._lease.held() and self._store.claimed(window)):
+            raise LeaseLost  # both: a lease that was lost and came back does not make an older claim the newest
         try:
             return project_id, self._client.post_snapshot(project_id, snapshot.body)
         except EvidentlyForbidden:

@@ -44,6 +44,7 @@ from evidently_workspace.retention import DEFAULT_TIERS
 from evidently_workspace.window import Window
 from model.manifest import Manifest
 from tests.clocked import JumpyDatabase, WorldClock
+from tests.integration.api.posts import Post, Posts
 
 V1 = cast("Manifest", SimpleNamespace(version="v1"))
 """All that the record of a window asks of the version that it measured."""
@@ -61,11 +62,12 @@ class Crash(BaseException):
 
 @dataclass
 class Faults:
-    """What happens at which point of a process; each thing once."""
+    """What happens at which point of a process, each thing once; and which window it claimed last."""
 
     at_point: dict[str, Callable[[], None]] = field(default_factory=dict)
     of_requests: list[str] = field(default_factory=list)
     of_posts: list[str] = field(default_factory=list)
+    claimed: WindowRecord | None = None
 
     def reach(self, point: str) -> None:
         """Do what is to happen at this point."""
@@ -79,45 +81,61 @@ class FaultyTransport(httpx.BaseTransport):
 
     real = httpx.HTTPTransport()
 
-    def __init__(self, faults: Faults, late: list[httpx.Request]) -> None:
+    def __init__(self, faults: Faults, posts: Posts, late: list[Post]) -> None:
         self._faults = faults
+        self._posts = posts
         self._late = late
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        posts = request.method == "POST" and "/snapshots/" in request.url.path
-        if posts:
+        post = self._post(request)
+        if post is not None:
             self._faults.reach("posting")
-        faults = self._faults.of_posts if posts and self._faults.of_posts else self._faults.of_requests
+        faults = self._faults.of_posts if post is not None and self._faults.of_posts else self._faults.of_requests
         fault = faults.pop(0) if faults else None
         if fault == "500":
             return httpx.Response(500, request=request)
         if fault == "refused":
             raise httpx.ConnectError("refused", request=request)
-        if fault == "lands late" and posts:
-            self._late.append(request)
+        if fault == "lands late" and post is not None:
+            self._late.append(post)
         if fault in {"hangs", "lands late"}:
             raise httpx.ReadTimeout("hangs", request=request)
         response = self.real.handle_request(request)
         response.read()
+        if post is not None:
+            self._posts.land(post, response)
         if fault == "answer lost":
             raise httpx.ReadTimeout("answer lost", request=request)
-        if posts:
+        if post is not None:
             self._faults.reach("posted")
         if request.method == "DELETE":
             self._faults.reach("deleted")
         return response
 
+    def _post(self, request: httpx.Request) -> Post | None:
+        if request.method != "POST" or "/snapshots/" not in request.url.path or self._faults.claimed is None:
+            return None
+        return self._posts.of(request, self._faults.claimed)
+
 
 class WatchedStore(WindowStore):
-    """The windows, with points around the record, and a look at the order of age.
+    """The windows, with points around the record, and a look at the claims and at the order of age.
 
     What it sees is noted, not raised: whatever is raised in there would pass for trouble with the window.
     """
 
-    def __init__(self, database: Database, faults: Faults, overtakings: list[str]) -> None:
+    def __init__(self, database: Database, faults: Faults, posts: Posts, overtakings: list[str]) -> None:
         super().__init__(database)
         self._faults = faults
+        self._posts = posts
         self._overtakings = overtakings
+
+    def claim(self, lease: Lease | None = None) -> WindowRecord | None:
+        window = super().claim(lease)
+        if window is not None:
+            self._faults.claimed = window
+            self._posts.claimed(window)
+        return window
 
     def finish(self, window: WindowRecord, *arguments: Any) -> bool:
         self._faults.reach("recording")
@@ -174,18 +192,25 @@ class SmallProject:
 
 
 class InlineWorker:
-    """The worker without a process of its own: a crash in it is a crash of all."""
+    """The worker without a process of its own: a crash in it is a crash of all.
 
-    busy = False
+    One that is stopped in the middle of a window is busy, and takes no other, even if its process gets the lease back.
+    """
 
     def __init__(self, taker: WindowTaker) -> None:
         self._taker = taker
+        self.busy = False
 
     def warm(self) -> None:
         """Nothing is slow here."""
 
     def take_due(self) -> None:
-        self._taker.take_due(2)
+        if not self.busy:
+            self.busy = True
+            try:
+                self._taker.take_due(2)
+            finally:
+                self.busy = False
 
 
 class ApiProcess:
@@ -194,8 +219,8 @@ class ApiProcess:
     def __init__(self, world: "World") -> None:
         self.faults = Faults()
         self.database = JumpyDatabase(world.url, world.clock)
-        self.store = WatchedStore(self.database, self.faults, world.overtakings)
-        transport = FaultyTransport(self.faults, world.late)
+        self.store = WatchedStore(self.database, self.faults, world.posts, world.overtakings)
+        transport = FaultyTransport(self.faults, world.posts, world.late)
         self.client = EvidentlyClient(world.ui_url, "shared", transport=transport)
         holder = uuid4().hex
         lease = Lease(self.database, holder, HEARTBEAT * 2)
@@ -225,7 +250,7 @@ class ApiProcess:
             lease,
             worker,
             AlertRounds(lambda: None, timedelta(minutes=1)),
-            RetentionRounds(worker, lambda _removals: None, timedelta(days=10_000)),
+            RetentionRounds(worker, lambda _removals: None, timedelta(days=1), elapsed=lambda: 0.0),  # World says when
             interval=FIVE_MINUTES,
             heartbeat=HEARTBEAT,
         )
@@ -265,7 +290,8 @@ class World:
         self.url = log_url
         self.reports = reports
         self.clock = WorldClock()
-        self.late: list[httpx.Request] = []
+        self.posts = Posts()
+        self.late: list[Post] = []
         self.happened: Counter[str] = Counter()
         self.overtakings: list[str] = []
         self.logged: list[str] = []
@@ -337,11 +363,16 @@ class World:
 
         self.processes[process].faults.at_point[point] = crash
 
-    def take_over_at(self, process: int, point: str) -> None:
-        """Have the process stopped for a while at that point, in which the other one takes the lease and goes on."""
+    def take_over_at(self, process: int, point: str, other_dies_at: str | None) -> None:
+        """Have the process stopped for a while at that point, in which the other one takes the lease and goes on.
+
+        That one may be killed in turn when it comes to a point.
+        """
 
         def take_over() -> None:
             self.happened[f"taken over: {point}"] += 1
+            if other_dies_at is not None:
+                self.crash_at(1 - process, other_dies_at)
             self.pass_time(11)
             self.beat(1 - process)
 
@@ -366,9 +397,11 @@ class World:
         """Let the posts that nobody waits for any more reach the UI."""
         while self.late:
             self.happened["landed late"] += 1
-            response = FaultyTransport.real.handle_request(self.late.pop(0))
+            post = self.late.pop(0)
+            response = FaultyTransport.real.handle_request(post.request)
             response.read()
             assert response.is_success
+            self.posts.land(post, response)
 
     def settle(self) -> None:
         """Let all trouble end, and the processes finish what there is."""
@@ -390,12 +423,21 @@ class World:
                 self.pass_time(60)
             self.beat(0)
             self.beat(1)
-        found = self.in_ui()
-        for window in self.windows():
-            if window.snapshot_id is not None and window.snapshot_removed_at is None:
-                snapshots = map(str, found.get(Window(window.start, window.end).key, []))
-                assert window.snapshot_id in snapshots, f"the recorded snapshot of {window} is not there"
+        self._look()
         self.remove_old(0)
+
+    def _look(self) -> None:
+        """See what the posts alone have left in the UI, before retention mends anything."""
+        found = self.in_ui()
+        assert self.posts.unentitled == [], "only the newest claimant posts"
+        for window in self.windows():
+            snapshots = found.get(Window(window.start, window.end).key, [])
+            if window.snapshot_id is not None and window.snapshot_removed_at is None:
+                assert UUID(window.snapshot_id) in snapshots, f"the recorded snapshot of {window} is not there"
+            doubles = self.posts.dishonest(window, snapshots)
+            assert doubles == [], f"{window} has doubles that its last try should have removed: {doubles}"
+            honest = len(snapshots) - (window.snapshot_id is not None)
+            self.happened["doubles that landed too late for any look, left to retention"] += max(honest, 0)
 
     def age(self, days: int, troubles: list[str]) -> None:
         """Let days pass, and have what became old removed, with the process killed or a call lost on the way."""

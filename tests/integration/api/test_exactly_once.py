@@ -33,7 +33,10 @@ a_process = st.integers(0, 1)
 a_window = st.tuples(st.just("window"), a_process, st.integers(1, 3), st.integers(0, 2), st.integers(1, 3))
 a_trouble = st.one_of(
     st.tuples(st.just("crash_at"), a_process, st.sampled_from(TAKING_POINTS + REMOVING_POINTS)),
-    st.tuples(st.just("take_over_at"), a_process, st.sampled_from(TAKING_POINTS)),
+    st.tuples(st.just("take_over_at"), a_process, st.sampled_from(TAKING_POINTS), st.none()),
+    st.tuples(
+        st.just("take_over_at"), a_process, st.sampled_from(TAKING_POINTS), st.sampled_from(["posted", "recording"])
+    ),
     st.tuples(st.just("break_requests"), a_process, st.lists(st.sampled_from(UI_FAULTS), min_size=1, max_size=4)),
     st.tuples(st.just("break_posts"), a_process, st.lists(st.sampled_from(UI_FAULTS), min_size=1, max_size=2)),
     st.tuples(st.just("break_posts"), a_process, st.lists(st.sampled_from(UI_FAULTS), min_size=1, max_size=2)),

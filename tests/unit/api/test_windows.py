@@ -178,6 +178,21 @@ def test_a_postponed_window_waits_for_its_retry(database: ClockedDatabase, store
     assert store.claim() is not None
 
 
+@pytest.mark.parametrize("faults", [0, FAULTS_TILL_ASIDE])
+def test_a_retry_set_while_a_clock_was_ahead_holds_nothing_up(
+    database: ClockedDatabase, store: WindowStore, faults: int
+) -> None:
+    window = replace(closed_window(database, store), faults=faults)
+    right = database.time
+    database.time += timedelta(days=400)
+    assert store.postpone(window, "down", Trouble.SURROUNDINGS) is not None
+    database.time = right
+    assert store.waiting()
+    claimed = store.claim()
+    assert claimed is not None
+    assert claimed.start == window.start
+
+
 def test_a_window_given_up_does_not_hold_back_the_next(database: ClockedDatabase, store: WindowStore) -> None:
     window = closed_window(database, store)
     hopeless = replace(window, faults=MOST_FAULTS - 1)

@@ -1,8 +1,12 @@
 import re
 from base64 import b64encode
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from api.app import create_app
@@ -16,6 +20,38 @@ def test_every_answer_tells_browsers_what_to_allow(client: TestClient) -> None:
         assert headers["referrer-policy"] == "no-referrer"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert len(headers.get_list("content-security-policy")) == 1
+
+
+def test_an_answer_to_what_nobody_expected_has_them_too(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    app = create_app(settings.model_copy(update={"cors_origins": "https://app.example"}))
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise ZeroDivisionError("inside")
+
+    with TestClient(app) as client:  # which would raise what passes all the middleware
+        answer = client.get("/broken", headers={"Origin": "https://app.example"})
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+    assert "inside" not in answer.text
+    logged = next(record for record in caplog.records if record.name == "api.error_boundary")
+    assert logged.exc_info is not None
+    assert logged.getMessage() == "GET /broken failed"
+
+
+def test_an_answer_that_breaks_off_is_not_made_to_look_whole(app: FastAPI) -> None:
+    async def half() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise ZeroDivisionError
+
+    @app.get("/half")
+    async def stream() -> StreamingResponse:
+        return StreamingResponse(half())
+
+    with TestClient(app) as client, pytest.raises(ZeroDivisionError):
+        client.get("/half")
 
 
 def test_a_page_may_run_its_own_scripts_only(client: TestClient) -> None:

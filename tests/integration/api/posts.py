@@ -1,0 +1,64 @@
+"""Owns what is known of the posts of a small world: whose claim each was of, when it landed, which doubles are honest.
+
+It counts the claims itself, so that it does not lean on the fence that it is there to test.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import httpx
+
+from api.prediction_log.records import WindowRecord
+from evidently_workspace.window import Window
+
+
+@dataclass(frozen=True)
+class Post:
+    """A post of one window's snapshot, made for the claim with that number."""
+
+    request: httpx.Request
+    key: str
+    claim: int
+
+
+@dataclass
+class Posts:
+    """The newest claim of each window, and each snapshot that landed: of which claim, and how many there were by then.
+
+    A double is honest where the claim it was made for was no longer the newest when it landed, and none was made since.
+    That happens in two ways: the lease went to another process while the post was on its way, or the caller stopped
+    waiting for the answer, tried anew, and the first post landed after that. No look can find what has not landed, so
+    these wait for the next run of retention. Everything else was there when the newest claimant looked.
+    """
+
+    newest: dict[str, int] = field(default_factory=dict)
+    landed: dict[UUID, tuple[int, int]] = field(default_factory=dict)
+    unentitled: list[str] = field(default_factory=list)
+
+    def claimed(self, window: WindowRecord) -> None:
+        """Note a claim."""
+        self.newest[_key(window)] = window.tries
+
+    def of(self, request: httpx.Request, claimed: WindowRecord) -> Post:
+        """Return the post that this request is, made for that claim, which is to be the newest as it sets out."""
+        key = json.loads(request.read())["metadata"]["window"]
+        if key != _key(claimed) or claimed.tries != self.newest[key]:
+            self.unentitled.append(f"{key} is posted for claim {claimed.tries} after claim {self.newest[key]}")
+        return Post(request, key, claimed.tries)
+
+    def land(self, post: Post, answer: httpx.Response) -> None:
+        """Note what the UI answered to a post that reached it."""
+        if answer.is_success:
+            self.landed[UUID(answer.json()["snapshot_id"])] = post.claim, self.newest[post.key]
+
+    def dishonest(self, window: WindowRecord, snapshots: Iterable[UUID]) -> list[UUID]:
+        """Return those of a window's snapshots that are neither the recorded one nor an honest double."""
+        now = self.newest.get(_key(window), 0)
+        doubles = [one for one in snapshots if str(one) != window.snapshot_id]
+        return [one for one in doubles if not self.landed[one][0] < self.landed[one][1] == now]
+
+
+def _key(window: WindowRecord) -> str:
+    return Window(window.start, window.end).key
