@@ -32,6 +32,7 @@ REASONS = frozenset(
         "too_few_rows",
         "too_many_rows",
         "unknown_class",
+        "no_finite_answer",
     }
 )
 """Why a request may be refused; anything else is counted as "other", so that the label stays bounded."""

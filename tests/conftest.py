@@ -18,8 +18,18 @@ MIGRATED = "migrated"
 @pytest.fixture(scope="session")
 def iris_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained as a user would train it."""
-    folder = tmp_path_factory.mktemp("iris") / "model"
-    command = [sys.executable, "-m", "model.train", "--dataset", "iris", "--out", str(folder)]
+    return _trained("iris", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def diabetes_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that predicts numbers, trained as a user would train it."""
+    return _trained("diabetes", tmp_path_factory)
+
+
+def _trained(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(dataset) / "model"
+    command = [sys.executable, "-m", "model.train", "--dataset", dataset, "--out", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=250)
     return folder
 

@@ -1,0 +1,332 @@
+"""The API before a model that predicts numbers: what it answers, logs, takes as labels and says of itself."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from fastapi.testclient import TestClient
+
+from api.answers import answers_of
+from api.app import create_app
+from api.errors import NoFiniteAnswer
+from api.prediction_log.database import Database
+from api.prediction_log.writer import LogWriter
+from api.routes import quick
+from api.settings import Settings
+from model.artifact import read_manifest, read_test
+from model.classifiers import Numbers, Row
+from model.manifest import RegressorManifest
+from model.predictor import NumberPredictor, load_predictor
+from tests.retraining import retrain
+from tests.unit.api.conftest import Logged
+
+JSON = {"content-type": "application/json"}
+PROBLEM = "application/problem+json"
+
+
+@pytest.fixture
+def settings(settings: Settings, diabetes_artifact: Path) -> Settings:
+    return settings.model_copy(update={"model_dir": diabetes_artifact})
+
+
+@pytest.fixture
+def manifest(diabetes_artifact: Path) -> RegressorManifest:
+    manifest = read_manifest(diabetes_artifact)
+    assert isinstance(manifest, RegressorManifest)
+    return manifest
+
+
+@pytest.fixture
+def patient(manifest: RegressorManifest) -> dict[str, Any]:
+    return {feature.name: feature.example for feature in manifest.features}
+
+
+def answered(client: TestClient, patient: dict[str, Any]) -> str:
+    return str(client.post("/predict", json=patient).json()["prediction_id"])
+
+
+def feedback(client: TestClient, prediction_id: str, label: str) -> Any:
+    """Send one label, as it is written in JSON."""
+    body = f'{{"labels": [{{"prediction_id": "{prediction_id}", "label": {label}}}]}}'
+    return client.post("/feedback", content=body, headers=JSON)
+
+
+def test_a_number_is_answered_without_probabilities_and_logged_as_it_was_sent(
+    client: TestClient, patient: dict[str, Any], logged: Logged, diabetes_artifact: Path
+) -> None:
+    answer = client.post("/predict", json=patient)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert list(body) == ["prediction_id", "prediction", "model_version"]
+    (row,) = logged("predictions")
+    assert (row["id"], row["probabilities"]) == (body["prediction_id"], "{}")
+    assert row["prediction"] == repr(body["prediction"])
+    assert f'"prediction":{row["prediction"]},' in answer.text
+    expected = load_predictor(diabetes_artifact).predict([list(patient.values())])
+    assert body["prediction"] == expected.tolist()[0]
+
+
+def test_a_batch_of_numbers_is_answered_in_its_order(
+    client: TestClient, manifest: RegressorManifest, logged: Logged, diabetes_artifact: Path
+) -> None:
+    frame = read_test(diabetes_artifact).head(20)
+    rows = frame[list(manifest.feature_names)].to_dict("records")
+    answer = client.post("/predict/batch", json={"rows": rows})
+    said = [item["prediction"] for item in answer.json()["predictions"]]
+    assert said == pytest.approx(frame["prediction"].to_list(), rel=1e-5)
+    assert len(set(said)) > 10
+    assert [float(row["prediction"]) for row in sorted(logged("predictions"), key=lambda row: row["id"])] == said
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("12.5", "12.5"),
+        ("3", "3.0"),
+        ("-7", "-7.0"),
+        ("-0.0", "0.0"),
+        ("0", "0.0"),
+        ("1e2", "100.0"),
+        ("1e308", "1e+308"),
+        ("5e-324", "5e-324"),
+        ("1e-400", "0.0"),
+        ("123456789012345678901234567890", "1.2345678901234568e+29"),
+    ],
+)
+def test_a_finite_number_is_a_label_of_one_text(
+    client: TestClient, patient: dict[str, Any], logged: Logged, label: str, text: str
+) -> None:
+    answer = feedback(client, answered(client, patient), label)
+    assert (answer.status_code, answer.json()) == (200, {"accepted": 1, "unknown": []})
+    assert [row["label"] for row in logged("labels")] == [text]
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1" + "0" * 400, "true", "false", "null", '"3"', '""'),
+        *('"NaN"', "[3]", '{"value": 3}'),
+    ],
+)
+def test_what_is_no_finite_number_is_no_label_and_named(
+    client: TestClient, patient: dict[str, Any], logged: Logged, label: str
+) -> None:
+    answer = feedback(client, answered(client, patient), label)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM), answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == ["labels[0].label"]
+    assert "labels[0].label" in answer.json()["detail"]
+    assert logged("labels") == []
+
+
+def test_a_number_too_long_to_read_is_refused(client: TestClient, patient: dict[str, Any], logged: Logged) -> None:
+    answer = feedback(client, answered(client, patient), "1" * 5000)
+    assert (answer.status_code in {400, 422}, answer.headers["content-type"]) == (True, PROBLEM)
+    assert logged("labels") == []
+
+
+def test_one_bad_label_stores_none(client: TestClient, patient: dict[str, Any], logged: Logged) -> None:
+    key = answered(client, patient)
+    labels = [{"prediction_id": key, "label": label} for label in (1.5, True)]
+    answer = client.post("/feedback", json={"labels": labels})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "labels[1].label"
+    assert logged("labels") == []
+
+
+def test_the_same_number_in_another_spelling_is_a_repeated_label(
+    client: TestClient, patient: dict[str, Any], logged: Logged
+) -> None:
+    key = answered(client, patient)
+    feedback(client, key, "150")
+    before = logged("labels")
+    for again in ("150.0", "1.5e2"):
+        assert feedback(client, key, again).json() == {"accepted": 1, "unknown": []}
+    assert logged("labels") == before
+    feedback(client, key, "151")
+    (after,) = logged("labels")
+    assert (after["label"], after["arrived_at"] > before[0]["arrived_at"]) == ("151.0", True)
+
+
+def test_every_body_gets_the_same_answer_either_way(
+    settings: Settings, patient: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = orjson.dumps(patient)
+    first = orjson.dumps(next(iter(patient.values())))
+    sent = [plain] + [
+        plain.replace(first, other, 1)
+        for other in (b"-0.0", b"1e300", b"1e400", b"NaN", b"true", b'"3"', b"1" * 400, b"null")
+    ]
+
+    def said() -> list[tuple[int, Any]]:
+        with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+            answers = [client.post("/predict", content=body, headers=JSON) for body in sent]
+        return [(one.status_code, one.json() | {"prediction_id": ""}) for one in answers]
+
+    quickly = said()
+    assert [status for status, _ in quickly[:3]] == [200] * 3
+    assert {status for status, _ in quickly[3:-1]} == {422}
+    monkeypatch.setattr(quick, "_is_json", lambda _scope: False)
+    assert said() == quickly
+
+
+class Broken:
+    """A regressor with no number for whoever is older than a hundred."""
+
+    def numbers(self, rows: Sequence[Row]) -> Numbers:
+        return np.array([np.inf if float(row[0] or 0) > 100 else 50.0 for row in rows])
+
+
+def test_a_row_without_a_finite_number_is_refused_by_its_place(manifest: RegressorManifest) -> None:
+    answers = answers_of(NumberPredictor(manifest, Broken()))
+    sound = [20.0, *[1.0] * (len(manifest.features) - 1)]
+    with pytest.raises(NoFiniteAnswer, match=r"^rows\[1\]: the model has no finite number") as refused:
+        answers.make([sound, [200.0, *sound[1:]], sound, [300.0, *sound[1:]]])
+    assert [error.field for error in refused.value.errors] == ["rows[1]", "rows[3]"]
+    with pytest.raises(NoFiniteAnswer, match=r"^body: "):
+        answers.make([[200.0, *sound[1:]]])
+
+
+def test_a_row_without_a_finite_number_fails_no_other_request(
+    manifest: RegressorManifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database(f"sqlite:///{tmp_path}/log.db")
+    database.migrate()
+    sound = [20.0, *[1.0] * (len(manifest.features) - 1)]
+
+    async def ask() -> list[Any]:
+        writer = LogWriter(database, 1000, answer=answers_of(NumberPredictor(manifest, Broken())).make)
+        requests = [[sound], [[200.0, *sound[1:]]], [sound] * 3]
+        waiting = [asyncio.create_task(writer.log_answers(rows)) for rows in requests]
+        await asyncio.sleep(0)
+        writer.start()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        await writer.close()
+        return found
+
+    good, bad, others = asyncio.run(ask())
+    assert isinstance(bad, NoFiniteAnswer)
+    assert (len(good), len(others)) == (1, 3)
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM predictions").scalar_one() == 4
+    database.dispose()
+    assert caplog.text == ""  # whoever sends such rows does not fill the log of the program
+
+
+def test_an_infinite_answer_is_a_problem_with_status_422(
+    settings: Settings, patient: dict[str, Any], monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    monkeypatch.setattr("model.classifiers.OnnxRegressor.numbers", lambda _self, rows: np.full(len(rows), np.nan))
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        for path, body, field in (
+            ("/predict", patient, "body"),
+            ("/predict/batch", {"rows": [patient] * 2}, "rows[0]"),
+        ):
+            answer = client.post(path, json=body)
+            assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+            assert answer.json()["errors"][0]["field"] == field
+        assert 'reason="no_finite_answer"} 2.0' in client.get("/metrics").text
+    assert logged("predictions") == []
+
+
+def test_the_schema_shows_a_number_and_no_probabilities(client: TestClient, manifest: RegressorManifest) -> None:
+    document = client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    answer = schemas["Prediction"]
+    assert answer["required"] == ["prediction_id", "prediction", "model_version"] == list(answer["properties"])
+    assert answer["properties"]["prediction"]["type"] == "number"
+    assert manifest.target in answer["properties"]["prediction"]["description"]
+    assert schemas["Predictions"]["properties"]["predictions"]["items"] == {"$ref": "#/components/schemas/Prediction"}
+    label = schemas["Label"]
+    assert label["properties"]["label"]["type"] == "number"
+    assert label["required"] == ["prediction_id", "label"]
+    (shown,) = (document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["example"],)
+    assert list(shown) == list(answer["properties"])
+    assert "classes" not in schemas["RegressorCard"]["properties"]
+
+
+def test_the_model_card_is_that_of_numbers(client: TestClient, manifest: RegressorManifest) -> None:
+    card = client.get("/model").json()
+    assert card["task"] == "regression"
+    assert card["label_range"] == manifest.label_range.model_dump()
+    assert card["quality"] == manifest.quality.model_dump()
+    assert "classes" not in card
+
+
+def test_the_start_page_tells_how_far_off_the_model_is(client: TestClient, manifest: RegressorManifest) -> None:
+    page = client.get("/").text
+    assert f"test mean absolute error {manifest.quality.mean_absolute_error:.4g}" in page
+    assert f"R² {manifest.quality.r2:.3f}" in page
+    assert "accuracy" not in page
+
+
+@pytest.fixture
+def rolling(settings: Settings, diabetes_artifact: Path, tmp_path: Path) -> Iterator[tuple[TestClient, Path]]:
+    """An API whose model folder may change, and the folder."""
+    folder = tmp_path / "model"
+    retrain(diabetes_artifact, folder, "v1")
+    app = create_app(settings.model_copy(update={"model_dir": folder}))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client, folder
+
+
+def test_a_retrained_model_of_numbers_is_taken_up(
+    rolling: tuple[TestClient, Path], manifest: RegressorManifest, patient: dict[str, Any]
+) -> None:
+    client, folder = rolling
+    retrain(folder, folder, "v2", label_range=manifest.label_range.model_copy(update={"maximum": 999.0}))
+    assert client.post("/model/reload").json()["status"] == "reloaded"
+    assert client.post("/predict", json=patient).json()["model_version"] == "v2"
+    assert "25 to 999 in training" in client.get("/openapi.json").text
+
+
+def test_a_model_of_classes_does_not_take_the_place_of_one_of_numbers(
+    rolling: tuple[TestClient, Path], iris_artifact: Path, patient: dict[str, Any]
+) -> None:
+    client, folder = rolling
+    retrain(iris_artifact, folder, "v2")
+    answer = client.post("/model/reload")
+    assert (answer.status_code, answer.headers["content-type"]) == (409, PROBLEM)
+    assert "it is a model for classification, not for regression" in answer.json()["detail"]
+    assert "its classes" not in answer.json()["detail"]
+    assert client.post("/predict", json=patient).json()["model_version"] == "v1"
+
+
+@pytest.mark.parametrize(("old", "new", "taken"), [("kg", "g", False), (None, "kg", True), ("kg", None, True)])
+def test_numbers_in_another_unit_are_refused(
+    rolling: tuple[TestClient, Path], manifest: RegressorManifest, old: str | None, new: str | None, taken: bool
+) -> None:
+    client, folder = rolling
+    units = [manifest.label_range.model_copy(update={"unit": unit}) for unit in (old, new)]
+    retrain(folder, folder, "v2", label_range=units[0])
+    assert client.post("/model/reload").status_code == 200
+    retrain(folder, folder, "v3", label_range=units[1])
+    answer = client.post("/model/reload")
+    assert (answer.status_code == 200) is taken
+    assert taken or "its labels are in g, not in kg" in answer.json()["detail"]
+
+
+def test_a_model_without_a_finite_number_for_its_own_example_does_not_serve(
+    rolling: tuple[TestClient, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, folder = rolling
+    retrain(folder, folder, "v2")
+    monkeypatch.setattr("model.classifiers.OnnxRegressor.numbers", lambda _self, rows: np.full(len(rows), np.inf))
+    answer = client.post("/model/reload")
+    assert answer.status_code == 409
+    assert "does not answer its own example" in answer.json()["detail"]
+
+
+def test_what_was_logged_reads_back_as_the_numbers_that_were_meant(
+    client: TestClient, patient: dict[str, Any], logged: Logged
+) -> None:
+    prediction = client.post("/predict", json=patient).json()
+    feedback(client, prediction["prediction_id"], "0.1")
+    (row,), (label,) = logged("predictions"), logged("labels")
+    assert float(row["prediction"]) == prediction["prediction"]
+    assert float(label["label"]) == 0.1
+    assert json.loads(row["probabilities"]) == {}
