@@ -62,7 +62,12 @@ def _adopt(options: argparse.Namespace, console: Console) -> Manifest:
         fitted = load_fitted(options.pipeline, any_version=options.any_version)
         schema = read_schema(options.schema) if options.schema else SchemaFile()
         columns = read_columns(
-            options.reference, options.target, schema, separator=options.separator, only=fitted.columns
+            options.reference,
+            options.target,
+            schema,
+            separator=options.separator,
+            only=fitted.columns,
+            task=fitted.task,
         )
     console.print(column_table(columns))
     dataset = columns.dataset(fitted.classes, name=options.name or options.pipeline.stem)

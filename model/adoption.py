@@ -9,18 +9,18 @@ from typing import Any
 
 import joblib
 import numpy as np
+from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.pipeline import Pipeline
 
 from model.alarm_policy import AlarmPolicy
-from model.classifiers import PipelineClassifier
-from model.conversion import convert
-from model.dataset import Classes, Dataset
+from model.conversion import convert, pipeline_engine
+from model.dataset import AnyDataset, Classes
 from model.errors import DataError
 from model.finishing import Candidate, Progress, finish
 from model.held_out import HeldOutRows, score
 from model.inputs import proven_features
-from model.manifest import Feature, Manifest
+from model.manifest import Feature, Manifest, Task
 from model.natural_frame import NaturalFrame
 from model.own_pipeline import as_pipeline
 from model.parity import rows_of
@@ -29,23 +29,28 @@ from model.split import split_held_out
 
 @dataclass(frozen=True)
 class FittedPipeline:
-    """A pipeline that was fitted elsewhere: the columns that it takes, in order, and its classes."""
+    """A pipeline that was fitted elsewhere: the columns that it takes, in order, and its classes, if it has any."""
 
     pipeline: Pipeline
     columns: tuple[str, ...]
-    classes: Classes
+    classes: Classes | None
     source: str
+
+    @property
+    def task(self) -> Task:
+        """Return what it predicts."""
+        return "regression" if self.classes is None else "classification"
 
 
 def load_fitted(path: Path, *, any_version: bool = False) -> FittedPipeline:
     """Return the pipeline of a joblib file, whose code runs on loading; raises DataError.
 
-    Refused are a file of another scikit-learn, unless `any_version`, and a pipeline that is not fitted, has no
-    `predict_proba`, does not know the names of its columns, or whose classes are neither text, integers nor booleans.
+    Refused are a file of another scikit-learn, unless `any_version`, and a pipeline that is not fitted, is neither a
+    classifier with `predict_proba` nor a regressor, does not know the names of its columns, or whose classes are
+    neither text, integers nor booleans.
     """
     fitted = _load(path, any_version=any_version)
-    if not hasattr(fitted, "predict_proba"):
-        raise DataError(f"{path} holds {type(fitted).__name__}, which has no predict_proba; alarms need probabilities")
+    numeric = _predicts_numbers(path, fitted)
     names = getattr(fitted, "feature_names_in_", None)
     if names is None:
         raise DataError(
@@ -53,7 +58,7 @@ def load_fitted(path: Path, *, any_version: bool = False) -> FittedPipeline:
         )
     pipeline = as_pipeline(fitted)
     source = f"{path.name} ({type(pipeline.steps[-1][1]).__name__})"
-    return FittedPipeline(pipeline, tuple(map(str, names)), _classes(path, fitted), source)
+    return FittedPipeline(pipeline, tuple(map(str, names)), None if numeric else _classes(path, fitted), source)
 
 
 def _load(path: Path, *, any_version: bool) -> Any:
@@ -82,6 +87,29 @@ def _load(path: Path, *, any_version: bool) -> Any:
     return fitted
 
 
+def _predicts_numbers(path: Path, fitted: Any) -> bool:
+    """Return whether a pipeline is a regressor, False for a classifier; raises DataError for anything else."""
+    if hasattr(fitted, "predict_proba"):
+        return False
+    kind = type(fitted.steps[-1][1] if isinstance(fitted, Pipeline) else fitted).__name__
+    if not hasattr(fitted, "predict"):
+        raise DataError(f"{path} holds {kind}, which has neither predict_proba nor predict: no model that predicts")
+    try:
+        if is_regressor(fitted):
+            return True
+        other = is_clusterer(fitted) or is_outlier_detector(fitted)
+        classes = is_classifier(fitted) or hasattr(fitted, "classes_")
+    except (AttributeError, TypeError) as error:
+        raise DataError(
+            f"{path} holds {kind}, which does not say what it predicts; derive it from sklearn.base.RegressorMixin and "
+            "BaseEstimator if that is a number"
+        ) from error
+    if classes:
+        raise DataError(f"{path} holds {kind}, which has no predict_proba; alarms need probabilities")
+    what = "finds groups or outliers" if other else "is no regressor"
+    raise DataError(f"{path} holds {kind}, which {what}; only classifiers and regressors can be watched")
+
+
 def _classes(path: Path, fitted: Any) -> Classes:
     given = getattr(fitted, "classes_", None)
     if given is None:
@@ -99,7 +127,7 @@ def _classes(path: Path, fitted: Any) -> Classes:
 
 def adopt_pipeline(
     fitted: FittedPipeline,
-    dataset: Dataset,
+    dataset: AnyDataset,
     folder: Path,
     *,
     seed: int = 0,
@@ -113,11 +141,11 @@ def adopt_pipeline(
     """
     progress("trying the pipeline", 0)
     pipeline = _with_natural_frame(fitted.pipeline, dataset.features)
-    answering = PipelineClassifier(pipeline, dataset.features)
+    answering = pipeline_engine(pipeline, dataset)
     dataset = replace(
         dataset, features=proven_features(answering, dataset.features, rows_of(dataset.frame, dataset.features))
     )
-    split = split_held_out(dataset.codes, seed)
+    split = split_held_out(dataset.strata, seed)
     progress("converting to ONNX and comparing", 0)
     engines = convert(pipeline, dataset, convertible=fitted.pipeline)
     progress("predicting the rows", 0)

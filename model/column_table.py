@@ -31,11 +31,14 @@ def column_table(columns: CsvColumns) -> Table:
     if len(everything) > _MOST_SHOWN:
         table.add_row(f"… {len(everything) - _MOST_SHOWN} more", "", "", "", "", "")
     cells = columns.target_cells
-    table.add_row(Text(columns.target), "target", "", str(len(set(cells))), Text(cells[0][:_LONGEST_EXAMPLE]), "")
+    task = columns.task
+    said = f"{task.task}: {task.why}"
+    table.add_row(Text(columns.target), "target", "", str(len(set(cells))), Text(cells[0][:_LONGEST_EXAMPLE]), said)
     return table
 
 
 def write_columns(columns: CsvColumns, path: Path, missing: tuple[str, ...] = ()) -> None:
     """Write what the columns were taken for as a schema file to be edited; raises DataError."""
     kept = [(column.name, column.wish.model_copy(update={"type": column.type})) for column in columns.kept]
-    write_schema(path, columns.target, kept, [(column.name, column.why) for column in columns.dropped], missing)
+    dropped = [(column.name, column.why) for column in columns.dropped]
+    write_schema(path, columns.target, kept, dropped, missing, task=columns.task.task)

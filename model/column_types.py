@@ -72,6 +72,19 @@ def infer_type(name: str, cells: Sequence[Cell], *, decimal_comma: bool) -> Verd
     return Verdict("category", f"{MIXED}: {others[0].text[:30]!r} on line {others[0].line}")
 
 
+def mostly_numbers(cells: Sequence[Cell], *, decimal_comma: bool) -> tuple[float, ...] | None:
+    """Return the different numbers in a column, ascending, None where it was not meant to hold numbers.
+
+    As in `infer_type`, codes with leading zeros are none, and a few cells of something else are a mistake.
+    """
+    comma = decimal_comma and _has_decimal_comma(cells)
+    if any(_LEADING_ZERO.fullmatch(cell.text) for cell in cells):
+        return None
+    numbers = [parse_number(cell.text, decimal_comma=comma) for cell in cells]
+    found = [number for number in numbers if number is not None]
+    return tuple(sorted(set(found))) if len(found) > _MOSTLY * len(cells) else None
+
+
 def reason_to_drop(name: str, cells: Sequence[Cell], kind: FeatureType, rows: int) -> str | None:
     """Return why nothing that holds for other rows can be learned from a column, None where it can.
 
@@ -147,8 +160,16 @@ def _has_decimal_comma(cells: Sequence[Cell]) -> bool:
 def _number(name: str, cell: Cell, comma: bool) -> float:
     value = parse_number(cell.text, decimal_comma=comma)
     if value is None:
-        raise DataError(f"column {name!r}, line {cell.line}: {cell.text!r} is not a finite number")
+        raise DataError(f"column {name!r}, line {cell.line}: {cell.text!r} {_why_no_number(cell.text)}")
     return value
+
+
+def _why_no_number(text: str) -> str:
+    try:
+        finite = math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        finite = False
+    return f"is too large: numbers go up to {LARGEST:.1e}" if finite else "is not a finite number"
 
 
 def _boolean(name: str, cell: Cell) -> str:

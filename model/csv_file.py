@@ -1,4 +1,4 @@
-"""A CSV file as a data set: what each column is taken for, and the classes of the target."""
+"""A CSV file as a data set: what each column is taken for, and the classes or numbers of the target."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,24 @@ from model.column_types import (
     Verdict,
     column_values,
     infer_type,
+    mostly_numbers,
     reason_to_drop,
 )
 from model.csv_text import Cells, CsvText, read_csv_text, unnamed
-from model.dataset import Classes, Dataset, check_classes, check_feature_names, describe_column
+from model.dataset import (
+    AnyDataset,
+    Classes,
+    Dataset,
+    NumberDataset,
+    check_classes,
+    check_feature_names,
+    check_numbers,
+    describe_column,
+)
 from model.errors import DataError
-from model.manifest import Feature, FeatureType
+from model.manifest import Feature, FeatureType, Task
 from model.schema_file import ColumnWish, SchemaFile
-from model.target_cells import classes_of, codes_among, filled_labels
+from model.target_cells import TaskVerdict, classes_of, codes_among, filled_labels, infer_task, numbers_of
 
 _UNNAMED = "Unnamed: 0"  # what pandas calls an index column that it wrote without a name
 
@@ -53,6 +63,7 @@ class CsvColumns:
     text: CsvText
     target: str
     target_cells: Cells
+    asked: Task | None
     missing_words: frozenset[str]
     columns: tuple[Column, ...]
 
@@ -66,7 +77,16 @@ class CsvColumns:
         """Return the columns that are left out."""
         return tuple(column for column in self.columns if column.type is None)
 
-    def dataset(self, known: Classes | None = None, name: str | None = None) -> Dataset:
+    @property
+    def task(self) -> TaskVerdict:
+        """Return what is to be predicted, as asked for or else as the target looks, and why."""
+        if self.asked:
+            return TaskVerdict(self.asked, "as asked")
+        cells = zip(self.target_cells, self.text.lines, strict=True)
+        filled = [Cell(text, line) for text, line in cells if text.lower() not in self.missing_words]
+        return infer_task(filled, decimal_comma=self.text.has_decimal_comma)
+
+    def dataset(self, known: Classes | None = None, name: str | None = None) -> AnyDataset:
         """Return the rows to learn from; raises DataError where columns or target do not allow it.
 
         With `known` classes, in their order, no other may occur. The name is that of the file if none is given.
@@ -76,23 +96,30 @@ class CsvColumns:
             raise DataError(f"{self.text.path} has no column to learn from besides the target ({reasons or 'none'})")
         check_feature_names(tuple(column.name for column in self.kept))
         labels = filled_labels(self.target, self.target_cells, self.text.lines, self.missing_words)
+        rows = {
+            "name": name or self.text.path.stem,
+            "source": self.text.path.name,
+            "target": self.target,
+        }
+        features = tuple(column.feature() for column in self.kept)
+        frame = pd.DataFrame({column.name: column.values for column in self.kept})
+        if known is None and self.task.task == "regression":
+            numbers = numbers_of(self.target, labels, decimal_comma=self.text.has_decimal_comma)
+            check_numbers(self.target, numbers)
+            return NumberDataset(**rows, features=features, frame=frame, numbers=numbers)
         classes, codes = (
             classes_of(self.target, labels) if known is None else (known, codes_among(self.target, labels, known))
         )
-        check_classes(self.target, tuple(str(value) for value in classes), codes)
-        return Dataset(
-            name=name or self.text.path.stem,
-            source=self.text.path.name,
-            target=self.target,
-            features=tuple(column.feature() for column in self.kept),
-            classes=classes,
-            frame=pd.DataFrame({column.name: column.values for column in self.kept}),
-            codes=codes,
-        )
+        hint = "; to predict the number itself: --task regression" if self._could_be_numbers(labels) else ""
+        check_classes(self.target, tuple(str(value) for value in classes), codes, hint)
+        return Dataset(**rows, features=features, frame=frame, classes=classes, codes=codes)
+
+    def _could_be_numbers(self, labels: Sequence[Cell]) -> bool:
+        return mostly_numbers(labels, decimal_comma=self.text.has_decimal_comma) is not None
 
 
-def load_csv(path: Path, target: str, schema: SchemaFile | None = None) -> Dataset:
-    """Return the rows of a CSV file with `target` as the class; raises DataError that names column and line."""
+def load_csv(path: Path, target: str, schema: SchemaFile | None = None) -> AnyDataset:
+    """Return the rows of a CSV file with `target` as the label; raises DataError that names column and line."""
     return read_columns(path, target, schema).dataset()
 
 
@@ -103,11 +130,13 @@ def read_columns(
     *,
     separator: str | None = None,
     only: Sequence[str] | None = None,
+    task: Task | None = None,
 ) -> CsvColumns:
     """Return what each column of a CSV file is: as `schema` says, or inferred where it says nothing.
 
-    With `only`, these columns are kept in this order, whatever inference thinks of their use, and no others.
-    Raises DataError that names the column and, where it helps, the line.
+    With `only`, these columns are kept in this order, whatever inference thinks of their use, and no others. A `task`
+    that is given holds, else that of the schema, else it is inferred. Raises DataError that names the column and, where
+    it helps, the line.
     """
     schema = schema or SchemaFile()
     text = read_csv_text(path, target, separator)
@@ -125,7 +154,8 @@ def read_columns(
         lacking = [name for name in only if name not in cells]
         if lacking:
             raise DataError(f"{path} lacks columns that the model takes: {', '.join(map(repr, lacking))}")
-    return CsvColumns(text, target, cells[target], words, tuple(taken.column(name, cells[name]) for name in names))
+    columns = tuple(taken.column(name, cells[name]) for name in names)
+    return CsvColumns(text, target, cells[target], task or schema.task, words, columns)
 
 
 @dataclass(frozen=True)
@@ -147,7 +177,7 @@ class _Taking:
         verdict = self._verdict(name, filled, wish)
         values = None
         if isinstance(verdict, Verdict):
-            values = column_values(name, cells, verdict.type, decimal_comma=self._decimal_comma)
+            values = column_values(name, cells, verdict.type, decimal_comma=self.text.has_decimal_comma)
         return Column(
             name=name,
             type=verdict.type if isinstance(verdict, Verdict) else None,
@@ -158,10 +188,6 @@ class _Taking:
             values=values,
             wish=wish,
         )
-
-    @property
-    def _decimal_comma(self) -> bool:
-        return self.text.separator != ","
 
     def _verdict(self, name: str, filled: list[Cell], wish: ColumnWish) -> Verdict | str:
         """Return what the column is, or why it is left out."""
@@ -175,7 +201,7 @@ class _Taking:
             return "empty in every row"
         if wish.type:
             return Verdict(wish.type, "the schema says so")
-        verdict = infer_type(name, filled, decimal_comma=self._decimal_comma)
+        verdict = infer_type(name, filled, decimal_comma=self.text.has_decimal_comma)
         return verdict if self.only is not None else self._reason_to_drop(name, filled, verdict) or verdict
 
     def _reason_to_drop(self, name: str, filled: list[Cell], verdict: Verdict) -> str | None:

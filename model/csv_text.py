@@ -43,6 +43,11 @@ class CsvText:
         return len(self.lines)
 
     @property
+    def has_decimal_comma(self) -> bool:
+        """Return whether a comma may stand in a number."""
+        return self.separator != ","
+
+    @property
     def reading(self) -> str:
         """Return in words how the file was read."""
         return f"{self.encoding}, {SEPARATORS[self.separator]}, {self.rows} rows"

@@ -163,8 +163,8 @@ def check_feature_names(names: tuple[str, ...]) -> None:
             )
 
 
-def check_classes(target: str, class_names: tuple[str, ...], codes: Codes) -> None:
-    """Refuse a target that cannot be learned and tested; raises DataError."""
+def check_classes(target: str, class_names: tuple[str, ...], codes: Codes, hint: str = "") -> None:
+    """Refuse a target that cannot be learned and tested; raises DataError, which ends with the hint."""
     if len(class_names) < 2:
         only = f" (only {class_names[0]!r})" if class_names else ""
         raise DataError(f"column {target!r} has fewer than 2 classes{only}; there is nothing to tell apart")
@@ -175,7 +175,7 @@ def check_classes(target: str, class_names: tuple[str, ...], codes: Codes) -> No
         more = f" and {len(rare) - 5} more are rare" if len(rare) > 5 else ""
         raise DataError(
             f"column {target!r}: {named}{more}; each class needs at least {MINIMUM_ROWS_PER_CLASS} to be trained on "
-            "and tested; add rows, put classes together or remove these rows"
+            f"and tested; add rows, put classes together or remove these rows{hint}"
         )
 
 

@@ -6,7 +6,7 @@ Imports only pydantic, so that a process which needs the schema alone starts qui
 from bisect import bisect_left
 from itertools import pairwise
 from math import sqrt
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -31,6 +31,7 @@ FeatureType = Literal["number", "category", "boolean"]
 DriftMethod = Literal["wasserstein", "jensenshannon"]
 Engine = Literal["onnx", "scikit-learn"]
 Task = Literal["classification", "regression"]
+TASKS: tuple[Task, ...] = get_args(Task)
 Value = float | str | bool | None
 """One cell of a row; None is a missing value."""
 
@@ -333,6 +334,7 @@ __all__ = [
     "LABEL",
     "PREDICTION",
     "PROBABILITY_PREFIX",
+    "TASKS",
     "AnyManifest",
     "Attributions",
     "Calibration",

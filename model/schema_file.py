@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator
 
 from model.errors import DataError
-from model.manifest import FeatureType
+from model.manifest import FeatureType, Task
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
@@ -32,6 +32,7 @@ class SchemaFile(_Strict):
     """What is said of a file's columns; those not named are inferred."""
 
     target: StrictStr | None = None
+    task: Task | None = None
     columns: dict[StrictStr, ColumnWish] = Field(default_factory=dict)
     drop: tuple[StrictStr, ...] = ()
     missing: tuple[StrictStr, ...] = Field((), description="More texts that stand for a missing value, in any case.")
@@ -100,13 +101,16 @@ def write_schema(
     kept: Sequence[tuple[str, ColumnWish]],
     dropped: Sequence[tuple[str, str]],
     missing: Sequence[str] = (),
+    *,
+    task: Task = "classification",
 ) -> None:
     """Write a schema to be edited, with the reason of each dropped column; raises DataError.
 
     A file that is there is not overwritten: someone may have edited it.
     """
     lines = ["# What each column is: number, category or boolean; unit and description are shown to callers."]
-    lines += ["# Move a column between columns and drop as you see fit.", f"target: {_text(target)}", "columns:"]
+    lines += ["# Move a column between columns and drop as you see fit.", f"target: {_text(target)}"]
+    lines += [f"task: {task}  # classification or regression", "columns:"]
     for name, wish in kept:
         said = {key: value for key, value in wish.model_dump().items() if value is not None}
         inner = ", ".join(f"{key}: {value if key == 'type' else _text(value)}" for key, value in said.items())

@@ -1,15 +1,45 @@
-"""The classes in the cells of a target column."""
+"""The classes or numbers in the cells of a target column."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from model.column_types import Cell, parse_number
-from model.dataset import Classes, Codes
+from model.column_types import Cell, column_values, mostly_numbers, parse_number
+from model.dataset import Classes, Codes, Numbers
 from model.errors import DataError
+from model.manifest import Task
 
 MOST_CLASSES = 100
+_MOST_FRACTIONS = 20  # more different numbers that are not all whole are measured, not counted or coded
 _TRUTHS = {"true", "false"}
+
+
+class TaskVerdict(NamedTuple):
+    """What is to be predicted of a target, and why."""
+
+    task: Task
+    why: str
+
+
+def infer_task(cells: Sequence[Cell], *, decimal_comma: bool) -> TaskVerdict:
+    """Return whether the filled cells of a target are classes or numbers.
+
+    They are numbers where there are more different ones than classes may be, or more than 20 that are not all whole.
+    """
+    numbers = mostly_numbers(cells, decimal_comma=decimal_comma) if cells else None
+    if numbers is None:
+        return TaskVerdict("classification", f"{len({cell.text for cell in cells})} different values")
+    if len(numbers) > MOST_CLASSES:
+        return TaskVerdict("regression", f"{len(numbers)} different numbers; for classes: --task classification")
+    if len(numbers) > _MOST_FRACTIONS and not all(number.is_integer() for number in numbers):
+        return TaskVerdict("regression", f"{len(numbers)} different fractions; for classes: --task classification")
+    return TaskVerdict("classification", f"{len(numbers)} different numbers; to predict a number: --task regression")
+
+
+def numbers_of(target: str, labels: Sequence[Cell], *, decimal_comma: bool) -> Numbers:
+    """Return the numbers of the labels, (rows,); raises DataError that names the first line that has none."""
+    return column_values(target, labels, "number", decimal_comma=decimal_comma).to_numpy(dtype=np.float64)
 
 
 def filled_labels(target: str, cells: Sequence[str], lines: Sequence[int], missing_words: frozenset[str]) -> list[Cell]:
@@ -29,7 +59,7 @@ def classes_of(target: str, labels: Sequence[Cell]) -> tuple[Classes, Codes]:
     texts = {label.text for label in labels}
     if len(texts) > MOST_CLASSES:
         numeric = all(parse_number(text) is not None for text in texts)
-        hint = "; numbers as such (regression) are not predicted: put them into classes" if numeric else ""
+        hint = "; to predict the number itself: --task regression" if numeric else ""
         raise DataError(
             f"the target {target!r} has {len(texts)} different values; at most {MOST_CLASSES} classes{hint}"
         )

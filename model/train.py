@@ -11,7 +11,7 @@ from model.artifact import verify_artifact
 from model.command_line import DEFAULT_FOLDER, add_alarms, policy_of, progress_bar, seed_of, separator_of, summary
 from model.errors import ArtifactError, ModelError
 from model.estimator_names import DEFAULT_ESTIMATOR, ESTIMATOR_NAMES
-from model.manifest import Manifest
+from model.manifest import TASKS, Manifest
 
 if TYPE_CHECKING:
     from model.dataset import AnyDataset
@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     own = parser.add_argument_group("your own data", "types of columns are inferred and shown; see docs/your-model.md")
     own.add_argument("--csv", type=Path, metavar="FILE", help="a CSV file with a header line")
     own.add_argument("--target", metavar="COL", help="the column of FILE to predict")
+    own.add_argument("--task", choices=("auto", *TASKS), help="predict a class or a number (default: found)")
     own.add_argument("--schema", type=Path, metavar="YAML", help="what the columns are, where inference is wrong")
     own.add_argument("--write-schema", type=Path, metavar="YAML", help="write what was inferred, to edit, and stop")
     own.add_argument(
@@ -69,7 +70,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--csv and --target go together")
     if options.csv is not None and options.dataset is not None:
         parser.error("--dataset and --csv exclude each other")
-    for name in ("schema", "write_schema", "separator"):
+    for name in ("task", "schema", "write_schema", "separator"):
         if getattr(options, name) is not None and options.csv is None:
             parser.error(f"--{name.replace('_', '-')} goes with --csv")
 
@@ -93,7 +94,10 @@ def _read(options: argparse.Namespace, console: Console) -> "AnyDataset | None":
         if options.csv is None:
             return load_bundled(options.dataset or "iris")
         schema = read_schema(options.schema) if options.schema else SchemaFile()
-        columns = read_columns(options.csv, options.target, schema, separator=options.separator)
+        task = None if options.task == "auto" else options.task
+        if options.task == "auto":
+            schema = schema.model_copy(update={"task": None})
+        columns = read_columns(options.csv, options.target, schema, separator=options.separator, task=task)
     console.print(column_table(columns))
     if options.write_schema:
         write_columns(columns, options.write_schema, schema.missing)

@@ -23,7 +23,10 @@ def load_table(name: str) -> Dataset | None:
         if name == known:
             return load_bundled(known)
     path = titanic_file()
-    return None if path is None else load_csv(path, "survived")
+    if path is None:
+        return None
+    passengers = load_csv(path, "survived")
+    return passengers if isinstance(passengers, Dataset) else None
 
 
 def titanic_file() -> Path | None:

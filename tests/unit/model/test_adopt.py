@@ -8,16 +8,19 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
 
 from model.adopt import main
 from model.artifact import read_reference, verify_artifact
 from model.explanation import load_explainer
+from model.manifest import RegressorManifest
 from model.predictor import load_predictor
 
 Adopt = Callable[..., int]
@@ -97,6 +100,22 @@ def test_a_fitted_pipeline_answers_as_it_did_and_has_a_whole_artifact(
     assert load_explainer(tmp_path / "model").attributions(read_reference(tmp_path / "model")).shape == (120, 3)
 
 
+def test_a_fitted_regressor_answers_as_it_did(adopt: Adopt, tmp_path: Path) -> None:
+    rows, later = (people(400, seed=seed).dropna() for seed in (1, 2))
+    target = [(3 * frame["age"] + 20 * frame["member"]).round(1) for frame in (rows, later)]
+    pipeline = make_pipeline(
+        make_column_transformer((SimpleImputer(), ["age"]), ("passthrough", ["member"])),
+        RandomForestRegressor(20, random_state=0),
+    ).fit(rows[["age", "member"]], target[0])
+    assert adopt(pipeline, later.assign(buys=target[1])) == 0
+    manifest = verify_artifact(tmp_path / "model")
+    assert isinstance(manifest, RegressorManifest)
+    assert manifest.estimator == "theirs.joblib (RandomForestRegressor)"
+    assert (manifest.data.train_rows, manifest.calibration.rows) == (0, manifest.data.test_rows)
+    answered = load_predictor(tmp_path / "model").predict(later[["age", "member"]].to_numpy().tolist())
+    np.testing.assert_allclose(answered, pipeline.predict(later[["age", "member"]]), rtol=1e-5)
+
+
 def test_numbers_alone_are_converted_to_onnx_with_proven_parity(adopt: Adopt, tmp_path: Path) -> None:
     rows = people(200, seed=2)
     assert adopt(fitted(columns=("age",)), rows) == 0
@@ -166,6 +185,30 @@ def regressor() -> object:
     return LinearRegression().fit(pd.DataFrame({"age": [1.0, 2.0]}), [1.0, 2.0])
 
 
+def certain() -> object:
+    rows = people(60, seed=1).dropna()
+    return LinearSVC(random_state=0).fit(rows[["age"]] / 100, rows["buys"])
+
+
+def clusterer() -> object:
+    return make_pipeline(KMeans(2, random_state=0)).fit(people(60, seed=1)[["age"]].dropna())
+
+
+def transformer() -> object:
+    return StandardScaler().fit(people(60, seed=1)[["age"]])
+
+
+class Unlike:
+    """Predicts, and says nothing of itself."""
+
+    def predict(self, rows: pd.DataFrame) -> np.ndarray:
+        return np.zeros(len(rows))
+
+
+def unlike() -> object:
+    return Unlike()
+
+
 def two_targets() -> object:
     rows = people(60, seed=1).dropna()
     return RandomForestClassifier(3, random_state=0).fit(rows[["age"]], rows[["buys", "colour"]])
@@ -180,7 +223,11 @@ def closed() -> object:
     [
         (unfitted, "is not fitted, or was fitted without column names"),
         (nameless, "is not fitted, or was fitted without column names"),
-        (regressor, "holds LinearRegression, which has no predict_proba"),
+        (certain, "holds LinearSVC, which has no predict_proba"),
+        (regressor, "column 'buys', line 2: 'no' is not a finite number"),
+        (clusterer, "holds KMeans, which finds groups or outliers; only classifiers and regressors"),
+        (transformer, "holds StandardScaler, which has neither predict_proba nor predict"),
+        (unlike, "holds Unlike, which does not say what it predicts"),
         (two_targets, "predicts 2 targets at once"),
         (closed, "fails where column 'colour' is 'a value never seen in training'"),
     ],

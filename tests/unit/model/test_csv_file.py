@@ -91,8 +91,8 @@ def test_classes_have_the_type_that_the_file_shows(write: Write, values: tuple[s
         ("x,y\n" + "1,a\n2,b\n" * 20 + "1e300,b\n", "column 'x', line 42: '1e300' is not a finite number"),
         ("x,y\n" + "1,a\n2,b\n" * 20 + f"1{'0' * 400},b\n", "column 'x', line 42: '1000"),
         (
-            "x,y\n" + "".join(f"{i % 7},{i / 7}\n" for i in range(300)),
-            "'y' has 300 different values; at most 100 classes; numbers as such",
+            "x,y\n" + "".join(f"{i % 7},name {i}\n" for i in range(300)),
+            "'y' has 300 different values; at most 100 classes",
         ),
         ('x,y\n"1,a\n', "line 2"),
         ('x,y\n1,a\n"b"c,a\n', "line 3"),

@@ -1,14 +1,13 @@
 """The named pipelines: each takes gaps, empty columns and absurd numbers."""
 
-from typing import get_args
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from model.dataset import describe_column
-from model.estimator_names import EstimatorName
-from model.pipeline import build_pipeline, pipeline_input, pipeline_probabilities
+from model.errors import DataError
+from model.estimator_names import ESTIMATOR_NAMES, EstimatorName
+from model.pipeline import build_pipeline, named_recipe, pipeline_input, pipeline_probabilities
 
 ROWS = pd.DataFrame(
     {
@@ -23,9 +22,11 @@ FEATURES = (
     describe_column("colour", "category", ROWS["colour"]),
 )
 CODES = np.arange(40) % 2
+CLASSIFIERS = [name for name in ESTIMATOR_NAMES if name != "linear_regression"]
+REGRESSORS = [name for name in ESTIMATOR_NAMES if name != "logistic_regression"]
 
 
-@pytest.mark.parametrize("estimator", get_args(EstimatorName))
+@pytest.mark.parametrize("estimator", CLASSIFIERS)
 def test_a_column_that_is_empty_where_it_is_fitted_may_be_filled_later(estimator: EstimatorName) -> None:
     pipeline = build_pipeline(FEATURES, 0, estimator)
     pipeline.fit(pipeline_input(ROWS[1:], FEATURES), CODES[1:])
@@ -35,7 +36,7 @@ def test_a_column_that_is_empty_where_it_is_fitted_may_be_filled_later(estimator
     assert np.isfinite(pipeline_probabilities(pipeline, surprising, FEATURES)).all()
 
 
-@pytest.mark.parametrize("estimator", get_args(EstimatorName))
+@pytest.mark.parametrize("estimator", CLASSIFIERS)
 def test_the_same_seed_gives_the_same_model(estimator: EstimatorName) -> None:
     rows = pipeline_input(ROWS, FEATURES)
     answers = [build_pipeline(FEATURES, 4, estimator).fit(rows, CODES).predict_proba(rows) for _ in range(2)]
@@ -49,3 +50,19 @@ def test_gradient_boosting_tells_a_gap_from_the_median() -> None:
     codes = rows["size"].isna().to_numpy().astype(int)
     pipeline = build_pipeline(features, 0, "hist_gradient_boosting").fit(pipeline_input(rows, features), codes)
     assert (pipeline_probabilities(pipeline, rows, features).argmax(axis=1) == codes).all()
+
+
+@pytest.mark.parametrize("estimator", REGRESSORS)
+def test_a_regressor_answers_surprises_with_numbers_near_those_it_has_seen(estimator: EstimatorName) -> None:
+    numbers = np.linspace(1_000, 2_000, 40)
+    pipeline = build_pipeline(FEATURES, 0, estimator, "regression").fit(pipeline_input(ROWS, FEATURES), numbers)
+    surprising = ROWS.head(2).assign(seldom=[1e38, -1e38], size=[-1e38, 1e38], colour=["violet", None])
+    answers = pipeline.predict(pipeline_input(surprising, FEATURES))
+    assert ((answers > 0) & (answers < 3_000)).all()
+
+
+def test_an_estimator_of_the_other_task_is_refused_with_those_that_suit() -> None:
+    with pytest.raises(DataError, match=r"logistic_regression tells classes apart.*linear_regression"):
+        named_recipe("logistic_regression", "regression")
+    with pytest.raises(DataError, match=r"linear_regression predicts numbers.*logistic_regression"):
+        named_recipe("linear_regression", "classification")
