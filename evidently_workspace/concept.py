@@ -11,7 +11,7 @@ from evidently_workspace.concept_metric import ConceptDrift, spread
 from evidently_workspace.frames import ERROR, EXPECTED_ERROR, judged_predictions
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, require, run_report
-from model.manifest import Manifest
+from model.manifest import ClassifierManifest
 
 NOTE = (
     "Read it so: the model's own calibrated probabilities say how many errors to expect on exactly these rows, hard "
@@ -20,7 +20,9 @@ NOTE = (
 )
 
 
-def concept_drift(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
+def concept_drift(
+    labelled: pd.DataFrame, reference: pd.DataFrame, manifest: ClassifierManifest, min_labels: int
+) -> Section:
     """Compare the errors on the labels that arrived with those that the calibrated probabilities let expect.
 
     NotEnoughDataError below `min_labels` labels whose prediction has probabilities. Fails when z reaches its

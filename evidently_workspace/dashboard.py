@@ -6,7 +6,10 @@ The labels of each series are those under which `section.Section.keep` stores a 
 from collections.abc import Iterator
 from typing import Any
 
+from evidently_workspace.class_panels import ClassPanels
+from evidently_workspace.number_panels import NumberPanels
 from evidently_workspace.panels import (
+    LABEL_DELAY,
     Panel,
     Series,
     counter_panel,
@@ -16,37 +19,37 @@ from evidently_workspace.panels import (
     text_panel,
 )
 from model.attribution_drift import NDCG_ALARM
-from model.manifest import LABEL, PREDICTION, Manifest
+from model.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest
 
-SCORES = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "F1": "F1Score"}
+UNITS = {"probability": "probabilities", "log odds": "log odds", "target": "the unit of the target"}
+"""What attributions are in, for people."""
+Kind = ClassPanels | NumberPanels
+"""What depends on the kind of model."""
 BY_LABEL = "{{label}}"
 """The UI puts the label of each line here, so that nobody need know them beforehand."""
-LABEL_DELAY = (
-    "These look at the labels that arrived in a window, whenever their predictions were made: nobody knows how "
-    "late a label may be, so no window ever has to be computed again."
-)
 
 
 def build_dashboard(manifest: Manifest) -> dict[str, Any]:
     """Return the dashboard for a model, as Evidently UI stores it; equal manifests give equal dashboards."""
+    kind = ClassPanels(manifest) if isinstance(manifest, ClassifierManifest) else NumberPanels(manifest)
     panels = [
-        *_summary_panels(),
-        *_drift_panels(manifest),
+        *_summary_panels(kind),
+        *_drift_panels(manifest, kind),
         *_attribution_panels(manifest),
         *_quality_panels(manifest),
-        *_target_panels(manifest),
-        *_concept_panels(),
-        *_performance_panels(manifest),
-        *_version_panels(),
+        *_target_panels(kind),
+        *kind.concept(),
+        *kind.performance(),
+        *_version_panels(kind),
     ]
     return dashboard("Model health", panels)
 
 
-def _summary_panels() -> Iterator[Panel]:
+def _summary_panels(kind: Kind) -> Iterator[Panel]:
     newest = [
         _drifted("count"),
         series("failed checks", "FailedChecks"),
-        *_scores("accuracy", "F1"),
+        *kind.newest_scores,
         series("labels per row", "LabelledShare"),
         _rows("predicted"),
     ]
@@ -57,7 +60,7 @@ def _summary_panels() -> Iterator[Panel]:
     yield line_panel("Rows per window", None, [_rows("predicted"), _rows("labelled")])
 
 
-def _drift_panels(manifest: Manifest) -> Iterator[Panel]:
+def _drift_panels(manifest: Manifest, kind: Kind) -> Iterator[Panel]:
     yield text_panel(
         "Data drift: features and predictions",
         "Distances from the reference, of the predictions made in each window. Numbers: Wasserstein distance in "
@@ -70,7 +73,7 @@ def _drift_panels(manifest: Manifest) -> Iterator[Panel]:
     yield line_panel("Drifted features", "Features whose distance reached their threshold.", [_drifted("count")])
     yield line_panel("Share of drifted features", None, [_drifted("share")])
     yield line_panel("Prediction drift", None, [series(PREDICTION, "ValueDrift", column=PREDICTION)])
-    yield line_panel("Predicted classes", "Share of each class among the predictions.", _shares(manifest, PREDICTION))
+    yield kind.predictions()
 
 
 def _attribution_panels(manifest: Manifest) -> Iterator[Panel]:
@@ -80,7 +83,7 @@ def _attribution_panels(manifest: Manifest) -> Iterator[Panel]:
     yield text_panel(
         "Attributions: what moves the predictions",
         "Mean |SHAP| of each feature on a sample of the window's rows: how far it moves the model's answers, in "
-        f"{'probabilities' if manifest.attributions.unit == 'probability' else 'log odds'}. "
+        f"{UNITS[manifest.attributions.unit]}. "
         f"Ranking (nDCG): 1 is the order of the reference, below {NDCG_ALARM} fails. Distance: the part of all "
         "attribution that sits on other features than on the reference.",
     )
@@ -119,46 +122,13 @@ def _quality_panels(manifest: Manifest) -> Iterator[Panel]:
     yield line_panel("Rejected requests", "Requests that the API refused in each window, by reason.", rejected)
 
 
-def _target_panels(manifest: Manifest) -> Iterator[Panel]:
+def _target_panels(kind: Kind) -> Iterator[Panel]:
     yield text_panel("Target drift: labels that arrived", LABEL_DELAY)
     yield line_panel("Target drift", None, [series(LABEL, "ValueDrift", column=LABEL)])
-    yield line_panel("Classes of the labels", "Share of each class among the labels.", _shares(manifest, LABEL))
+    yield kind.labels()
 
 
-def _concept_panels() -> Iterator[Panel]:
-    yield text_panel(
-        "Concept drift: labels that arrived",
-        "Errors beside those that the model's own calibrated probabilities let expect on the same rows. Together they "
-        "may rise and fall with the inputs; when the observed error leaves the expected one, labels follow from the "
-        "inputs in another way than in training. " + LABEL_DELAY,
-    )
-    errors = [series(f"{kind} error", "ConceptDrift", label=f"{kind}_error") for kind in ("observed", "expected")]
-    yield line_panel("Observed and expected error", None, errors, "full")
-    yield line_panel("Concept gap", "Observed minus expected error.", [series("gap", "ConceptDrift", label="gap")])
-    z = [series("z", "ConceptDrift", label="z")]
-    yield line_panel("Concept z", "The gap in standard deviations; the threshold is in each report.", z)
-
-
-def _performance_panels(manifest: Manifest) -> Iterator[Panel]:
-    yield text_panel("Performance: labels that arrived", LABEL_DELAY)
-    quality, classes = manifest.quality, manifest.class_names
-    # The window's scores of two classes are those of the last one, so these are too.
-    scored = quality.per_class[classes[-1]] if len(classes) == 2 else quality
-    scope = f"Precision, recall and F1 are those of class {classes[-1]}. " if len(classes) == 2 else ""
-    on_test = _on_test_set(accuracy=quality.accuracy, precision=scored.precision, recall=scored.recall, F1=scored.f1)
-    yield line_panel("Accuracy, precision, recall, F1", scope + on_test, _scores(*SCORES), "full")
-    for title, metric in (("F1", "F1ByLabel"), ("Precision", "PrecisionByLabel"), ("Recall", "RecallByLabel")):
-        by_class = {name: getattr(quality.per_class[name], title.lower()) for name in classes}
-        lines = [series(name, metric, label=name) for name in classes]
-        yield line_panel(f"{title} of each class", _on_test_set(**by_class), lines)
-    roc_auc = None if quality.roc_auc is None else _on_test_set(quality.roc_auc)
-    yield line_panel("ROC AUC", roc_auc, [series("ROC AUC", "RocAuc")])
-    yield line_panel("Log loss", _on_test_set(quality.log_loss), [series("log loss", "LogLoss")])
-    calibration = "Mean difference between a probability and how often it is right; above 0 even by chance."
-    yield line_panel("Calibration error", calibration, [series("calibration error", "CalibrationError")])
-
-
-def _version_panels() -> Iterator[Panel]:
+def _version_panels(kind: Kind) -> Iterator[Panel]:
     yield text_panel(
         "Versions of the model",
         "One line for each version. A window is measured against the version that made most of its rows; rows of "
@@ -166,16 +136,8 @@ def _version_panels() -> Iterator[Panel]:
     )
     yield line_panel("Rows of each version", None, [series(BY_LABEL, "VersionRows")], "full")
     yield line_panel("Failed checks of each version", None, [series(BY_LABEL, "VersionFailedChecks")])
-    yield line_panel("Accuracy of each version", None, [series(BY_LABEL, "VersionScore", score="accuracy")])
-
-
-def _on_test_set(only: float | None = None, **scores: float) -> str:
-    named = [f"{name} {score:.3f}" for name, score in scores.items()]
-    return f"On the test set: {', '.join(named if only is None else [f'{only:.3f}'])}."
-
-
-def _scores(*names: str) -> list[Series]:
-    return [series(name, SCORES[name]) for name in names]
+    title, score = kind.version_score
+    yield line_panel(title, None, [series(BY_LABEL, "VersionScore", score=score)])
 
 
 def _rows(kind: str) -> Series:
@@ -189,9 +151,3 @@ def _drifted(value_type: str) -> Series:
 
 def _share(column: str, metric: str) -> Series:
     return series(column, metric, column=column, value_type="share")
-
-
-def _shares(manifest: Manifest, column: str) -> list[Series]:
-    return [
-        series(name, "UniqueValueCount", column=column, label=name, value_type="share") for name in manifest.class_names
-    ]

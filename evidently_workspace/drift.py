@@ -3,16 +3,18 @@
 from typing import NamedTuple
 
 import pandas as pd
-from evidently.core.metric_types import CountValue, MetricResult
+from evidently.core.metric_types import Metric
+from evidently.core.report import Snapshot
 from evidently.metrics import DriftedColumnsCount, UniqueValueCount
 from evidently.tests import lt
 
 from evidently_workspace.column_drift import ColumnDrift
 from evidently_workspace.drift_table import DriftRow, drift_widgets
 from evidently_workspace.frames import columns_dataset, with_few_new_values
+from evidently_workspace.number_spread import NumberSpread
 from evidently_workspace.results import Check, FailedCheck
 from evidently_workspace.section import Section, finite, require, run_report
-from model.manifest import LABEL, PREDICTION, DriftThreshold, Manifest
+from model.manifest import LABEL, PREDICTION, ClassifierManifest, DriftThreshold, Manifest
 
 
 class _Question(NamedTuple):
@@ -37,7 +39,8 @@ def data_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifes
             per_column_method={name: threshold.method for name, (threshold, _) in thresholds.items()},
             per_column_threshold={name: limit for name, (_, limit) in thresholds.items()},
         )
-        drifted = _compare(section, question, thresholds, manifest, counted)
+        snapshot = _compare(section, question, thresholds, manifest, [counted])
+        drifted = snapshot.context.get_metric_result(counted.metric_id)
         section.keep(drifted)
         section.measure("drifted_columns", None, drifted.count.value)
         section.measure("drifted_share", None, drifted.share.value)
@@ -45,11 +48,12 @@ def data_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifes
 
 
 def prediction_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
-    """Compare the predicted classes with those on the reference; NotEnoughDataError below `min_rows`."""
+    """Compare the predicted classes or numbers with those on the reference; NotEnoughDataError below `min_rows`."""
     require("rows", len(current), min_rows)
-    section = Section("Prediction drift", "The classes predicted in the window against those on the reference.")
+    kind = "classes" if isinstance(manifest, ClassifierManifest) else "numbers"
+    section = Section("Prediction drift", f"The {kind} predicted in the window against those on the reference.")
     question = _Question("prediction_drift", [PREDICTION], current, reference, min_rows)
-    _compare_classes(section, question, manifest)
+    _compare_answers(section, question, manifest)
     return section
 
 
@@ -58,7 +62,7 @@ def target_drift(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Mani
     require("labels", len(labelled), min_labels)
     section = Section("Target drift", "The labels that arrived in the window against those of the reference.")
     question = _Question("target_drift", [LABEL], labelled, reference, min_labels)
-    _compare_classes(section, question, manifest)
+    _compare_answers(section, question, manifest)
     return section
 
 
@@ -66,11 +70,18 @@ Thresholds = dict[str, tuple[DriftThreshold, float]]
 """By column: the calibrated threshold, and its value for this window."""
 
 
-def _compare_classes(section: Section, question: _Question, manifest: Manifest) -> None:
+def _compare_answers(section: Section, question: _Question, manifest: Manifest) -> None:
     thresholds = _usable_thresholds(section, question, manifest)
-    if thresholds:
-        counts = UniqueValueCount(column=question.columns[0])
-        section.keep(finite(_compare(section, question, thresholds, manifest, counts)))
+    if not thresholds:
+        return
+    (column,) = question.columns
+    if isinstance(manifest, ClassifierManifest):
+        counts = UniqueValueCount(column=column)
+        snapshot = _compare(section, question, thresholds, manifest, [counts])
+        section.keep(finite(snapshot.context.get_metric_result(counts.metric_id)))
+    else:
+        spread = NumberSpread(column)
+        spread.keep(section, _compare(section, question, thresholds, manifest, spread.metrics))
 
 
 def _usable_thresholds(section: Section, question: _Question, manifest: Manifest) -> Thresholds:
@@ -95,9 +106,9 @@ def _compare(
     question: _Question,
     thresholds: Thresholds,
     manifest: Manifest,
-    also: DriftedColumnsCount | UniqueValueCount,
-) -> MetricResult | CountValue:
-    """Measure the distance of each column, record the verdicts, return the result of `also`."""
+    also: list[Metric],
+) -> Snapshot:
+    """Measure the distance of each column, record the verdicts, return what has the results of `also`."""
     drifts = {
         column: ColumnDrift(column=column, method=threshold.method, threshold=limit, tests=[lt(limit)])
         for column, (threshold, limit) in thresholds.items()
@@ -107,7 +118,7 @@ def _compare(
         few = with_few_new_values(few, question.reference, manifest)
     current = columns_dataset(few, list(thresholds), manifest)
     reference = columns_dataset(question.reference, list(thresholds), manifest)
-    snapshot = run_report([also, *drifts.values()], current, reference)
+    snapshot = run_report([*also, *drifts.values()], current, reference)
     rows: list[DriftRow] = []
     for column, drift in drifts.items():
         result = snapshot.context.get_metric_result(drift.metric_id)
@@ -123,4 +134,4 @@ def _compare(
         rows.append(DriftRow(column, threshold.method, float(result.value), limit, failed, drift.metric_id))
         section.keep(result, "ValueDrift")
     section.widgets += drift_widgets(rows, snapshot.context.get_metric) if rows else []
-    return snapshot.context.get_metric_result(also.metric_id)
+    return snapshot

@@ -7,22 +7,24 @@ import pandas as pd
 from evidently import DataDefinition, Dataset
 from evidently.core.datasets import BinaryClassification, MulticlassClassification
 
-from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Manifest
+from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest, RegressorManifest
 
 ACTUAL_CLASS = "actual class"
 PREDICTED_CLASS = "predicted class"
 PROBABILITY, CORRECT = "probability of the predicted class", "prediction is right"
 MOST_NEW_VALUES = 5
 LONGEST_VALUE = 40
+LARGEST_NUMBER = 1e100
+"""Predicted numbers and labels are cut off here, so that squares of them can be added up."""
 ERROR, EXPECTED_ERROR = "error", "expected error"
 
 
 def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """Return the frame with every feature present and typed: numbers float64, all else str or None.
 
-    A column that the frame lacks, or that holds nothing, becomes all missing instead of breaking a report;
-    so does a value that is no number where one belongs (a row logged under another schema), and a probability
-    that was not logged.
+    Predictions and labels are text for a model of classes, and numbers for one of numbers. A column that the frame
+    lacks, or that holds nothing, becomes all missing instead of breaking a report; so does a value that is no number
+    where one belongs (a row logged under another schema), and a probability that was not logged.
     """
     columns: dict[str, pd.Series] = {}
     for feature in manifest.features:
@@ -32,11 +34,19 @@ def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
         )
     for name in (PREDICTION, LABEL):
         if name in frame:
-            columns[name] = _text(frame[name])
-    for column_name in _probability_columns(manifest):
-        column = frame.get(column_name, pd.Series(math.nan, index=frame.index))
-        columns[column_name] = column.astype("float64")
+            columns[name] = _answers(frame[name], manifest)
+    if isinstance(manifest, ClassifierManifest):
+        for column_name in _probability_columns(manifest):
+            column = frame.get(column_name, pd.Series(math.nan, index=frame.index))
+            columns[column_name] = column.astype("float64")
     return pd.DataFrame(columns, index=frame.index).reset_index(drop=True)
+
+
+def _answers(column: pd.Series, manifest: Manifest) -> pd.Series:
+    if isinstance(manifest, ClassifierManifest):
+        return _text(column)
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    return numbers.where(np.isfinite(numbers)).clip(-LARGEST_NUMBER, LARGEST_NUMBER)
 
 
 def _text(column: pd.Series) -> pd.Series:
@@ -68,8 +78,10 @@ def shortened(text: str) -> str:
 
 
 def columns_dataset(frame: pd.DataFrame, columns: list[str], manifest: Manifest) -> Dataset:
-    """Return some columns as a Dataset; a feature has its schema's type, all else is a category."""
+    """Return some columns as a Dataset; a feature has its schema's type, an answer is a number or a category."""
     numbers = {feature.name for feature in manifest.features if feature.type == "number"}
+    if isinstance(manifest, RegressorManifest):
+        numbers |= {PREDICTION, LABEL}
     definition = DataDefinition(
         numerical_columns=[name for name in columns if name in numbers],
         categorical_columns=[name for name in columns if name not in numbers],
@@ -88,12 +100,12 @@ def classes_dataset(frame: pd.DataFrame) -> Dataset:
     return Dataset.from_pandas(data, data_definition=definition)
 
 
-def with_probabilities(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def with_probabilities(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataFrame:
     """Return the rows whose probabilities are all known."""
     return frame[frame[_probability_columns(manifest)].notna().all(axis="columns")]
 
 
-def as_if_certain(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def as_if_certain(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataFrame:
     """Return the frame with each prediction at probability 1, for scores that look at classes alone."""
     certain = {
         PROBABILITY_PREFIX + name: (frame[PREDICTION] == name).astype("float64") for name in manifest.class_names
@@ -101,7 +113,7 @@ def as_if_certain(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     return frame.assign(**certain)
 
 
-def judged_predictions(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def judged_predictions(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataFrame:
     """Return PROBABILITY, CORRECT, ERROR and EXPECTED_ERROR of each labelled row whose probabilities are known.
 
     CORRECT and ERROR are 1 or 0; EXPECTED_ERROR is the chance of an error by the model's calibration.
@@ -118,11 +130,11 @@ def judged_predictions(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _probability_columns(manifest: Manifest) -> list[str]:
+def _probability_columns(manifest: ClassifierManifest) -> list[str]:
     return [PROBABILITY_PREFIX + name for name in manifest.class_names]
 
 
-def probabilities_dataset(frame: pd.DataFrame, manifest: Manifest) -> Dataset:
+def probabilities_dataset(frame: pd.DataFrame, manifest: ClassifierManifest) -> Dataset:
     """Return actual class, predicted class and one probability column per class, named as the class.
 
     With the list of columns Evidently knows every class even when the window has only one; that holds for

@@ -11,8 +11,8 @@ from evidently_workspace.section import Section
 from evidently_workspace.window import Window
 from model.manifest import Manifest
 
-SCORES = ("accuracy",)
-"""What is shown of each version; one number that every classifier has."""
+SCORES = ("accuracy", "mean_absolute_error")
+"""What is shown of each version; one number that every model has, of classes and of numbers."""
 
 
 @dataclass(frozen=True)

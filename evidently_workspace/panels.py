@@ -4,12 +4,17 @@ Written by hand rather than with evidently.sdk, so that the API process can buil
 importing Evidently. Every key that the UI would fill in is here, so that what it stores equals what was sent.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
 DASHBOARD_NAMESPACE = UUID("6d7f2f0e-6f0b-5d0c-9a55-1c5d3f6a9b10")
+
+LABEL_DELAY = (
+    "These look at the labels that arrived in a window, whenever their predictions were made: nobody knows how "
+    "late a label may be, so no window ever has to be computed again."
+)
 
 Panel = dict[str, Any]
 Series = dict[str, Any]
@@ -41,6 +46,13 @@ def counter_panel(title: str, text: str | None, shown: Sequence[Series]) -> Pane
 def line_panel(title: str, text: str | None, shown: Sequence[Series], size: Size = "half") -> Panel:
     """Return a panel with one line per series."""
     return _panel(title, text, size, list(shown), {"plot_type": "line"})
+
+
+def on_test_set(scored: float | Mapping[str, float], form: str = ".3f") -> str:
+    """Return a sentence on what was scored at training: one number, or several by name."""
+    if not isinstance(scored, Mapping):
+        return f"On the test set: {scored:{form}}."
+    return f"On the test set: {', '.join(f'{name} {score:{form}}' for name, score in scored.items())}."
 
 
 def dashboard(title: str, panels: Sequence[Panel]) -> dict[str, Any]:

@@ -40,10 +40,12 @@ from evidently_workspace.performance_tables import (
 )
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, finite, require, run_report
-from model.manifest import LABEL, PREDICTION, Manifest
+from model.manifest import LABEL, PREDICTION, ClassifierManifest
 
 
-def performance(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
+def performance(
+    labelled: pd.DataFrame, reference: pd.DataFrame, manifest: ClassifierManifest, min_labels: int
+) -> Section:
     """Score the labels that arrived in the window; NotEnoughDataError below `min_labels`.
 
     For two classes, precision, recall and F1 are those of the last class (Evidently's positive class);
@@ -65,7 +67,7 @@ def performance(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manif
     return section
 
 
-def lowest_accuracy(labels: int, reference: pd.DataFrame, manifest: Manifest) -> float:
+def lowest_accuracy(labels: int, reference: pd.DataFrame, manifest: ClassifierManifest) -> float:
     """Return the accuracy below which a window with this many labels is worse than held-out data explains.
 
     Held-out data are the test set and the reference; see `bounds.lowest_share`, at the model's false
@@ -77,7 +79,7 @@ def lowest_accuracy(labels: int, reference: pd.DataFrame, manifest: Manifest) ->
 
 
 def _score_classes_overall(
-    section: Section, labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, lowest: float
+    section: Section, labelled: pd.DataFrame, reference: pd.DataFrame, manifest: ClassifierManifest, lowest: float
 ) -> tuple[list[Score], list[BaseWidgetInfo]]:
     """Return the scores that need no probabilities, accuracy first, and the confusion matrices."""
     metrics = {
@@ -97,7 +99,7 @@ def _score_classes_overall(
 
 
 def _score_probabilities(
-    section: Section, labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int
+    section: Section, labelled: pd.DataFrame, reference: pd.DataFrame, manifest: ClassifierManifest, min_labels: int
 ) -> list[Score]:
     known, expected = with_probabilities(labelled, manifest), with_probabilities(reference, manifest)
     if len(known) < max(min_labels, 1):
@@ -116,7 +118,9 @@ def _score_probabilities(
     return scores + _keep_scores(section, run_report(list(calibration.values()), *data), calibration, manifest)
 
 
-def _keep_scores(section: Section, snapshot: Snapshot, metrics: dict[str, Metric], manifest: Manifest) -> list[Score]:
+def _keep_scores(
+    section: Section, snapshot: Snapshot, metrics: dict[str, Metric], manifest: ClassifierManifest
+) -> list[Score]:
     on_test = test_scores(manifest)
     scores = []
     for name, metric in metrics.items():
@@ -131,7 +135,9 @@ def _keep_scores(section: Section, snapshot: Snapshot, metrics: dict[str, Metric
     return scores
 
 
-def _score_each_class(section: Section, labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> None:
+def _score_each_class(
+    section: Section, labelled: pd.DataFrame, reference: pd.DataFrame, manifest: ClassifierManifest
+) -> None:
     metrics = {"precision": PrecisionByLabel(), "recall": RecallByLabel(), "f1": F1ByLabel()}
     snapshot = run_report(list(metrics.values()), classes_dataset(labelled), classes_dataset(reference))
     # scikit-learn says 0 for the precision of a class never predicted and the recall of one without labels.

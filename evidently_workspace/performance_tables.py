@@ -7,7 +7,7 @@ import pandas as pd
 from evidently.legacy.model.widget import BaseWidgetInfo, WidgetType
 from evidently.legacy.renderers.html_widgets import table_data
 
-from model.manifest import LABEL, Manifest
+from model.manifest import LABEL, ClassifierManifest
 
 SCORE_TITLES = {
     "accuracy": "Accuracy",
@@ -39,7 +39,7 @@ class ClassScores(NamedTuple):
     test: dict[str, float]
 
 
-def test_scores(manifest: Manifest) -> dict[str, float | None]:
+def test_scores(manifest: ClassifierManifest) -> dict[str, float | None]:
     """Return the scores on the test set by name, of the same classes as those of a window."""
     quality = manifest.quality
     scores: dict[str, float | None] = {name: getattr(quality, name) for name in SCORE_TITLES if hasattr(quality, name)}
@@ -49,12 +49,12 @@ def test_scores(manifest: Manifest) -> dict[str, float | None]:
     return scores
 
 
-def class_test_scores(manifest: Manifest, name: str) -> dict[str, float]:
+def class_test_scores(manifest: ClassifierManifest, name: str) -> dict[str, float]:
     """Return precision, recall or f1 of each class on the test set."""
     return {label: getattr(scores, name) for label, scores in manifest.quality.per_class.items()}
 
 
-def scores_table(scores: list[Score], manifest: Manifest) -> BaseWidgetInfo:
+def scores_table(scores: list[Score], manifest: ClassifierManifest) -> BaseWidgetInfo:
     """Return the table of scores; NaN shows as "not defined"."""
     classes = manifest.class_names
     scope = f"of class {classes[-1]}" if len(classes) == 2 else "mean over the classes"

@@ -22,6 +22,8 @@ with warnings.catch_warnings():
     from evidently_workspace.data_quality import data_quality
     from evidently_workspace.drift import data_drift, prediction_drift, target_drift
     from evidently_workspace.frames import with_schema
+    from evidently_workspace.number_concept import number_concept_drift
+    from evidently_workspace.number_performance import number_performance
     from evidently_workspace.overview import Facts, overview
     from evidently_workspace.performance import performance
     from evidently_workspace.rejections import rejected_requests as rejections_section
@@ -31,7 +33,7 @@ with warnings.catch_warnings():
 
 from evidently_workspace.results import Check, FailedCheck, MetricValue, WindowSnapshot
 from evidently_workspace.window import Window
-from model.manifest import Manifest
+from model.manifest import ClassifierManifest, Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +57,9 @@ def take_snapshot(
     """Measure one window against the reference.
 
     `current` holds the rows predicted in the window, `labelled` the rows whose label arrived in it (with
-    LABEL), `reference` held-out rows with predictions, labels and probabilities; all in the artifact's
-    columns. `sampled_fraction` is the share of the window's rows that `current` is. `attributions` (rows,
-    features) holds |SHAP| of some rows of `current`, or `attributions_missing` says why there are none.
+    LABEL), `reference` held-out rows with predictions, labels and, of a model of classes, probabilities; all in
+    the artifact's columns. `sampled_fraction` is the share of the window's rows that `current` is. `attributions`
+    (rows, features) holds |SHAP| of some rows of `current`, or `attributions_missing` says why there are none.
     `rejected_requests` counts the requests refused in the window by reason, `rows_by_version` the window's rows
     by the version of the model that predicted them, `other_labels` the labels that arrived for other versions
     than the manifest's. A section with fewer
@@ -75,11 +77,23 @@ def take_snapshot(
         ),
         _attempt(window, "Data quality", lambda: data_quality(current, reference, manifest, min_rows)),
         _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels)),
-        _attempt(window, "Concept drift", lambda: concept_drift(labelled, reference, manifest, min_labels)),
-        _attempt(window, "Performance", lambda: performance(labelled, reference, manifest, min_labels)),
+        _attempt(window, "Concept drift", lambda: _concept_drift(labelled, reference, manifest, min_labels)),
+        _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels)),
     ]
     facts = Facts(window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels)
     return _assemble(facts, sections, rejected_requests)
+
+
+def _concept_drift(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
+    if isinstance(manifest, ClassifierManifest):
+        return concept_drift(labelled, reference, manifest, min_labels)
+    return number_concept_drift(labelled, reference, manifest, min_labels)
+
+
+def _performance(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
+    if isinstance(manifest, ClassifierManifest):
+        return performance(labelled, reference, manifest, min_labels)
+    return number_performance(labelled, reference, manifest, min_labels)
 
 
 def _assemble(facts: Facts, sections: list[Section], rejected_requests: Mapping[str, int]) -> WindowSnapshot:

@@ -28,6 +28,6 @@ RULES = (
         ("attribution_ndcg", "attribution_distance"),
     ),
     AlertRule("data_quality", "ModelDataQuality", "Bad data quality", "warning", ("missing_share",)),
-    AlertRule("performance", "ModelPerformance", "Worse performance", "critical", ("accuracy",)),
+    AlertRule("performance", "ModelPerformance", "Worse performance", "critical", ("accuracy", "mean_absolute_error")),
 )
 """Critical is what says that answers are wrong; the rest says that the world has changed and they may become so."""

@@ -20,8 +20,10 @@ from model.manifest import (
     Feature,
     HoldOutQuality,
     Parity,
+    RegressorManifest,
     WindowThreshold,
 )
+from tests.unit.evidently_workspace.number_model import build_number_manifest, build_number_rows
 
 COLOURS = ("blue", "green", "red")
 
@@ -115,7 +117,9 @@ def build_rows(
     return pd.DataFrame(columns)
 
 
-def build_attributions(manifest: ClassifierManifest, rows: int = 200, *, seed: int = 4) -> "np.ndarray":
+def build_attributions(
+    manifest: ClassifierManifest | RegressorManifest, rows: int = 200, *, seed: int = 4
+) -> "np.ndarray":
     """Return |SHAP| (rows, features) whose means are about those of the reference."""
     means = np.array([manifest.attributions.mean_absolute[name] for name in manifest.feature_names])
     return np.random.default_rng(seed).gamma(2.0, means / 2, (rows, len(means)))
@@ -151,6 +155,21 @@ def make_rows() -> Callable[..., pd.DataFrame]:
 
 
 @pytest.fixture(scope="session")
+def number_manifest() -> RegressorManifest:
+    return build_number_manifest()
+
+
+@pytest.fixture(scope="session")
+def make_number_manifest() -> Callable[..., RegressorManifest]:
+    return build_number_manifest
+
+
+@pytest.fixture(scope="session")
+def make_number_rows() -> Callable[..., pd.DataFrame]:
+    return build_number_rows
+
+
+@pytest.fixture(scope="session")
 def make_attributions() -> Callable[..., np.ndarray]:
     return build_attributions
 
@@ -164,14 +183,15 @@ def always() -> Callable[..., pd.DataFrame]:
 def snap() -> Callable[..., object]:
     """Take a snapshot of made-up rows; whatever a test is not about is quiet."""
 
-    def take(model: ClassifierManifest | None = None, current=None, labelled=None, min_rows=30, min_labels=30, **rest):
+    def take(model=None, current=None, labelled=None, min_rows=30, min_labels=30, **rest):
         model = model or build_manifest()
+        build = build_rows if isinstance(model, ClassifierManifest) else build_number_rows
         rest.setdefault("attributions", build_attributions(model) if model.attributions else None)
         return take_snapshot(
             rest.pop("window", WINDOW),
-            build_rows(model, 200, seed=1) if current is None else current,
-            build_rows(model, 200, seed=2) if labelled is None else labelled,
-            build_rows(model, 180, seed=3),
+            build(model, 200, seed=1) if current is None else current,
+            build(model, 200, seed=2) if labelled is None else labelled,
+            build(model, 180, seed=3),
             model,
             min_rows=min_rows,
             min_labels=min_labels,
