@@ -115,7 +115,7 @@ def _quiet_concept(
     if isinstance(calibration, Calibration):
         return QuietConcept(wrong_predictions(population), error_chances(population, calibration), rng)
     predictions = population[PREDICTION].to_numpy(dtype=np.float64)
-    return QuietErrors(number_errors(population), predictions, calibration)
+    return QuietErrors(number_errors(population), predictions, calibration, rng)
 
 
 def drift_methods(features: tuple[Feature, ...], *, numbers: bool = False) -> dict[str, DriftMethod]:

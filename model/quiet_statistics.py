@@ -8,6 +8,7 @@ import numpy.typing as npt
 from model.attribution_drift import MOST_EXPLAINED_ROWS, attribution_shares
 from model.drift_statistics import Counts
 from model.manifest import ErrorCalibration
+from model.tails import SmoothTails
 
 Numbers = npt.NDArray[np.float64]
 
@@ -35,6 +36,10 @@ class ExpectedErrors:
     spread: Numbers
     absolute: Numbers
     absolute_spread: Numbers
+
+    def of_rows(self, rows: npt.NDArray[np.intp]) -> "ExpectedErrors":
+        """Return what is expected of these rows."""
+        return ExpectedErrors(self.mean[rows], self.spread[rows], self.absolute[rows], self.absolute_spread[rows])
 
 
 def expected_number_errors(calibration: ErrorCalibration, predictions: Numbers) -> ExpectedErrors:
@@ -71,22 +76,26 @@ class QuietErrors:
 
     `errors` and `predictions` (population rows,) are those of a model that had not seen the rows. The calibration stays
     as it was fitted, as for classes; its luck is that the true errors are others than those it was fitted on, which
-    the draws of a population (row weights) vary.
+    the draws of a population (row weights) vary. Errors of the future may be larger than any seen: the outermost, in
+    expected spreads, are drawn from tails (see `SmoothTails`).
     """
 
-    def __init__(self, errors: Numbers, predictions: Numbers, calibration: ErrorCalibration) -> None:
-        self._errors = errors
-        self._expected = expected_number_errors(calibration, predictions)
+    def __init__(
+        self, errors: Numbers, predictions: Numbers, calibration: ErrorCalibration, rng: np.random.Generator
+    ) -> None:
+        expected = expected_number_errors(calibration, predictions)
+        self._tails = SmoothTails((errors - expected.mean) / expected.spread)
+        self._expected = expected.of_rows(self._tails.rows)
+        self._errors = self._expected.mean + self._tails.values * self._expected.spread
+        self._rng = rng
 
     def prepare(self, weights: Numbers) -> list[Numbers]:
-        """Return nothing: the weights have their part in the counts."""
-        del weights
-        return []
+        """Return what the tails are like in each of the populations given by row weights."""
+        return self._tails.shares(weights)
 
     def distances(self, counts: Counts, prepared: list[Numbers]) -> Numbers:
         """Return the z of each window, (windows,), from counts (rows, windows)."""
-        del prepared
-        return number_gap_and_z(self._errors, self._expected, counts)[1]
+        return number_gap_and_z(self._errors, self._expected, self._tails.spread(counts, prepared, self._rng))[1]
 
 
 class QuietConcept:

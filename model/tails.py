@@ -60,7 +60,7 @@ class SmoothTails:
         # at most a third on either side, so that no row is in both tails
         size = min(int(2 * sqrt(len(ordered))), len(ordered) // 3)
         self._tails: list[tuple[npt.NDArray[np.intp], Numbers]] = []
-        points = []
+        points, carriers = [], [np.arange(len(values))]
         for rows, sign in ((ordered[-size - 1 :], 1.0), (ordered[: size + 1][::-1], -1.0)):
             excesses = sign * (values[rows] - values[rows[:1]])
             outer = excesses > 0
@@ -69,8 +69,11 @@ class SmoothTails:
                 self._tails.append((rows[outer], excesses[outer]))
                 middles = np.append((_GRID[:-1] + _GRID[1:]) / 2, _GRID[-1])
                 points.append(values[rows[0]] + sign * middles * excesses[outer].mean())
+                carriers.append(np.resize(rows[outer], len(middles)))
         self.values: Numbers = np.concatenate([values, *points])
         """The column's values followed by those of the tails: the rows that `spread` counts."""
+        self.rows: npt.NDArray[np.intp] = np.concatenate(carriers)
+        """The row that each of `values` is, or for a value of a tail one of the outermost rows that it stands for."""
 
     def shares(self, weights: Numbers) -> list[Numbers]:
         """Return for each tail the shares (populations, grid) fitted under each population's row weights."""
