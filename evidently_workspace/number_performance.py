@@ -1,15 +1,12 @@
 """How far off a model of numbers was on the labels that arrived in the window, against held-out data."""
 
-import math
-
-import numpy as np
 import pandas as pd
 from evidently.core.metric_types import MeanStdValue, Metric, SingleValue
 from evidently.core.report import Snapshot
 from evidently.metrics import MAE, MAPE, RMSE, AbsMaxError, MeanError, R2Score
 from evidently.tests import lte
 
-from evidently_workspace.bounds import SMALLEST_EFFECT, highest_mean
+from evidently_workspace.number_bound import highest_mean_absolute_error
 from evidently_workspace.number_figures import figures_of, predicted_beside_actual
 from evidently_workspace.number_frames import numbered, numbers_dataset
 from evidently_workspace.number_scores import (
@@ -22,7 +19,7 @@ from evidently_workspace.number_scores import (
 from evidently_workspace.number_targets import has_percentages, least_label
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, finite, require, run_report
-from model.manifest import LABEL, PREDICTION, RegressorManifest
+from model.manifest import LABEL, RegressorManifest
 
 
 def number_performance(
@@ -47,22 +44,6 @@ def number_performance(
     scores += _score_percentages(section, rows, known, manifest)
     section.widgets.insert(0, scores_table(scores, manifest))
     return section
-
-
-def highest_mean_absolute_error(labels: int, reference: pd.DataFrame, manifest: RegressorManifest) -> float:
-    """Return the error above which a window with this many labels is worse than held-out data explain.
-
-    Held-out data are the test set and the rows of the reference; see `bounds.highest_mean`, at the model's false alarm
-    rate. It is at least SMALLEST_EFFECT standard deviations of the training labels above the held-out error.
-    """
-    quality = manifest.quality
-    errors = (reference[PREDICTION] - reference[LABEL]).abs().to_numpy("float64")
-    rows = quality.rows + len(errors)
-    mean = (quality.rows * quality.mean_absolute_error + float(errors.sum())) / rows
-    squares = (quality.rows * quality.root_mean_squared_error**2 + float(np.square(errors).sum())) / rows
-    spread = math.sqrt(max(squares - mean**2, 0.0))
-    bound = highest_mean(mean, spread, rows, labels, manifest.false_alarm_rate)
-    return max(bound, mean + SMALLEST_EFFECT * manifest.label_range.standard_deviation)
 
 
 def _score_errors(

@@ -1,6 +1,7 @@
 """What concept drift and attribution drift look like in windows in which nothing has changed."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,22 +54,42 @@ def expected_number_errors(calibration: ErrorCalibration, predictions: Numbers) 
     )
 
 
-def number_gap_and_z(errors: Numbers, expected: ExpectedErrors, counts: Counts) -> tuple[Numbers, Numbers]:
-    """Return the surplus of the errors over the expected ones, in the target's unit, and its z, (windows,) each.
+class NumberSurplus(NamedTuple):
+    """How far errors are above the expected ones, in two parts, for each window, (windows,) each.
+
+    `size` is of the absolute error, `bias` of the error to either side; gaps are in the target's unit.
+    """
+
+    size_gap: Numbers
+    size_z: Numbers
+    bias_gap: Numbers
+    bias_z: Numbers
+
+    @property
+    def z(self) -> Numbers:
+        """Return the larger z of the two, for which the threshold is calibrated."""
+        return np.maximum(self.size_z, self.bias_z)
+
+
+def number_surplus(errors: Numbers, expected: ExpectedErrors, counts: Counts) -> NumberSurplus:
+    """Return the surplus of the errors over the expected ones, and its z.
 
     `errors` (rows,) are prediction - label, `counts` (rows, windows) how often a window holds each row. With r for
-    these errors, m and s their expected mean and spread, a and v those of |r|:
-    gap = max(mean(|r| - a), |mean(r - m)|), z = max(sum(|r| - a) / sqrt(sum v^2), |sum(r - m)| / sqrt(sum s^2)).
-    The first part sees that the model errs more, the second that it errs to one side, as when all labels move by the
-    same amount, which changes |r| in second order only. Only labelled rows are counted.
+    these errors, m and s their expected mean and spread, a and v those of |r|: size_gap = mean(|r| - a) and
+    size_z = sum(|r| - a) / sqrt(sum v^2); bias_gap = |mean(r - m)| and bias_z = |sum(r - m)| / sqrt(sum s^2). The first
+    sees that the model errs more, the second that it errs to one side, as when all labels move by the same amount,
+    which changes |r| in second order only. Only labelled rows are counted.
     """
     weights = counts.astype(np.float64)
-    larger = (np.abs(errors) - expected.absolute) @ weights
-    aside = np.abs((errors - expected.mean) @ weights)
-    z = np.maximum(
-        larger / np.sqrt(expected.absolute_spread**2 @ weights), aside / np.sqrt(expected.spread**2 @ weights)
+    rows = weights.sum(axis=0)
+    size = (np.abs(errors) - expected.absolute) @ weights
+    bias = np.abs((errors - expected.mean) @ weights)
+    return NumberSurplus(
+        size / rows,
+        size / np.sqrt(expected.absolute_spread**2 @ weights),
+        bias / rows,
+        bias / np.sqrt(expected.spread**2 @ weights),
     )
-    return np.maximum(larger, aside) / weights.sum(axis=0), z
 
 
 class QuietErrors:
@@ -95,7 +116,7 @@ class QuietErrors:
 
     def distances(self, counts: Counts, prepared: list[Numbers]) -> Numbers:
         """Return the z of each window, (windows,), from counts (rows, windows)."""
-        return number_gap_and_z(self._errors, self._expected, self._tails.spread(counts, prepared, self._rng))[1]
+        return number_surplus(self._errors, self._expected, self._tails.spread(counts, prepared, self._rng)).z
 
 
 class QuietConcept:

@@ -6,6 +6,7 @@ import time
 
 from rich.console import Console
 
+from model.dataset import Dataset
 from scripts.arguments import whole_from
 from scripts.bench.detection import detection_table, false_alarm_table
 from scripts.bench.reading import add_reading, run_reading
@@ -41,7 +42,8 @@ def _run_detection(options: argparse.Namespace) -> int:
             for outcome in replay(dataset, windows=options.windows, splits=options.splits, seed=options.seed):
                 outcomes.append(outcome)
                 status.update(f"{name}: {outcome.source}: {outcome.traffic}, {outcome.window_rows} rows")
-        print(f"{len(dataset.frame):,} rows, {len(dataset.features)} features, {len(dataset.classes)} classes.\n")
+        labels = f"{len(dataset.classes)} classes" if isinstance(dataset, Dataset) else "a number to predict"
+        print(f"{len(dataset.frame):,} rows, {len(dataset.features)} features, {labels}.\n")
         print(false_alarm_table(outcomes), "\n")
         print(detection_table(outcomes), "\n", flush=True)
         console.print(f"{name}: {time.monotonic() - started:.0f} s")

@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evidently_workspace.bounds import highest_share, lowest_share
+from evidently_workspace.bounds import highest_share
 from evidently_workspace.results import Check
 from model.attribution_drift import MOST_EXPLAINED_ROWS, NDCG_ALARM, attribution_ndcg, attribution_shares
-from model.held_out import error_chances, wrong_predictions
-from model.manifest import LABEL, PREDICTION, DriftThreshold, Feature, Manifest, WindowThreshold
-from model.quiet_statistics import concept_gap_and_z
+from model.manifest import LABEL, PREDICTION, ClassifierManifest, DriftThreshold, Feature, Manifest, WindowThreshold
 from model.thresholds import build_statistic
+from scripts.bench.label_verdicts import ClassVerdicts, LabelVerdicts, NumberVerdicts
 
 Counts = NDArray[np.float32]
 Fired = NDArray[np.bool_]
@@ -43,18 +42,21 @@ class Judge:
             (limit, build_statistic(limit.method, reference[limit.column], rows[limit.column]))
             for limit in manifest.thresholds
         ]
-        self._wrong = wrong_predictions(rows).astype(np.float64)
-        self._expected = error_chances(rows, manifest.calibration)
+        self._labels: LabelVerdicts = (
+            ClassVerdicts(manifest, reference, rows)
+            if isinstance(manifest, ClassifierManifest)
+            else NumberVerdicts(manifest, reference, rows)
+        )
 
     def fired(self, counts: Counts, rng: np.random.Generator) -> dict[Check, Fired]:
         """Return for each check which of the windows fail it."""
         none = np.zeros(counts.shape[1], dtype=bool)
         fired: dict[Check, Fired] = {
             "data_drift": none,
-            "concept_drift": self._concept(counts),
+            "concept_drift": self._labels.concept(counts),
             "attribution_drift": none if self._phi is None else self._attributions(counts, rng),
             "data_quality": self._quality(counts),
-            "performance": self._performance(counts),
+            "performance": self._labels.performance(counts),
         }
         names: dict[str, Check] = {PREDICTION: "prediction_drift", LABEL: "target_drift"}
         for limit, statistic in self._columns:
@@ -63,11 +65,6 @@ class Judge:
             far = statistic.distances(counts) >= limits_at(limit, present)
             fired[check] = fired.get(check, none) | (far & (present >= MIN_VALUES))
         return fired
-
-    def _concept(self, counts: Counts) -> Fired:
-        gap, z = concept_gap_and_z(self._wrong, self._expected, counts)
-        limit = self._manifest.concept_threshold
-        return np.asarray((z >= limit.at(int(counts[:, 0].sum()))) & (gap >= limit.gap_floor))
 
     def _attributions(self, counts: Counts, rng: np.random.Generator) -> Fired:
         known, limit = self._manifest.attributions, self._manifest.attribution_threshold
@@ -83,14 +80,6 @@ class Judge:
         distances = np.abs(attribution_shares(means) - attribution_shares(reference)).sum(axis=1) / 2
         ranking = np.array([attribution_ndcg(reference, mean) for mean in means])
         return np.asarray((distances >= limit.at(rows)) | (ranking < NDCG_ALARM))
-
-    def _performance(self, counts: Counts) -> Fired:
-        quality, reference = self._manifest.quality, self._reference
-        correct = quality.correct + int((~wrong_predictions(reference)).sum())
-        rows = int(counts[:, 0].sum())
-        lowest = lowest_share(correct, quality.rows + len(reference), rows, self._manifest.false_alarm_rate)
-        right = (1 - self._wrong) @ counts.astype(np.float64)
-        return np.asarray(np.round(right) / rows < lowest)
 
     def _quality(self, counts: Counts) -> Fired:
         features = self._manifest.features

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evidently_workspace.results import Check
 from model.artifact import read_reference
-from model.dataset import Dataset
+from model.dataset import AnyDataset
 from model.explanation import load_explainer
 from model.predictor import load_predictor
 from model.training import train_model
@@ -43,7 +43,7 @@ class Outcome:
         return np.asarray(np.any(list(self.ours.values()), axis=0))
 
 
-def replay(dataset: Dataset, *, windows: int, splits: int, seed: int) -> Iterator[Outcome]:
+def replay(dataset: AnyDataset, *, windows: int, splits: int, seed: int) -> Iterator[Outcome]:
     """Train and yield the outcome of every kind of traffic and window size.
 
     First the model of the whole data set meets windows of all its rows; then, `splits` times, a model of one half
@@ -55,7 +55,7 @@ def replay(dataset: Dataset, *, windows: int, splits: int, seed: int) -> Iterato
         yield from _replay_model(known, unseen, UNSEEN_ROWS, windows, seed + number)
 
 
-def _replay_model(known: Dataset, rows: Dataset, source: str, windows: int, seed: int) -> Iterator[Outcome]:
+def _replay_model(known: AnyDataset, rows: AnyDataset, source: str, windows: int, seed: int) -> Iterator[Outcome]:
     with TemporaryDirectory() as place:
         folder = Path(place) / "model"
         manifest = train_model(known, folder, seed=seed)

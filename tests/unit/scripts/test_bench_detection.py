@@ -12,6 +12,7 @@ from model.artifact import read_manifest, read_reference
 from model.bundled import load_bundled
 from model.explanation import load_explainer
 from model.predictor import load_predictor
+from model.training import train_model
 from scripts.bench import __main__ as command
 from scripts.bench.detection import delay, detection_table, false_alarm_table, markdown, windows_until_alert
 from scripts.bench.judge import Judge
@@ -41,12 +42,17 @@ def test_each_change_changes_what_it_says(traffic: dict[str, Traffic]) -> None:
 
 
 def test_the_verdicts_are_those_of_a_snapshot(iris_artifact: Path, traffic: dict[str, Traffic]) -> None:
-    from evidently_workspace.snapshot import take_snapshot  # noqa: PLC0415 - takes seconds, and only this test needs it
+    assert {"data_drift", "target_drift", "concept_drift", "performance"} <= _compared(iris_artifact, traffic)
 
-    manifest, reference = read_manifest(iris_artifact), read_reference(iris_artifact)
-    rng, explainer = np.random.default_rng(5), load_explainer(iris_artifact)
+
+def _compared(folder: Path, traffic: dict[str, Traffic]) -> set[str]:
+    """Hold a window of each kind against its snapshot, and return the checks that failed."""
+    from evidently_workspace.snapshot import take_snapshot  # noqa: PLC0415 - takes seconds, and only some tests need it
+
+    manifest, reference = read_manifest(folder), read_reference(folder)
+    rng, explainer = np.random.default_rng(5), load_explainer(folder)
     start = datetime(2026, 11, 23, tzinfo=UTC)
-    seen = set()
+    seen: set[str] = set()
     for kind in traffic.values():
         counts = draw_windows(kind, 120, 1, rng)
         rows = kind.rows.iloc[np.repeat(np.arange(len(kind.rows)), counts[:, 0].astype(int))].reset_index(drop=True)
@@ -65,6 +71,23 @@ def test_the_verdicts_are_those_of_a_snapshot(iris_artifact: Path, traffic: dict
         failed = {check.check for check in snapshot.failed_checks}
         assert {check for check, windows in fired.items() if windows[0]} == failed, kind.name
         seen |= failed
+    return seen
+
+
+@pytest.fixture(scope="module")
+def diabetes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("diabetes") / "model"
+    train_model(load_bundled("diabetes"), folder)
+    return folder
+
+
+def test_the_verdicts_on_numbers_are_those_of_a_snapshot(diabetes: Path) -> None:
+    predictor, reference = load_predictor(diabetes), read_reference(diabetes)
+    kinds = {one.name: one for one in make_traffic(load_bundled("diabetes"), predictor, reference, seed=1)}
+    large = kinds["doubled share of the largest quarter"]
+    limit = large.rows["label"].quantile(0.75)
+    assert large.weights[large.rows["label"] >= limit].sum() == pytest.approx(0.5, abs=0.02)
+    seen = _compared(diabetes, kinds)
     assert {"data_drift", "target_drift", "concept_drift", "performance"} <= seen
 
 
