@@ -3,7 +3,9 @@
 Imports neither pandas nor scikit-learn unless scikit-learn answers: they cost a process seconds and memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -78,11 +80,21 @@ class OnnxClassifier:
 
 
 class PipelineClassifier:
-    """The scikit-learn pipeline itself."""
+    """The scikit-learn pipeline itself, with ``threads`` of OpenMP for each computation, or as many as there are cores.
 
-    def __init__(self, pipeline: Any, features: tuple[Feature, ...]) -> None:
+    The threads of one computation wait for each other, spinning: for a few rows they double its cost, and where others
+    want the cores each may have to wait for its turn.
+    """
+
+    def __init__(self, pipeline: Any, features: tuple[Feature, ...], threads: int | None = None) -> None:
         self._pipeline = pipeline
         self._features = features
+        self._bounded: Callable[[], AbstractContextManager[object]] = nullcontext
+        if threads is not None:
+            from threadpoolctl import ThreadpoolController  # noqa: PLC0415 - only where scikit-learn serves
+
+            openmp = ThreadpoolController().select(user_api="openmp")
+            self._bounded = partial(openmp.limit, limits=threads)
 
     def probabilities(self, rows: Sequence[Row]) -> Probabilities:
         """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
@@ -98,7 +110,7 @@ class PipelineClassifier:
             }
         )
         # absurd numbers overflow in the sums by which scikit-learn looks for infinity; they are answered all the same
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"), self._bounded():
             return np.asarray(self._pipeline.predict_proba(frame), dtype=np.float64)
 
 

@@ -50,7 +50,7 @@ class Predictor:
 
 
 def load_predictor(folder: Path, threads: int = 1) -> Predictor:
-    """Return the predictor of an artifact folder, with `threads` for each ONNX computation.
+    """Return the predictor of an artifact folder, with `threads` for each computation.
 
     Raises ArtifactError if anything is missing or does not match its hash; no such file reaches a loader.
     """
@@ -67,4 +67,4 @@ def load_predictor(folder: Path, threads: int = 1) -> Predictor:
 def _classifier(content: bytes, manifest: Manifest, threads: int) -> Classifier:
     if manifest.engine == "onnx":
         return OnnxClassifier(content, manifest.features, threads)
-    return PipelineClassifier(load_pipeline(content), manifest.features)
+    return PipelineClassifier(load_pipeline(content), manifest.features, threads)
