@@ -205,7 +205,7 @@ def _scheduler(
         windows_per_beat=settings.snapshot_windows_per_beat,
         policy=settings.policy,
         holder=lease.holder,
-        lease_lifetime=settings.heartbeat * 2,
+        heartbeat=settings.heartbeat,
     )
 
     def report(outcome: str) -> None:
