@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint format lock secrets up down load bench doctor audit screenshots backup restore
+.PHONY: help setup run demo test lint format lock secrets up down load bench doctor audit licences screenshots backup restore
 
 PYTHON ?= python3
 export PYTHON
@@ -78,6 +78,10 @@ lint: ## check style and types, look for secrets left behind and for dependencie
 audit: ## ask whether a locked dependency has a known hole
 	@scripts/setup.sh dev
 	@$(BIN)/python -m scripts.audit
+
+licences: ## write the licences of the locked packages into docs/licences.md
+	@scripts/setup.sh dev
+	@$(BIN)/python -m scripts.licences
 
 format: ## put the code into its format
 	@scripts/setup.sh dev

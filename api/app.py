@@ -21,6 +21,7 @@ from api.alerts.state import Quorum
 from api.alerts.teller import AlertTeller
 from api.body_limit import BodyLimit
 from api.data_plane import DataPlane
+from api.kept_models import KeptModels
 from api.metrics import Metrics
 from api.model_follower import ModelFollower
 from api.model_roll import ModelRoll
@@ -96,7 +97,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         metrics, settings.evidently_url, lease.held, lambda: read_progress(database), settings.heartbeat_seconds
     )
     plane = DataPlane(served, writer, metrics)
-    roll = ModelRoll(served, settings.model_dir, RollStore(database), metrics)
+    roll = ModelRoll(served, settings.model_dir, RollStore(database), metrics, KeptModels(settings.reports_dir))
     follower = ModelFollower(roll, settings.heartbeat_seconds)
     board = SnapshotBoard(
         store,
@@ -204,7 +205,7 @@ def _scheduler(
         windows_per_beat=settings.snapshot_windows_per_beat,
         policy=settings.policy,
         holder=lease.holder,
-        lease_lifetime=settings.heartbeat * 2,
+        heartbeat=settings.heartbeat,
     )
 
     def report(outcome: str) -> None:

@@ -12,6 +12,7 @@ from threading import Lock
 
 from api.answers import answers_of
 from api.errors import ModelUnusable, SchemaChanged, StateError
+from api.kept_models import KeptModels
 from api.metrics import Metrics
 from api.model_schema import schema_differences
 from api.prediction_log.roll_store import Roll, RollStore
@@ -43,13 +44,20 @@ class Reload:
 
 
 class ModelRoll:
-    """Takes up the artifact in ``model_dir``, as told here or to another process; one at a time."""
+    """Takes up the artifact in ``model_dir``, as told here or to another process; one at a time.
 
-    def __init__(self, served: ServedModel, model_dir: Path, store: RollStore, metrics: Metrics) -> None:
+    Each version that serves is kept, so that its windows can be measured once it serves no more.
+    """
+
+    def __init__(
+        self, served: ServedModel, model_dir: Path, store: RollStore, metrics: Metrics, kept: KeptModels
+    ) -> None:
         self._served = served
         self._model_dir = model_dir
         self._store = store
         self._metrics = metrics
+        self._kept = kept
+        self._unkept: str | None = None
         self._lock = Lock()
         self._done = 0
         self._hindrance: str | None = None
@@ -97,12 +105,16 @@ class ModelRoll:
                     self._put(self._candidate(), version)
             except (ArtifactError, StateError) as error:
                 logger.warning("%s goes on serving: %s", self.version, error)
+            self._keep(self.version)
 
     def follow(self) -> None:
         """Take up what was announced since; where that is not possible, say why and try again at the next beat.
 
-        Raises LogUnavailable.
+        The same goes for keeping the version that serves. Raises LogUnavailable.
         """
+        if self._unkept is not None:
+            with self._lock:
+                self._keep(self.version)
         roll = self._store.newest()
         if roll is None or roll.generation == self._done:
             return
@@ -149,9 +161,22 @@ class ModelRoll:
 
     def _put(self, candidate: AnyPredictor, version: str) -> None:
         previous = self.version
+        self._keep(version)  # before it answers: then no row is of a version that was not kept
         self._served.put(candidate)
         self._metrics.count_reload(ReloadStatus.RELOADED)
         logger.info("version %s of the model serves instead of %s", version, previous)
+
+    def _keep(self, version: str) -> None:
+        try:
+            self._kept.keep(self._model_dir, version)
+        except (ArtifactError, OSError) as error:
+            if str(error) != self._unkept:
+                logger.warning(
+                    "version %s could not be kept for windows that wait when it serves no more: %s", version, error
+                )
+            self._unkept = str(error)
+        else:
+            self._unkept = None
 
     def _settle(self, roll: Roll) -> None:
         self._done = roll.generation

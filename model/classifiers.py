@@ -3,7 +3,9 @@
 Imports neither pandas nor scikit-learn unless scikit-learn answers: they cost a process seconds and memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -114,31 +116,44 @@ class OnnxRegressor(_OnnxModel):
         return self._run("variable", rows).ravel()
 
 
-class PipelineClassifier:
-    """The scikit-learn pipeline of a classifier itself."""
+class _PipelineModel:
+    """A scikit-learn pipeline, with ``threads`` of OpenMP for each computation, or as many as there are cores.
 
-    def __init__(self, pipeline: Any, features: tuple[Feature, ...]) -> None:
+    The threads of one computation wait for each other, spinning: for a few rows they double its cost, and where others
+    want the cores each may have to wait for its turn.
+    """
+
+    def __init__(self, pipeline: Any, features: tuple[Feature, ...], threads: int | None = None) -> None:
         self._pipeline = pipeline
         self._features = features
+        self._bounded: Callable[[], AbstractContextManager[object]] = nullcontext
+        if threads is not None:
+            from threadpoolctl import ThreadpoolController  # noqa: PLC0415 - only where scikit-learn serves
+
+            openmp = ThreadpoolController().select(user_api="openmp")
+            self._bounded = partial(openmp.limit, limits=threads)
+
+    def _answers(self, method: Callable[["pd.DataFrame"], Any], rows: Sequence[Row]) -> npt.NDArray[np.float64]:
+        frame = _frame(rows, self._features)
+        # absurd numbers overflow in the sums by which scikit-learn looks for infinity; they are answered all the same
+        with np.errstate(over="ignore", invalid="ignore"), self._bounded():
+            return np.asarray(method(frame), dtype=np.float64)
+
+
+class PipelineClassifier(_PipelineModel):
+    """The scikit-learn pipeline of a classifier itself."""
 
     def probabilities(self, rows: Sequence[Row]) -> Probabilities:
         """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
-        # absurd numbers overflow in the sums by which scikit-learn looks for infinity; they are answered all the same
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(self._pipeline.predict_proba(_frame(rows, self._features)), dtype=np.float64)
+        return self._answers(self._pipeline.predict_proba, rows)
 
 
-class PipelineRegressor:
+class PipelineRegressor(_PipelineModel):
     """The scikit-learn pipeline of a regressor itself."""
-
-    def __init__(self, pipeline: Any, features: tuple[Feature, ...]) -> None:
-        self._pipeline = pipeline
-        self._features = features
 
     def numbers(self, rows: Sequence[Row]) -> Numbers:
         """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            answers = np.asarray(self._pipeline.predict(_frame(rows, self._features)), dtype=np.float64)
+        answers = self._answers(self._pipeline.predict, rows)
         return answers.reshape(len(rows), -1)[:, 0] if answers.size == len(rows) else answers
 
 

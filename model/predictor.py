@@ -75,7 +75,7 @@ AnyPredictor = Predictor | NumberPredictor
 
 
 def load_predictor(folder: Path, threads: int = 1) -> AnyPredictor:
-    """Return the predictor of an artifact folder, with `threads` for each ONNX computation.
+    """Return the predictor of an artifact folder, with `threads` for each computation.
 
     Raises ArtifactError if anything is missing or does not match its hash; no such file reaches a loader.
     """
@@ -101,10 +101,10 @@ def _check_width(rows: Sequence[Row], manifest: ModelManifest) -> None:
 def _classifier(content: bytes, manifest: ClassifierManifest, threads: int) -> Classifier:
     if manifest.engine == "onnx":
         return OnnxClassifier(content, manifest.features, threads)
-    return PipelineClassifier(load_pipeline(content), manifest.features)
+    return PipelineClassifier(load_pipeline(content), manifest.features, threads)
 
 
 def _regressor(content: bytes, manifest: RegressorManifest, threads: int) -> Regressor:
     if manifest.engine == "onnx":
         return OnnxRegressor(content, manifest.features, threads)
-    return PipelineRegressor(load_pipeline(content), manifest.features)
+    return PipelineRegressor(load_pipeline(content), manifest.features, threads)

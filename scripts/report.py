@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from api.errors import LogUnavailable
+from api.kept_models import KeptModels
 from api.prediction_log.database import Database
 from api.settings import Settings
 from api.snapshots.report_files import report_name, write_report
@@ -51,7 +52,8 @@ def _make(options: argparse.Namespace, settings: Settings) -> int:
     from api.snapshots.measuring import Enough, Measuring  # noqa: PLC0415 - seconds, which a mistyped time should not cost
 
     enough = Enough(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
-    measured = Measuring(database, settings.model_dir, enough).measure(options.start, options.end)
+    measuring = Measuring(database, settings.model_dir, KeptModels(settings.reports_dir), enough)
+    measured = measuring.measure(options.start, options.end)
     if measured.snapshot is None:
         print(measured.reason, file=sys.stderr)
         return 1

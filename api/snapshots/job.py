@@ -17,8 +17,8 @@ from api.log_output import log_to_stderr
 from api.snapshots.policy import Policy
 from api.snapshots.removals import Removals
 
-RETENTION_SECONDS = 5.0
-"""How long removing what is old may keep the worker from the next window; what is left waits for the next beat."""
+LONGEST_RETENTION_SECONDS = 10.0
+RETENTION_SHARE = 0.9
 
 
 NICENESS = 10
@@ -42,7 +42,20 @@ class JobConfig:
     windows_per_beat: int
     policy: Policy
     holder: str
-    lease_lifetime: timedelta
+    heartbeat: timedelta
+
+    @property
+    def lease_lifetime(self) -> timedelta:
+        """How long the lease lasts unless it is renewed, which happens at each heartbeat."""
+        return 2 * self.heartbeat
+
+
+def retention_seconds(heartbeat: timedelta) -> float:
+    """Return how long removing what is old may keep the worker from the next window; what is left waits for a beat.
+
+    A run that ends shortly before a beat goes on at once, while one that ends after it would rest until the next.
+    """
+    return min(RETENTION_SHARE * heartbeat.total_seconds(), LONGEST_RETENTION_SECONDS)
 
 
 def prepare_worker() -> None:
@@ -76,4 +89,4 @@ def remove_old(config: JobConfig) -> Removals:
     """Remove some of what is old, and return what that was; nothing where another process is at it."""
     from api.snapshots.kit import kit_of  # noqa: PLC0415 - in the worker alone, see above
 
-    return kit_of(config).retention.run(RETENTION_SECONDS) or Removals()
+    return kit_of(config).retention.run(retention_seconds(config.heartbeat)) or Removals()

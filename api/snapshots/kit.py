@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
+from api.kept_models import KeptModels
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.kept_windows import KeptWindows
@@ -31,7 +32,8 @@ def kit_of(config: JobConfig) -> Kit:
     """Return the one that this process keeps. Raises model.errors.ArtifactError."""
     database = Database(config.database_url)
     client = EvidentlyClient(config.evidently_url, config.evidently_secret, config.evidently_timeout_seconds)
-    measuring = Measuring(database, config.model_dir, Enough(config.min_rows, config.min_labels, config.max_rows))
+    enough = Enough(config.min_rows, config.min_labels, config.max_rows)
+    measuring = Measuring(database, config.model_dir, KeptModels(config.reports_dir), enough)
     project = HealthProject(client, measuring.manifest, config.project_name)
     taker = WindowTaker(
         WindowStore(database),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from api.kept_models import KeptModels
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, read_labelled, read_predictions, read_rejections
 from api.prediction_log.version_counts import count_versions
@@ -30,10 +31,10 @@ class Measuring:
     Raises model.errors.ArtifactError.
     """
 
-    def __init__(self, database: Database, model_dir: Path, enough: Enough) -> None:
+    def __init__(self, database: Database, model_dir: Path, kept: KeptModels, enough: Enough) -> None:
         self._database = database
         self._enough = enough
-        self._models = WindowModels(model_dir)
+        self._models = WindowModels(model_dir, kept)
 
     @property
     def manifest(self) -> Manifest:

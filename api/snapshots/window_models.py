@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from api.kept_models import KeptModels
 from api.prediction_log.version_counts import VersionCount
 from api.snapshots.explanations import WindowExplanations
 from model.artifact import read_manifest, read_reference
@@ -15,8 +17,8 @@ from model.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
-KEPT = 3
-"""Versions kept in memory: windows that waited while the model was rolled have rows of the one before."""
+LOADED = 3
+"""Versions held in memory: windows that waited while the model was rolled have rows of the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +31,22 @@ class WindowModel:
 
 
 class WindowModels:
-    """The version in an artifact folder, which is looked at for each window, and those that were there before.
+    """The version in an artifact folder, which is looked at for each window, and those that served before it.
 
-    Raises model.errors.ArtifactError where there is none to begin with.
+    Those are at hand in memory, or among the ``kept``. Raises model.errors.ArtifactError where the folder holds none to
+    begin with.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: KeptModels) -> None:
         self._folder = folder
-        first = self._load()
-        self._kept = {first.manifest.version: first}
+        self._kept = kept
+        self._newest = self._load(folder)
+        self._loaded = {self._newest.manifest.version: self._newest}
 
     @property
     def newest(self) -> WindowModel:
         """The version that was read from the folder last."""
-        return next(reversed(self._kept.values()))
+        return self._newest
 
     def choose(self, counts: Mapping[str, VersionCount], min_rows: int, min_labels: int) -> WindowModel:
         """Return the version to measure a window against: of those at hand, the one that made most of its rows.
@@ -57,31 +61,48 @@ class WindowModels:
             enough = count.rows if count.rows >= min_rows else 0, count.labels if count.labels >= min_labels else 0
             return *enough, count.rows, count.labels
 
+        kept = [version for version in self._kept.versions() if version in counts and version not in self._loaded]
         try:
             in_folder = read_manifest(self._folder).version
         except ArtifactError as error:
-            self._go_on_without_the_folder(counts, error)
-            in_folder = self.newest.manifest.version
-        candidates = [*(version for version in self._kept if version != in_folder), in_folder]
-        best = max(reversed(candidates), key=share)  # of equals, max takes the first
-        if best not in self._kept:
-            self._keep(self._load())
-        return self._kept.get(best, self.newest)
+            self._go_on_without_the_folder(counts.keys() & {*kept, *self._loaded}, counts, error)
+            in_folder = self._newest.manifest.version
+        candidates = [*(version for version in (*kept, *self._loaded) if version != in_folder), in_folder]
+        while (best := max(reversed(candidates), key=share)) not in self._loaded:  # of equals, max takes the first
+            if best == in_folder:
+                self._newest = self._hold(self._load(self._folder))
+                return self._loaded.get(best, self._newest)
+            if not self._read_kept(best):
+                candidates.remove(best)
+        return self._loaded[best]
 
-    def _go_on_without_the_folder(self, counts: Mapping[str, VersionCount], error: ArtifactError) -> None:
-        if counts and not counts.keys() & self._kept.keys():
+    def _read_kept(self, version: str) -> bool:
+        """Read a version that served before; one that is damaged holds no window up."""
+        try:
+            self._hold(self._load(self._kept.folder_of(version)))
+        except ArtifactError as error:
+            logger.warning("version %s, which served before, cannot be read: %s", version, error)
+            return False
+        return version in self._loaded
+
+    def _go_on_without_the_folder(
+        self, at_hand: AbstractSet[str], counts: Mapping[str, VersionCount], error: ArtifactError
+    ) -> None:
+        if counts and not at_hand:
             raise error
         logger.warning("windows are measured against versions read before: %s", error)
 
-    def _keep(self, model: WindowModel) -> None:
+    def _hold(self, model: WindowModel) -> WindowModel:
         logger.info("windows of version %s are measured from now on", model.manifest.version)
-        self._kept[model.manifest.version] = model
-        while len(self._kept) > KEPT:
-            del self._kept[next(iter(self._kept))]
+        self._loaded[model.manifest.version] = model
+        while len(self._loaded) > LOADED:
+            del self._loaded[next(one for one in self._loaded if one != self._newest.manifest.version)]
+        return model
 
-    def _load(self) -> WindowModel:
-        manifest = read_manifest(self._folder)
-        model = WindowModel(manifest, read_reference(self._folder), WindowExplanations(self._folder))
-        if read_manifest(self._folder).version != manifest.version:
-            raise ArtifactError(f"{self._folder} changed while it was read; it is read again shortly")
+    @staticmethod
+    def _load(folder: Path) -> WindowModel:
+        manifest = read_manifest(folder)
+        model = WindowModel(manifest, read_reference(folder), WindowExplanations(folder))
+        if read_manifest(folder).version != manifest.version:
+            raise ArtifactError(f"{folder} changed while it was read; it is read again shortly")
         return model

@@ -9,6 +9,7 @@ from rich.console import Console
 from model.dataset import Dataset
 from scripts.arguments import whole_from
 from scripts.bench.detection import detection_table, false_alarm_table
+from scripts.bench.expiring import add_expiring, run_expiring
 from scripts.bench.reading import add_reading, run_reading
 from scripts.bench.replay import replay
 from scripts.bench.serving.command import add_serving, run_serving
@@ -23,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
         return run_serving(options)
     if options.subject == "reading":
         return run_reading(options)
+    if options.subject == "expiring":
+        return run_expiring(options)
     if options.subject == "workspace":
         return run_workspace(options)
     return _run_detection(options)
@@ -67,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_serving(subjects.add_parser("serving", help="the API beside an endpoint that does nothing, and the usual one"))
     add_reading(subjects.add_parser("reading", help="the log's rows of one window, as the snapshot worker reads them"))
+    add_expiring(subjects.add_parser("expiring", help="how fast old rows go, and what predictions notice of it"))
     add_workspace(subjects.add_parser("workspace", help="Evidently UI after a day, a week, a month and a year"))
     return parser
 

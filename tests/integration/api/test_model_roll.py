@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
+from signal import SIGKILL
 from time import monotonic, sleep
 from typing import Any
 
@@ -83,6 +84,29 @@ def test_both_workers_roll_under_load_and_no_request_is_lost(
         caller.send(100)
         after = caller.snapshot()
         assert (after["model_version"], after["rows"], after["labelled_rows"]) == ("v2", 100, 100)
+
+
+def test_rows_from_before_a_roll_and_a_restart_are_measured_against_their_version(
+    folder: Path, tmp_path: Path, ui_port: int, pool: pd.DataFrame
+) -> None:
+    process = ApiProcess(tmp_path, folder, ui_port, VIGIE_SNAPSHOTS="false")
+    process.start()
+    caller = Caller(process.url, pool)
+    with closing(caller.http):
+        caller.send(100)
+        retrain(folder, folder, "v2")
+        assert caller.http.post("/model/reload").json()["model_version"] == "v2"
+        caller.send(40)
+    process.stop(SIGKILL)
+    after = ApiProcess(tmp_path, folder, ui_port)
+    after.start()
+    caller = Caller(after.url, pool)
+    with closing(caller.http):
+        window = caller.snapshot()
+        kept = snapshot_of(ui_port, window)
+    after.stop()
+    assert (window["model_version"], window["rows"], window["labelled_rows"]) == ("v1", 100, 100)
+    assert kept["metadata"]["rows_of_other_versions"] == "40"
 
 
 def logged_versions(api: ApiProcess, acknowledged: list[str]) -> Counter[str]:

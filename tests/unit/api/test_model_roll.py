@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from api.kept_models import KeptModels
 from api.model_roll import ModelRoll
 from api.prediction_log.database import Database
 from api.prediction_log.roll_store import RollStore
@@ -35,13 +36,17 @@ class Counted:
         self.behind = behind
 
 
+def kept(folder: Path) -> KeptModels:
+    return KeptModels(folder.parent / "reports")
+
+
 class Process:
     """One process that serves the model of a folder, and follows the log's announcements."""
 
     def __init__(self, folder: Path, database: Database) -> None:
         self.metrics = Counted()
         self.served = ServedModel(load_predictor(folder))
-        self.roll = ModelRoll(self.served, folder, RollStore(database), self.metrics)  # type: ignore[arg-type]
+        self.roll = ModelRoll(self.served, folder, RollStore(database), self.metrics, kept(folder))  # type: ignore[arg-type]
         self.roll.begin()
 
 
@@ -207,7 +212,7 @@ def test_a_process_that_starts_takes_what_is_in_its_folder_whatever_was_announce
 def test_a_folder_that_changed_while_the_process_started_is_taken_up(folder: Path, database: Database) -> None:
     served = ServedModel(load_predictor(folder))
     retrain(folder, folder, "v2")
-    roll = ModelRoll(served, folder, RollStore(database), Counted())  # type: ignore[arg-type]
+    roll = ModelRoll(served, folder, RollStore(database), Counted(), kept(folder))  # type: ignore[arg-type]
     roll.begin()
     assert roll.version == "v2"
 
@@ -218,3 +223,34 @@ def test_an_older_version_can_be_put_back(folder: Path, database: Database) -> N
         retrain(folder, folder, version)
         process.roll.reload()
         assert process.roll.version == version
+
+
+def test_each_version_is_kept_before_it_answers(folder: Path, database: Database) -> None:
+    process = Process(folder, database)
+    assert kept(folder).versions() == ["v1"]
+    seen: list[list[str]] = []
+    process.served.tell(lambda _: seen.append(kept(folder).versions()))
+    retrain(folder, folder, "v2")
+    process.roll.reload()
+    assert seen == [["v1", "v2"]]
+
+
+def test_a_version_that_cannot_be_kept_serves_all_the_same_and_is_kept_as_soon_as_it_can(
+    folder: Path, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_the_way = folder.parent / "reports"
+    in_the_way.write_text("a file", encoding="utf-8")
+    process = Process(folder, database)
+    process.roll.follow()
+    assert process.roll.version == "v1"
+    assert len([record for record in caplog.records if "could not be kept" in record.getMessage()]) == 1
+    in_the_way.unlink()
+    process.roll.follow()
+    assert kept(folder).versions() == ["v1"]
+
+
+def test_no_report_is_a_file_of_a_kept_version(client: TestClient, rolling: Settings) -> None:
+    folder = rolling.reports_dir / "models" / "v1"
+    assert (folder / MANIFEST_FILE).is_file()
+    for path in ("models/v1", "models/v1%2Fmanifest.json", "models%2Fv1/manifest.json", "models/v1/manifest.json"):
+        assert client.get(f"/reports/{path}").status_code in {404, 422}, path

@@ -7,6 +7,7 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry
 
 from api.metrics import Metrics
+from api.snapshots.job import LONGEST_RETENTION_SECONDS, retention_seconds
 from api.snapshots.removals import Removals
 from api.snapshots.retention_rounds import RetentionRounds
 
@@ -92,3 +93,9 @@ def test_what_was_removed_is_counted_and_when_all_was_done() -> None:
     assert shown("removed_total", kind="predictions") == 501
     assert shown("removed_total", kind="snapshots") == 2
     assert shown("freed_bytes_total", store="log") == 4096
+
+
+def test_a_run_ends_before_the_next_beat_and_never_keeps_the_worker_long() -> None:
+    assert retention_seconds(timedelta(seconds=5)) == 4.5
+    assert retention_seconds(timedelta(seconds=0.5)) == 0.45
+    assert retention_seconds(timedelta(seconds=60)) == LONGEST_RETENTION_SECONDS

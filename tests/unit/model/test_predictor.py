@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from model.artifact import MANIFEST_FILE, read_manifest, read_reference
+from model.classifiers import PipelineClassifier
 from model.csv_file import load_csv
 from model.errors import PredictionError
 from model.manifest import ClassifierManifest
@@ -50,6 +53,23 @@ def test_probabilities_have_a_row_each_and_add_up_to_one(iris_artifact: Path) ->
     assert answer.dtype == np.float64
     np.testing.assert_allclose(answer.sum(axis=1), 1, rtol=1e-12)
     assert answer[0].argmax() == 0
+
+
+def test_scikit_learn_answers_with_as_many_threads_as_it_was_given(iris_artifact: Path) -> None:
+    seen: list[int] = []
+
+    class Watched:
+        def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
+            seen.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "openmp")
+            return np.full((len(rows), 3), 1 / 3)
+
+    features = read_manifest(iris_artifact).features
+    with threadpool_limits(3, user_api="openmp"):
+        PipelineClassifier(Watched(), features, threads=1).probabilities([FLOWER])
+        bounded = set(seen)
+        seen.clear()
+        PipelineClassifier(Watched(), features).probabilities([FLOWER])
+    assert (bounded, set(seen)) == ({1}, {3})
 
 
 def test_no_rows_give_no_probabilities(iris_artifact: Path) -> None:
