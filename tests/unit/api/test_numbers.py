@@ -244,6 +244,8 @@ def test_the_schema_shows_a_number_and_no_probabilities(client: TestClient, mani
     label = schemas["Label"]
     assert label["properties"]["label"]["type"] == "number"
     assert label["required"] == ["prediction_id", "label"]
+    (example,) = label["properties"]["label"]["examples"]  # which is what Swagger UI fills in
+    assert manifest.label_range.minimum < example < manifest.label_range.maximum
     (shown,) = (document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["example"],)
     assert list(shown) == list(answer["properties"])
     assert "classes" not in schemas["RegressorCard"]["properties"]
