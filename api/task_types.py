@@ -33,7 +33,7 @@ class Label(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    prediction_id: PredictionId
+    prediction_id: PredictionId = Field(examples=[EXAMPLE_ID])
     label: LabelValue
 
 

@@ -332,3 +332,10 @@ def test_what_was_logged_reads_back_as_the_numbers_that_were_meant(
     assert float(row["prediction"]) == prediction["prediction"]
     assert float(label["label"]) == 0.1
     assert json.loads(row["probabilities"]) == {}
+
+
+def test_what_swagger_ui_fills_in_could_be_a_label(client: TestClient) -> None:
+    shown = client.get("/openapi.json").json()["components"]["schemas"]["Label"]["properties"]
+    example = {name: field["examples"][0] for name, field in shown.items()}
+    answer = client.post("/feedback", json={"labels": [example]})
+    assert (answer.status_code, answer.json()["unknown"]) == (200, [example["prediction_id"]])
