@@ -33,7 +33,7 @@ class Label(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    prediction_id: PredictionId
+    prediction_id: PredictionId = Field(examples=[EXAMPLE_ID])
     label: LabelValue
 
 
@@ -83,7 +83,8 @@ class TaskTypes:
 def task_types(manifest: Manifest) -> TaskTypes:
     """Build the types for what this model predicts."""
     if isinstance(manifest, ClassifierManifest):
-        label: Any = (ClassValue, Field(union_mode="smart", description="One of the model's classes."))
+        one = Field(union_mode="smart", description="One of the model's classes.", examples=[manifest.classes[0]])
+        label: Any = (ClassValue, one)
         return _types(Prediction, label, ClassifierCard, _class_example(manifest))
     number = f"{manifest.target}{_known(manifest)}"
     prediction = create_model(
@@ -93,7 +94,8 @@ def task_types(manifest: Manifest) -> TaskTypes:
         prediction=(float, Field(description=f"The predicted {number}")),
         model_version=(str, ...),
     )
-    label = (Annotated[float, Field(allow_inf_nan=False)], Field(description=f"The true {number}"))
+    some = Field(description=f"The true {number}", examples=[_typical(manifest)])
+    label = (Annotated[float, Field(allow_inf_nan=False)], some)
     return _types(prediction, label, RegressorCard, _number_example(manifest))
 
 
@@ -111,6 +113,10 @@ def _known(manifest: RegressorManifest) -> str:
     return f"{unit}; {seen.minimum:g} to {seen.maximum:g} in training."
 
 
+def _typical(manifest: RegressorManifest) -> float:
+    return float(f"{manifest.label_range.mean:.4g}")
+
+
 def _class_example(manifest: ClassifierManifest) -> dict[str, Any]:
     names = manifest.class_names
     shares = {name: 0.9 if name == names[0] else round(0.1 / (len(names) - 1), 3) for name in names}
@@ -121,6 +127,6 @@ def _class_example(manifest: ClassifierManifest) -> dict[str, Any]:
 def _number_example(manifest: RegressorManifest) -> dict[str, Any]:
     return {
         "prediction_id": EXAMPLE_ID,
-        "prediction": float(f"{manifest.label_range.mean:.4g}"),
+        "prediction": _typical(manifest),
         "model_version": manifest.version,
     }

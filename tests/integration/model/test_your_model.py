@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from model.artifact import verify_artifact
+from model.manifest import RegressorManifest
 from scripts.bench.tables import titanic_file
 from scripts.ports import free_port
 from tests.integration.scripts.processes import eventually
@@ -132,4 +133,9 @@ def test_the_walk_through_leads_from_a_messy_file_to_a_watched_model(walk: Walk)
     assert verify_artifact(walk.folder / "data/extra-trees").estimator == "my_pipelines:build"
     walk.run("model.adopt")
     assert verify_artifact(walk.folder / "data/adopted").data.rows == 707
+    walk.run("load_diabetes")
+    manifest = verify_artifact(walk.folder / "data/diabetes")
+    assert isinstance(manifest, RegressorManifest)
+    error = f"{manifest.quality.mean_absolute_error:.4g} on {manifest.quality.rows} rows, R2 {manifest.quality.r2:.3f}"
+    assert f"test mean absolute error   {error}" in PAGE
     assert walk.finished(), "each command of the page was run"

@@ -74,3 +74,10 @@ def test_feedback_of_another_shape_is_refused(client: TestClient, body: dict[str
 def test_too_many_labels_are_refused(client: TestClient, prediction_id: str) -> None:
     answer = send(client, *[(prediction_id, "setosa")] * 101)
     assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "too_many_rows")
+
+
+def test_what_swagger_ui_fills_in_could_be_a_label(client: TestClient) -> None:
+    shown = client.get("/openapi.json").json()["components"]["schemas"]["Label"]["properties"]
+    example = {name: field["examples"][0] for name, field in shown.items()}
+    answer = client.post("/feedback", json={"labels": [example]})
+    assert (answer.status_code, answer.json()["unknown"]) == (200, [example["prediction_id"]])

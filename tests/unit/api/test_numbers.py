@@ -244,6 +244,8 @@ def test_the_schema_shows_a_number_and_no_probabilities(client: TestClient, mani
     label = schemas["Label"]
     assert label["properties"]["label"]["type"] == "number"
     assert label["required"] == ["prediction_id", "label"]
+    (example,) = label["properties"]["label"]["examples"]  # which is what Swagger UI fills in
+    assert manifest.label_range.minimum < example < manifest.label_range.maximum
     (shown,) = (document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["example"],)
     assert list(shown) == list(answer["properties"])
     assert "classes" not in schemas["RegressorCard"]["properties"]
@@ -330,3 +332,10 @@ def test_what_was_logged_reads_back_as_the_numbers_that_were_meant(
     assert float(row["prediction"]) == prediction["prediction"]
     assert float(label["label"]) == 0.1
     assert json.loads(row["probabilities"]) == {}
+
+
+def test_what_swagger_ui_fills_in_could_be_a_label(client: TestClient) -> None:
+    shown = client.get("/openapi.json").json()["components"]["schemas"]["Label"]["properties"]
+    example = {name: field["examples"][0] for name, field in shown.items()}
+    answer = client.post("/feedback", json={"labels": [example]})
+    assert (answer.status_code, answer.json()["unknown"]) == (200, [example["prediction_id"]])
