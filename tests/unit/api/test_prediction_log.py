@@ -6,6 +6,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,6 +15,7 @@ from sqlalchemy import event
 
 from api.errors import LogOverloaded, LogUnavailable
 from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.kept_windows import KeptWindows
 from api.prediction_log.reader import read_labelled, read_predictions, read_rejections
 from api.prediction_log.records import LabelRecord, PredictionRecord
 from api.prediction_log.tables import metadata
@@ -59,6 +61,23 @@ def test_migrating_twice_is_harmless(database: Database) -> None:
 def test_the_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
     with database.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_of_a_year_of_windows_only_those_that_still_have_something_are_looked_at(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'log.db'}")
+    database.migrate()
+    plans: list[str] = []
+    with database.reading() as connection:
+
+        def explain(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            if statement.startswith("SELECT") and "FROM windows" in statement:
+                plans.append(str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()))
+
+        event.listen(database.engine, "before_cursor_execute", explain)
+        KeptWindows(database).with_snapshot()
+        KeptWindows(database).with_report(datetime.now(UTC))
+    database.dispose()
+    assert ["windows_with_snapshot" in plans[0], "windows_with_report" in plans[1]] == [True, True], plans
 
 
 def test_calls_that_wait_together_share_a_commit(database: Database) -> None:
