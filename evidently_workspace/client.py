@@ -40,9 +40,8 @@ def project_id_for(name: str) -> UUID:
 class EvidentlyClient:
     """A connection to the Evidently UI at `url`; closes with `close()` or as a context manager.
 
-    `public_url` is the address that people's browsers use, when it differs from `url`; `transport` carries the requests
-    another way, as tests do to lose some. Every call raises EvidentlyUnavailable (no answer, 5xx) or EvidentlyRejected
-    (4xx).
+    `transport` carries the requests another way, as tests do to lose some. Every call raises EvidentlyUnavailable (no
+    answer, 5xx) or EvidentlyRejected (4xx).
     """
 
     def __init__(
@@ -50,12 +49,10 @@ class EvidentlyClient:
         url: str,
         secret: str | None,
         timeout_seconds: float = 30.0,
-        public_url: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         headers = {SECRET_HEADER: secret} if secret else {}
         self._url = url.rstrip("/")
-        self._public_url = (public_url or url).rstrip("/")
         self._http = httpx.Client(base_url=self._url, headers=headers, timeout=timeout_seconds, transport=transport)
 
     def __enter__(self) -> Self:
@@ -115,14 +112,6 @@ class EvidentlyClient:
         """Store a snapshot and return its id. Not idempotent: see `snapshots_by_window` before a retry."""
         answer = self._call("POST", f"/api/v2/snapshots/{project_id}", content=body)
         return _read(answer, _ADDED).snapshot_id
-
-    def project_url(self, project_id: UUID) -> str:
-        """Return the address of the project's dashboard for a browser."""
-        return f"{self._public_url}/projects/{project_id}"
-
-    def snapshot_url(self, project_id: UUID, snapshot_id: UUID) -> str:
-        """Return the address of one snapshot's report for a browser."""
-        return f"{self.project_url(project_id)}/reports/{snapshot_id}"
 
     def _project_exists(self, project_id: UUID) -> bool:
         path = f"/api/projects/{project_id}/info"

@@ -15,9 +15,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData()
+
+_SNAPSHOT, _REPORT = text("snapshot_id IS NOT NULL"), text("report_file IS NOT NULL")
 
 predictions = Table(
     "predictions",
@@ -87,6 +90,8 @@ windows = Table(
     Column("snapshot_removed_at", BigInteger),
     Column("report_removed_at", BigInteger),
     Index("windows_by_status", "status", "start"),
+    Index("windows_with_snapshot", "status", "start", sqlite_where=_SNAPSHOT, postgresql_where=_SNAPSHOT),
+    Index("windows_with_report", "start", sqlite_where=_REPORT, postgresql_where=_REPORT),
 )
 """The timeline cut into windows that touch: each begins where the one before ended. ``tries`` grows with each claim,
 so it also tells who may still record: only the newest claimant's number fits. ``faults`` are the tries that failed by

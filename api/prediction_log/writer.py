@@ -32,7 +32,7 @@ Answer = Callable[[Sequence[Row]], tuple[Sequence[PredictionRecord], Sequence[by
 class _Entry:
     """What one request wants in the log, who waits for it, and until when on its loop's clock.
 
-    ``unanswered`` are rows that are still to be predicted; then ``predictions`` are what is logged of them.
+    ``unanswered`` are rows that are to be predicted; ``predictions`` are what is then logged of them.
     """
 
     waiter: Waiter
@@ -64,7 +64,7 @@ class LogWriter:
         observe_queue: Callable[[int], None] | None = None,
         *,
         timeout_seconds: float = TIMEOUT_SECONDS,
-        answer: Answer | None = None,
+        answer: Answer,
     ) -> None:
         self._answer = answer
         self._database = database
@@ -104,23 +104,16 @@ class LogWriter:
         if self._thread.is_alive():
             logger.error("the prediction log did not answer at the end; what was not acknowledged may be lost")
 
-    async def log_predictions(self, records: Sequence[PredictionRecord]) -> None:
-        """Return once all of the records are committed; either all are or none is.
-
-        Raises LogOverloaded or LogUnavailable.
-        """
-        await self._submit(len(records), predictions=records)
-
     async def log_answers(self, rows: Sequence[Row]) -> Sequence[bytes]:
         """Predict the rows and return the answers once all are committed; either all are or none is.
 
-        Raises as `log_predictions` does, and whatever the model raises.
+        Raises LogOverloaded or LogUnavailable, and whatever the model raises.
         """
         answers: Sequence[bytes] = await self._submit(len(rows), unanswered=rows)
         return answers
 
     async def log_labels(self, records: Sequence[LabelRecord]) -> LabelReceipt:
-        """Return once the labels of known predictions are committed. Raises as `log_predictions` does."""
+        """Return once the labels of known predictions are committed. Raises as `log_answers` does."""
         receipt: LabelReceipt = await self._submit(len(records), labels=records)
         return receipt
 
@@ -131,7 +124,7 @@ class LogWriter:
             self._changed.notify()
 
     async def check(self) -> None:
-        """Return once a commit went through and there is room for more. Raises as `log_predictions` does."""
+        """Return once a commit went through and there is room for more. Raises LogUnavailable."""
         await self._submit(0)
         self._database.check_room()
 
@@ -221,8 +214,6 @@ class LogWriter:
     def _fill(self, entries: list[_Entry]) -> None:
         if not entries:
             return
-        if self._answer is None:
-            raise TypeError("this writer was given nothing that answers rows")
         records, answers = self._answer([row for entry in entries for row in entry.unanswered])
         first = 0
         for entry in entries:

@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 import orjson
 from rich.console import Console
-from sqlalchemy import Connection
 
 from api.answers import Answers
 from api.prediction_log.database import Database
@@ -43,7 +42,7 @@ REMOVED = re.compile(r'^vigie_retention_removed_total\{kind="predictions"\} (\S+
 class _PastDatabase(Database):
     """A log whose clock stands ``AGE`` back, so that what is logged is old."""
 
-    def shown(self, _connection: Connection) -> int:
+    def shown(self, _connection: Any) -> int:
         """Return that time."""
         return super().shown(_connection) - AGE // timedelta(microseconds=1)
 

@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,20 +48,25 @@ async def _fill(url: str, rows: int, features: int) -> tuple[datetime, datetime]
     """Log three windows of rows and return the bounds of the middle one."""
     database = Database(url)
     database.migrate()
-    writer = LogWriter(database, 10 * COMMIT_ROWS)
+    writer = LogWriter(database, 10 * COMMIT_ROWS, answer=_answered)
     writer.start()
     names = [f"feature_number_{number}" for number in range(features)]
     bounds = []
     for _ in range(3):
         bounds.append(datetime.now(UTC))
         for begin in range(0, rows, COMMIT_ROWS):
-            await writer.log_predictions([_record(names) for _ in range(min(COMMIT_ROWS, rows - begin))])
+            await writer.log_answers([names] * min(COMMIT_ROWS, rows - begin))
     await writer.close()
     database.dispose()
     return bounds[1], bounds[2]
 
 
-def _record(names: list[str]) -> PredictionRecord:
+def _answered(rows: Sequence[Sequence[str]]) -> tuple[Sequence[PredictionRecord], Sequence[bytes]]:
+    """Stand for the model: a row is the names of its features."""
+    return [_record(names) for names in rows], [b""] * len(rows)
+
+
+def _record(names: Sequence[str]) -> PredictionRecord:
     features = json.dumps({name: random.random() for name in names})
     return PredictionRecord(str(uuid4()), random.getrandbits(31), VERSION, features, "a", '{"a":0.7,"b":0.3}')
 

@@ -45,6 +45,7 @@ from evidently_workspace.window import Window
 from model.manifest import Manifest
 from tests.clocked import JumpyDatabase, WorldClock
 from tests.integration.api.posts import Post, Posts
+from tests.logging_rows import as_they_are
 
 V1 = cast("Manifest", SimpleNamespace(version="v1"))
 """All that the record of a window asks of the version that it measured."""
@@ -321,10 +322,10 @@ class World:
         """Log rows, and labels of rows that have none."""
 
         async def write() -> None:
-            writer = LogWriter(self.processes[process].database, 1000)
+            writer = LogWriter(self.processes[process].database, 1000, answer=as_they_are)
             writer.start()
             names = [uuid4().hex for _ in range(count)]
-            await writer.log_predictions([PredictionRecord(name, 0, "v1", "{}", "a", "{}") for name in names])
+            await writer.log_answers([PredictionRecord(name, 0, "v1", "{}", "a", "{}") for name in names])
             self.logged += names
             chosen = [name for name in self.logged if name not in self.labelled][:labels]
             if chosen:

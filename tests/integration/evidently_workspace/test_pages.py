@@ -45,6 +45,12 @@ def page(browser):
     assert complaints == []
 
 
+def address(ui, project, snapshot=None):
+    """Return where people find a project, or one of its snapshots."""
+    page = f"{ui.url}/projects/{project}"
+    return page if snapshot is None else f"{page}/reports/{snapshot}"
+
+
 @pytest.fixture(scope="module")
 def story(ui, manifest, snap, windows):
     """A project that was steady and then drifted; returns its address and that of the last report."""
@@ -57,7 +63,7 @@ def story(ui, manifest, snap, windows):
             taken = snap(n, 100 + 10 * n, shift=shift, labelled=80 + n, rejected_requests=refused)
             assert bool(taken.failed_checks) == (n >= STEADY), taken.failed_checks
             last = client.post_snapshot(project, taken.body)
-        return client.project_url(project), client.snapshot_url(project, last)
+        return address(ui, project), address(ui, project, last)
 
 
 def test_the_dashboard_shows_every_panel_with_its_lines(page, story, manifest, artefacts):
@@ -79,7 +85,7 @@ def test_a_counter_of_nothing_reads_0(page, ui, manifest, snap):
         taken = snap(0, 100, labelled=80)
         assert not taken.failed_checks
         client.post_snapshot(project, taken.body)
-        page.goto(client.project_url(project))
+        page.goto(address(ui, project))
     counters = page.locator(".MuiCard-root").filter(has_text="Newest window")
     for name in ("failed checks", "drifted features"):
         expect(counters.get_by_text(name)).to_be_visible(timeout=30_000)
@@ -118,7 +124,7 @@ def test_an_old_snapshot_says_that_its_figures_are_gone_and_shows_its_values(pag
     with EvidentlyClient(ui.url, ui.secret) as client:
         project = client.ensure_project("iris story", "Steady, then longer flowers")
         slim = without_figures(json.loads(snap(STEADY + DRIFTED, 200, shift=1.5).body))
-        page.goto(client.snapshot_url(project, client.post_snapshot(project, json.dumps(slim).encode())))
+        page.goto(address(ui, project, client.post_snapshot(project, json.dumps(slim).encode())))
     expect(page.get_by_text("figures of this snapshot have been removed")).to_be_visible(timeout=30_000)
     for title in SECTIONS:
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()

@@ -18,6 +18,7 @@ from model.artifact import MANIFEST_FILE, read_manifest
 from model.errors import PredictionError
 from model.manifest import ClassifierManifest
 from model.predictor import load_predictor
+from tests.logging_rows import as_they_are
 
 FLOWERS = [[5.0 + number / 50, 3.0, 1.0 + number / 20, 0.2] for number in range(64)]
 
@@ -118,9 +119,9 @@ def test_every_row_of_a_group_is_logged_whatever_its_size(database_url: str, row
     ]
 
     async def write() -> None:
-        writer = LogWriter(database, 10_000)
+        writer = LogWriter(database, 10_000, answer=as_they_are)
         writer.start()
-        await writer.log_predictions(records)
+        await writer.log_answers(records)
         await writer.close()
 
     asyncio.run(write())

@@ -26,6 +26,7 @@ from api.prediction_log.tables import labels, predictions
 from api.prediction_log.window_store import WindowStore
 from api.prediction_log.writer import LogWriter
 from tests.clocked import NOON, ClockedDatabase
+from tests.logging_rows import as_they_are
 
 HOUR = timedelta(hours=1)
 
@@ -40,9 +41,9 @@ def database(database_url: str) -> Iterator[ClockedDatabase]:
 
 def log(database: ClockedDatabase, time: datetime, *names: str, features: str = "{}") -> None:
     async def write() -> None:
-        writer = LogWriter(database, 100_000)
+        writer = LogWriter(database, 100_000, answer=as_they_are)
         writer.start()
-        await writer.log_predictions([PredictionRecord(name, 0, "v1", features, "a", "{}") for name in names])
+        await writer.log_answers([PredictionRecord(name, 0, "v1", features, "a", "{}") for name in names])
         writer.count_rejection("missing")
         await writer.close()
 
@@ -52,7 +53,7 @@ def log(database: ClockedDatabase, time: datetime, *names: str, features: str = 
 
 def label(database: ClockedDatabase, time: datetime, *names: str) -> LabelReceipt:
     async def write() -> LabelReceipt:
-        writer = LogWriter(database, 100_000)
+        writer = LogWriter(database, 100_000, answer=as_they_are)
         writer.start()
         receipt = await writer.log_labels([LabelRecord(name, "a") for name in names])
         await writer.close()

@@ -6,6 +6,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,10 +15,12 @@ from sqlalchemy import event
 
 from api.errors import LogOverloaded, LogUnavailable
 from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.kept_windows import KeptWindows
 from api.prediction_log.reader import read_labelled, read_predictions, read_rejections
 from api.prediction_log.records import LabelRecord, PredictionRecord
 from api.prediction_log.tables import metadata
 from api.prediction_log.writer import LogWriter
+from tests.logging_rows import as_they_are
 
 ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
@@ -36,10 +39,10 @@ def record(name: str, version: str = "v1", sample_key: int = 0) -> PredictionRec
 
 def written(database: Database, *records: PredictionRecord, labels: tuple[LabelRecord, ...] = ()) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 1_000_000)
+        writer = LogWriter(database, 1_000_000, answer=as_they_are)
         writer.start()
         if records:
-            await writer.log_predictions(records)
+            await writer.log_answers(records)
         if labels:
             await writer.log_labels(labels)
         await writer.close()
@@ -61,12 +64,29 @@ def test_the_migrations_make_the_tables_that_the_code_uses(database: Database) -
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
+def test_of_a_year_of_windows_only_those_that_still_have_something_are_looked_at(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'log.db'}")
+    database.migrate()
+    plans: list[str] = []
+    with database.reading() as connection:
+
+        def explain(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            if statement.startswith("SELECT") and "FROM windows" in statement:
+                plans.append(str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()))
+
+        event.listen(database.engine, "before_cursor_execute", explain)
+        KeptWindows(database).with_snapshot()
+        KeptWindows(database).with_report(datetime.now(UTC))
+    database.dispose()
+    assert ["windows_with_snapshot" in plans[0], "windows_with_report" in plans[1]] == [True, True], plans
+
+
 def test_calls_that_wait_together_share_a_commit(database: Database) -> None:
     commits: list[int] = []
 
     async def write() -> None:
-        writer = LogWriter(database, 1000, lambda rows, _seconds: commits.append(rows))
-        pending = [asyncio.create_task(writer.log_predictions([record(f"p{n}")])) for n in range(50)]
+        writer = LogWriter(database, 1000, lambda rows, _seconds: commits.append(rows), answer=as_they_are)
+        pending = [asyncio.create_task(writer.log_answers([record(f"p{n}")])) for n in range(50)]
         await asyncio.sleep(0)
         writer.start()
         await asyncio.gather(*pending)
@@ -78,14 +98,14 @@ def test_calls_that_wait_together_share_a_commit(database: Database) -> None:
 
 def test_closing_commits_what_was_accepted_and_refuses_more(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 1000)
-        accepted = asyncio.create_task(writer.log_predictions([record("accepted")]))
+        writer = LogWriter(database, 1000, answer=as_they_are)
+        accepted = asyncio.create_task(writer.log_answers([record("accepted")]))
         await asyncio.sleep(0)
         writer.start()
         await writer.close()
         await accepted
         with pytest.raises(LogUnavailable):
-            await writer.log_predictions([record("late")])
+            await writer.log_answers([record("late")])
 
     asyncio.run(write())
     assert read_predictions(database, *ALWAYS, "v1", 100).total == 1
@@ -93,11 +113,11 @@ def test_closing_commits_what_was_accepted_and_refuses_more(database: Database) 
 
 def test_a_full_queue_refuses_at_once(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 10)
-        first = asyncio.create_task(writer.log_predictions([record(f"p{n}") for n in range(8)]))
+        writer = LogWriter(database, 10, answer=as_they_are)
+        first = asyncio.create_task(writer.log_answers([record(f"p{n}") for n in range(8)]))
         await asyncio.sleep(0)
         with pytest.raises(LogOverloaded):
-            await writer.log_predictions([record(f"q{n}") for n in range(8)])
+            await writer.log_answers([record(f"q{n}") for n in range(8)])
         writer.start()
         await first
         await writer.close()
@@ -108,9 +128,9 @@ def test_a_full_queue_refuses_at_once(database: Database) -> None:
 
 def test_a_batch_larger_than_the_queue_is_taken_when_nothing_waits(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 10)
+        writer = LogWriter(database, 10, answer=as_they_are)
         writer.start()
-        await writer.log_predictions([record(f"p{n}") for n in range(50)])
+        await writer.log_answers([record(f"p{n}") for n in range(50)])
         await writer.close()
 
     asyncio.run(write())
@@ -122,15 +142,15 @@ def test_a_locked_sqlite_is_an_error_and_the_writer_recovers(tmp_path: Path) -> 
     database.migrate()
 
     async def write() -> None:
-        writer = LogWriter(database, 10)
+        writer = LogWriter(database, 10, answer=as_they_are)
         writer.start()
         other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LogUnavailable, match="locked"):
-            await writer.log_predictions([record("refused")])
+            await writer.log_answers([record("refused")])
         other.execute("ROLLBACK")
         other.close()
-        await writer.log_predictions([record("accepted")])
+        await writer.log_answers([record("accepted")])
         await writer.close()
 
     asyncio.run(write())
@@ -140,10 +160,10 @@ def test_a_locked_sqlite_is_an_error_and_the_writer_recovers(tmp_path: Path) -> 
 
 def test_of_an_entry_that_fails_none_of_its_rows_is_logged(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 10)
+        writer = LogWriter(database, 10, answer=as_they_are)
         writer.start()
         with pytest.raises(LogUnavailable):
-            await writer.log_predictions([record("same"), record("same")])
+            await writer.log_answers([record("same"), record("same")])
         await writer.close()
 
     asyncio.run(write())
@@ -185,7 +205,7 @@ def test_writers_in_several_threads_lose_nothing(database: Database) -> None:
 
 def test_refused_requests_are_counted_in_the_window_in_which_they_came(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 10)
+        writer = LogWriter(database, 10, answer=as_they_are)
         writer.start()
         for reason in ("missing", "missing", "json_invalid"):
             writer.count_rejection(reason)
@@ -198,7 +218,7 @@ def test_refused_requests_are_counted_in_the_window_in_which_they_came(database:
 
 def test_refused_requests_are_written_without_any_other_row(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 10)
+        writer = LogWriter(database, 10, answer=as_they_are)
         writer.start()
         writer.count_rejection("missing")
         deadline = monotonic() + 10
@@ -215,14 +235,14 @@ def test_a_file_that_was_deleted_takes_no_more_rows_until_it_is_put_back(tmp_pat
     database.migrate()
 
     async def write() -> None:
-        writer = LogWriter(database, 10)
+        writer = LogWriter(database, 10, answer=as_they_are)
         writer.start()
-        await writer.log_predictions([record("before")])
+        await writer.log_answers([record("before")])
         (tmp_path / "log.db").rename(tmp_path / "elsewhere.db")
         with pytest.raises(LogUnavailable, match="deleted or replaced"):
-            await writer.log_predictions([record("lost")])
+            await writer.log_answers([record("lost")])
         (tmp_path / "elsewhere.db").rename(tmp_path / "log.db")
-        await writer.log_predictions([record("after")])
+        await writer.log_answers([record("after")])
         await writer.close()
 
     asyncio.run(write())

@@ -15,6 +15,7 @@ from api.prediction_log.writer import LogWriter
 from api.snapshots.window_models import WindowModels
 from model.artifact import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE
 from model.errors import ArtifactError
+from tests.logging_rows import as_they_are
 from tests.retraining import retrain
 
 
@@ -135,9 +136,9 @@ def test_rows_and_labels_are_counted_by_version(database_url: str) -> None:
     database.migrate()
 
     async def write() -> None:
-        writer = LogWriter(database, 100)
+        writer = LogWriter(database, 100, answer=as_they_are)
         writer.start()
-        await writer.log_predictions([PredictionRecord(f"{n}", n, f"v{n % 2}", "{}", "a", "{}") for n in range(5)])
+        await writer.log_answers([PredictionRecord(f"{n}", n, f"v{n % 2}", "{}", "a", "{}") for n in range(5)])
         await writer.log_labels([LabelRecord("1", "a"), LabelRecord("3", "b"), LabelRecord("4", "a")])
         await writer.close()
 

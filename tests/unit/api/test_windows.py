@@ -15,6 +15,7 @@ from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStat
 from api.prediction_log.window_store import WindowStore
 from api.prediction_log.writer import LogWriter
 from tests.clocked import NOON, ClockedDatabase
+from tests.logging_rows import as_they_are
 
 FIVE_MINUTES = timedelta(minutes=5)
 
@@ -34,9 +35,9 @@ def store(database: ClockedDatabase) -> WindowStore:
 
 def log(database: ClockedDatabase, time: datetime, name: str, label: str | None = None) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 100)
+        writer = LogWriter(database, 100, answer=as_they_are)
         writer.start()
-        await writer.log_predictions([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
+        await writer.log_answers([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
         if label is not None:
             await writer.log_labels([LabelRecord(name, label)])
         await writer.close()
@@ -95,7 +96,7 @@ def test_a_label_that_arrives_in_a_window_without_predictions_makes_it_due(
     database.time = NOON + timedelta(minutes=6)
 
     async def send_label() -> None:
-        writer = LogWriter(database, 100)
+        writer = LogWriter(database, 100, answer=as_they_are)
         writer.start()
         await writer.log_labels([LabelRecord("p1", "b")])
         await writer.close()

@@ -126,11 +126,3 @@ def test_without_a_secret_there_is_no_header(answering):
     with EvidentlyClient(server.url, None) as client:
         client.snapshots_by_window(PROJECT)
     assert SECRET_HEADER not in server.seen
-
-
-def test_links_use_the_public_address():
-    with EvidentlyClient("http://evidently:8001/", None, public_url="https://health.example.org/") as client:
-        assert client.project_url(PROJECT) == f"https://health.example.org/projects/{PROJECT}"
-        assert client.snapshot_url(PROJECT, UUID(int=2)) == (
-            f"https://health.example.org/projects/{PROJECT}/reports/{UUID(int=2)}"
-        )

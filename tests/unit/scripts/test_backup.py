@@ -17,6 +17,7 @@ from scripts import restore
 from scripts.backup import __main__ as backup
 from scripts.backup.archive import BadBackup, unpack_backup, write_backup
 from scripts.backup.places import Places
+from tests.logging_rows import as_they_are
 from tests.postgres import drop_database, fresh_database
 
 
@@ -38,9 +39,9 @@ def log(url: str, name: str) -> None:
     async def write() -> None:
         database = Database(url)
         database.migrate()
-        writer = LogWriter(database, 10)
+        writer = LogWriter(database, 10, answer=as_they_are)
         writer.start()
-        await writer.log_predictions([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
+        await writer.log_answers([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
         await writer.close()
         database.dispose()
 
