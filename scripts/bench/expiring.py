@@ -17,7 +17,7 @@ import httpx
 import orjson
 from rich.console import Console
 
-from api.answers import Answers
+from api.answers import answers_of
 from api.prediction_log.database import Database
 from api.prediction_log.records import LabelRecord, WindowStatus
 from api.prediction_log.window_store import WindowStore
@@ -96,7 +96,7 @@ async def _fill(url: str, model_dir: Path, rows: int) -> None:
     database.migrate()
     predictor = load_predictor(model_dir)
     row = [feature.example for feature in predictor.manifest.features]
-    writer = LogWriter(database, 10 * COMMIT_ROWS, answer=Answers(predictor).make)
+    writer = LogWriter(database, 10 * COMMIT_ROWS, answer=answers_of(predictor).make)
     writer.start()
     for begin in range(0, rows, COMMIT_ROWS):
         answers = await writer.log_answers([row] * min(COMMIT_ROWS, rows - begin))
