@@ -11,10 +11,9 @@ from evidently_workspace.dashboard import build_dashboard
 from model.artifact import read_manifest, read_reference
 from model.explanation import load_explainer
 from model.manifest import LABEL, PREDICTION
-from model.predictor import load_predictor
 from tests.integration.evidently_workspace.test_workspace import points
 
-QUIET = 4
+QUIET = 3
 ROWS = 150
 REFUSED = {"missing": 1}
 
@@ -30,13 +29,9 @@ def story(diabetes_artifact, numbers, windows):
     from evidently_workspace.snapshot import take_snapshot  # noqa: PLC0415 - takes seconds
 
     reference, explainer = read_reference(diabetes_artifact), load_explainer(diabetes_artifact)
-    predictor, names = load_predictor(diabetes_artifact), list(numbers.feature_names)
 
-    def drawn(n, **moved):
-        rows = reference.sample(ROWS, replace=True, random_state=n)
-        rows[list(moved)] += list(moved.values())
-        rows[PREDICTION] = predictor.predict(rows[names].to_numpy().tolist())
-        return rows
+    def drawn(n, rows=reference):
+        return rows.sample(ROWS, replace=True, random_state=n)
 
     def take(n, rows):
         return take_snapshot(
@@ -53,8 +48,7 @@ def story(diabetes_artifact, numbers, windows):
 
     spread = numbers.label_range.standard_deviation
     taken = {f"quiet {n}": take(n, drawn(n)) for n in range(QUIET)}
-    means = reference[names].std()
-    taken["inputs"] = take(QUIET, drawn(QUIET, bmi=1.5 * means.bmi, s5=1.5 * means.s5))
+    taken["inputs"] = take(QUIET, drawn(QUIET, reference.nlargest(50, "s5")))
     shifted, wider = drawn(QUIET + 1), drawn(QUIET + 2)
     taken["bias"] = take(QUIET + 1, shifted.assign(**{LABEL: shifted[LABEL] + 0.6 * spread}))
     far = wider[LABEL] + 2 * (wider[LABEL] - wider[PREDICTION])
@@ -81,6 +75,7 @@ def test_each_trouble_is_found_under_its_own_name(story):
         assert story[f"quiet {n}"].failed_checks == ()
         assert story[f"quiet {n}"].not_computed == ()
     assert {("data_drift", None), ("prediction_drift", None)} <= failed(story["inputs"])
+    assert "concept_drift" not in {check for check, _ in failed(story["inputs"])}
     assert ("concept_drift", "bias") in failed(story["bias"])
     assert {("concept_drift", "size"), ("performance", "mean_absolute_error")} <= failed(story["size"])
     assert not {check for check, _ in failed(story["bias"]) | failed(story["size"])} & {
@@ -99,8 +94,10 @@ def test_every_line_of_every_panel_has_its_points(ui, project, numbers, story):
             assert lines, (panel["title"], legend)
             # the lines of refused requests are as many as there were reasons, and one for all of them
             assert len(lines) == (2 if panel["title"] == "Rejected requests" else 1), (panel["title"], legend)
+            # labels of twice the spread come near zero, where percentages say nothing
+            windows = len(story) - (panel["title"] == "Mean absolute percentage error")
             for line in lines:
-                assert len([value for value in line if value is not None]) == len(story), (panel["title"], legend)
+                assert len([value for value in line if value is not None]) == windows, (panel["title"], legend)
 
 
 def test_the_charts_have_the_numbers_of_the_snapshots(ui, project, numbers, story):
