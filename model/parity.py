@@ -86,8 +86,8 @@ def compare_numbers(
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.abs(answered - expected) / standard_deviation
     if not np.isfinite(difference).all():
-        reason = "ONNX answers some rows with no finite number"
-        return NumberParity(rows=len(rows), max_difference=None, reason=reason)
+        endless = "ONNX answers some rows with no finite number"
+        return NumberParity(rows=len(rows), max_difference=None, reason=endless)
     largest = float(difference.max())
     reason = None
     if largest > NUMBER_TOLERANCE:
