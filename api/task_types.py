@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from api.label_texts import LabelValue
-from model.manifest import ClassifierManifest, Manifest, RegressorManifest
+from model.manifest import ClassifierManifest, Manifest, NumberRange, RegressorManifest
 
 PredictionId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
 """Visible ASCII, as in the ids that are given out. PostgreSQL takes no NUL, nor anything that is committed with it."""
@@ -66,7 +66,7 @@ class RegressorCard(ModelCard):
     """What the model is, what it was trained on, and how good it was then."""
 
     task: Literal["regression"]
-    label_range: dict[str, Any]
+    label_range: NumberRange
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def number_concept_drift(
         section.measure(name if name.startswith(("observed", "expected")) else f"concept_{name}", None, value)
     for part, limit in limits.of_part.items():
         if (z := values[f"{part}_z"]) >= limit:
-            section.failed_checks.append(FailedCheck("concept_drift", None, z, limit, part))
+            section.failed_checks.append(FailedCheck("concept_drift", None, z, limit, f"{part}_z"))
     of_reference: dict[str, float] = {}
     if held_out is not None:
         found: ByLabelValue = snapshot.context.get_reference_metric_result(metric.metric_id)

@@ -22,7 +22,8 @@ class FailedCheck:
     """One alarm: `value` crossed `threshold`; `column` is None when the check is not about one column.
 
     `measure` tells apart the checks of one column, and the statistics of one check: "missing", "out_of_range" or
-    "new_category" of data quality, "accuracy" of performance, "ndcg" or "distance" of attribution drift, else None.
+    "new_category" of data quality, "accuracy" or "mean_absolute_error" of performance, "ndcg" or "distance" of
+    attribution drift, "size_z" or "bias_z" of the concept drift of numbers, else None.
     """
 
     check: Check

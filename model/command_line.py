@@ -81,8 +81,8 @@ def summary(manifest: Manifest, folder: Path) -> Table:
     table.add_row(*_quality(manifest))
     table.add_row("estimator", Text(manifest.estimator))
     table.add_row("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
-    if parity.rows:
-        table.add_row("ONNX against scikit-learn", _difference(manifest))
+    if difference := _difference(manifest):
+        table.add_row("ONNX against scikit-learn", difference)
     if manifest.attributions_missing:
         table.add_row("attributions", Text(f"none: {manifest.attributions_missing}"))
     limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
@@ -105,11 +105,16 @@ def _quality(manifest: Manifest) -> tuple[str, str]:
     )
 
 
-def _difference(manifest: Manifest) -> str:
+def _difference(manifest: Manifest) -> str | None:
+    """Return how far the engines are apart, None where there was nothing to compare."""
     parity = manifest.parity
     if isinstance(parity, Parity):
+        if parity.max_probability_difference is None:
+            return None
         return (
             f"probabilities within {parity.max_probability_difference:.1e} on {parity.rows} rows, "
             f"{parity.class_disagreements} other classes"
         )
+    if parity.max_difference is None:
+        return None
     return f"within {parity.max_difference:.1e} standard deviations of {manifest.target} on {parity.rows} rows"

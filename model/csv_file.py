@@ -105,7 +105,7 @@ class CsvColumns:
         frame = pd.DataFrame({column.name: column.values for column in self.kept})
         if known is None and self.task.task == "regression":
             numbers = numbers_of(self.target, labels, decimal_comma=self.text.has_decimal_comma)
-            check_numbers(self.target, numbers)
+            check_numbers(self.target, numbers, self.text.lines)
             return NumberDataset(**rows, features=features, frame=frame, numbers=numbers)
         classes, codes = (
             classes_of(self.target, labels) if known is None else (known, codes_among(self.target, labels, known))

@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ MINIMUM_ROWS_PER_CLASS = 10
 MINIMUM_ROWS_OF_NUMBERS = 50
 """Rows of a numeric target: fewer leave less than ten to test on."""
 _ROWS_PER_STRATUM, _MOST_STRATA = 20, 10
+_ABSURD = 1e8  # times the range of the middle half
 
 Classes = tuple[bool, ...] | tuple[int, ...] | tuple[str, ...]
 Codes = npt.NDArray[np.int64]
@@ -179,8 +181,8 @@ def check_classes(target: str, class_names: tuple[str, ...], codes: Codes, hint:
         )
 
 
-def check_numbers(target: str, numbers: Numbers) -> None:
-    """Refuse a numeric target that cannot be learned and tested; raises DataError."""
+def check_numbers(target: str, numbers: Numbers, lines: Sequence[int]) -> None:
+    """Refuse a numeric target that cannot be learned and tested; raises DataError that names the line, (n,) of them."""
     if len(numbers) < MINIMUM_ROWS_OF_NUMBERS:
         raise DataError(
             f"column {target!r}: {len(numbers)} rows; a number needs at least {MINIMUM_ROWS_OF_NUMBERS} rows to be "
@@ -189,3 +191,12 @@ def check_numbers(target: str, numbers: Numbers) -> None:
     # a spread that is lost in the rounding of the numbers themselves is none
     if float(numbers.std()) <= 1e-12 * float(np.abs(numbers).max()):
         raise DataError(f"column {target!r} is {numbers[0]:g} in every row; there is nothing to predict")
+    low, middle, high = np.quantile(numbers, [0.25, 0.5, 0.75])
+    distances = np.abs(numbers - middle)
+    farthest = int(distances.argmax())
+    if high > low and distances[farthest] > _ABSURD * (high - low):
+        raise DataError(
+            f"column {target!r}, line {lines[farthest]}: {numbers[farthest]:g} is absurdly far from the others, half "
+            f"of which lie from {low:g} to {high:g}; all errors would be measured by it: correct it, remove the row, "
+            "or predict a logarithm"
+        )

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sklearn.base import is_regressor
 from sklearn.pipeline import Pipeline
 
 from model.errors import DataError
@@ -43,9 +44,10 @@ def _build(reference: str, function: Callable[[Sequence[Any]], Any], features: F
         # whatever a person's own function raises
         raise DataError(f"{reference} failed: {type(error).__name__}: {error}") from error
     if task == "regression":
-        if not (hasattr(made, "fit") and hasattr(made, "predict")) or hasattr(made, "predict_proba"):
+        if not _is_regressor(made):
             raise DataError(
-                f"{reference} returned {type(made).__name__}, which is no regressor; the target is a number"
+                f"{reference} returned {type(made).__name__}, which is no regressor, and the target is a number; a "
+                "class of one's own is derived from sklearn.base.RegressorMixin and BaseEstimator"
             )
         return as_pipeline(made)
     if not (hasattr(made, "fit") and hasattr(made, "predict_proba")):
@@ -54,6 +56,14 @@ def _build(reference: str, function: Callable[[Sequence[Any]], Any], features: F
             "alarms need the probabilities of the classes"
         )
     return as_pipeline(made)
+
+
+def _is_regressor(made: Any) -> bool:
+    try:
+        return bool(hasattr(made, "fit") and is_regressor(made))
+    except (AttributeError, TypeError):
+        # scikit-learn asks what says nothing of itself
+        return False
 
 
 def as_pipeline(model: Any) -> Pipeline:

@@ -51,7 +51,8 @@ def target_drift(pool: Pool, seed: int) -> Iterator[Sample]:
     """Yield rows under label shift: one common class, or the upper or lower half of the numbers, becomes rare.
 
     P(inputs | label) stays. The class is seeded among those with at least an even share of the rows, so that its loss
-    is large.
+    is large. Where labels do not follow from the inputs alone, the same inputs then have other labels more often: for
+    numbers above all that is a change of their relation too, and raises concept drift beside target drift.
     """
     if isinstance(pool, NumberPool):
         weights = rare_half_weights(pool.numbers, seed)

@@ -76,8 +76,8 @@ def test_each_trouble_is_found_under_its_own_name(story):
         assert story[f"quiet {n}"].not_computed == ()
     assert {("data_drift", None), ("prediction_drift", None)} <= failed(story["inputs"])
     assert "concept_drift" not in {check for check, _ in failed(story["inputs"])}
-    assert ("concept_drift", "bias") in failed(story["bias"])
-    assert {("concept_drift", "size"), ("performance", "mean_absolute_error")} <= failed(story["size"])
+    assert ("concept_drift", "bias_z") in failed(story["bias"])
+    assert {("concept_drift", "size_z"), ("performance", "mean_absolute_error")} <= failed(story["size"])
     assert not {check for check, _ in failed(story["bias"]) | failed(story["size"])} & {
         "data_drift",
         "prediction_drift",

@@ -166,3 +166,25 @@ def test_a_check_without_a_column_is_named_by_its_measure() -> None:
     alert = alert_of(DATA_DRIFT, state, WORDING, NOON)
     assert "columns" not in alert["annotations"]
     assert "the newest that failed: data_drift 0.8 (threshold 0.4)." in alert["annotations"]["summary"]
+
+
+def test_the_checks_of_a_model_of_numbers_are_told_by_what_they_measure() -> None:
+    by_name = {rule.check: rule for rule in RULES}
+    error = {"check": "performance", "column": "mean_absolute_error", "measure": "mean_absolute_error"}
+    bias = {"check": "concept_drift", "column": None, "measure": "bias_z"}
+    for failed, said in (
+        (error | {"value": 139.1, "threshold": 62.79}, "mean_absolute_error 139 (threshold 62.8)."),
+        (bias | {"value": 10.2, "threshold": 4.82}, "bias_z 10.2 (threshold 4.82)."),
+    ):
+        rule = by_name[str(failed["check"])]
+        state = state_of(rule.check, [window(1, failed), window(0, failed)], TWO_OF_THREE)
+        assert state is not None
+        annotations = alert_of(rule, state, WORDING, NOON)["annotations"]
+        assert annotations["summary"].endswith(said)
+        assert "columns" not in annotations
+
+
+def test_every_kind_of_model_has_a_value_that_shows_its_checks_were_computed() -> None:
+    measures = {rule.check: rule.measures for rule in RULES}
+    assert {"accuracy", "mean_absolute_error"} <= set(measures["performance"])
+    assert "concept_z" in measures["concept_drift"]

@@ -101,7 +101,7 @@ def test_scores_are_those_of_the_rows(take, rows):
 def test_a_shift_of_all_labels_is_concept_drift_by_its_bias(take, rows):
     """The size of the errors hardly grows, which is why the bias is looked at for itself."""
     shifted = take(labelled=rows(bias=0.5 * NOISE))
-    assert checks_of(shifted) - {("target_drift", None)} == {("concept_drift", "bias")}
+    assert checks_of(shifted) - {("target_drift", None)} == {("concept_drift", "bias_z")}
     (check,) = (check for check in shifted.failed_checks if check.check == "concept_drift")
     assert check.value == values_of(shifted, "concept_bias_z")[None] == values_of(shifted, "concept_z")[None]
     assert check.value >= check.threshold >= 4.0
@@ -111,7 +111,7 @@ def test_a_shift_of_all_labels_is_concept_drift_by_its_bias(take, rows):
 
 def test_larger_errors_to_both_sides_are_concept_drift_by_their_size_and_worse_performance(take, rows):
     wider = take(labelled=rows(noise=2 * NOISE))
-    assert checks_of(wider) == {("concept_drift", "size"), ("performance", "mean_absolute_error")}
+    assert checks_of(wider) == {("concept_drift", "size_z"), ("performance", "mean_absolute_error")}
     by_check = {check.check: check for check in wider.failed_checks}
     assert by_check["performance"].value == values_of(wider, "mean_absolute_error")[None]
     assert by_check["performance"].value > by_check["performance"].threshold > 0.8 * NOISE + 0.05 * SPREAD

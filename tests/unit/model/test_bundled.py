@@ -30,6 +30,14 @@ def test_a_bundled_data_set_has_its_known_shape(name: str, rows: int, columns: i
     assert all(feature.minimum <= feature.example <= feature.maximum for feature in dataset.features)  # type: ignore[operator]
 
 
+def test_diabetes_has_a_number_to_predict_and_columns_as_they_were_measured() -> None:
+    dataset = load_bundled("diabetes")
+    assert "diabetes" in BUNDLED_NAMES
+    assert (dataset.frame.shape, dataset.target) == ((442, 10), "progression")
+    assert (dataset.numbers.min(), dataset.numbers.max()) == (25.0, 346.0)
+    assert dataset.features[0].maximum == 79.0, "an age in years"
+
+
 def test_iris_has_units_and_named_classes() -> None:
     dataset = load_bundled("iris")
     assert (dataset.features[0].name, dataset.features[0].unit) == ("sepal_length", "cm")

@@ -142,6 +142,24 @@ def test_other_estimators_are_explained_in_log_odds(
     assert explainer.method == ("TreeSHAP" if estimator == "hist_gradient_boosting" else "linear SHAP")
 
 
+@pytest.mark.parametrize("estimator", ["random_forest", "hist_gradient_boosting", "linear_regression"])
+@pytest.mark.parametrize("unit", [1.0, 1e9])
+def test_a_number_is_explained_in_its_own_unit(
+    mixed: tuple[Dataset, Pipeline], estimator: EstimatorName, unit: float
+) -> None:
+    dataset, _ = mixed
+    numbers = unit * (dataset.codes + dataset.frame["age"].fillna(0.0).to_numpy() / 100)
+    pipeline = build_pipeline(dataset.features, 0, estimator, "regression")
+    pipeline.fit(pipeline_input(dataset.frame, dataset.features), numbers)
+    explainer = Explainer(pipeline, dataset.features, dataset.frame)
+    rows = pd.concat([dataset.frame, dataset.frame.head(1).assign(age=np.nan, colour="violet", member=None)])
+    signed = explainer.signed(rows)
+    assert signed.shape == (241, 4, 1)
+    answers = pipeline.predict(pipeline_input(rows, dataset.features))
+    np.testing.assert_allclose(signed.sum(axis=(1, 2)) + explainer.base[0], answers, rtol=1e-6, atol=1e-6 * unit)
+    assert explainer.unit == "target"
+
+
 def test_linear_attributions_are_the_shapley_values_of_independent_features(mixed: tuple[Dataset, Pipeline]) -> None:
     """With one number left to vary, a feature's value is what the answer gains over the mean answer of its rows."""
     dataset, _ = mixed

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from model.artifact import read_manifest
 from model.csv_file import load_csv
-from model.dataset import Dataset
+from model.dataset import Dataset, NumberDataset, describe_column
 from model.errors import DataError
 from model.inputs import proven_features
+from model.manifest import RegressorManifest
 from model.own_pipeline import own_recipe
 from model.parity import rows_of
 from model.predictor import load_predictor
@@ -16,6 +19,9 @@ from model.split import Shares, split_rows
 from model.training import fit, train_model
 
 MODULE = """
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.impute import SimpleImputer
@@ -51,6 +57,42 @@ def closed(columns):
 
 def regressor(columns):
     return LinearRegression()
+
+def number(columns):
+    numbers, texts = parts(columns)
+    encode = make_column_transformer((SimpleImputer(), numbers), (OneHotEncoder(handle_unknown="ignore"), texts))
+    return make_pipeline(encode, LinearRegression())
+
+def groups(columns):
+    return KMeans(2)
+
+class Unlike:
+    def fit(self, rows, labels):
+        return self
+
+    def predict(self, rows):
+        return [0.0] * len(rows)
+
+def unlike(columns):
+    return Unlike()
+
+class Endless(RegressorMixin, BaseEstimator):
+    def fit(self, rows, labels):
+        self.fitted_ = True
+        return self
+
+    def predict(self, rows):
+        return np.full(len(rows), np.inf)
+
+class Paired(Endless):
+    def predict(self, rows):
+        return np.zeros((len(rows), 2))
+
+def endless(columns):
+    return Endless()
+
+def paired(columns):
+    return Paired()
 
 def broken(columns):
     return columns.missing
@@ -115,6 +157,45 @@ def test_what_may_be_missing_is_found_by_trying(people: Dataset) -> None:
 def test_a_pipeline_that_does_not_do_is_refused_with_the_reason(people: Dataset, reference: str, message: str) -> None:
     with pytest.raises(DataError) as refusal:
         fit(own_recipe(reference), people, split_rows(people.codes, Shares(), 0), 0)
+    assert message in str(refusal.value)
+
+
+@pytest.fixture
+def prices() -> NumberDataset:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.uniform(0, 60, 120), "colour": rng.choice(["red", "blue"], 120)})
+    numbers = 100.0 + frame["age"].to_numpy() + rng.normal(0, 1, 120)
+    features = (describe_column("age", "number", frame["age"]), describe_column("colour", "category", frame["colour"]))
+    return NumberDataset("prices", "made up", "price", features, frame, numbers)
+
+
+def test_a_regressor_of_ones_own_is_trained_and_served(prices: NumberDataset, tmp_path: Path) -> None:
+    recipe = own_recipe("my_pipelines:number", "regression")
+    manifest = train_model(prices, tmp_path / "model", recipe=recipe)
+    assert isinstance(manifest, RegressorManifest)
+    assert manifest.quality.mean_absolute_error < 2
+    # a line goes on for ever, so that absurd numbers leave what ONNX can count in
+    assert manifest.engine == "scikit-learn"
+    assert manifest.parity.reason == "ONNX answers some rows with no finite number"
+    assert load_predictor(tmp_path / "model").predict([(30.0, "violet")])[0] == pytest.approx(130, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("build", "returned Pipeline, which is no regressor, and the target is a number"),
+        ("groups", "returned KMeans, which is no regressor"),
+        ("unlike", "returned Unlike, which is no regressor"),
+        ("endless", "its answers are not finite numbers"),
+        ("paired", "its answers are not one number for each row"),
+    ],
+)
+def test_what_does_not_predict_a_number_is_refused_with_the_reason(
+    prices: NumberDataset, function: str, message: str
+) -> None:
+    recipe = own_recipe(f"my_pipelines:{function}", "regression")
+    with pytest.raises(DataError) as refusal:
+        fit(recipe, prices, split_rows(prices.strata, Shares(), 0), 0)
     assert message in str(refusal.value)
 
 

@@ -13,7 +13,7 @@ from model.classifiers import OnnxClassifier, PipelineClassifier, Probabilities,
 from model.conversion import convert
 from model.manifest import Feature
 from model.onnx_export import ConversionError, export_onnx
-from model.parity import compare, probing_rows, rows_of
+from model.parity import compare, compare_numbers, probing_rows, rows_of
 from model.pipeline import build_pipeline, pipeline_input
 
 FEATURES = (
@@ -70,6 +70,25 @@ def test_another_class_is_a_difference_unless_it_is_a_tie() -> None:
 
 def test_a_model_that_fails_at_run_time_has_no_parity() -> None:
     assert "no kernel" in (compare(Failing(), Answers([1.0, 0.0]), [()]).reason or "")
+
+
+class Numbers:
+    def __init__(self, *numbers: float) -> None:
+        self._numbers = np.array(numbers)
+
+    def numbers(self, rows: Sequence[Row]) -> np.ndarray:  # noqa: ARG002 - the protocol's
+        return self._numbers
+
+
+def test_numbers_are_compared_in_standard_deviations_of_the_target() -> None:
+    pipeline, rows = Numbers(1e6, 2e6), [(), ()]
+    near = compare_numbers(Numbers(1e6 + 1, 2e6), pipeline, rows, 1e5)
+    assert (near.rows, near.max_difference, near.reason) == (2, pytest.approx(1e-5), None)
+    far = compare_numbers(Numbers(1e6 + 1, 2e6), pipeline, rows, 10.0)
+    assert far.reason == "ONNX differs from scikit-learn by up to 0.1 standard deviations of the target"
+    for endless in (np.nan, np.inf):
+        lost = compare_numbers(Numbers(1e6, endless), pipeline, rows, 1e5)
+        assert (lost.max_difference, lost.reason) == (None, "ONNX answers some rows with no finite number")
 
 
 def test_a_pipeline_that_does_not_convert_is_served_by_scikit_learn() -> None:

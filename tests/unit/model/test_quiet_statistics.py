@@ -10,10 +10,19 @@ import pytest
 from model.bundled import BundledName, load_bundled
 from model.calibration import expected_errors, fit_calibration
 from model.classifiers import PipelineClassifier
+from model.error_calibration import fit_error_calibration
 from model.held_out import HeldOutRows, error_chances, score, score_out_of_fold, wrong_predictions
 from model.manifest import Calibration, ConceptThreshold
 from model.pipeline import build_pipeline, named_recipe, pipeline_input
-from model.quiet_statistics import QuietAttributions, QuietConcept, concept_gap_and_z
+from model.quiet_statistics import (
+    ExpectedErrors,
+    QuietAttributions,
+    QuietConcept,
+    QuietErrors,
+    concept_gap_and_z,
+    expected_number_errors,
+    number_surplus,
+)
 from model.split import Shares, split_rows
 from model.thresholds import calibrate_thresholds
 
@@ -26,6 +35,53 @@ def test_gap_and_z_are_as_defined() -> None:
     gap, z = concept_gap_and_z(wrong, expected, counts)
     assert gap.tolist() == pytest.approx([(3 - 0.7) / 4, -0.5])
     assert z.tolist() == pytest.approx([2.3 / np.sqrt(3 * 0.16 + 0.09), -2.0 / np.sqrt(4 * 0.25)])
+
+
+def test_the_surplus_of_numbers_is_as_defined() -> None:
+    errors = np.array([4.0, -1.0, -6.0])
+    expected = ExpectedErrors(np.array([1.0, 0.0, 0.0]), np.full(3, 2.0), np.array([3.0, 2.0, 5.0]), np.full(3, 0.5))
+    found = number_surplus(errors, expected, np.array([[3, 0], [1, 0], [0, 4]], dtype=np.float64))
+    assert found.size_gap.tolist() == pytest.approx([(3 * 1 - 1) / 4, 1.0])
+    assert found.size_z.tolist() == pytest.approx([2 / 1.0, 4 / 1.0])
+    assert found.bias_gap.tolist() == pytest.approx([(3 * 3 - 1) / 4, 6.0])
+    assert found.bias_z.tolist() == pytest.approx([8 / 4, 24 / 4])
+    assert found.z.tolist() == pytest.approx([2.0, 6.0])
+
+
+@pytest.mark.parametrize("tails", [np.inf, 4])
+def test_the_threshold_covers_the_luck_of_expected_errors(tails: float) -> None:
+    """As for classes: errors that grow with the number predicted, of a normal or a t distribution."""
+    rates = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        predictions, errors = draw_errors(rng, 300, tails)
+        calibration = fit_error_calibration(predictions, errors, 1.5)
+        quiet = QuietErrors(errors, predictions, calibration, rng)
+        population = pd.DataFrame(index=range(300))
+        limits = calibrate_thresholds(
+            population, population, {}, rng, others=[quiet], window_rows=(50, 200), replicates=2_000
+        )
+        for size, limit in zip((50, 200), limits.others[0], strict=True):
+            p, e = draw_errors(rng, 200 * size, tails)
+            windows = np.kron(np.eye(200, dtype=np.float32), np.ones((size, 1), dtype=np.float32))
+            rates.append((number_surplus(e, expected_number_errors(calibration, p), windows).z >= limit).mean())
+    assert np.mean(rates) <= 0.008
+
+
+def draw_errors(rng: np.random.Generator, rows: int, tails: float) -> tuple[np.ndarray, np.ndarray]:
+    predictions = rng.normal(0, 1, rows)
+    errors = rng.standard_normal(rows) if np.isinf(tails) else rng.standard_t(tails, rows)
+    return predictions, np.exp(predictions / 4) * errors
+
+
+def test_a_shift_of_all_labels_is_seen_where_it_hardly_changes_the_size_of_the_errors() -> None:
+    rng = np.random.default_rng(0)
+    errors = rng.normal(0, 1, 2_000)
+    expected = ExpectedErrors(np.zeros(2_000), np.ones(2_000), np.full(2_000, 0.798), np.full(2_000, 0.603))
+    window = np.ones((2_000, 1), dtype=np.float32)
+    found = number_surplus(errors - 0.25, expected, window)
+    assert found.bias_z[0] > 8
+    assert found.size_z[0] < 3
 
 
 @pytest.mark.parametrize("rows", [60, 300])
