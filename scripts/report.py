@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from api.errors import LogUnavailable
 from api.kept_models import KeptModels
 from api.prediction_log.database import Database
 from api.settings import Settings
 from api.snapshots.report_files import report_name, write_report
-from model.errors import ModelError
+from scripts.command import status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,11 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.start >= options.end:
         print("error: --from must be before --to", file=sys.stderr)
         return 2
-    try:
-        return _make(options, Settings())
-    except (LogUnavailable, ModelError, OSError, ValidationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return status_of(lambda: _make(options, Settings()))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -7,26 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydantic import ValidationError
-
-from api.errors import LogUnavailable
 from api.prediction_log.copying import backend_of, is_empty, place_database
 from scripts.backup.archive import DATABASES, BadBackup, unpack_backup
 from scripts.backup.places import Places, places
+from scripts.command import status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Restore and print what was put where; 2 where something stands in the way or the backup is not sound."""
     options = build_parser().parse_args(arguments)
-    try:
-        restore(options.file, places(options.workspace_url))
-    except (BadBackup, LogUnavailable, OSError, ValidationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return status_of(lambda: restore(options.file, places(options.workspace_url)), BadBackup)
 
 
-def restore(file: Path, target: Places) -> None:
+def restore(file: Path, target: Places) -> int:
     """Put everything in its place; nothing is touched before the whole backup was found sound and all places empty.
 
     Raises BadBackup, api.errors.LogUnavailable or OSError.
@@ -48,6 +41,7 @@ def restore(file: Path, target: Places) -> None:
             place_database(folder / DATABASES / database, url)
             print(f"{database}: restored")
     print(f"as of {listed['made_at']}")
+    return 0
 
 
 def _refuse_what_stands(target: Places) -> None:

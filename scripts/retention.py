@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from os import getpid
 from secrets import token_hex
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from api.errors import LogUnavailable
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.kept_windows import KeptWindows
@@ -22,7 +20,7 @@ from api.snapshots.retention import LEASE_LIFETIME, LEASE_NAME, Retention
 from api.snapshots.strays import StraySnapshots
 from evidently_workspace.client import EvidentlyClient
 from model.artifact import read_manifest
-from model.errors import ModelError
+from scripts.command import status_of
 
 SLICE_SECONDS = 30.0
 ROWS = (
@@ -36,19 +34,7 @@ ROWS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Remove or tell; 1 where something could not be removed, 2 where nothing can be done at all."""
     options = build_parser().parse_args(arguments)
-    try:
-        settings = Settings()
-        database = Database(settings.database_url.get_secret_value())
-        database.migrate()
-        with EvidentlyClient(*_evidently(settings)) as client:
-            retention = _retention(settings, database, client)
-            if options.dry_run:
-                _show(retention.plan(), "would go", "would be freed")
-                return 0
-            return _remove(retention)
-    except (LogUnavailable, ModelError, OSError, ValidationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return status_of(lambda: _run(Settings(), dry_run=options.dry_run))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,6 +46,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry-run", action="store_true", help="tell what would go and what would be freed, and stop")
     return parser
+
+
+def _run(settings: Settings, *, dry_run: bool) -> int:
+    database = Database(settings.database_url.get_secret_value())
+    database.migrate()
+    with EvidentlyClient(*_evidently(settings)) as client:
+        retention = _retention(settings, database, client)
+        if dry_run:
+            _show(retention.plan(), "would go", "would be freed")
+            return 0
+        return _remove(retention)
 
 
 def _evidently(settings: Settings) -> tuple[str, str | None, float]:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Console
 
-from api.errors import LogUnavailable
 from scripts.backup.archive import write_backup
-from scripts.backup.places import places
+from scripts.backup.places import Places, places
+from scripts.command import status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,17 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if file.exists():
         print(f"error: {file} is there already", file=sys.stderr)
         return 2
-    console = Console(stderr=True)
-    try:
-        with console.status("looking") as status:
-            listed = write_backup(
-                places(options.workspace_url), file, lambda what: status.update(f"copying the {what}")
-            )
-    except (LogUnavailable, OSError, ValidationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{file}: {len(listed['files'])} files, {file.stat().st_size / 1e6:,.1f} MB")
-    return 0
+    return status_of(lambda: _back_up(places(options.workspace_url), file))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,6 +35,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--workspace-url", help="database of Evidently UI (default: VIGIE_EVIDENTLY_DATABASE_URL[_FILE])"
     )
     return parser
+
+
+def _back_up(where: Places, file: Path) -> int:
+    with Console(stderr=True).status("looking") as status:
+        listed = write_backup(where, file, lambda what: status.update(f"copying the {what}"))
+    print(f"{file}: {len(listed['files'])} files, {file.stat().st_size / 1e6:,.1f} MB")
+    return 0
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def peer_servers(
     names: Sequence[str], python: Path | None, model_dir: Path, folder: Path
 ) -> tuple[list[Server], list[str]]:
     """Return the peers that the given Python can import, and one line on each that it cannot."""
-    interpreter = str(python or sys.executable)
+    interpreter = str(python.absolute() if python else sys.executable)
     servers, missing = [], []
     for name in names:
         if _can_import(interpreter, name):

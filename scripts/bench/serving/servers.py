@@ -111,11 +111,13 @@ def running(server: Server, folder: Path, core: int | None) -> Iterator[Running]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("VIGIE_")}
     settings = {name: value.replace("{port}", str(port)) for name, value in server.environment.items()}
     log = folder / f"{server.name.replace(' ', '-')}.log"
+    home = log.with_suffix("")  # whatever a server leaves where it runs, it leaves there
+    home.mkdir(exist_ok=True)
     began = perf_counter()
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=home,
             env=inherited | {"PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"} | settings,
             stdin=subprocess.DEVNULL,
             stdout=output,
