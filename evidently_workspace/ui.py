@@ -6,6 +6,7 @@ and leaves SQLite's foreign keys off. Checked with Evidently EVIDENTLY_VERSION; 
 
 import argparse
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -15,6 +16,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from signal import SIGTERM, signal
 from typing import TYPE_CHECKING
@@ -52,6 +54,7 @@ def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os
         with open_port(options.host, options.port) as listener:
             app = create_ui(database, secret, options.panel_points)
             _log_to_stderr()
+            warn_of_another_version()
             logger.info("Evidently UI at http://%s:%d", options.host, listener.getsockname()[1])
             with upkeep(database, options.figures_days):
                 serve(app, listener)
@@ -126,6 +129,17 @@ def create_ui(database_url: str, secret: str | None, panel_points: int = PANEL_P
     return app
 
 
+def warn_of_another_version(installed: str | None = None) -> None:
+    """Log a warning where the installed Evidently is another than the one that this launcher was checked with."""
+    installed = installed or version("evidently")
+    if installed != EVIDENTLY_VERSION:
+        logger.warning(
+            "Evidently %s is installed; this launcher, which reaches into it, was checked with %s",
+            installed,
+            EVIDENTLY_VERSION,
+        )
+
+
 def upkeep(database_url: str, figures_days: float) -> AbstractContextManager[None]:
     """Keep the database small in a thread while the block lasts."""
     from evidently_workspace.ui_database import TunedDatabaseComponent  # noqa: PLC0415 - imports Evidently
@@ -160,6 +174,9 @@ def _log_to_stderr() -> None:
 
 def serve(app: "Litestar", listener: socket.socket) -> None:
     """Serve the application on the socket until SIGINT or SIGTERM."""
+    # Some hundred megabytes of modules that stay: each look through them for garbage held up all requests for 0.3 s.
+    gc.collect()
+    gc.freeze()
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
     # uvicorn raises the signal again once everything is closed; an interrupt is a normal way to stop.
     with contextlib.suppress(KeyboardInterrupt):

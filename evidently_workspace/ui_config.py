@@ -16,7 +16,7 @@ from litestar.types import Scope
 from sqlalchemy.exc import SQLAlchemyError
 
 from evidently_workspace.ui_database import TunedDatabaseComponent, prepare_folder
-from evidently_workspace.ui_frontend import mended_script
+from evidently_workspace.ui_frontend import frontend
 from evidently_workspace.ui_schema import prepare_tables
 from evidently_workspace.ui_storage import WholeStorageComponent
 
@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 class LoggedServiceComponent(LocalServiceComponent):  # type: ignore[misc]  # Evidently ships no types
     """Evidently's service, with the traceback of every failure in the log and a mended page."""
 
-    def get_route_handlers(self, ctx: ComponentContext) -> list[Any]:
-        """Return Evidently's pages, one script of which is ours."""
-        return [*super().get_route_handlers(ctx), *mended_script()]
+    def get_route_handlers(self, _ctx: ComponentContext) -> list[Any]:
+        """Return Evidently's pages, some words of which are ours."""
+        return frontend()
 
     def apply(self, ctx: ComponentContext, builder: AppBuilder) -> None:
         """Add the logging to what Evidently configures."""

@@ -1,54 +1,105 @@
-"""Two words in a script of Evidently UI's pages, put right as it is served: marks on lines, and counters of 0.
+"""Some words in the scripts and the page of Evidently UI, put right as they are served.
 
-The charts draw a mark at each point of each line: a dashboard of a year took a browser longer than anything else did.
-They need none to be read or clicked, so long lines go without. And a counter whose value is 0 read "no value".
+What a dashboard of a year spends in a browser is drawing. Left alone, each chart draws a mark at each point and a tick
+at each time, and each panel's answer draws all charts anew: the page has every panel ask for itself, and every state
+of every question renders the whole dashboard. And a counter whose value is 0 read "no value".
 Checked with Evidently 0.7.23; a test fails where an upgrade has other scripts, and the launcher then serves what
 Evidently ships, and says so.
 """
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import litestar
-from evidently.ui.service.api.static import BASE_PATH
-from litestar import Response
+from evidently.ui.service.api.static import BASE_PATH, assets_router
+from litestar import MediaType, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.static_files import create_static_files_router
 
 logger = logging.getLogger(__name__)
 
 MOST_MARKS = 40
 """A line of one point is nothing but its mark, and a short one is easier to read with them."""
-MENDED = (
+MOST_TICKS = 20
+"""About twice as many as a chart of the page's width has room for times at."""
+
+Changes = tuple[tuple[str, str], ...]
+
+CHARTS: Changes = (
     ("data:R,showMark:v=!0", f"data:R,showMark:v=R.length<={MOST_MARKS}"),
     (
         'return r?Number.parseFloat(r.toFixed(O0)):"no value"',
         'return r!=null?Number.parseFloat(r.toFixed(O0)):"no value"',
     ),
 )
+DASHBOARD: Changes = (
+    # A chart is drawn when its own data came, not whenever another panel asks or is answered.
+    ('s=qt(e),r=s.type!=="text",l="height"in s', 's=S.useMemo(()=>qt(e),[e]),r=s.type!=="text",l="height"in s'),
+    (
+        'fe=t=>{if(t.type==="bar"||t.type==="line")return a.jsx(Zs,{...t})',
+        'drawnOnce=S.memo(Zs),fe=t=>{if(t.type==="bar"||t.type==="line")return a.jsx(drawnOnce,{...t})',
+    ),
+    ('go="/projects/:projectId/?index"', 'go="/projects/:projectId/?index",onClick={OnClickedPointComponent:ho}'),
+    ("value:{OnClickedPointComponent:ho}", "value:onClick"),
+    (
+        'scaleType:"band",height:50}',
+        f'scaleType:"band",height:50,tickInterval:(g,_)=>_%Math.ceil(t.sources.length/{MOST_TICKS})===0}}',
+    ),
+)
+SCRIPTS = (CHARTS, DASHBOARD)
+PAGE: Changes = (
+    # Three megabytes that only a report needs, and fetches by itself: else they are compiled before the dashboard.
+    ('<link rel="modulepreload" crossorigin href="/static/js/snapshot-view-main-DBpHJmd8.js">', ""),
+)
+NO_CACHE = {"Cache-Control": "no-cache"}
+"""Evidently's names for its files stay the same while ours may change."""
 
 
-def script_path() -> Path | None:
+def script_path(changes: Changes) -> Path | None:
     """Return the one script that has every word to be mended exactly once; None where there is no such script."""
     for path in sorted((Path(BASE_PATH) / "static" / "js").glob("*.js")):
-        script = path.read_text(encoding="utf-8")
-        if all(script.count(old) == 1 for old, _ in MENDED):
+        if _mended(path, changes) is not None:
             return path
     return None
 
 
-def mended_script() -> list[HTTPRouteHandler]:
-    """Return the route of the mended script, which goes before Evidently's own; none where it is not as expected."""
-    path = script_path()
-    if path is None:
+def frontend() -> list[Any]:
+    """Return the routes of the pages and their scripts: ours where Evidently's are as expected, else its own."""
+    found = [(path, changes) for changes in SCRIPTS if (path := script_path(changes))]
+    routes: list[Any] = [_script(f"/static/js/{path.name}", _mended(path, changes) or "") for path, changes in found]
+    page = _mended(Path(BASE_PATH) / "index.html", PAGE)
+    if len(routes) < len(SCRIPTS) or page is None:
         logger.warning("this Evidently's pages are other than expected: long charts are slow, and 0 reads 'no value'")
-        return []
-    script = path.read_text(encoding="utf-8")
-    for old, new in MENDED:
-        script = script.replace(old, new)
-    content = script.encode()
+    if page is None:
+        return [*routes, assets_router()]
+    return [*routes, _page(page), create_static_files_router("/", directories=[BASE_PATH])]
+
+
+def _mended(path: Path, changes: Changes) -> str | None:
+    """Return the file's text with the changes; None unless each of the old words is there exactly once."""
+    text = path.read_text(encoding="utf-8")
+    for old, new in changes:
+        if text.count(old) != 1:
+            return None
+        text = text.replace(old, new)
+    return text
+
+
+def _script(address: str, text: str) -> HTTPRouteHandler:
+    content = text.encode()
 
     async def served() -> Response[bytes]:
-        # Evidently's name for it stays the same while ours may change
-        return Response(content, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+        return Response(content, media_type="text/javascript", headers=NO_CACHE)
 
-    return [litestar.get(f"/static/js/{path.name}", include_in_schema=False)(served)]
+    return litestar.get(address, include_in_schema=False)(served)
+
+
+def _page(text: str) -> HTTPRouteHandler:
+    content = text.encode()
+
+    async def served() -> Response[bytes]:
+        return Response(content, media_type=MediaType.HTML, headers=NO_CACHE)
+
+    # The addresses of Evidently's own, see its assets_router: the page itself finds out what is asked for.
+    return litestar.get(["/", "/projects/{path:path}"], include_in_schema=False)(served)

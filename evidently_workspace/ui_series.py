@@ -11,24 +11,27 @@ from collections.abc import Hashable, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from evidently.ui.service.base import SeriesFilter, SeriesResponse
 from evidently.ui.service.storage.sql.data import SQLDataStorage
 from evidently.ui.service.storage.sql.models import PointSQLModel, SnapshotSQLModel
-from sqlalchemy import ColumnElement, Engine, String, cast, select, type_coerce
+from sqlalchemy import ColumnElement, Engine, String, cast, func, select, type_coerce
 from sqlalchemy.orm import Session
 
 ANY_METRIC = "*"
 FAILED_CHECKS = "failed_checks"
 """The metadata of a snapshot under which ours name its failed checks; empty when there are none."""
-
+MOST_NAMED = 10_000
+"""Databases take some ten thousand values in one question."""
 
 SNAPSHOTS, POINTS = SnapshotSQLModel.__table__, PointSQLModel.__table__
 Source = dict[str, Any]
 Point = tuple[str, str, float]
 Points = dict[Hashable, list[Point]]
+Limit = ColumnElement[bool]
+T = TypeVar("T")
 
 
 class _Line(NamedTuple):
@@ -68,22 +71,55 @@ class FilteredDataStorage(SQLDataStorage):  # type: ignore[misc]  # Evidently sh
         end_time: datetime | None,
     ) -> SeriesResponse:
         """Return the series that the filters select, and the snapshots they come from, oldest first."""
-        limits = [SNAPSHOTS.c.timestamp >= start_time] if start_time is not None else []
-        limits += [SNAPSHOTS.c.timestamp <= end_time] if end_time is not None else []
+        snapshots = [SNAPSHOTS.c.project_id == project_id]
+        snapshots += [SNAPSHOTS.c.timestamp >= start_time] if start_time is not None else []
+        snapshots += [SNAPSHOTS.c.timestamp <= end_time] if end_time is not None else []
+        points = [POINTS.c.project_id == project_id]
+        metrics = {wanted.metric for wanted in series_filter}
+        if ANY_METRIC not in metrics:
+            points.append(POINTS.c.metric_type.in_(sorted(metrics)))
         with self.session as session:
-            snapshots = _snapshots(session, project_id, limits)
-            points = _points(session, project_id, {wanted.metric for wanted in series_filter}, limits)
-        sources, series = _collect(snapshots, points, series_filter, self._panel_points)
+            found = None
+            if not any(wanted.tags or wanted.metadata for wanted in series_filter):
+                found = _found_among_chosen(session, snapshots, points, series_filter, self._panel_points)
+            if found is None:
+                if len(snapshots) > 1:
+                    points.append(POINTS.c.snapshot_id.in_(select(SNAPSHOTS.c.id).where(*snapshots)))
+                shown = _shown(_snapshots(session, snapshots), _points(session, points), series_filter)
+                found = thinned(
+                    [(one, bool(one[0]["metadata"].get(FAILED_CHECKS))) for one in shown], self._panel_points
+                )
+        sources, series = _collect(found)
         return ReadySeriesResponse.construct(sources=sources, series=series)
 
 
-def _snapshots(
-    session: Session, project_id: UUID, limits: Sequence[ColumnElement[bool]]
-) -> list[tuple[Hashable, Source]]:
+def _found_among_chosen(
+    session: Session, snapshots: Sequence[Limit], points: Sequence[Limit], filters: Sequence[SeriesFilter], most: int
+) -> list[_Shown] | None:
+    """Choose among the snapshots that have points of these metrics, and read no more than those.
+
+    None where there is nothing to choose, or where one of them has no point for the panel after all: a point whose
+    parameters are fewer than those of every filter counts for nothing, which only a look at all points can tell.
+    """
+    if not 0 < most <= MOST_NAMED:
+        return None
+    failed = SNAPSHOTS.c.metadata_json[FAILED_CHECKS].as_string()
+    query = select(type_coerce(SNAPSHOTS.c.id, String), func.coalesce(failed, "") != "")
+    query = query.where(*snapshots, SNAPSHOTS.c.id.in_(select(POINTS.c.snapshot_id).where(*points)))
+    rows = session.execute(query.order_by(SNAPSHOTS.c.timestamp, SNAPSHOTS.c.id)).all()
+    if len(rows) <= most:
+        return None
+    chosen = thinned([(key, bool(failed)) for key, failed in rows], most)
+    named = type_coerce(SNAPSHOTS.c.id, String).in_(chosen), type_coerce(POINTS.c.snapshot_id, String).in_(chosen)
+    shown = _shown(_snapshots(session, [*snapshots, named[0]]), _points(session, [*points, named[1]]), filters)
+    return shown if len(shown) == len(chosen) else None
+
+
+def _snapshots(session: Session, limits: Sequence[Limit]) -> list[tuple[Hashable, Source]]:
     """Return the snapshots, oldest first, each with its id as the database has it."""
     read = (cast(SNAPSHOTS.c.tags, String), cast(SNAPSHOTS.c.metadata_json, String))
     query = select(type_coerce(SNAPSHOTS.c.id, String), SNAPSHOTS.c.id, SNAPSHOTS.c.timestamp, *read)
-    query = query.where(SNAPSHOTS.c.project_id == project_id, *limits).order_by(SNAPSHOTS.c.timestamp, SNAPSHOTS.c.id)
+    query = query.where(*limits).order_by(SNAPSHOTS.c.timestamp, SNAPSHOTS.c.id)
     return [
         (key, {"snapshot_id": id_, "timestamp": time, "tags": _parsed(tags), "metadata": _parsed(metadata)})
         for key, id_, time, tags, metadata in session.execute(query)
@@ -96,26 +132,21 @@ def _parsed(text: str) -> Any:
     return json.loads(text)
 
 
-def _points(session: Session, project_id: UUID, metrics: set[str], limits: Sequence[ColumnElement[bool]]) -> Points:
-    """Return (metric, its parameters as JSON, value) of each point of the metrics, by its snapshot's id."""
+def _points(session: Session, limits: Sequence[Limit]) -> Points:
+    """Return (metric, its parameters as JSON, value) of each point, by its snapshot's id."""
     # As the database has them: ids are only compared, and the same few parameters come again with each snapshot.
     raw = (type_coerce(POINTS.c.snapshot_id, String), POINTS.c.metric_type, cast(POINTS.c.params, String))
-    query = select(*raw, POINTS.c.value).where(POINTS.c.project_id == project_id)
-    if ANY_METRIC not in metrics:
-        query = query.where(POINTS.c.metric_type.in_(sorted(metrics)))
-    if limits:
-        query = query.where(POINTS.c.snapshot_id.in_(select(SNAPSHOTS.c.id).where(*limits)))
+    query = select(*raw, POINTS.c.value).where(*limits)
     found = defaultdict(list)
     for key, metric, text, value in session.execute(query.order_by(POINTS.c.id)):
         found[key].append((metric, text, value))
     return found
 
 
-def _collect(
-    snapshots: Sequence[tuple[Hashable, Source]], points: Points, filters: Sequence[SeriesFilter], most: int
-) -> tuple[list[Source], list[dict[str, Any]]]:
-    sources: list[Source] = []
-    series: dict[str, dict[str, Any]] = {}
+def _shown(
+    snapshots: Sequence[tuple[Hashable, Source]], points: Points, filters: Sequence[SeriesFilter]
+) -> list[_Shown]:
+    """Return the snapshots that have something to do with the panel, each with its points and their lines."""
 
     @cache
     def line_of(metric: str, text: str, admitted: tuple[int, ...]) -> _Line | None:
@@ -127,7 +158,13 @@ def _collect(
         lines = [(line_of(point[0], point[1], admitted), point) for point in points.get(key, ())]
         if shown := [(line, point) for line, point in lines if line is not None]:
             found.append((snapshot, shown))
-    for index, (snapshot, shown) in enumerate(thinned(found, most)):
+    return found
+
+
+def _collect(found: Sequence[_Shown]) -> tuple[list[Source], list[dict[str, Any]]]:
+    sources: list[Source] = []
+    series: dict[str, dict[str, Any]] = {}
+    for index, (snapshot, shown) in enumerate(found):
         sources.append(snapshot)
         for line, (metric, _, value) in shown:
             if line.filter_index is None:
@@ -141,25 +178,25 @@ def _collect(
     return sources, list(series.values())
 
 
-def thinned(shown: Sequence[_Shown], most: int) -> list[_Shown]:
-    """Return at most `most` of the snapshots, which are oldest first; all of them where `most` is 0.
+def thinned(snapshots: Sequence[tuple[T, bool]], most: int) -> list[T]:
+    """Return at most `most` of the snapshots, all where it is 0; they come oldest first, each with whether it failed.
 
     A browser draws each point of each line as an element of its own. The newest two fifths of `most` are all shown. The
     others stand in groups of equal number for the rest, each group by its newest snapshot with failed checks, else by
     its newest; the very first snapshot is always there, so that the chart begins where the data do.
     """
-    if most <= 0 or len(shown) <= most:
-        return list(shown)
+    if most <= 0 or len(snapshots) <= most:
+        return [snapshot for snapshot, _ in snapshots]
     newest = 2 * most // 5
     groups = most - newest - 1
-    first, older, recent = shown[0], shown[1 : len(shown) - newest], shown[len(shown) - newest :]
+    first, older, recent = snapshots[0], snapshots[1 : len(snapshots) - newest], snapshots[len(snapshots) - newest :]
     edges = [len(older) * group // groups for group in range(groups + 1)]
     chosen = [_foremost(older[start:end]) for start, end in pairwise(edges)]
-    return [first, *chosen, *recent]
+    return [snapshot for snapshot, _ in (first, *chosen, *recent)]
 
 
-def _foremost(group: Sequence[_Shown]) -> _Shown:
-    return next((one for one in reversed(group) if one[0]["metadata"].get(FAILED_CHECKS)), group[-1])
+def _foremost(group: Sequence[tuple[T, bool]]) -> tuple[T, bool]:
+    return next((one for one in reversed(group) if one[1]), group[-1])
 
 
 def _admits(wanted: SeriesFilter, snapshot: Source) -> bool:

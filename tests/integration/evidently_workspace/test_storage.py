@@ -86,8 +86,7 @@ def chosen(*failed: int, count: int, most: int) -> list[int]:
     """Return the numbers of the snapshots that a panel shows of `count`, some of them with failed checks."""
     from evidently_workspace.ui_series import thinned  # noqa: PLC0415 - takes seconds
 
-    found = [({"metadata": {"failed_checks": "data_drift" * (n in failed)}, "n": n}, []) for n in range(count)]
-    return [source["n"] for source, _ in thinned(found, most)]
+    return thinned([(n, n in failed) for n in range(count)], most)
 
 
 def test_a_panel_shows_all_snapshots_where_they_are_few_or_the_setting_says_so():
@@ -110,6 +109,27 @@ def test_of_a_group_the_snapshot_with_failed_checks_is_shown():
     quiet = chosen(count=1_040, most=100)
     lonely = next(n for n in range(200, 300) if n not in quiet)
     assert lonely in chosen(lonely, count=1_040, most=100)
+
+
+@pytest.mark.parametrize("most", [6, 9, 10])
+def test_what_is_read_of_chosen_snapshots_alone_is_what_is_chosen_of_all(filled, manifest, most, monkeypatch):
+    from evidently.ui.service.base import SeriesFilter  # noqa: PLC0415 - takes seconds
+
+    from evidently_workspace import ui_series  # noqa: PLC0415 - takes seconds
+
+    engine, project = filled
+    storage = ui_series.FilteredDataStorage(engine, most)
+
+    def answer(panel, limits):
+        wanted = [SeriesFilter(**told) for told in panel]
+        return asyncio.run(storage.get_data_series(project, wanted, *limits)).dict()
+
+    noon = datetime(2026, 11, 25, 12)  # noqa: DTZ001 - Evidently's times are naive
+    asked = [(panel, limits) for panel in filters(manifest) for limits in ((None, None), (noon, None), (None, noon))]
+    quick = [answer(*one) for one in asked]
+    monkeypatch.setattr(ui_series, "MOST_NAMED", 0)
+    assert quick == [answer(*one) for one in asked]
+    assert max(len(one["sources"]) for one in quick) == most
 
 
 def test_another_projects_points_are_not_shown(filled):

@@ -1,16 +1,38 @@
-"""The script of Evidently's pages that the launcher mends; fails loudly where an upgrade has another one."""
+"""The scripts and the page of Evidently UI that the launcher mends; fails loudly where an upgrade has others."""
 
-from evidently_workspace.ui_frontend import MENDED, mended_script, script_path
+from pathlib import Path
+
+import pytest
+from litestar.handlers import HTTPRouteHandler
+
+from evidently_workspace import ui_frontend
+from evidently_workspace.ui_frontend import BASE_PATH, PAGE, SCRIPTS, Changes, frontend, script_path
 
 
-def test_this_evidently_has_the_script_that_is_mended() -> None:
-    path = script_path()
+@pytest.mark.parametrize("changes", SCRIPTS)
+def test_this_evidently_has_the_script_that_is_mended(changes: Changes) -> None:
+    path = script_path(changes)
     assert path is not None, "an upgrade changed the pages: see whether they still need mending, and where"
     script = path.read_text(encoding="utf-8")
-    assert [script.count(old) for old, _ in MENDED] == [1] * len(MENDED)
+    assert [script.count(old) for old, _ in changes] == [1] * len(changes)
 
 
-def test_the_mended_script_takes_the_place_of_evidently_s() -> None:
-    path = script_path()
-    assert path is not None
-    assert [route.paths for route in mended_script()] == [{f"/static/js/{path.name}"}]
+def test_this_evidently_has_the_page_that_is_mended() -> None:
+    page = (Path(BASE_PATH) / "index.html").read_text(encoding="utf-8")
+    assert [page.count(old) for old, _ in PAGE] == [1] * len(PAGE)
+
+
+def test_what_is_mended_takes_the_place_of_evidently_s() -> None:
+    scripts = {f"/static/js/{path.name}" for changes in SCRIPTS if (path := script_path(changes))}
+    addresses = set().union(*(route.paths for route in frontend() if isinstance(route, HTTPRouteHandler)))
+    assert addresses == {*scripts, "/", "/projects/{path:path}"}
+
+
+def test_other_pages_are_served_as_they_are_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    strange = (("words that no script has", ""),)
+    monkeypatch.setattr(ui_frontend, "SCRIPTS", (strange,))
+    monkeypatch.setattr(ui_frontend, "PAGE", strange)
+    assert not [route for route in frontend() if isinstance(route, HTTPRouteHandler)]
+    assert "other than expected" in caplog.text
