@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 EVIDENTLY_VERSION = "0.7.23"
 SECRET_VARIABLE = "VIGIE_EVIDENTLY_SECRET"  # noqa: S105 - the name of a setting
 DATABASE_VARIABLE = "VIGIE_EVIDENTLY_DATABASE_URL"
+FIGURES_VARIABLE = "VIGIE_EVIDENTLY_FIGURES_DAYS"
+POINTS_VARIABLE = "VIGIE_EVIDENTLY_PANEL_POINTS"
 DEFAULT_DATABASE = "sqlite:///data/evidently.db"
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Largest snapshot that the UI accepts: the default of 10 MB is too small for some hundred columns."""
@@ -45,7 +47,7 @@ logger = logging.getLogger("evidently_workspace.ui")
 
 def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
     """Serve until stopped; return 0, or 2 with one line on standard error when it cannot start."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser(environment).parse_args(arguments)
     # uvicorn raises the signal again once it has stopped; by default that would skip what Python does at its exit
     signal(SIGTERM, lambda _signal, _frame: sys.exit(0))
     try:
@@ -64,8 +66,8 @@ def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command's arguments."""
+def build_parser(environment: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments; some have their default from the environment, where it has one."""
     parser = argparse.ArgumentParser(
         prog="python -m evidently_workspace.ui",
         description=f"Serve Evidently UI. Set {SECRET_VARIABLE} or {SECRET_VARIABLE}_FILE to guard writes; "
@@ -74,10 +76,25 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=8001, help="default: %(default)s")
     parser.add_argument("--database", metavar="URL", help=f"default: {DEFAULT_DATABASE}")
-    figures = "days after which a snapshot loses its figures, not its values; 0: never (default: %(default)g)"
-    points = "most snapshots that a panel shows; of more it shows a choice; 0: all (default: %(default)d)"
-    parser.add_argument("--panel-points", type=_count, default=PANEL_POINTS, metavar="N", help=points)
-    parser.add_argument("--figures-days", type=_days, default=FIGURES_DAYS, metavar="DAYS", help=figures)
+    # A default that is text is checked by argparse like an argument.
+    figures = environment.get(FIGURES_VARIABLE) or f"{FIGURES_DAYS:g}"
+    points = environment.get(POINTS_VARIABLE) or str(PANEL_POINTS)
+    parser.add_argument(
+        "--panel-points",
+        type=_count,
+        default=points,
+        metavar="N",
+        help=f"most snapshots that a panel shows; of more it shows a choice; 0: all (default: {POINTS_VARIABLE} or "
+        f"{PANEL_POINTS})",
+    )
+    parser.add_argument(
+        "--figures-days",
+        type=_days,
+        default=figures,
+        metavar="DAYS",
+        help="days after which a snapshot loses its figures, not its values; 0: never (default: "
+        f"{FIGURES_VARIABLE} or {FIGURES_DAYS:g})",
+    )
     return parser
 
 

@@ -75,7 +75,8 @@ def _measure(options: argparse.Namespace, folder: Path, chromium: str) -> list[M
                 status.update(f"{title}: {text}")
 
             measured.append(measure_workspace(title, place, windows, bench, told))
-            console.print(f"{title}: measured")
+            # As they come, so that a run that is cut off has not been for nothing.
+            console.print(summary_table(measured[-1:]), soft_wrap=True)
     return measured
 
 
