@@ -134,7 +134,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.include_router(health_routes(plane))
     app.include_router(model_routes(plane, roll))
     app.include_router(snapshot_routes(board))
-    app.include_router(landing_routes(plane, board, settings.grafana_url))
+    app.include_router(landing_routes(plane, board, settings.grafana_url, lambda: probe.evidently_up))
     app.include_router(documentation_routes(app.title))
 
     def show(shown: AnyPredictor) -> None:

@@ -21,7 +21,10 @@ STOP_SECONDS = 5.0
 
 
 class StatusProbe:
-    """Looks every ``every_seconds`` and shows what it finds as metrics."""
+    """Looks every ``every_seconds`` and shows what it finds as metrics.
+
+    ``evidently_up`` says whether Evidently UI answered at the last look; None until there was one.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class StatusProbe:
         self._lease_held = lease_held
         self._progress = progress
         self._every_seconds = every_seconds
+        self.evidently_up: bool | None = None
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="status-probe", daemon=True)
 
@@ -57,7 +61,8 @@ class StatusProbe:
             held = self._lease_held()
         except LogUnavailable as error:
             logger.debug("the log could not be looked at: %s", error)  # requests and health checks say it loudly
-        self._metrics.observe_status(time.time(), lease_held=held, evidently_up=self._evidently_answers(client))
+        self.evidently_up = self._evidently_answers(client)
+        self._metrics.observe_status(time.time(), lease_held=held, evidently_up=self.evidently_up)
 
     def _evidently_answers(self, client: httpx.Client) -> bool:
         try:

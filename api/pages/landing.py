@@ -1,30 +1,46 @@
-"""Owns GET /: where everything is, and the newest windows at a glance."""
+"""Owns GET /: how things stand, where everything is, and the newest windows at a glance."""
 
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from string import Template
 
 from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
 from api.data_plane import DataPlane
+from api.errors import LogUnavailable
 from api.prediction_log.records import WindowRecord
+from api.routes.health import check_ready
 from api.security.headers import POLICY, page_policy
 from api.snapshots.board import SnapshotBoard
 from model.manifest import ClassifierManifest, Manifest
 
 PAGE = Template((Path(__file__).parent / "landing.html").read_text(encoding="utf-8"))
 WINDOWS_SHOWN = 8
+EVIDENTLY = {
+    True: ("well", "answers"),
+    False: ("failed", "does not answer; windows wait, and are posted in order once it does"),
+    None: ("unknown", "not looked at by this process"),
+}
 
 
-def landing_routes(plane: DataPlane, board: SnapshotBoard, grafana_url: str | None) -> APIRouter:
-    """Build the route."""
+def landing_routes(
+    plane: DataPlane, board: SnapshotBoard, grafana_url: str | None, evidently_up: Callable[[], bool | None]
+) -> APIRouter:
+    """Build the route. ``evidently_up`` says whether Evidently UI answers, None where nobody looks."""
     router = APIRouter()
 
     @router.get("/", include_in_schema=False)
-    def landing() -> HTMLResponse:
+    async def landing() -> HTMLResponse:
+        try:
+            await check_ready(plane)
+            newest, windows = await run_in_threadpool(lambda: (board.latest_report(), board.newest(WINDOWS_SHOWN)))
+            hindrance, table = None, _table(windows)
+        except LogUnavailable as error:  # the page is what tells people so
+            newest, hindrance, table = None, str(error), "<p>Not known while the log does not answer.</p>"
         manifest = plane.manifest
-        newest = board.latest_report()
         page = PAGE.substitute(
             model=escape(manifest.name),
             version=escape(manifest.version),
@@ -37,7 +53,8 @@ def landing_routes(plane: DataPlane, board: SnapshotBoard, grafana_url: str | No
                 "one window, as a page that needs nothing else",
             ),
             grafana=_place(grafana_url, "Grafana", "the API, its containers and its host"),
-            windows=_table(board.newest(WINDOWS_SHOWN)),
+            status=status_lines(hindrance, evidently_up()),
+            windows=table,
         )
         return HTMLResponse(page, headers={POLICY: page_policy(page)})
 
@@ -50,6 +67,16 @@ def _quality(manifest: Manifest) -> str:
     unit = f" {manifest.label_range.unit}" if manifest.label_range.unit else ""
     explained = "" if manifest.quality.r2 is None else f", R² {manifest.quality.r2:.3f}"
     return f"test mean absolute error {manifest.quality.mean_absolute_error:.4g}{unit}{explained}"
+
+
+def status_lines(hindrance: str | None, evidently_up: bool | None) -> str:
+    """Say whether predictions are answered (``hindrance`` says why not), and whether Evidently UI answers."""
+    api = ("well", "ready") if hindrance is None else ("failed", f"not ready: {hindrance}")
+    evidently = EVIDENTLY[evidently_up]
+    return "".join(
+        f'<li class="{look}"><b>{name}</b> {escape(said)}</li>'
+        for name, (look, said) in (("API", api), ("Evidently UI", evidently))
+    )
 
 
 def _place(url: str | None, name: str, note: str) -> str:

@@ -12,6 +12,14 @@ from api.schemas import Health
 LONGEST_CHECK_SECONDS = 5.0
 
 
+async def check_ready(plane: DataPlane) -> None:
+    """Return if the log can be written within some seconds. Raises LogUnavailable."""
+    try:
+        await asyncio.wait_for(plane.check(), LONGEST_CHECK_SECONDS)
+    except TimeoutError:
+        raise LogUnavailable(f"the prediction log took longer than {LONGEST_CHECK_SECONDS:g} s to commit") from None
+
+
 def health_routes(plane: DataPlane) -> APIRouter:
     """Build the routes."""
     router = APIRouter()
@@ -27,10 +35,7 @@ def health_routes(plane: DataPlane) -> APIRouter:
         responses=problem_responses(503),
     )
     async def ready() -> Health:
-        try:
-            await asyncio.wait_for(plane.check(), LONGEST_CHECK_SECONDS)
-        except TimeoutError:
-            raise LogUnavailable(f"the prediction log took longer than {LONGEST_CHECK_SECONDS:g} s to commit") from None
+        await check_ready(plane)
         return Health(status="ready")
 
     return router

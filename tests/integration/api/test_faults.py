@@ -112,6 +112,13 @@ def test_a_window_whose_snapshot_was_posted_but_not_recorded_has_one_snapshot_al
         assert after["evidently_url"] != before["evidently_url"]  # the first might have been half a snapshot
 
 
+def await_start_page(caller: Caller, says: str, seconds: float = 10) -> None:
+    deadline = monotonic() + seconds
+    while says not in (page := caller.http.get("/").text):
+        assert monotonic() < deadline, page
+        sleep(0.1)
+
+
 def test_windows_wait_for_an_evidently_ui_that_is_down_and_are_posted_when_it_is_back(
     iris_artifact: Path, tmp_path: Path, caller_of: "type[Caller]"
 ) -> None:
@@ -125,10 +132,12 @@ def test_windows_wait_for_an_evidently_ui_that_is_down_and_are_posted_when_it_is
         failed = caller.awaited(start, {"failed"})
         assert "no answer from Evidently UI" in failed["reason"]
         assert caller.http.get("/health/ready").status_code == 200
+        await_start_page(caller, "<b>Evidently UI</b> does not answer")
         caller.send(10)
         with evidently_ui(tmp_path, port):
             window = caller.awaited(start, {"posted"})
             assert window["reason"] is None
+            await_start_page(caller, "<b>Evidently UI</b> answers")
             assert snapshots_of(port, window) == 1
             assert api.stop(SIGINT) == 0
 

@@ -141,6 +141,7 @@ def test_the_probe_shows_evidently_the_lease_and_the_progress(status: int | None
         "vigie_snapshot_last_duration_seconds": 4.5,
     }
     assert {name: registry.get_sample_value(name) for name in shown} == shown
+    assert probe.evidently_up is bool(up)
     assert (registry.get_sample_value("vigie_status_timestamp_seconds") or 0) > 1.6e9
 
 

@@ -2,9 +2,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
+from api.pages.landing import status_lines
 from api.prediction_log.database import Database
 from api.snapshots.report_files import write_window_report
 from evidently_workspace.report_script import SCRIPT_END, SCRIPT_START
@@ -66,6 +68,33 @@ def test_the_landing_page_links_what_people_use(client: TestClient) -> None:
     for link in ("docs", "http://127.0.0.1:8001", "snapshots", "metrics"):
         assert f'href="{link}' in page
     assert '<meta http-equiv="refresh"' in page, "what is shown does not grow old in an open tab"
+
+
+def test_the_landing_page_says_whether_predictions_are_answered(client: TestClient, database_url: str) -> None:
+    assert "<b>API</b> ready" in client.get("/").text
+    database = Database(database_url)
+    with database.writing() as connection:
+        connection.execute(text("ALTER TABLE horizon RENAME TO elsewhere"))
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert "<b>API</b> not ready: the prediction log does not answer" in answer.text
+    assert "Not known while the log does not answer" in answer.text
+    with database.writing() as connection:
+        connection.execute(text("ALTER TABLE elsewhere RENAME TO horizon"))
+    database.dispose()
+    assert "<b>API</b> ready" in client.get("/").text
+
+
+@pytest.mark.parametrize(
+    ("up", "said"), [(True, "answers"), (False, "does not answer; windows wait"), (None, "not looked at")]
+)
+def test_the_landing_page_says_whether_evidently_ui_answers(client: TestClient, up: bool | None, said: str) -> None:
+    assert f"<b>Evidently UI</b> {said}" in status_lines(None, up)
+    assert status_lines(None, None) in client.get("/").text  # a process that takes no snapshots does not look
+
+
+def test_what_hinders_the_api_is_shown_as_text() -> None:
+    assert "&lt;b&gt;" in status_lines("<b>", True)
 
 
 def test_the_windows_are_listed_newest_first_and_an_early_one_can_be_asked_for(
