@@ -11,6 +11,7 @@ from evidently_workspace.dashboard import build_dashboard
 from model.artifact import read_manifest, read_reference
 from model.explanation import load_explainer
 from model.manifest import LABEL, PREDICTION
+from tests.integration.evidently_workspace.test_pages import address
 from tests.integration.evidently_workspace.test_workspace import points
 
 QUIET = 3
@@ -63,7 +64,7 @@ def project(ui, numbers, story):
         project = client.ensure_project(numbers.name, "Quiet, then labels that follow otherwise")
         client.ensure_dashboard(project, build_dashboard(numbers))
         posted = [client.post_snapshot(project, snapshot.body) for snapshot in story.values()]
-        return project, client.project_url(project), client.snapshot_url(project, posted[-1])
+        return project, address(ui, project), address(ui, project, posted[-1])
 
 
 def failed(snapshot):
