@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sklearn.datasets import load_diabetes
 
 from tests.compose.conftest import Compose, awaited, check_hardened, running
 
@@ -120,6 +121,23 @@ def test_a_second_up_after_down_shows_the_old_predictions_and_snapshots(compose:
     snapshot = window["evidently_url"].replace("/projects/", "/api/projects/").replace("/reports/", "/") + "/metadata"
     assert httpx.get(snapshot, timeout=30).status_code == 200
     assert datetime.fromisoformat(window["start"]).tzinfo is not None
+
+
+def test_a_table_of_ones_own_is_trained_into_the_stack_and_served_after_a_restart(compose: Compose) -> None:
+    table = compose.folder / "diabetes.csv"
+    rows = load_diabetes(as_frame=True, scaled=False).frame
+    rows.to_csv(table, index=False)
+    table.chmod(0o644)
+    training = ("python", "-m", "model.train", "--csv", f"/csv/{table.name}", "--target", "target")
+    mounted = ("--volume", f"{table}:/csv/{table.name}:ro")
+    compose.run("run", "--rm", "-T", *mounted, "model", *training, "--out", "/data/model/current", seconds=600)
+    compose.run("restart", "api")
+    awaited(lambda: compose.api("GET", "/model")["name"] == "diabetes", what="the new model")
+    row = rows.drop(columns="target").iloc[0].to_dict()
+    answer = compose.api("POST", "/predict", json=row)
+    assert rows["target"].min() <= answer["prediction"] <= rows["target"].max()
+    label = {"prediction_id": answer["prediction_id"], "label": float(rows["target"].iloc[0])}
+    assert compose.api("POST", "/feedback", json={"labels": [label]}) == {"accepted": 1, "unknown": []}
 
 
 def test_images_hold_no_installer_and_are_not_root(compose: Compose) -> None:
