@@ -1,10 +1,11 @@
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from scripts.bench.__main__ import main
 from scripts.bench.workspace.bodies import Bodies
-from scripts.bench.workspace.command import panel_table, summary_table
+from scripts.bench.workspace.command import SPANS, panel_table, summary_table
 from scripts.bench.workspace.history import kept, past
 from scripts.bench.workspace.measuring import Measured
 
@@ -60,3 +61,8 @@ def test_a_folder_that_has_something_in_it_is_left_alone(tmp_path, monkeypatch, 
 def test_options_that_make_no_sense_are_refused(arguments):
     with pytest.raises(SystemExit):
         main(["workspace", *arguments])
+
+
+def test_the_docs_have_a_measured_row_of_each_span() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "workspace.md").read_text(encoding="utf-8")
+    assert [span for span in SPANS if page.count(f"\n| 1 {span} |") != 1] == []
