@@ -41,9 +41,14 @@ class Posts:
         """Note a claim."""
         self.newest[_key(window)] = window.tries
 
-    def of(self, request: httpx.Request, claimed: WindowRecord) -> Post:
-        """Return the post that this request is, made for that claim, which is to be the newest as it sets out."""
+    def of(self, request: httpx.Request, claimed: WindowRecord) -> Post | None:
+        """Return the post that this request is, made for that claim, which is to be the newest as it sets out.
+
+        None where nobody ever claimed its window: then somebody else's hand made it.
+        """
         key = json.loads(request.read())["metadata"]["window"]
+        if key not in self.newest:
+            return None
         if key != _key(claimed) or claimed.tries != self.newest[key]:
             self.unentitled.append(f"{key} is posted for claim {claimed.tries} after claim {self.newest[key]}")
         return Post(request, key, claimed.tries)
