@@ -9,6 +9,7 @@ from evidently.metrics import DriftedColumnsCount, UniqueValueCount
 from evidently.tests import lt
 
 from evidently_workspace.column_drift import ColumnDrift
+from evidently_workspace.distances import STATTESTS
 from evidently_workspace.drift_table import DriftRow, drift_widgets
 from evidently_workspace.frames import columns_dataset, with_few_new_values
 from evidently_workspace.number_spread import NumberSpread
@@ -36,7 +37,7 @@ def data_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifes
     if thresholds:
         counted = DriftedColumnsCount(
             columns=list(thresholds),
-            per_column_method={name: threshold.method for name, (threshold, _) in thresholds.items()},
+            per_column_method={name: STATTESTS[threshold.method] for name, (threshold, _) in thresholds.items()},
             per_column_threshold={name: limit for name, (_, limit) in thresholds.items()},
         )
         snapshot = _compare(section, question, thresholds, manifest, [counted])
@@ -110,7 +111,7 @@ def _compare(
 ) -> Snapshot:
     """Measure the distance of each column, record the verdicts, return what has the results of `also`."""
     drifts = {
-        column: ColumnDrift(column=column, method=threshold.method, threshold=limit, tests=[lt(limit)])
+        column: ColumnDrift(column=column, method=STATTESTS[threshold.method], threshold=limit, tests=[lt(limit)])
         for column, (threshold, limit) in thresholds.items()
     }
     few = question.current

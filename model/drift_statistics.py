@@ -1,7 +1,7 @@
 """The distances between a window and the reference, computed for many drawn windows at once.
 
-They are Evidently's own "wasserstein" and "jensenshannon" (a test compares them), so that a threshold found
-here means the same there.
+They are those that Evidently computes for a snapshot (a test compares them), so that a threshold found here means
+the same there.
 """
 
 from typing import Any, Protocol
@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import rel_entr
 
+from model.deviation import column_deviation
+
 Counts = npt.NDArray[np.floating[Any]]
 Distances = npt.NDArray[np.float64]
-
-_SMALLEST_DEVIATION = 0.001  # Evidently's guard for a constant reference
 
 
 class DriftStatistic(Protocol):
@@ -32,7 +32,7 @@ class WassersteinStatistic:
 
     For samples it is the area between the two distribution functions: with F and G their values at the
     pooled, sorted values x, sum of |F - G| * dx. Missing values are left out first. The standard deviation
-    is that of the population (ddof 0), at least 0.001.
+    is that of `column_deviation`.
     """
 
     def __init__(self, reference: pd.Series, population: pd.Series) -> None:
@@ -42,7 +42,7 @@ class WassersteinStatistic:
         self._rows = present[np.argsort(values[present], kind="stable")]
         ascending = values[self._rows]
         support = np.unique(np.concatenate([kept, ascending]))
-        self._widths = np.diff(support) / max(float(np.std(kept)), _SMALLEST_DEVIATION)
+        self._widths = np.diff(support) / column_deviation(kept)
         self._reference_shares = np.searchsorted(kept, support[:-1], side="right") / len(kept)
         self._rows_up_to = np.searchsorted(ascending, support[:-1], side="right")
 

@@ -183,7 +183,7 @@ def always() -> Callable[..., pd.DataFrame]:
 def snap() -> Callable[..., object]:
     """Take a snapshot of made-up rows; whatever a test is not about is quiet."""
 
-    def take(model=None, current=None, labelled=None, min_rows=30, min_labels=30, **rest):
+    def take(model=None, current=None, labelled=None, *, reference=None, min_rows=30, min_labels=30, **rest):
         model = model or build_manifest()
         build = build_rows if isinstance(model, ClassifierManifest) else build_number_rows
         rest.setdefault("attributions", build_attributions(model) if model.attributions else None)
@@ -191,7 +191,7 @@ def snap() -> Callable[..., object]:
             rest.pop("window", WINDOW),
             build(model, 200, seed=1) if current is None else current,
             build(model, 200, seed=2) if labelled is None else labelled,
-            build(model, 180, seed=3),
+            build(model, 180, seed=3) if reference is None else reference,
             model,
             min_rows=min_rows,
             min_labels=min_labels,

@@ -74,6 +74,18 @@ def test_shifted_features_are_flagged_and_evidently_agrees(snap, manifest, make_
     assert len(failing_tests(drifted)) == len(drifted.failed_checks)
 
 
+def test_a_shift_is_found_in_any_unit(snap, manifest, make_rows):
+    def in_moles(frame):
+        return frame.assign(x0=frame["x0"] * 1e-7)
+
+    reference, shifted = make_rows(manifest, 200), make_rows(manifest, 200, seed=1, shift=2.0)
+    drifted = snap(current=in_moles(shifted), reference=in_moles(reference))
+    assert checks_of(drifted) >= {("data_drift", "x0"), ("data_drift", "x1")}
+    assert values_of(drifted, "drifted_columns") == {None: 2.0}
+    distance = values_of(snap(current=shifted, reference=reference), "data_drift")["x0"]
+    assert values_of(drifted, "data_drift")["x0"] == pytest.approx(distance)
+
+
 def test_a_failed_check_carries_its_value_and_the_threshold_of_its_window(snap, manifest, make_rows):
     drifted = snap(current=make_rows(manifest, 100, seed=1, shift=2.0))
     check = next(check for check in drifted.failed_checks if check.column == "x0")

@@ -10,7 +10,13 @@ ROOT = Path(__file__).parents[3]
 OURS = ("model", "evidently_workspace", "api", "scripts")
 MAY_IMPORT = {
     "model": set(),
-    "evidently_workspace": {"model.manifest", "model.artifact", "model.errors", "model.attribution_drift"},
+    "evidently_workspace": {
+        "model.manifest",
+        "model.artifact",
+        "model.errors",
+        "model.attribution_drift",
+        "model.deviation",
+    },
     "api": {"evidently_workspace", "model"},
     "scripts": {"api", "evidently_workspace", "model"},
 }
