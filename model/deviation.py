@@ -10,8 +10,8 @@ _ROUNDING = 1e-12  # of the largest value: no more than the sums of float64 leav
 def column_deviation(reference: npt.NDArray[np.float64]) -> float:
     """Return the standard deviation (ddof 0) of reference values (rows,) without missing ones; always above 0.
 
-    Evidently's "wasserstein" takes nothing below 0.001, whatever the unit: a column in mol or in bytes to the minus
-    fourth would never be found to drift. Where the reference does not vary, a thousandth of its value stands for it.
+    Evidently's own "wasserstein" takes nothing below 0.001, whatever the unit: a concentration in mol per litre would
+    never be found to drift. Where the reference does not vary, a thousandth of its value stands for the deviation.
     """
     spread, largest = float(np.std(reference)), float(np.abs(reference).max())
     if spread > _ROUNDING * largest:
