@@ -7,6 +7,7 @@ from evidently import Dataset
 from evidently.core.metric_types import ByLabelCalculation, ByLabelMetric, ByLabelValue
 from numpy.typing import NDArray
 
+from evidently_workspace.both_sides import BothSidesCalculation
 from model.attribution_drift import attribution_distance, attribution_ndcg
 
 NDCG, DISTANCE = "ndcg", "distance"
@@ -18,15 +19,8 @@ class MeanAttribution(ByLabelMetric):  # type: ignore[misc]  # Evidently ships n
     columns: list[str]
 
 
-class MeanAttributionCalculation(ByLabelCalculation[MeanAttribution]):  # type: ignore[misc]
+class MeanAttributionCalculation(BothSidesCalculation[MeanAttribution]):
     """Calculates MeanAttribution on the window, and on the reference beside it."""
-
-    def calculate(
-        self, context: Any, current_data: Dataset, reference_data: Dataset | None
-    ) -> tuple[ByLabelValue, ByLabelValue | None]:
-        """Return the results of the window and of the reference."""
-        del context
-        return self._measure(current_data), None if reference_data is None else self._measure(reference_data)
 
     def display_name(self) -> str:
         """Return the name of the metric."""

@@ -1,11 +1,13 @@
 """Evidently metric of concept drift: whether the model errs as often as its own probabilities promise."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from evidently import Dataset
-from evidently.core.metric_types import ByLabelCalculation, ByLabelMetric, ByLabelValue
+from evidently.core.metric_types import ByLabelMetric, ByLabelValue
 from numpy.typing import NDArray
+
+from evidently_workspace.both_sides import ConceptCalculation
 
 Floats = NDArray[np.float64]
 
@@ -44,23 +46,8 @@ class ConceptDrift(ByLabelMetric):  # type: ignore[misc]  # Evidently ships no t
     expected_error: str
 
 
-class ConceptDriftCalculation(ByLabelCalculation[ConceptDrift]):  # type: ignore[misc]
+class ConceptDriftCalculation(ConceptCalculation[ConceptDrift]):
     """Calculates ConceptDrift on the window, and on the reference beside it."""
-
-    def calculate(
-        self, context: Any, current_data: Dataset, reference_data: Dataset | None
-    ) -> tuple[ByLabelValue, ByLabelValue | None]:
-        """Return the results of the window and of the reference."""
-        del context
-        return self._measure(current_data), None if reference_data is None else self._measure(reference_data)
-
-    def display_name(self) -> str:
-        """Return the name of the metric."""
-        return "Concept drift"
-
-    def label_display_name(self, label: Any) -> str:
-        """Return the name of one of its values."""
-        return f"{self.display_name()}, {str(label).replace('_', ' ')}"
 
     def _measure(self, dataset: Dataset) -> ByLabelValue:
         error, expected = (

@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from evidently import Dataset
-from evidently.core.metric_types import ByLabelCalculation, ByLabelMetric, ByLabelValue
+from evidently.core.metric_types import ByLabelMetric, ByLabelValue
 from numpy.typing import NDArray
 
+from evidently_workspace.both_sides import ConceptCalculation
 from evidently_workspace.number_frames import ERROR, EXPECTED_MEAN, EXPECTED_SIZE, EXPECTED_SPREAD, SIZE_SPREAD
 
 Floats = NDArray[np.float64]
@@ -83,23 +84,8 @@ class NumberConceptDrift(ByLabelMetric):  # type: ignore[misc]  # Evidently ship
     """The fields of NumberGap as labels, with `gap` and `z`; the data have the columns of `judged_numbers`."""
 
 
-class NumberConceptDriftCalculation(ByLabelCalculation[NumberConceptDrift]):  # type: ignore[misc]
+class NumberConceptDriftCalculation(ConceptCalculation[NumberConceptDrift]):
     """Calculates NumberConceptDrift on the window, and on the reference beside it."""
-
-    def calculate(
-        self, context: Any, current_data: Dataset, reference_data: Dataset | None
-    ) -> tuple[ByLabelValue, ByLabelValue | None]:
-        """Return the results of the window and of the reference."""
-        del context
-        return self._measure(current_data), None if reference_data is None else self._measure(reference_data)
-
-    def display_name(self) -> str:
-        """Return the name of the metric."""
-        return "Concept drift"
-
-    def label_display_name(self, label: Any) -> str:
-        """Return the name of one of its values."""
-        return f"{self.display_name()}, {str(label).replace('_', ' ')}"
 
     def _measure(self, dataset: Dataset) -> ByLabelValue:
         frame = dataset.as_dataframe()
