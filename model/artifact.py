@@ -128,9 +128,9 @@ def write_artifact(folder: Path, files: Mapping[str, Content], manifest: Manifes
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(folder)
         sibling.mkdir()
-        hashes = {name: _write_file(sibling / name, content) for name, content in files.items()}
+        hashes = {name: write_flushed(sibling / name, content) for name, content in files.items()}
         complete = manifest.model_copy(update={"files": hashes, "version": _version(manifest, hashes)})
-        _write_file(sibling / MANIFEST_FILE, complete.model_dump_json(indent=2).encode())
+        write_flushed(sibling / MANIFEST_FILE, complete.model_dump_json(indent=2).encode())
         flush_folder(sibling)
         put_in_place(sibling, folder)
     except OSError as error:
@@ -144,7 +144,8 @@ def _is_empty_folder(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _write_file(path: Path, content: Content) -> str:
+def write_flushed(path: Path, content: Content) -> str:
+    """Write a file, force it to disk, and return the SHA-256 of what it holds. Raises OSError."""
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:

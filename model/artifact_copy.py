@@ -1,12 +1,11 @@
 """Copying an artifact folder: what its manifest lists, each file held against its hash, whole or not at all."""
 
-import os
 import secrets
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from model.artifact import MANIFEST_FILE, read_manifest, verified_bytes
+from model.artifact import MANIFEST_FILE, read_manifest, verified_bytes, write_flushed
 from model.errors import ArtifactError
 from model.folder_swap import flush_folder, put_in_place
 
@@ -25,18 +24,11 @@ def copy_artifact(folder: Path, target: Path, version: str, leave_out: Collectio
         sibling.mkdir(parents=True)
         for name in manifest.files:
             if name not in leave_out:
-                _write(sibling / name, verified_bytes(folder, manifest, name))
-        _write(sibling / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
+                write_flushed(sibling / name, verified_bytes(folder, manifest, name))
+        write_flushed(sibling / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
         flush_folder(sibling)
         put_in_place(sibling, target)
     except OSError as error:
         raise ArtifactError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(sibling, ignore_errors=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
