@@ -36,7 +36,8 @@ FROM base AS evidently-ui
 LABEL org.opencontainers.image.title="Vigie: Evidently UI" \
       org.opencontainers.image.description="The self-hosted Evidently UI on SQL storage, with Vigie's launcher"
 COPY --from=ui-packages /opt/vigie /opt/vigie
-COPY model/__init__.py model/manifest.py model/
+COPY model/__init__.py model/
+COPY model/artifact/__init__.py model/artifact/manifest.py model/artifact/
 COPY evidently_workspace ./evidently_workspace
 COPY deploy/healthcheck.py ./
 EXPOSE 8001

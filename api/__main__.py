@@ -1,8 +1,9 @@
-"""Owns ``python -m api``: reads the settings, builds the app and serves it, with one process or several."""
+"""``python -m api``: reads the settings, builds the app and serves it, with one process or several."""
 
 import gc
 import logging
 import os
+import resource
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,11 +19,21 @@ from api import metrics_folder
 from api.app import create_app
 from api.errors import BadKeys
 from api.log_output import log_to_stderr
-from api.open_files import allow_many_open_files
-from api.security.slow_clients import BoundedHeadProtocol
+from api.middleware.head_limit import BoundedHeadProtocol
 from api.settings import Settings
-from model.artifact import verify_artifact
+from model.artifact.store import verify_artifact
 from model.errors import ArtifactError
+
+PLENTY = 65_536
+
+
+def allow_many_open_files() -> None:
+    """Raise the soft limit on open files towards the hard one: 1,024, a common default, is soon reached by clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = PLENTY if hard == resource.RLIM_INFINITY else min(hard, PLENTY)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
 
 logger = logging.getLogger(__name__)
 

@@ -13,44 +13,37 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from api import __version__
-from api.admission import Admission
-from api.alerts.alertmanager import Alertmanager
-from api.alerts.message import REPEATS_OF_A_LIFE, Wording
-from api.alerts.rounds import AlertRounds
-from api.alerts.state import Quorum
-from api.alerts.teller import AlertTeller
-from api.body_limit import BodyLimit
-from api.data_plane import DataPlane
-from api.kept_models import KeptModels
+from api.alerts.notifier import Alertmanager, AlertNotifier, AlertRounds
+from api.alerts.payload import REPEATS_OF_A_LIFE, Wording
+from api.alerts.rules import Quorum
 from api.metrics import Metrics
-from api.model_follower import ModelFollower
-from api.model_roll import ModelRoll
-from api.pages.documentation import documentation_routes
-from api.pages.landing import landing_routes
+from api.middleware.admission import Admission
+from api.middleware.auth import install_security
+from api.middleware.body_limit import BodyLimit
 from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
-from api.prediction_log.progress import read_progress
-from api.prediction_log.roll_store import RollStore
-from api.prediction_log.window_store import WindowStore
+from api.prediction_log.reader import read_progress
+from api.prediction_log.served_version import ServedVersionStore
+from api.prediction_log.windows import WindowStore
 from api.prediction_log.writer import LogWriter
 from api.problems import install_problem_handlers
 from api.routes.health import health_routes
-from api.routes.model import model_routes
+from api.routes.models import model_routes
+from api.routes.pages import documentation_routes, landing_routes
 from api.routes.predictions import prediction_routes
 from api.routes.snapshots import snapshot_routes
-from api.row_types import row_type
-from api.security.guard import install_guard
-from api.served_model import ServedModel
+from api.serving.data_plane import DataPlane
+from api.serving.model_archive import ModelArchive
+from api.serving.reload import ModelReloader, ModelWatcher
+from api.serving.schemas import row_type
+from api.serving.served_model import ServedModel
 from api.settings import Settings
-from api.snapshots.board import SnapshotBoard
-from api.snapshots.job import JobConfig
-from api.snapshots.links import SnapshotLinks
-from api.snapshots.retention_rounds import RetentionRounds
-from api.snapshots.scheduler import SnapshotScheduler
-from api.snapshots.worker import SnapshotWorker
+from api.snapshots.queries import SnapshotLinks, SnapshotQueries
+from api.snapshots.scheduler import RetentionRounds, SnapshotScheduler
+from api.snapshots.worker import SnapshotWorker, WorkerConfig
 from api.status_probe import StatusProbe
-from model.manifest import Manifest
-from model.predictor import AnyPredictor, load_predictor
+from model.artifact.manifest import Manifest
+from model.serving.predictor import AnyPredictor, load_predictor
 
 DESCRIPTION = "Every prediction is logged before it is answered, and watched. Send its label when you know it."
 
@@ -63,7 +56,7 @@ class _Parts:
     writer: LogWriter
     scheduler: SnapshotScheduler
     probe: StatusProbe
-    follower: ModelFollower
+    watcher: ModelWatcher
 
 
 def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> FastAPI:
@@ -84,22 +77,24 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         metrics.observe_commit,
         metrics.observe_queue,
         timeout_seconds=settings.log_timeout_seconds,
-        answer=served.make,
+        answer=served.respond,
     )
     store = WindowStore(database)
     project = settings.evidently_project or manifest.name  # whatever a later version is called
     links = SnapshotLinks(settings.api_url, settings.evidently_public_url or settings.evidently_url, project)
-    teller = _teller(settings, store, manifest, links, metrics)
-    alerts = AlertRounds(teller.tell, settings.alert_repeat)
+    notifier = _notifier(settings, store, manifest, links, metrics)
+    alerts = AlertRounds(notifier.tell, settings.alert_repeat)
     lease = Lease(database, f"{socket.gethostname()[:32]}-{getpid()}-{token_hex(4)}", settings.heartbeat * 2)
     scheduler = _scheduler(settings, lease, store, alerts, metrics, project=project)
     probe = StatusProbe(
         metrics, settings.evidently_url, lease.held, lambda: read_progress(database), settings.heartbeat_seconds
     )
     plane = DataPlane(served, writer, metrics)
-    roll = ModelRoll(served, settings.model_dir, RollStore(database), metrics, KeptModels(settings.reports_dir))
-    follower = ModelFollower(roll, settings.heartbeat_seconds)
-    board = SnapshotBoard(
+    roll = ModelReloader(
+        served, settings.model_dir, ServedVersionStore(database), metrics, ModelArchive(settings.reports_dir)
+    )
+    watcher = ModelWatcher(roll, settings.heartbeat_seconds)
+    queries = SnapshotQueries(
         store,
         interval=settings.snapshot_interval,
         reports_dir=settings.reports_dir,
@@ -113,7 +108,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(_Parts(database, writer, scheduler, probe, follower), settings.snapshots),
+        lifespan=_lifespan(_Parts(database, writer, scheduler, probe, watcher), settings.snapshots),
     )
 
     def refuse(reason: str) -> None:
@@ -126,20 +121,20 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.add_middleware(
         Admission, max_requests=settings.max_requests_in_progress, max_body_bytes=settings.max_body_bytes
     )
-    install_guard(app, settings, metrics)
+    install_security(app, settings, metrics)
     metrics.install(app)  # outermost, so that what is refused above is measured too
     # first, and without a router of their own: to find them costs as much as to predict
     routes = prediction_routes(plane, row_type(manifest), settings.max_batch_rows).routes
     app.router.routes[:0] = routes
     app.include_router(health_routes(plane))
     app.include_router(model_routes(plane, roll))
-    app.include_router(snapshot_routes(board))
-    app.include_router(landing_routes(plane, board, settings.grafana_url, lambda: probe.evidently_up))
+    app.include_router(snapshot_routes(queries))
+    app.include_router(landing_routes(plane, queries, settings.grafana_url, lambda: probe.evidently_up))
     app.include_router(documentation_routes(app.title))
 
     def show(shown: AnyPredictor) -> None:
         metrics.describe_model(__version__, shown.manifest.name, shown.manifest.version, shown.engine)
-        teller.follow(shown.manifest.version)
+        notifier.follow(shown.manifest.version)
 
     def renew(shown: AnyPredictor) -> None:
         """Let the rows' types and their documentation tell of what this version saw in training."""
@@ -158,14 +153,14 @@ def _lifespan(parts: _Parts, snapshots: bool):  # type: ignore[no-untyped-def] #
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         parts.database.migrate()
         parts.writer.start()
-        parts.follower.start()
+        parts.watcher.start()
         if snapshots:
             parts.scheduler.start()
             parts.probe.start()
         try:
             yield
         finally:
-            parts.follower.stop()
+            parts.watcher.stop()
             parts.probe.stop()
             await parts.writer.close()
             parts.scheduler.stop()
@@ -174,10 +169,10 @@ def _lifespan(parts: _Parts, snapshots: bool):  # type: ignore[no-untyped-def] #
     return lifespan
 
 
-def _teller(
+def _notifier(
     settings: Settings, store: WindowStore, manifest: Manifest, links: SnapshotLinks, metrics: Metrics
-) -> AlertTeller:
-    return AlertTeller(
+) -> AlertNotifier:
+    return AlertNotifier(
         store,
         manifest.version,
         quorum=Quorum(settings.alert_windows_failed, settings.alert_windows),
@@ -191,7 +186,7 @@ def _scheduler(
     settings: Settings, lease: Lease, store: WindowStore, alerts: AlertRounds, metrics: Metrics, *, project: str
 ) -> SnapshotScheduler:
     secret = settings.evidently_secret
-    config = JobConfig(
+    config = WorkerConfig(
         database_url=settings.database_url.get_secret_value(),
         model_dir=settings.model_dir,
         evidently_url=settings.evidently_url,

@@ -13,9 +13,9 @@ from prometheus_client import (
 )
 
 from api.metrics_folder import metrics_folder
-from api.prediction_log.progress import SnapshotProgress
-from api.request_metrics import measure_requests
-from api.snapshots.removals import KINDS, STORES, Removals
+from api.middleware.request_metrics import measure_requests
+from api.prediction_log.reader import SnapshotProgress
+from api.snapshots.retention_tiers import KINDS, STORES, Removals
 
 REASONS = frozenset(
     {
@@ -94,7 +94,7 @@ class Metrics:
         )
         for outcome in RELOADS:
             self._reloads.labels(outcome)  # from 0 on, so that the first refusal is an increase
-        self._model_behind = Gauge(
+        self._model_out_of_date = Gauge(
             "vigie_model_behind",
             "Processes that were told of a version of the model that they cannot take up.",
             registry=registry,
@@ -113,13 +113,13 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
-        self._keys_sound = Gauge(
+        self._keys_valid = Gauge(
             "vigie_api_keys_sound",
             "Whether the API keys could be read when they last changed; 1 where callers need none.",
             registry=registry,
             multiprocess_mode="livemin",
         )
-        self._keys_sound.set(1)
+        self._keys_valid.set(1)
 
     def _declare_log(self, registry: CollectorRegistry) -> None:
         self.predicted_rows = Counter("vigie_predicted_rows_total", "Rows predicted and logged.", registry=registry)
@@ -226,7 +226,7 @@ class Metrics:
 
     def observe_removals(self, removals: Removals | None) -> None:
         """Count what a run of retention removed; None where the run failed as a whole."""
-        failed = removals is None or bool(removals.troubles)
+        failed = removals is None or bool(removals.errors)
         if removals is not None:
             for kind, count in removals.removed.items():
                 self._removed.labels(kind).inc(count)
@@ -250,7 +250,7 @@ class Metrics:
     def observe_keys(self, keys: int, sound: bool) -> None:
         """Show how many API keys count, and whether what was last read was sound."""
         self._keys.set(keys)
-        self._keys_sound.set(sound)
+        self._keys_valid.set(sound)
 
     def observe_request_rows(self, rows: int) -> None:
         """Count one request to predict, answered or not."""
@@ -295,9 +295,9 @@ class Metrics:
         """Count one artifact that was to be taken up; ``outcome`` is one of RELOADS."""
         self._reloads.labels(outcome).inc()
 
-    def observe_behind(self, *, behind: bool) -> None:
+    def observe_out_of_date(self, *, behind: bool) -> None:
         """Show whether this process cannot take up the version that it was told of."""
-        self._model_behind.set(behind)
+        self._model_out_of_date.set(behind)
 
     def install(self, app: FastAPI) -> None:
         """Measure the app's requests, and serve everything at /metrics."""

@@ -27,7 +27,7 @@ def prepare_metrics_folder(folder: Path) -> None:
         file.unlink()
 
 
-def forget_dead_workers(folder: Path) -> None:
+def remove_dead_workers(folder: Path) -> None:
     """Take away the gauges of workers that live no more; what they counted stays counted."""
     pids = {int(found[1]) for file in folder.glob("gauge_live*.db") if (found := PID.search(file.name))}
     for pid in pids:

@@ -15,7 +15,7 @@ from api.errors import DependencyError, FieldError, NotFound, PayloadError, Stat
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-MOST_ERRORS = 100
+MAX_ERRORS = 100
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -78,7 +78,7 @@ def problem(
         "detail": detail,
     }
     if errors:
-        body["errors"] = [{"field": e.field, "message": e.message, "type": e.type} for e in errors[:MOST_ERRORS]]
+        body["errors"] = [{"field": e.field, "message": e.message, "type": e.type} for e in errors[:MAX_ERRORS]]
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 
 

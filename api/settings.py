@@ -9,8 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from api.snapshots.policy import Policy
-from api.snapshots.tiers import parse_tiers
+from api.snapshots.retention_tiers import Policy, parse_tiers
 
 SECRETS = ("database_url", "evidently_secret")
 ORIGIN = re.compile(r"https?://[^/\s*]+")

@@ -12,11 +12,11 @@ import httpx
 
 from api.errors import LogUnavailable
 from api.metrics import Metrics
-from api.prediction_log.progress import SnapshotProgress
+from api.prediction_log.reader import SnapshotProgress
 
 logger = logging.getLogger(__name__)
 
-LONGEST_ANSWER_SECONDS = 2.0
+MAX_ANSWER_SECONDS = 2.0
 STOP_SECONDS = 5.0
 
 
@@ -71,7 +71,7 @@ class StatusProbe:
             return False
 
     def _run(self) -> None:
-        with httpx.Client(timeout=LONGEST_ANSWER_SECONDS, trust_env=False) as client:
+        with httpx.Client(timeout=MAX_ANSWER_SECONDS, trust_env=False) as client:
             while True:
                 try:
                     self.look(client)

@@ -6,8 +6,7 @@ The labels of each series are those under which `section.Section.keep` stores a 
 from collections.abc import Iterator
 from typing import Any
 
-from evidently_workspace.class_panels import ClassPanels
-from evidently_workspace.number_panels import NumberPanels
+from evidently_workspace.classification.panels import ClassificationPanels
 from evidently_workspace.panels import (
     LABEL_DELAY,
     Panel,
@@ -18,12 +17,13 @@ from evidently_workspace.panels import (
     series,
     text_panel,
 )
-from model.attribution_drift import NDCG_ALARM
-from model.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest
+from evidently_workspace.regression.panels import RegressionPanels
+from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest
+from model.statistics.attribution import NDCG_ALARM
 
 UNITS = {"probability": "probabilities", "log odds": "log odds", "target": "the unit of the target"}
 """What attributions are in, for people."""
-Kind = ClassPanels | NumberPanels
+Kind = ClassificationPanels | RegressionPanels
 """What depends on the kind of model."""
 BY_LABEL = "{{label}}"
 """The UI puts the label of each line here, so that nobody need know them beforehand."""
@@ -31,7 +31,7 @@ BY_LABEL = "{{label}}"
 
 def build_dashboard(manifest: Manifest) -> dict[str, Any]:
     """Return the dashboard for a model, as Evidently UI stores it; equal manifests give equal dashboards."""
-    kind = ClassPanels(manifest) if isinstance(manifest, ClassifierManifest) else NumberPanels(manifest)
+    kind = ClassificationPanels(manifest) if isinstance(manifest, ClassifierManifest) else RegressionPanels(manifest)
     panels = [
         *_summary_panels(kind),
         *_drift_panels(manifest, kind),

@@ -7,13 +7,20 @@ import pandas as pd
 from evidently import DataDefinition, Dataset
 from evidently.core.datasets import BinaryClassification, MulticlassClassification
 
-from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest, RegressorManifest
+from model.artifact.manifest import (
+    LABEL,
+    PREDICTION,
+    PROBABILITY_PREFIX,
+    ClassifierManifest,
+    Manifest,
+    RegressorManifest,
+)
 
 ACTUAL_CLASS = "actual class"
 PREDICTED_CLASS = "predicted class"
 PROBABILITY, CORRECT = "probability of the predicted class", "prediction is right"
-MOST_NEW_VALUES = 5
-LONGEST_VALUE = 40
+MAX_NEW_VALUES = 5
+MAX_VALUE = 40
 LARGEST_NUMBER = 1e100
 """Predicted numbers and labels are cut off here, so that squares of them can be added up."""
 ERROR, EXPECTED_ERROR = "error", "expected error"
@@ -64,7 +71,7 @@ def with_few_new_values(current: pd.DataFrame, reference: pd.DataFrame, manifest
         if feature.type == "category":
             column = current[feature.name]
             new = column[column.notna() & ~column.isin(set(reference[feature.name]))]
-            rare = new.value_counts().index[MOST_NEW_VALUES:]
+            rare = new.value_counts().index[MAX_NEW_VALUES:]
             together = column.isin(rare)
             if together.any():
                 columns[feature.name] = column.mask(together, f"{len(rare):,} other new values")
@@ -74,7 +81,7 @@ def with_few_new_values(current: pd.DataFrame, reference: pd.DataFrame, manifest
 
 def shortened(text: str) -> str:
     """Return a value at a length that fits a table or a figure."""
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
 
 
 def columns_dataset(frame: pd.DataFrame, columns: list[str], manifest: Manifest) -> Dataset:
@@ -113,7 +120,7 @@ def as_if_certain(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataF
     return frame.assign(**certain)
 
 
-def judged_predictions(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataFrame:
+def scored_predictions(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataFrame:
     """Return PROBABILITY, CORRECT, ERROR and EXPECTED_ERROR of each labelled row whose probabilities are known.
 
     CORRECT and ERROR are 1 or 0; EXPECTED_ERROR is the chance of an error by the model's calibration.

@@ -9,7 +9,7 @@ from evidently.legacy.renderers.html_widgets import CounterData, counter, table_
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section
 from evidently_workspace.window import Window
-from model.manifest import Manifest
+from model.artifact.manifest import Manifest
 
 SCORES = ("accuracy", "mean_absolute_error")
 """What is shown of each version; one number that every model has, of classes and of numbers."""

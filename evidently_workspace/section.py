@@ -1,17 +1,20 @@
-"""One part of a snapshot: runs an Evidently Report and keeps what is finite, small and stable of it."""
+"""One section of a snapshot: runs an Evidently report and keeps what is finite, small and stable of it."""
 
 import hashlib
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import plotly.io  # type: ignore[import-untyped]  # ships no types
 from evidently import Dataset, Report
 from evidently.core.metric_types import (
+    ByLabelCalculation,
     ByLabelCountValue,
+    ByLabelMetric,
     ByLabelValue,
     CountValue,
     Metric,
@@ -123,3 +126,33 @@ def _params(result: MetricResult) -> dict[str, Any]:
     location = result.get_metric_value_location()
     params: dict[str, Any] = location.metric.params
     return params
+
+
+AnyMetric = TypeVar("AnyMetric", bound=ByLabelMetric)
+
+
+class ReferenceComparison(ByLabelCalculation[AnyMetric], ABC):  # type: ignore[misc]  # Evidently ships no types
+    """Calculates a metric on each of the two. ABC keeps Evidently from making it the calculation of a metric."""
+
+    def calculate(
+        self, context: Any, current_data: Dataset, reference_data: Dataset | None
+    ) -> tuple[ByLabelValue, ByLabelValue | None]:
+        """Return the results of the window and of the reference."""
+        del context
+        return self._measure(current_data), None if reference_data is None else self._measure(reference_data)
+
+    @abstractmethod
+    def _measure(self, dataset: Dataset) -> ByLabelValue:
+        """Return the result of one of the two."""
+
+
+class ConceptCalculation(ReferenceComparison[AnyMetric], ABC):
+    """Calculates a concept drift metric, of a model of classes or of one of numbers, which are called the same."""
+
+    def display_name(self) -> str:
+        """Return the name of the metric."""
+        return "Concept drift"
+
+    def label_display_name(self, label: Any) -> str:
+        """Return the name of one of its values."""
+        return f"{self.display_name()}, {str(label).replace('_', ' ')}"

@@ -17,23 +17,22 @@ from numpy.typing import NDArray
 with warnings.catch_warnings():
     # Evidently's import uses deprecated parts of its dependencies; its users cannot help that.
     warnings.simplefilter("ignore")
-    from evidently_workspace.attributions import attributions as attributions_section
-    from evidently_workspace.concept import concept_drift
-    from evidently_workspace.data_quality import data_quality
-    from evidently_workspace.drift import data_drift, prediction_drift, target_drift
+    from evidently_workspace.checks.attributions import attributions as attributions_section
+    from evidently_workspace.checks.data_quality import data_quality, rejections_text
+    from evidently_workspace.checks.data_quality import rejected_requests as rejections_section
+    from evidently_workspace.checks.drift import data_drift, prediction_drift, target_drift
+    from evidently_workspace.classification.concept_drift import concept_drift
+    from evidently_workspace.classification.performance import performance
     from evidently_workspace.frames import with_schema
-    from evidently_workspace.number_concept import number_concept_drift
-    from evidently_workspace.number_performance import number_performance
     from evidently_workspace.overview import Facts, overview
-    from evidently_workspace.performance import performance
-    from evidently_workspace.rejections import rejected_requests as rejections_section
-    from evidently_workspace.rejections import rejections_text
+    from evidently_workspace.regression.concept_drift import regression_concept_drift
+    from evidently_workspace.regression.performance import regression_performance
     from evidently_workspace.report_page import join_sections, snapshot_body, snapshot_html
     from evidently_workspace.section import NotEnoughDataError, Section
 
 from evidently_workspace.results import Check, FailedCheck, MetricValue, WindowSnapshot
 from evidently_workspace.window import Window
-from model.manifest import ClassifierManifest, Manifest
+from model.artifact.manifest import ClassifierManifest, Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -87,13 +86,13 @@ def take_snapshot(
 def _concept_drift(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
     if isinstance(manifest, ClassifierManifest):
         return concept_drift(labelled, reference, manifest, min_labels)
-    return number_concept_drift(labelled, reference, manifest, min_labels)
+    return regression_concept_drift(labelled, reference, manifest, min_labels)
 
 
 def _performance(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
     if isinstance(manifest, ClassifierManifest):
         return performance(labelled, reference, manifest, min_labels)
-    return number_performance(labelled, reference, manifest, min_labels)
+    return regression_performance(labelled, reference, manifest, min_labels)
 
 
 def _assemble(facts: Facts, sections: list[Section], rejected_requests: Mapping[str, int]) -> WindowSnapshot:

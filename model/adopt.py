@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from model.artifact.manifest import Manifest
 from model.command_line import DEFAULT_FOLDER, add_alarms, policy_of, progress_bar, seed_of, separator_of, summary
 from model.errors import ModelError
-from model.manifest import Manifest
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,10 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
 def _adopt(options: argparse.Namespace, console: Console) -> Manifest:
     # Imported behind a display of progress: scikit-learn takes seconds, and --help needs none of it.
     with console.status("reading"):
-        from model.adoption import adopt_pipeline, load_fitted  # noqa: PLC0415
-        from model.column_table import column_table  # noqa: PLC0415
-        from model.csv_file import read_columns  # noqa: PLC0415
-        from model.schema_file import SchemaFile, read_schema  # noqa: PLC0415
+        from model.command_line import column_table  # noqa: PLC0415
+        from model.data.csv_file import read_columns  # noqa: PLC0415
+        from model.data.schema_file import SchemaFile, read_schema  # noqa: PLC0415
+        from model.training.import_pipeline import import_pipeline, load_fitted  # noqa: PLC0415
 
         fitted = load_fitted(options.pipeline, any_version=options.any_version)
         schema = read_schema(options.schema) if options.schema else SchemaFile()
@@ -72,7 +72,7 @@ def _adopt(options: argparse.Namespace, console: Console) -> Manifest:
     console.print(column_table(columns))
     dataset = columns.dataset(fitted.classes, name=options.name or options.pipeline.stem)
     with progress_bar(console) as watch:
-        return adopt_pipeline(
+        return import_pipeline(
             fitted, dataset, options.out, seed=options.seed, policy=policy_of(options), progress=watch
         )
 

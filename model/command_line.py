@@ -1,4 +1,4 @@
-"""What the commands of this package share: options about alarms, a progress bar, the facts about a model."""
+"""What the commands of this package share: options, a progress bar, the facts about a model, the table of columns."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -7,12 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from model.alarm_policy import AlarmPolicy
-from model.manifest import ClassifierManifest, Manifest, Parity
+from model.alarms.policy import AlarmPolicy
+from model.artifact.manifest import ClassifierManifest, Manifest, Parity
+from model.data.csv_file import CsvColumns
+from model.data.schema_file import write_schema
 
 DEFAULT_FOLDER = Path("data/model")
 ALARM_HELP = {
@@ -118,3 +121,38 @@ def _difference(manifest: Manifest) -> str | None:
     if parity.max_difference is None:
         return None
     return f"within {parity.max_difference:.1e} standard deviations of {manifest.target} on {parity.rows} rows"
+
+
+_MAX_EXAMPLE = 24
+_MAX_SHOWN = 60
+
+
+def column_table(columns: CsvColumns) -> Table:
+    """Return a row per column: type, missing, distinct, example, why; dropped columns last."""
+    table = Table(title=f"{escape(columns.text.path.name)}: {columns.text.reading}", title_justify="left")
+    for name in ("column", "type", "missing", "distinct", "example", "why"):
+        table.add_column(name, justify="right" if name in {"missing", "distinct"} else "left")
+    everything = [*columns.kept, *columns.dropped]
+    for column in everything[:_MAX_SHOWN]:
+        table.add_row(
+            Text(column.name),
+            Text(column.type or "dropped", style="" if column.type else "yellow"),
+            str(column.missing),
+            str(column.distinct),
+            Text(column.example[:_MAX_EXAMPLE]),
+            Text(column.why),
+        )
+    if len(everything) > _MAX_SHOWN:
+        table.add_row(f"… {len(everything) - _MAX_SHOWN} more", "", "", "", "", "")
+    cells = columns.target_cells
+    task = columns.task
+    said = f"{task.task}: {task.why}"
+    table.add_row(Text(columns.target), "target", "", str(len(set(cells))), Text(cells[0][:_MAX_EXAMPLE]), said)
+    return table
+
+
+def write_columns(columns: CsvColumns, path: Path, missing: tuple[str, ...] = ()) -> None:
+    """Write what the columns were taken for as a schema file to be edited; raises DataError."""
+    kept = [(column.name, column.override.model_copy(update={"type": column.type})) for column in columns.kept]
+    dropped = [(column.name, column.why) for column in columns.dropped]
+    write_schema(path, columns.target, kept, dropped, missing, task=columns.task.task)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from model.artifact import verify_artifact
+from model.artifact.manifest import TASKS, Manifest
+from model.artifact.store import verify_artifact
 from model.command_line import DEFAULT_FOLDER, add_alarms, policy_of, progress_bar, seed_of, separator_of, summary
 from model.errors import ArtifactError, ModelError
-from model.estimator_names import DEFAULT_ESTIMATOR, ESTIMATOR_NAMES
-from model.manifest import TASKS, Manifest
+from model.training.estimator_names import DEFAULT_ESTIMATOR, ESTIMATOR_NAMES
 
 if TYPE_CHECKING:
-    from model.dataset import AnyDataset
+    from model.data.dataset import AnyDataset
 
-_BUNDLED = ("iris", "wine", "breast_cancer", "diabetes")  # as in model.bundled, which takes seconds to import
+_BUNDLED = ("iris", "wine", "breast_cancer", "diabetes")  # as in model.data.bundled, which takes seconds to import
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,10 +86,10 @@ def _read(options: argparse.Namespace, console: Console) -> "AnyDataset | None":
     """Return the rows to learn from, None where only the schema was to be written."""
     # Imported behind a display of progress: scikit-learn takes seconds, and --help needs none of it.
     with console.status("reading"):
-        from model.bundled import load_bundled  # noqa: PLC0415
-        from model.column_table import column_table, write_columns  # noqa: PLC0415
-        from model.csv_file import read_columns  # noqa: PLC0415
-        from model.schema_file import SchemaFile, read_schema  # noqa: PLC0415
+        from model.command_line import column_table, write_columns  # noqa: PLC0415
+        from model.data.bundled import load_bundled  # noqa: PLC0415
+        from model.data.csv_file import read_columns  # noqa: PLC0415
+        from model.data.schema_file import SchemaFile, read_schema  # noqa: PLC0415
 
         if options.csv is None:
             return load_bundled(options.dataset or "iris")
@@ -108,15 +108,17 @@ def _read(options: argparse.Namespace, console: Console) -> "AnyDataset | None":
 
 def _train(dataset: "AnyDataset", options: argparse.Namespace, console: Console) -> Manifest:
     with progress_bar(console) as watch:
-        from model.own_pipeline import own_recipe  # noqa: PLC0415 - as above
-        from model.pipeline import named_recipe  # noqa: PLC0415 - as above
-        from model.training import train_model  # noqa: PLC0415 - as above
+        from model.training.custom_pipeline import custom_recipe  # noqa: PLC0415 - as above
+        from model.training.fit import train_model  # noqa: PLC0415 - as above
+        from model.training.pipelines import named_recipe  # noqa: PLC0415 - as above
 
         name = options.estimator or DEFAULT_ESTIMATOR
         return train_model(
             dataset,
             options.out,
-            recipe=own_recipe(options.pipeline, dataset.task) if options.pipeline else named_recipe(name, dataset.task),
+            recipe=custom_recipe(options.pipeline, dataset.task)
+            if options.pipeline
+            else named_recipe(name, dataset.task),
             seed=options.seed,
             policy=policy_of(options),
             progress=watch,

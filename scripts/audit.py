@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 LOCKS = ("requirements-dev.lock", "requirements-ui.lock", "requirements-setup.lock")
 """The first holds all of requirements.lock."""
-_LONGEST_SECONDS = 300
+_MAX_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def _ask(lock: Path) -> Findings:
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock), "--no-deps", "--disable-pip"]
     command += ["--format", "json", "--progress-spinner", "off", "--timeout", "5"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_MAX_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return Findings((), 0, (f"no answer within {_LONGEST_SECONDS} s",))
+        return Findings((), 0, (f"no answer within {_MAX_SECONDS} s",))
     try:
         packages = json.loads(done.stdout)["dependencies"]
     except (ValueError, LookupError):

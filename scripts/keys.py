@@ -15,7 +15,7 @@ from tempfile import NamedTemporaryFile
 
 from api.errors import BadKeys
 from api.security.keys import SCOPES, ApiKey, digest_of, new_key, parse_keys
-from scripts.arguments import above_zero, whole_from
+from scripts.command_line import above_zero, whole_from
 
 DEFAULT_FILE = Path("secrets/api/keys.jsonl")
 """In a folder of its own: a container must mount the folder, as a file that is mounted alone is never seen replaced."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from api.kept_models import KeptModels
 from api.prediction_log.database import Database
+from api.serving.model_archive import ModelArchive
 from api.settings import Settings
-from api.snapshots.report_files import report_name, write_report
-from scripts.command import status_of
+from api.snapshots.reports import report_name, write_report
+from scripts.command_line import status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,10 +42,10 @@ def _make(options: argparse.Namespace, settings: Settings) -> int:
     database.migrate()
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
     print("measuring; Evidently takes some seconds to start", file=sys.stderr)
-    from api.snapshots.measuring import Enough, Measuring  # noqa: PLC0415 - seconds, which a mistyped time should not cost
+    from api.snapshots.measure import SampleLimits, WindowEvaluator  # noqa: PLC0415 - seconds, which a mistyped time should not cost
 
-    enough = Enough(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
-    measuring = Measuring(database, settings.model_dir, KeptModels(settings.reports_dir), enough)
+    enough = SampleLimits(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
+    measuring = WindowEvaluator(database, settings.model_dir, ModelArchive(settings.reports_dir), enough)
     measured = measuring.measure(options.start, options.end)
     if measured.snapshot is None:
         print(measured.reason, file=sys.stderr)

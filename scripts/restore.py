@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from api.prediction_log.copying import backend_of, is_empty, place_database
 from scripts.backup.archive import DATABASES, BadBackup, unpack_backup
 from scripts.backup.places import Places, places
-from scripts.command import status_of
+from scripts.command_line import status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,15 +12,14 @@ from rich.table import Table
 
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
-from api.prediction_log.kept_windows import KeptWindows
 from api.prediction_log.lease import Lease
+from api.prediction_log.windows import RetainedWindows
 from api.settings import Settings
-from api.snapshots.removals import Removals
-from api.snapshots.retention import LEASE_LIFETIME, LEASE_NAME, Retention
-from api.snapshots.strays import StraySnapshots
+from api.snapshots.retention import LEASE_LIFETIME, LEASE_NAME, OrphanSnapshots, Retention
+from api.snapshots.retention_tiers import Removals
 from evidently_workspace.client import EvidentlyClient
-from model.artifact import read_manifest
-from scripts.command import status_of
+from model.artifact.store import read_manifest
+from scripts.command_line import status_of
 
 SLICE_SECONDS = 30.0
 ROWS = (
@@ -69,14 +68,14 @@ def _evidently(settings: Settings) -> tuple[str, str | None, float]:
 
 
 def _retention(settings: Settings, database: Database, client: EvidentlyClient) -> Retention:
-    windows = KeptWindows(database)
+    windows = RetainedWindows(database)
     project = settings.evidently_project or read_manifest(settings.model_dir).name
     holder = f"{socket.gethostname()[:32]}-{getpid()}-{token_hex(4)}"
     return Retention(
         windows,
         LogExpiry(database),
         client,
-        StraySnapshots(windows, client, project),
+        OrphanSnapshots(windows, client, project),
         lease=Lease(database, holder, LEASE_LIFETIME, LEASE_NAME),
         policy=settings.policy,
         reports_dir=settings.reports_dir,
@@ -93,12 +92,12 @@ def _remove(retention: Retention) -> int:
             return 2
         total.removed.update(done.removed)
         total.freed_bytes.update(done.freed_bytes)
-        if done.troubles or not done.unfinished:
+        if done.errors or not done.unfinished:
             break
     _show(total, "went", "freed")
-    for trouble in done.troubles:
+    for trouble in done.errors:
         print(f"not all of it went: {trouble}", file=sys.stderr)
-    return 1 if done.troubles else 0
+    return 1 if done.errors else 0
 
 
 def _show(removals: Removals, went: str, freed: str) -> None:

@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from model.artifact import MANIFEST_FILE, read_manifest
-from model.folder_swap import put_in_place
-from model.manifest import Manifest
+from model.artifact.atomic_folder import put_in_place
+from model.artifact.manifest import Manifest
+from model.artifact.store import MANIFEST_FILE, read_manifest
 
 
 def retrain(artifact: Path, folder: Path, version: str, **changes: Any) -> Manifest:

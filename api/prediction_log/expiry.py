@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, select
 
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.tables import horizon, labels, predictions, rejections, windows
-from api.prediction_log.window_store import unfinished
+from api.prediction_log.windows import unfinished
 
 RESERVE_PAGES = 1024
 """Free pages that an SQLite file keeps (4 MB), as the next rows will fill them."""

@@ -1,15 +1,16 @@
-"""Owns reading the rows of a window: what was predicted in it, and whose label arrived in it."""
+"""Reads of the log: the rows of a window, its rows by version, and how far the snapshots are."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, case, func, null, select, true
+from sqlalchemy import ColumnElement, Connection, Select, case, func, null, select, true
 
 from api.prediction_log.database import Database, microseconds
-from api.prediction_log.records import LoggedRow
-from api.prediction_log.tables import labels, predictions, rejections
+from api.prediction_log.records import LoggedRow, WindowStatus
+from api.prediction_log.tables import labels, predictions, rejections, windows
+from api.prediction_log.windows import unfinished
 
 SAMPLE_KEYS = 2**31
 
@@ -82,3 +83,64 @@ def _sampled(total: int, max_rows: int) -> ColumnElement[bool]:
     if total <= max_rows:
         return true()
     return predictions.c.sample_key < int(SAMPLE_KEYS * max_rows / total)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCount:
+    """What a window has of one version: rows that it predicted, and labels that arrived for what it predicted."""
+
+    rows: int
+    labels: int
+
+
+def count_versions(database: Database, start: datetime, end: datetime) -> dict[str, VersionCount]:
+    """Count what was logged in [start, end), by version. Raises LogUnavailable."""
+    version = predictions.c.model_version
+    inside = (predictions.c.logged_at >= microseconds(start)) & (predictions.c.logged_at < microseconds(end))
+    arrived = (labels.c.arrived_at >= microseconds(start)) & (labels.c.arrived_at < microseconds(end))
+    of_labels = select(version, func.count()).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
+    with database.reading() as connection:
+        rows = _by_version(connection, select(version, func.count()).where(inside))
+        labelled = _by_version(connection, of_labels.where(arrived))
+    return {one: VersionCount(rows.get(one, 0), labelled.get(one, 0)) for one in sorted(rows.keys() | labelled.keys())}
+
+
+def _by_version(connection: Connection, query: Select[Any]) -> dict[str, int]:
+    found = connection.execute(query.group_by(predictions.c.model_version))
+    return {row[0]: row[1] for row in found}
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotProgress:
+    """How far the snapshots are.
+
+    ``waiting`` counts windows that have ended and are still to be posted; ``behind`` is how long ago the oldest of
+    them ended, by the database's clock. ``posted_at`` (seconds since the epoch) and ``duration_seconds`` are those of
+    the newest posted window, None where there is none.
+    """
+
+    waiting: int
+    behind: timedelta
+    posted_at: float | None
+    duration_seconds: float | None
+
+
+def read_progress(database: Database) -> SnapshotProgress:
+    """Read the progress. Raises LogUnavailable."""
+    with database.reading() as connection:
+        waiting, oldest_end = connection.execute(
+            select(func.count(), func.min(windows.c.end)).where(unfinished())
+        ).one()
+        posted = connection.execute(
+            select(windows.c.finished_at, windows.c.duration_seconds)
+            .where(windows.c.status == WindowStatus.POSTED)
+            .order_by(windows.c.start.desc())
+            .limit(1)
+        ).first()
+        behind = 0 if oldest_end is None else max(0, database.now(connection) - oldest_end)
+    return SnapshotProgress(
+        waiting,
+        timedelta(microseconds=behind),
+        None if posted is None or posted.finished_at is None else posted.finished_at / 1_000_000,
+        None if posted is None else posted.duration_seconds,
+    )

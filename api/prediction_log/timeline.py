@@ -12,7 +12,7 @@ from api.prediction_log.records import WindowStatus
 from api.prediction_log.tables import horizon, labels, predictions, windows
 
 EMPTY_REASON = "no predictions and no labels"
-LONGEST_CUT = timedelta(days=1) // timedelta(microseconds=1)
+MAX_CUT = timedelta(days=1) // timedelta(microseconds=1)
 """A longer stretch without a row becomes one window: a month of downtime need not be thousands."""
 
 
@@ -57,7 +57,7 @@ def close_windows(connection: Connection, start: int, until: int, step: int) -> 
             event = events_since(connection, start)
         end = min(next_boundary(start, step), until)
         quiet_until = last_boundary(until if event is None else min(event, until), step)
-        if quiet_until - start > LONGEST_CUT:
+        if quiet_until - start > MAX_CUT:
             end = quiet_until
         rows.append(_closed(start, end, empty=event is None or event >= end))
         start = end

@@ -13,8 +13,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from api.errors import LogOverloaded, LogUnavailable, PayloadError, VigieError
 from api.prediction_log.database import Database
-from api.prediction_log.group_insert import insert_predictions
-from api.prediction_log.label_store import store_labels
+from api.prediction_log.inserts import insert_predictions, store_labels
 from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord
 from api.prediction_log.tables import horizon, rejections
 
@@ -104,7 +103,7 @@ class LogWriter:
         if self._thread.is_alive():
             logger.error("the prediction log did not answer at the end; what was not acknowledged may be lost")
 
-    async def log_answers(self, rows: Sequence[Row]) -> Sequence[bytes]:
+    async def log_responses(self, rows: Sequence[Row]) -> Sequence[bytes]:
         """Predict the rows and return the answers once all are committed; either all are or none is.
 
         Raises LogOverloaded or LogUnavailable, and whatever the model raises.
@@ -113,7 +112,7 @@ class LogWriter:
         return answers
 
     async def log_labels(self, records: Sequence[LabelRecord]) -> LabelReceipt:
-        """Return once the labels of known predictions are committed. Raises as `log_answers` does."""
+        """Return once the labels of known predictions are committed. Raises as `log_responses` does."""
         receipt: LabelReceipt = await self._submit(len(records), labels=records)
         return receipt
 

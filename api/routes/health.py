@@ -4,20 +4,20 @@ import asyncio
 
 from fastapi import APIRouter
 
-from api.data_plane import DataPlane
 from api.errors import LogUnavailable
 from api.problems import problem_responses
 from api.schemas import Health
+from api.serving.data_plane import DataPlane
 
-LONGEST_CHECK_SECONDS = 5.0
+MAX_CHECK_SECONDS = 5.0
 
 
 async def check_ready(plane: DataPlane) -> None:
     """Return if the log can be written within some seconds. Raises LogUnavailable."""
     try:
-        await asyncio.wait_for(plane.check(), LONGEST_CHECK_SECONDS)
+        await asyncio.wait_for(plane.check(), MAX_CHECK_SECONDS)
     except TimeoutError:
-        raise LogUnavailable(f"the prediction log took longer than {LONGEST_CHECK_SECONDS:g} s to commit") from None
+        raise LogUnavailable(f"the prediction log took longer than {MAX_CHECK_SECONDS:g} s to commit") from None
 
 
 def health_routes(plane: DataPlane) -> APIRouter:

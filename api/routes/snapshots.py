@@ -6,19 +6,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse
 
+from api.middleware.headers import POLICY, REPORT
 from api.problems import problem_responses
 from api.schemas import MetricPoint, MetricSeries, MetricSeriesList, SnapshotWindow, SnapshotWindows
-from api.security.headers import POLICY, REPORT
-from api.snapshots.board import SnapshotBoard
+from api.snapshots.queries import SnapshotQueries
 
 DAY = r"^\d{4}-\d{2}-\d{2}$"
 NO_NUL = r"^[^\x00]*$"
 """What PostgreSQL can compare a text with."""
-MOST_SKIPPED = 1_000_000_000
+MAX_SKIPPED = 1_000_000_000
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,120}\.html$"
 
 
-def snapshot_routes(board: SnapshotBoard) -> APIRouter:
+def snapshot_routes(queries: SnapshotQueries) -> APIRouter:
     """Build the routes. They are plain functions: FastAPI runs them on a thread, as they read the database."""
     router = APIRouter(tags=["snapshots"])
 
@@ -28,11 +28,11 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
             day, _, name = window.report_file.partition("/")
             report = str(request.url_for("report", day=day, name=name))
         fields = {name: getattr(window, name) for name in SnapshotWindow.model_fields if hasattr(window, name)}
-        return SnapshotWindow(**fields, report_url=report, evidently_url=board.evidently_url(window))
+        return SnapshotWindow(**fields, report_url=report, evidently_url=queries.evidently_url(window))
 
     @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))
     def windows(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> SnapshotWindows:
-        return SnapshotWindows(windows=[shown(request, window) for window in board.newest(limit)])
+        return SnapshotWindows(windows=[shown(request, window) for window in queries.newest(limit)])
 
     @router.post(
         "/snapshots",
@@ -41,7 +41,7 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
         responses=problem_responses(409, 503),
     )
     def take(request: Request) -> SnapshotWindow:
-        return shown(request, board.close_now())
+        return shown(request, queries.close_now())
 
     @router.get(
         "/snapshots/metrics",
@@ -57,10 +57,10 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
         end: Annotated[datetime | None, Query(alias="to", description="Windows that start before this.")] = None,
         limit: Annotated[int, Query(ge=1, le=100_000, description="Most values in one answer.")] = 10_000,
         skip: Annotated[
-            int, Query(ge=0, le=MOST_SKIPPED, description="Newest values to leave out: a page is skip and limit.")
+            int, Query(ge=0, le=MAX_SKIPPED, description="Newest values to leave out: a page is skip and limit.")
         ] = 0,
     ) -> MetricSeriesList:
-        series = board.series(name, column, start, end, limit=limit, skip=skip)
+        series = queries.series(name, column, start, end, limit=limit, skip=skip)
         return MetricSeriesList(
             series=[
                 MetricSeries(
@@ -79,6 +79,6 @@ def snapshot_routes(board: SnapshotBoard) -> APIRouter:
         responses=problem_responses(404, 422),
     )
     def report(day: Annotated[str, Path(pattern=DAY)], name: Annotated[str, Path(pattern=REPORT_NAME)]) -> HTMLResponse:
-        return HTMLResponse(board.report(day, name), headers={POLICY: REPORT})
+        return HTMLResponse(queries.report(day, name), headers={POLICY: REPORT})
 
     return router

@@ -1,8 +1,4 @@
-"""Owns the removal of what has become old: snapshots by tiers, reports and rows by age. Runs in the worker process.
-
-Every step may be the last one before a crash: what is deleted and then recorded is deleted again, and what is gone
-already is as good as deleted.
-"""
+"""Removes what is old: snapshots by tiers, reports and rows by age, orphan snapshots. Runs in the worker process."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -14,23 +10,74 @@ from uuid import UUID
 
 from api.errors import LogUnavailable
 from api.prediction_log.expiry import LogExpiry
-from api.prediction_log.kept_windows import KeptWindows
 from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord
-from api.snapshots.policy import Policy
-from api.snapshots.removals import Removals
-from api.snapshots.report_files import stale_files, stale_scripts
-from api.snapshots.strays import StraySnapshots
-from evidently_workspace.client import EvidentlyClient
+from api.prediction_log.windows import RetainedWindows
+from api.snapshots.reports import stale_files, stale_scripts
+from api.snapshots.retention_tiers import Policy, Removals, windows_to_remove
+from evidently_workspace.client import EvidentlyClient, project_id_for
 from evidently_workspace.errors import EvidentlyError
-from evidently_workspace.retention import windows_to_remove
+from evidently_workspace.window import Window
 
 logger = logging.getLogger(__name__)
+
+
+class OrphanSnapshots:
+    """Compares a project in Evidently UI with the windows of the log.
+
+    A window that is still to be posted sees to its own; snapshots of windows that the log does not know are left alone,
+    as they may be somebody else's.
+    """
+
+    def __init__(self, windows: RetainedWindows, client: EvidentlyClient, project_name: str) -> None:
+        self._windows = windows
+        self._client = client
+        self._project_id = project_id_for(project_name)
+
+    def remove(self) -> Iterator[UUID]:
+        """Remove the strays one by one and yield the id of each. Raises EvidentlyError, LogUnavailable."""
+        # in this order: what is recorded now cannot be missing from a list made later, unless it is gone
+        windows = [window for window in self._windows.with_snapshot() if window.project_id == str(self._project_id)]
+        kept = {_key(window): window for window in windows}
+        found = self._client.snapshots_by_window(self._project_id)
+        starts = [start for key in found.keys() - kept.keys() if (start := _start_of(key)) is not None]
+        thinned = [window for window in self._windows.starting_at(starts).values() if window.snapshot_id is None]
+        known = kept | {_key(window): window for window in thinned}
+        for key, ids in found.items():
+            if key in known:
+                yield from self._remove(ids, known[key])
+
+    def _remove(self, ids: list[UUID], window: WindowRecord) -> Iterator[UUID]:
+        if window.snapshot_id is not None and UUID(window.snapshot_id) not in ids:
+            logger.warning("the snapshot of %s to %s is gone; another of it takes its place", window.start, window.end)
+            self._windows.adopt(window, str(ids[0]))
+            ids = ids[1:]
+        for snapshot_id in _others(ids, window):
+            logger.warning("a snapshot of %s to %s that no window has is removed", window.start, window.end)
+            self._client.delete_snapshot(self._project_id, snapshot_id)
+            yield snapshot_id
+
+
+def _key(window: WindowRecord) -> str:
+    return Window(window.start, window.end).key
+
+
+def _others(ids: list[UUID], window: WindowRecord) -> list[UUID]:
+    """Return the snapshots that are not the recorded one."""
+    return [snapshot_id for snapshot_id in ids if str(snapshot_id) != window.snapshot_id]
+
+
+def _start_of(key: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(key.partition("/")[0])
+    except ValueError:
+        return None
+
 
 ROWS_AT_ONCE = 100
 """Some ten milliseconds of SQLite's write lock; with 500 a prediction waited about twice as long (p99)."""
 PAGES_AT_ONCE = 500
-REST, LONGEST_REST_SECONDS = 2.0, 0.2
+REST, MAX_REST_SECONDS = 2.0, 0.2
 """How many times as long as a batch took the log is left to others after it."""
 LEASE_NAME = "retention"
 LEASE_LIFETIME = timedelta(minutes=5)
@@ -44,10 +91,10 @@ class Retention:
 
     def __init__(
         self,
-        windows: KeptWindows,
+        windows: RetainedWindows,
         expiry: LogExpiry,
         client: EvidentlyClient,
-        strays: StraySnapshots,
+        orphans: OrphanSnapshots,
         *,
         lease: Lease,
         policy: Policy,
@@ -57,7 +104,7 @@ class Retention:
         self._windows = windows
         self._expiry = expiry
         self._client = client
-        self._strays = strays
+        self._orphans = orphans
         self._lease = lease
         self._policy = policy
         self._reports_dir = reports_dir
@@ -78,7 +125,7 @@ class Retention:
             self._attempt(self._remove_reports, now, deadline, done)
             self._attempt(self._expire_rows, now, deadline, done)
             if answered:  # else it would be waited for once more
-                self._attempt(self._remove_strays, now, deadline, done)
+                self._attempt(self._remove_orphans, now, deadline, done)
         finally:
             self._lease.release()
         return done
@@ -109,17 +156,17 @@ class Retention:
             part(now, deadline, done)
         except (EvidentlyError, LogUnavailable, OSError) as error:
             logger.warning("not all that is old could be removed: %s", error)
-            done.troubles.append(str(error))
+            done.errors.append(str(error))
             return False
         return True
 
     def _thin_snapshots(self, now: datetime, deadline: float, done: Removals) -> None:
         for window in _until(deadline, self._too_many(now), done):
-            self._windows.leave(window)
+            self._windows.mark_orphan(window)
             if window.project_id is not None and window.snapshot_id is not None:
                 self._client.delete_snapshot(UUID(window.project_id), UUID(window.snapshot_id))
             self._remove_report(window, done)
-            done.removed["values"] += self._windows.forget_snapshot(window)
+            done.removed["values"] += self._windows.mark_snapshot_removed(window)
             done.removed["snapshots"] += 1
             done.freed_bytes["workspace"] += window.snapshot_bytes or 0
 
@@ -149,8 +196,8 @@ class Retention:
             if freed == 0:
                 break
 
-    def _remove_strays(self, _now: datetime, deadline: float, done: Removals) -> None:
-        for _ in _until(deadline, self._strays.remove(), done):
+    def _remove_orphans(self, _now: datetime, deadline: float, done: Removals) -> None:
+        for _ in _until(deadline, self._orphans.remove(), done):
             done.removed["snapshots"] += 1
 
     def _batches(self, deadline: float, done: Removals) -> Iterator[None]:
@@ -158,7 +205,7 @@ class Retention:
         while not done.unfinished:
             began = monotonic()
             yield
-            self._pause(min(REST * (monotonic() - began), LONGEST_REST_SECONDS))
+            self._pause(min(REST * (monotonic() - began), MAX_REST_SECONDS))
             done.unfinished = monotonic() >= deadline
 
     def _too_many(self, now: datetime) -> list[WindowRecord]:
@@ -181,7 +228,7 @@ class Retention:
         path = self._report_of(window)
         if path is not None:
             _unlink(path, done)
-            self._windows.forget_report(window)
+            self._windows.mark_report_removed(window)
 
 
 def _until(deadline: float, items: Iterable[Item], done: Removals) -> Iterator[Item]:

@@ -1,18 +1,56 @@
-"""Owns when snapshots are taken: APScheduler, in the one process that holds the lease."""
+"""When periodic work runs: APScheduler, in the one process that holds the lease."""
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from api.alerts.rounds import AlertRounds
+from api.alerts.notifier import AlertRounds
 from api.errors import LogUnavailable
 from api.prediction_log.lease import Lease
-from api.prediction_log.window_store import WindowStore
-from api.snapshots.retention_rounds import RetentionRounds
+from api.prediction_log.windows import WindowStore
+from api.snapshots.retention_tiers import Removals
 from api.snapshots.worker import SnapshotWorker
+
+FIRST_AFTER = timedelta(minutes=1)
+"""A process that never lives for an interval still removes what is old; a start has other things to do first."""
+
+
+class RetentionRounds:
+    """Has the worker remove what is old every ``interval``, and on at the next beat while some of it is left.
+
+    ``report`` is told what was removed, or None where the worker failed.
+    """
+
+    def __init__(
+        self,
+        worker: SnapshotWorker,
+        report: Callable[[Removals | None], None],
+        interval: timedelta,
+        elapsed: Callable[[], float] = monotonic,
+    ) -> None:
+        self._worker = worker
+        self._report = report
+        self._interval_seconds = interval.total_seconds()
+        self._elapsed = elapsed
+        self._due_at = elapsed() + min(FIRST_AFTER, interval).total_seconds()
+
+    def beat(self) -> None:
+        """Begin a round if it is time for one and the worker is free."""
+        now = self._elapsed()
+        if now >= self._due_at and not self._worker.busy:
+            self._due_at = now + self._interval_seconds
+            self._worker.remove_old(self._on_done)
+
+    def _on_done(self, removals: Removals | None) -> None:
+        self._report(removals)
+        if removals is not None and removals.unfinished:
+            self._due_at = self._elapsed()
+
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +129,7 @@ class SnapshotScheduler:
             if held:
                 self._store.close_elapsed(self._interval)
                 if self._store.waiting():
-                    self._worker.take_due()
+                    self._worker.process_due()
                 else:
                     self._retention.beat()
             else:

@@ -1,4 +1,4 @@
-"""Owns which version of the model a window is measured against. Runs in the snapshot worker: it needs pandas."""
+"""Which version of the model a window is measured against. Runs in the worker process: it needs pandas."""
 
 import logging
 from collections.abc import Mapping
@@ -6,14 +6,44 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from api.kept_models import KeptModels
-from api.prediction_log.version_counts import VersionCount
-from api.snapshots.explanations import WindowExplanations
-from model.artifact import read_manifest, read_reference
-from model.errors import ArtifactError
-from model.manifest import Manifest
+from api.prediction_log.reader import VersionCount
+from api.serving.model_archive import ModelArchive
+from model.artifact.manifest import Manifest
+from model.artifact.store import read_manifest, read_reference
+from model.errors import ArtifactError, ExplanationError
+from model.explain.explainer import Explainer, load_explainer
+
+MAX_ROWS = 500
+"""TreeSHAP takes some milliseconds a row, and a mean over these many is steady enough to compare."""
+
+
+class WindowExplanations:
+    """Explains windows with the model of an artifact folder, which is loaded once."""
+
+    def __init__(self, model_dir: Path) -> None:
+        self._explainer: Explainer | None = None
+        self._reason: str | None = None
+        try:
+            self._explainer = load_explainer(model_dir)
+        except ExplanationError as error:
+            self._reason = str(error)
+
+    def explain(self, current: pd.DataFrame) -> tuple[npt.NDArray[np.float64] | None, str | None]:
+        """Return |SHAP| of at most 500 rows, (rows, features), or None with the reason.
+
+        The rows are drawn with a fixed seed, so that a window that is taken again gives the same numbers.
+        """
+        if self._explainer is None:
+            return None, self._reason
+        if current.empty:
+            return None, "no predictions in this window"
+        rows = current if len(current) <= MAX_ROWS else current.sample(MAX_ROWS, random_state=0)
+        return self._explainer.attributions(rows), None
+
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +67,7 @@ class WindowModels:
     begin with.
     """
 
-    def __init__(self, folder: Path, kept: KeptModels) -> None:
+    def __init__(self, folder: Path, kept: ModelArchive) -> None:
         self._folder = folder
         self._kept = kept
         self._newest = self._load(folder)
@@ -72,11 +102,11 @@ class WindowModels:
             if best == in_folder:
                 self._newest = self._hold(self._load(self._folder))
                 return self._loaded.get(best, self._newest)
-            if not self._read_kept(best):
+            if not self._read_archived(best):
                 candidates.remove(best)
         return self._loaded[best]
 
-    def _read_kept(self, version: str) -> bool:
+    def _read_archived(self, version: str) -> bool:
         """Read a version that served before; one that is damaged holds no window up."""
         try:
             self._hold(self._load(self._kept.folder_of(version)))

@@ -1,17 +1,100 @@
-"""Owns the worker process: one, warm, replaced when it dies, never waited for by a request."""
+"""The worker process: one, warm, replaced when it dies, never waited for by a request."""
 
 import logging
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from pathlib import Path
+from signal import SIG_IGN, SIGINT, SIGTERM, signal
 from time import monotonic
 from typing import Any, TypeVar
 
-from api.snapshots.job import JobConfig, prepare_worker, remove_old, take_due_snapshots, warm_up
-from api.snapshots.removals import Removals
+from api.log_output import log_to_stderr
+from api.snapshots.retention_tiers import Policy, Removals
+
+MAX_RETENTION_SECONDS = 10.0
+RETENTION_SHARE = 0.9
+
+
+NICENESS = 10
+"""How far the worker stands back: where both want the same core, the API gets nine tenths of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What the worker needs, as plain values that can be sent to another process."""
+
+    database_url: str
+    model_dir: Path
+    evidently_url: str
+    evidently_secret: str | None
+    evidently_timeout_seconds: float
+    project_name: str | None
+    reports_dir: Path
+    min_rows: int
+    min_labels: int
+    max_rows: int
+    windows_per_beat: int
+    policy: Policy
+    holder: str
+    heartbeat: timedelta
+
+    @property
+    def lease_lifetime(self) -> timedelta:
+        """How long the lease lasts unless it is renewed, which happens at each heartbeat."""
+        return 2 * self.heartbeat
+
+
+def retention_seconds(heartbeat: timedelta) -> float:
+    """Return how long removing what is old may keep the worker from the next window; what is left waits for a beat.
+
+    A run that ends shortly before a beat goes on at once, while one that ends after it would rest until the next.
+    """
+    return min(RETENTION_SHARE * heartbeat.total_seconds(), MAX_RETENTION_SECONDS)
+
+
+def prepare_worker() -> None:
+    """Make this process the worker: it leaves signals to its parent, and ends when its parent does."""
+    signal(SIGINT, SIG_IGN)
+    signal(SIGTERM, SIG_IGN)
+    os.nice(NICENESS)
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
+    log_to_stderr()
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+def warm_up(config: WorkerConfig) -> list[str]:
+    """Import what a snapshot needs and show the project in Evidently UI; no window is touched, so no outcome."""
+    from api.wiring import build_worker_context  # noqa: PLC0415 - the import, in the worker alone, is the work
+
+    build_worker_context(config).project.show()
+    return []
+
+
+def process_due_windows(config: WorkerConfig) -> list[str]:
+    """Take a beat's share of the due windows, oldest first, and return the outcome of each."""
+    from api.wiring import build_worker_context  # noqa: PLC0415 - in the worker alone, see above
+
+    return [str(outcome) for outcome in build_worker_context(config).taker.process_due(config.windows_per_beat)]
+
+
+def remove_old(config: WorkerConfig) -> Removals:
+    """Remove some of what is old, and return what that was; nothing where another process is at it."""
+    from api.wiring import build_worker_context  # noqa: PLC0415 - in the worker alone, see above
+
+    return build_worker_context(config).retention.run(retention_seconds(config.heartbeat)) or Removals()
+
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +108,7 @@ class SnapshotWorker:
     than ``limit_seconds`` hangs, so its process is replaced.
     """
 
-    def __init__(self, config: JobConfig, report: Callable[[str], None], limit_seconds: float) -> None:
+    def __init__(self, config: WorkerConfig, report: Callable[[str], None], limit_seconds: float) -> None:
         self._config = config
         self._report = report
         self._limit_seconds = limit_seconds
@@ -49,10 +132,10 @@ class SnapshotWorker:
         """Start the process and let it import what it needs, so that the first window does not wait for that."""
         self._submit(partial(warm_up, self._config)).add_done_callback(self._on_windows)
 
-    def take_due(self) -> None:
+    def process_due(self) -> None:
         """Have due windows taken, unless the worker is busy."""
         if not self.busy:
-            self._begin(partial(take_due_snapshots, self._config)).add_done_callback(self._on_windows)
+            self._begin(partial(process_due_windows, self._config)).add_done_callback(self._on_windows)
 
     def remove_old(self, done: Callable[[Removals | None], None]) -> None:
         """Have what is old removed, unless the worker is busy; ``done`` is told what, or None where it failed."""

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from scripts.backup.archive import write_backup
 from scripts.backup.places import Places, places
-from scripts.command import status_of
+from scripts.command_line import status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

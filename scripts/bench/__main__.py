@@ -6,15 +6,15 @@ import time
 
 from rich.console import Console
 
-from model.dataset import Dataset
-from scripts.arguments import whole_from
-from scripts.bench.detection import detection_table, false_alarm_table
-from scripts.bench.expiring import add_expiring, run_expiring
+from model.data.dataset import Dataset
+from scripts.bench.datasets import NAMES, load_table
+from scripts.bench.detection_tables import detection_table, false_alarm_table
+from scripts.bench.expiry import add_expiring, run_expiring
 from scripts.bench.reading import add_reading, run_reading
 from scripts.bench.replay import replay
 from scripts.bench.serving.command import add_serving, run_serving
-from scripts.bench.tables import NAMES, load_table
 from scripts.bench.workspace.command import add_workspace, run_workspace
+from scripts.command_line import whole_from
 
 
 def main(arguments: list[str] | None = None) -> int:

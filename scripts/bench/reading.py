@@ -17,7 +17,7 @@ from api.prediction_log.database import Database
 from api.prediction_log.reader import read_predictions
 from api.prediction_log.records import PredictionRecord
 from api.prediction_log.writer import LogWriter
-from scripts.arguments import whole_from
+from scripts.command_line import whole_from
 
 COMMIT_ROWS = 10_000
 VERSION = "bench"
@@ -55,7 +55,7 @@ async def _fill(url: str, rows: int, features: int) -> tuple[datetime, datetime]
     for _ in range(3):
         bounds.append(datetime.now(UTC))
         for begin in range(0, rows, COMMIT_ROWS):
-            await writer.log_answers([names] * min(COMMIT_ROWS, rows - begin))
+            await writer.log_responses([names] * min(COMMIT_ROWS, rows - begin))
     await writer.close()
     database.dispose()
     return bounds[1], bounds[2]

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evidently_workspace.results import Check
-from model.artifact import read_reference
-from model.dataset import AnyDataset
-from model.explanation import load_explainer
-from model.predictor import load_predictor
-from model.training import train_model
-from scripts.bench.judge import Judge
-from scripts.bench.rivals import Rivals
-from scripts.bench.tables import halves, part
+from model.artifact.store import read_reference
+from model.data.dataset import AnyDataset
+from model.explain.explainer import load_explainer
+from model.serving.predictor import load_predictor
+from model.training.fit import train_model
+from scripts.bench.baselines import Baselines
+from scripts.bench.datasets import halves, part
 from scripts.bench.traffic import Traffic, make_traffic
+from scripts.bench.vectorised_checks import VectorisedChecks
 
 WINDOW_ROWS = (50, 200, 1_000)
 ALL_ROWS, UNSEEN_ROWS = "rows of the whole data set", "rows that no training or calibration has seen"
@@ -35,7 +35,7 @@ class Outcome:
     check: Check | None
     window_rows: int
     ours: dict[Check, Fired]
-    rivals: dict[str, Fired]
+    baselines: dict[str, Fired]
 
     @property
     def any_check(self) -> Fired:
@@ -64,14 +64,17 @@ def _replay_model(known: AnyDataset, rows: AnyDataset, source: str, windows: int
     for traffic in make_traffic(rows, predictor, reference, seed):
         # attributions cost more than all else, and of changed windows only the check that should fire is reported
         phi = explainer.attributions(traffic.rows) if traffic.check is None else None
-        judges = (Judge(manifest, reference, traffic.rows, phi), Rivals(manifest, reference, traffic.rows))
+        judges = (
+            VectorisedChecks(manifest, reference, traffic.rows, phi),
+            Baselines(manifest, reference, traffic.rows),
+        )
         for size in WINDOW_ROWS:
             ours, theirs = _judged(traffic, size, windows, judges, rng)
             yield Outcome(source, traffic.name, traffic.check, size, ours, theirs)
 
 
 def _judged(
-    traffic: Traffic, size: int, windows: int, judges: tuple[Judge, Rivals], rng: np.random.Generator
+    traffic: Traffic, size: int, windows: int, judges: tuple[VectorisedChecks, Baselines], rng: np.random.Generator
 ) -> tuple[dict[Check, Fired], dict[str, Fired]]:
     ours, theirs = [], []
     chunk = max(1, _CELLS // len(traffic.rows))
@@ -81,7 +84,7 @@ def _judged(
         theirs.append(judges[1].fired(counts))
     return (
         {check: np.concatenate([fired[check] for fired in ours]) for check in ours[0]},
-        {rival: np.concatenate([fired[rival] for fired in theirs]) for rival in theirs[0]},
+        {baseline: np.concatenate([fired[baseline] for fired in theirs]) for baseline in theirs[0]},
     )
 
 

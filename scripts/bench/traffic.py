@@ -8,14 +8,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evidently_workspace.results import Check
-from model.dataset import AnyDataset, Dataset, NumberDataset
-from model.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX
-from model.parity import rows_of
-from model.predictor import AnyPredictor, Predictor
+from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX
+from model.data.dataset import AnyDataset, Dataset, RegressionDataset
+from model.serving.parity import rows_of
+from model.serving.predictor import AnyPredictor, Predictor
 from scripts.load.scenarios import drift_weights
 
 QUIET = "quiet"
-MOST_SHIFTED_COLUMNS = 6
+MAX_SHIFTED_COLUMNS = 6
 _MIRRORED = 0.5
 
 Weights = NDArray[np.float64]
@@ -41,7 +41,7 @@ def make_traffic(rows: AnyDataset, predictor: AnyPredictor, reference: pd.DataFr
     even = np.full(len(logged), 1 / len(logged))
     yield Traffic(QUIET, None, logged, even)
     numbers = [feature.name for feature in rows.features if feature.type == "number"]
-    for name in rng.permutation(numbers)[:MOST_SHIFTED_COLUMNS]:
+    for name in rng.permutation(numbers)[:MAX_SHIFTED_COLUMNS]:
         moved = logged.assign(**{name: logged[name] + reference[name].std(ddof=0)})
         yield Traffic("one column moved by one deviation", "data_drift", answer(moved, predictor), even)
     yield Traffic("covariate shift", "data_drift", logged, drift_weights(_coordinates(logged[numbers]), seed))
@@ -55,7 +55,7 @@ def _other_classes(rows: Dataset, logged: pd.DataFrame) -> Iterator[Traffic]:
     yield _flipped("20 % of labels flipped", rows, logged, np.full(len(logged), 0.2))
 
 
-def _other_numbers(rows: NumberDataset, logged: pd.DataFrame, rng: np.random.Generator) -> Iterator[Traffic]:
+def _other_numbers(rows: RegressionDataset, logged: pd.DataFrame, rng: np.random.Generator) -> Iterator[Traffic]:
     even = np.full(len(logged), 1 / len(logged))
     large = rows.numbers >= np.quantile(rows.numbers, 0.75)
     share = 2 * large.mean()

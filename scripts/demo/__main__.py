@@ -2,28 +2,78 @@
 
 import argparse
 import asyncio
+import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model.errors import ModelError
-from scripts.arguments import above_zero, add_ports, whole_from
-from scripts.demo.acts import Act
-from scripts.demo.folders import RunFolder
+from scripts.command_line import above_zero, add_ports, whole_from
+from scripts.demo.phases import Phase
 from scripts.demo.story import Outcome, Script, Story
-from scripts.demo.table import show_scenarios, show_windows
-from scripts.demo.verdict import complaints
+from scripts.demo.table import complaints, show_scenarios, show_windows
 from scripts.load.errors import LoadError
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import StackError
 from scripts.stack.interruption import Interruption
 from scripts.stack.stack import Stack, check_ports
 from scripts.stack.terminal import exit_status, show_addresses, show_error
+
+RUNS_KEPT = 5
+_LOCK = "running.lock"
+
+
+class RunFolder:
+    """A fresh folder for one run, locked for as long as the run lasts.
+
+    A fresh one because an old log would make the API first catch up on the hours since. The newest five runs
+    stay for a later look; older ones are removed, never one whose demo still runs.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._runs = root / "runs"
+        self.path = self._runs / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+        self._lock: TextIOWrapper | None = None
+
+    def __enter__(self) -> Self:
+        """Create and lock the folder, and remove what is too old; raises OSError if it cannot be written."""
+        self.path.mkdir(parents=True)
+        self._lock = (self.path / _LOCK).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        for old in sorted(self._runs.iterdir())[:-RUNS_KEPT]:
+            _remove_unless_running(old)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Unlock the folder and leave it where it is."""
+        if self._lock:
+            self._lock.close()
+
+
+def _remove_unless_running(folder: Path) -> None:
+    lock = folder / _LOCK
+    if not lock.is_file():
+        # Not a run of ours, so not ours to remove.
+        return
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+
 
 # Where output goes to a file no terminal says how wide it is.
 _FILE_WIDTH = 100
@@ -111,14 +161,14 @@ def _config(options: argparse.Namespace, folder: Path) -> StackConfig:
 
 def _script(options: argparse.Namespace) -> Script:
     windows = options.drift_windows
-    acts = (
-        Act("steady", options.steady_windows, expects=None),
-        Act("data_drift", windows, expects="data_drift", spares=frozenset({"concept_drift"})),
-        Act("target_drift", windows, expects="target_drift"),
-        Act("concept_drift", windows, expects="concept_drift", spares=frozenset({"data_drift"})),
-        Act("bad_quality", windows, expects="data_quality"),
+    phases = (
+        Phase("steady", options.steady_windows, expects=None),
+        Phase("data_drift", windows, expects="data_drift", spares=frozenset({"concept_drift"})),
+        Phase("target_drift", windows, expects="target_drift"),
+        Phase("concept_drift", windows, expects="concept_drift", spares=frozenset({"data_drift"})),
+        Phase("bad_quality", windows, expects="data_quality"),
     )
-    return Script(acts, options.interval, options.rate, options.seed)
+    return Script(phases, options.interval, options.rate, options.seed)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

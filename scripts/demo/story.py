@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from scripts.demo.acts import Act, Performance, next_boundary, role_of, windows_between
+from scripts.demo.phases import Performance, Phase, next_boundary, role_of, windows_between
 from scripts.demo.windows import SnapshotWindow, read_windows
 from scripts.load.pool import Pool
 from scripts.load.run import Plan, run_load
@@ -30,7 +30,7 @@ _CONCURRENCY = 16
 class Script:
     """What is played: the acts in order, requests a second, the seed, and how long to wait for the last window."""
 
-    acts: Sequence[Act]
+    phases: Sequence[Phase]
     interval_seconds: int
     rate: float
     seed: int
@@ -61,7 +61,7 @@ class Story:
         self._say = say
         self._watch = watch
         self._outcome = Outcome()
-        self._playing: tuple[Act, datetime] | None = None
+        self._playing: tuple[Phase, datetime] | None = None
         self._began = datetime.now(UTC)
 
     async def play(self) -> Outcome:
@@ -72,45 +72,45 @@ class Story:
         """
         target = probe(self._stack.config.api_url)
         pool = pool_for(target, self._stack.config.model_dir)
-        acts = asyncio.create_task(self._play_acts(pool))
+        phases = asyncio.create_task(self._play_phases(pool))
         try:
             async with httpx.AsyncClient(base_url=target.url, trust_env=False) as client:
-                while not acts.done():
+                while not phases.done():
                     self._stack.check()
                     if self._interruption.requested:
                         raise StoppedError("stopped before the story's end")
                     await self._see_windows(client)
-                    await asyncio.wait({acts}, timeout=_POLL_SECONDS)
+                    await asyncio.wait({phases}, timeout=_POLL_SECONDS)
         finally:
-            acts.cancel()
+            phases.cancel()
             with suppress(asyncio.CancelledError):
-                await acts
+                await phases
         return self._outcome
 
-    async def _play_acts(self, pool: Pool) -> None:
+    async def _play_phases(self, pool: Pool) -> None:
         boundary = next_boundary(datetime.now(UTC), self._script.interval_seconds)
-        for number, act in enumerate(self._script.acts):
+        for number, phase in enumerate(self._script.phases):
             await self._wait_until(boundary, f"waiting for the window that starts at {boundary:%H:%M:%S}")
-            self._say(f"{act.scenario}: windows of {self._script.interval_seconds} s, {act.windows} in all")
-            await self._perform(act, pool, boundary, self._script.seed + number)
-            planned = boundary + act.windows * self._interval
+            self._say(f"{phase.scenario}: windows of {self._script.interval_seconds} s, {phase.windows} in all")
+            await self._perform(phase, pool, boundary, self._script.seed + number)
+            planned = boundary + phase.windows * self._interval
             # An act that was held up ends late: the next one then starts a window later, not in its middle.
             boundary = max(planned, next_boundary(datetime.now(UTC), self._script.interval_seconds))
         await self._await_windows()
 
-    async def _perform(self, act: Act, pool: Pool, boundary: datetime, seed: int) -> None:
+    async def _perform(self, phase: Phase, pool: Pool, boundary: datetime, seed: int) -> None:
         await asyncio.sleep(max((boundary - datetime.now(UTC)).total_seconds() + _LEAD_SECONDS, 0))
-        length = act.windows * self._script.interval_seconds - _LEAD_SECONDS - _TAIL_SECONDS
-        plan = Plan(act.scenario, self._script.rate, length, LABEL_DELAY_SECONDS, _CONCURRENCY)
+        length = phase.windows * self._script.interval_seconds - _LEAD_SECONDS - _TAIL_SECONDS
+        plan = Plan(phase.scenario, self._script.rate, length, LABEL_DELAY_SECONDS, _CONCURRENCY)
 
         def watch(summary: Summary, doing: str) -> None:
-            self._watch(f"{act.scenario}: {doing}, {summary.failures} failed", summary.sent / summary.planned)
+            self._watch(f"{phase.scenario}: {doing}, {summary.failures} failed", summary.sent / summary.planned)
 
         first = datetime.now(UTC)
-        self._playing = (act, first)
-        calls = make_calls(act.scenario, pool, seed=seed)
+        self._playing = (phase, first)
+        calls = make_calls(phase.scenario, pool, seed=seed)
         self._outcome.loads.append(await run_load(self._stack.config.api_url, calls, plan, asyncio.Event(), watch))
-        self._outcome.played.append(Performance(act, first, datetime.now(UTC)))
+        self._outcome.played.append(Performance(phase, first, datetime.now(UTC)))
         self._playing = None
 
     async def _wait_until(self, moment: datetime, why: str) -> None:

@@ -1,6 +1,7 @@
-"""The tables that end the demo: one line per window, then which checks fired in which scenario."""
+"""The tables that end the demo, and whether the story came true."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import get_args
 
 from rich.box import SIMPLE_HEAD
@@ -9,10 +10,43 @@ from rich.markup import escape
 from rich.table import Table
 
 from evidently_workspace.results import Check
-from scripts.demo.acts import Performance, Role, role_of
+from scripts.demo.phases import Performance, Role, role_of, windows_between
 from scripts.demo.story import Outcome
-from scripts.demo.verdict import fault_of
 from scripts.demo.windows import SnapshotWindow
+
+
+def complaints(
+    played: Sequence[Performance], windows: Mapping[datetime, SnapshotWindow], interval_seconds: int
+) -> list[str]:
+    """Return a line for each full window that is not as its act calls for, and for each act without any."""
+    lines = []
+    for performance in played:
+        full = 0
+        for start, end in windows_between(performance.first, performance.last, interval_seconds):
+            role = role_of(start, end, played)
+            if role.full and role.phase is performance.phase:
+                full += 1
+                if fault := fault_of(role, windows.get(start)):
+                    lines.append(f"window {start:%H:%M:%S} ({role.name}) {fault}")
+        if not full:
+            lines.append(f"no window was wholly {performance.phase.scenario}")
+    return lines
+
+
+def fault_of(role: Role, window: SnapshotWindow | None) -> str | None:
+    """Return what is wrong with a full window, None if it is as its act calls for."""
+    if window is None:
+        return "does not appear in GET /snapshots"
+    if window.status != "posted":
+        return f"is {window.status}: {window.reason or 'no reason given'}"
+    expected = role.phase.expects if role.phase else None
+    if expected is None and window.failed_checks:
+        return "should be quiet, but raised " + ", ".join(str(check) for check in window.failed_checks)
+    if expected is not None and expected not in window.checks:
+        return f"should be flagged with {expected}, but was not"
+    wrong = [str(check) for check in window.failed_checks if role.phase and check.check in role.phase.spares]
+    return "should not be flagged with " + ", ".join(wrong) if wrong else None
+
 
 _CHECKS: tuple[str, ...] = get_args(Check)
 
@@ -73,10 +107,10 @@ def _cells(window: SnapshotWindow, outcome: Outcome) -> list[str]:
 
 
 def _fired(performance: Performance, outcome: Outcome) -> list[str]:
-    full = [(role, window) for role, window in _roles(outcome) if role.full and role.act is performance.act]
+    full = [(role, window) for role, window in _roles(outcome) if role.full and role.phase is performance.phase]
     counts = [sum(check in window.checks for _, window in full) for check in _CHECKS]
     cells = [f"[yellow]{count}/{len(full)}[/]" if count else "·" for count in counts]
-    return [performance.act.scenario, *cells, _verdict([fault_of(role, window) for role, window in full])]
+    return [performance.phase.scenario, *cells, _verdict([fault_of(role, window) for role, window in full])]
 
 
 def _roles(outcome: Outcome) -> list[tuple[Role, SnapshotWindow]]:

@@ -3,21 +3,83 @@
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model.errors import ModelError
-from scripts.load.arguments import parse, plan_of, read_key
-from scripts.load.errors import LoadError
+from scripts.command_line import above_zero, from_zero, share, whole_from
+from scripts.load.errors import BadKeyError, LoadError
 from scripts.load.report import as_json, show
-from scripts.load.run import run_load
+from scripts.load.run import Plan, run_load
 from scripts.load.summary import Summary
 from scripts.load.target import probe
-from scripts.load.traffic import make_calls, pool_for
+from scripts.load.traffic import NAMES, make_calls, pool_for
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the command line's values; an argument error ends the process with status 2 and one line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.load",
+        description="Send seeded traffic to the API at a fixed rate, whatever the answers take.",
+        epilog="Exit status: 0 all as called for, 1 some requests failed, 2 not started, 130 ended early.",
+    )
+    add = parser.add_argument
+    add("--url", default="http://127.0.0.1:8000", help="the API's address (%(default)s)")
+    add("--scenario", choices=NAMES, default="steady", help="what the traffic is like (%(default)s)")
+    add("--rate", type=above_zero, default=20.0, help="requests per second (%(default)s)")
+    add("--duration", type=above_zero, default=60.0, help="seconds (%(default)s)")
+    add("--seed", type=whole_from(0), default=0, help="same seed, same rows, order and labels (%(default)s)")
+    add(
+        "--label-delay",
+        type=from_zero,
+        default=1.0,
+        help="seconds from an answer to its label (%(default)s)",
+    )
+    add(
+        "--label-share",
+        type=share,
+        default=1.0,
+        help="share of the rows that get a label, 0 to 1 (%(default)s)",
+    )
+    add("--model-dir", type=Path, default=Path(os.environ.get("VIGIE_MODEL_DIR", "data/model")),
+        help="artifact whose hold-out rows are sent (%(default)s)")  # fmt: skip
+    add("--batch", type=whole_from(1, 10_000), default=1, help="rows per request (%(default)s)")
+    add("--concurrency", type=whole_from(1, 2000), default=64, help="most requests in flight (%(default)s)")
+    add("--key-file", type=Path, help="file of the API key, where the API wants one (or the variable VIGIE_API_KEY)")
+    add("--json", action="store_true", help="print the summary as JSON on standard output")
+    return parser.parse_args(arguments)
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """Return the plan that the command line asks for."""
+    return Plan(options.scenario, options.rate, options.duration, options.label_delay, options.concurrency)
+
+
+def read_key(file: Path | None) -> str | None:
+    """Return the API key of the file, or of VIGIE_API_KEY; None without either. Raises BadKeyError."""
+    if file is None:
+        return _sound(os.environ["VIGIE_API_KEY"], "VIGIE_API_KEY") if os.environ.get("VIGIE_API_KEY") else None
+    try:
+        return _sound(file.read_text(encoding="utf-8"), str(file))
+    except OSError as error:
+        raise BadKeyError(f"cannot read the API key in {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadKeyError(f"{file} is not the file of an API key") from None
+
+
+def _sound(text: str, source: str) -> str:
+    """Return the key without the line's end; what is more than one word is something else, such as the hashes' file."""
+    key = text.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise BadKeyError(f"{source} does not hold one API key; it is what `python -m scripts.keys create` prints")
+    return key
 
 
 def main() -> int:

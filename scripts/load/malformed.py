@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from scripts.load.calls import FEEDBACK, PREDICT, PREDICT_BATCH, Call, Expectation
-from scripts.load.pool import LabelValue, NumberPool, Pool, Row
+from scripts.load.pool import LabelValue, Pool, RegressionPool, Row
 
 MAX_ROWS = 10_000
 OVERSIZED_BYTES = 20 * 2**20
@@ -101,7 +101,7 @@ def _malformed_prediction(pool: Pool, rng: np.random.Generator) -> Call:
 
 
 def _wrong_label(pool: Pool, rng: np.random.Generator) -> Call:
-    if isinstance(pool, NumberPool):
+    if isinstance(pool, RegressionPool):
         return _refused("label that is no number", _feedback(rng, ("12.5", True, "")[rng.integers(3)]), FEEDBACK)
     return _refused("label outside the classes", _feedback(rng, "no such class"), FEEDBACK)
 

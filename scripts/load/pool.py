@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.artifact import read_reference, read_test
-from model.manifest import LABEL, Feature, FeatureType, Value
+from model.artifact.manifest import LABEL, Feature, FeatureType, Value
+from model.artifact.store import read_reference, read_test
 from scripts.load.errors import NoSuchTrafficError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class ClassPool(Rows):
+class ClassificationPool(Rows):
     """Rows and the class of each, as an index into `classes`."""
 
     classes: tuple[ClassValue, ...]
@@ -83,7 +83,7 @@ class ClassPool(Rows):
 
 
 @dataclass(frozen=True)
-class NumberPool(Rows):
+class RegressionPool(Rows):
     """Rows and the number that is true of each."""
 
     numbers: Matrix
@@ -94,7 +94,7 @@ class NumberPool(Rows):
         return tuple(self.numbers.tolist())
 
 
-Pool = ClassPool | NumberPool
+Pool = ClassificationPool | RegressionPool
 
 
 def read_pool(folder: Path, features: Sequence[Feature], classes: Sequence[ClassValue] | None) -> Pool:
@@ -106,9 +106,9 @@ def read_pool(folder: Path, features: Sequence[Feature], classes: Sequence[Class
     frame = _hold_out(folder)
     rows = _rows(frame, features)
     if classes is None:
-        return NumberPool(tuple(features), rows, frame[LABEL].to_numpy(dtype=np.float64))
+        return RegressionPool(tuple(features), rows, frame[LABEL].to_numpy(dtype=np.float64))
     names = [str(value) for value in classes]
-    return ClassPool(tuple(features), rows, tuple(classes), _class_indexes(frame, names))
+    return ClassificationPool(tuple(features), rows, tuple(classes), _class_indexes(frame, names))
 
 
 def read_rows(folder: Path, features: Sequence[Feature]) -> tuple[Row, ...]:

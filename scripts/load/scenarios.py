@@ -1,7 +1,4 @@
-"""What the traffic is like: each scenario is a seeded, endless stream of labelled rows from a pool.
-
-The same pool and seed give the same rows in the same order. No scenario touches the network.
-"""
+"""The scenarios: each is a seeded, endless stream of labelled rows from a pool."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.artifact.manifest import Feature
 from scripts.load.errors import NoSuchTrafficError
-from scripts.load.pool import LabelValue, Matrix, NumberPool, Pool, Row
-from scripts.load.relations import changed_labels
+from scripts.load.pool import ClassificationPool, LabelValue, Matrix, Pool, RegressionPool, Row
 
 _CHUNK = 512
 _DRIFT_SHIFT = 1.25
@@ -54,7 +51,7 @@ def target_drift(pool: Pool, seed: int) -> Iterator[Sample]:
     is large. Where labels do not follow from the inputs alone, the same inputs then have other labels more often: for
     numbers above all that is a change of their relation too, and raises concept drift beside target drift.
     """
-    if isinstance(pool, NumberPool):
+    if isinstance(pool, RegressionPool):
         weights = rare_half_weights(pool.numbers, seed)
     else:
         weights = rare_class_weights(pool.class_indexes, seed)
@@ -121,3 +118,131 @@ def _drawn(pool: Pool, seed: int, kind: str, weights: Matrix | None, labels: Seq
     while True:
         for index in rng.choice(len(pool.rows), size=_CHUNK, p=weights).tolist():
             yield Sample(pool.rows[index], labels[index], kind)
+
+
+Side = NDArray[np.bool_]
+
+
+def changed_labels(pool: Pool) -> Sequence[LabelValue]:
+    """Return the label of each row under another relation between inputs and labels.
+
+    Raises NoSuchTrafficError where the rows allow none.
+    """
+    if isinstance(pool, RegressionPool):
+        return tuple(mirrored_numbers(pool.numbers).tolist())
+    return pool.named(swapped_classes(pool))
+
+
+def mirrored_numbers(numbers: Matrix) -> Matrix:
+    """Return numbers of which the highest has changed places with the lowest, the second with the second lowest.
+
+    So what let expect a high number now goes with a low one, while the distribution of the numbers stays exactly as it
+    was: the alarm should be about the relation. Raises NoSuchTrafficError where all the numbers are the same.
+    """
+    if np.ptp(numbers) == 0:
+        raise NoSuchTrafficError("all labels of the hold-out rows are the same number, so no relation can be changed")
+    order = np.argsort(numbers, kind="stable")
+    mirrored = np.empty_like(numbers)
+    mirrored[order] = numbers[order[::-1]]
+    return mirrored
+
+
+def swapped_classes(pool: ClassificationPool) -> NDArray[np.int64]:
+    """Return the class index of each row after every row on one side of a split got the next class.
+
+    Of all splits that put a quarter to three quarters of the rows on one side, the one is taken whose swap
+    moves the shares of the classes least: the alarm should be about the relation, not about the label's own
+    distribution. Raises NoSuchTrafficError if no feature can be split so.
+    """
+    candidates = [_swap(pool, side) for side in _sides(pool) if 0.25 <= side.mean() <= 0.75]
+    if not candidates:
+        raise NoSuchTrafficError("no feature splits the hold-out rows, so no relation can be changed on one side of it")
+    return min(candidates, key=lambda swapped: _share_change(pool, swapped))
+
+
+def _sides(pool: Pool) -> Iterator[Side]:
+    for feature in pool.features:
+        cells = [row[feature.name] for row in pool.rows]
+        if feature.type == "number":
+            numbers = np.array(cells, dtype=np.float64)
+            if not np.isnan(numbers).all():
+                yield numbers > np.nanmedian(numbers)
+        else:
+            for value in sorted({cell for cell in cells if cell is not None}):
+                yield np.array([cell == value for cell in cells])
+
+
+def _swap(pool: ClassificationPool, side: Side) -> NDArray[np.int64]:
+    following = (pool.class_indexes + 1) % len(pool.classes)
+    return np.where(side, following, pool.class_indexes)
+
+
+def _share_change(pool: ClassificationPool, swapped: NDArray[np.int64]) -> float:
+    before = np.bincount(pool.class_indexes, minlength=len(pool.classes))
+    after = np.bincount(swapped, minlength=len(pool.classes))
+    return float(np.abs(after - before).sum())
+
+
+FAULT_SHARE = 0.45
+_UNIT_ERROR = 1000.0
+UNSEEN_CATEGORY = "never seen in training"
+
+Fault = Callable[[Row], Row]
+
+
+def bad_quality(pool: Pool, seed: int) -> Iterator[Sample]:
+    """Yield steady rows of which a share has one fault: a missing value, a unit error or an unseen category.
+
+    Each fault stays in one seeded column, as a broken source would do it, so that the column's own share of
+    faults is large. Raises NoSuchTrafficError if the model's features allow none of them.
+    """
+    faults = _faults(pool, np.random.default_rng((seed, 3)))
+    if not faults:
+        raise NoSuchTrafficError("no feature is nullable, a number or a category, so no row can be made worse")
+    return _spoiled(pool, seed, faults)
+
+
+def _spoiled(pool: Pool, seed: int, faults: list[tuple[str, Fault]]) -> Iterator[Sample]:
+    rng = np.random.default_rng((seed, 4))
+    for sample in steady(pool, seed):
+        if rng.random() >= FAULT_SHARE:
+            yield Sample(sample.row, sample.label, "sound")
+            continue
+        kind, fault = faults[rng.integers(len(faults))]
+        yield Sample(fault(sample.row), sample.label, kind)
+
+
+def _faults(pool: Pool, rng: np.random.Generator) -> list[tuple[str, Fault]]:
+    nullable = [feature for feature in pool.features if feature.nullable]
+    numbers = [feature for feature in pool.features if feature.type == "number"]
+    categories = [feature for feature in pool.features if feature.type == "category"]
+    choices = (
+        ("missing value", nullable, _without),
+        ("unit error", numbers, _scaled),
+        ("unseen category", categories, _unseen),
+    )
+    return [(kind, make(_pick(features, rng))) for kind, features, make in choices if features]
+
+
+def _pick(features: list[Feature], rng: np.random.Generator) -> Feature:
+    return features[rng.integers(len(features))]
+
+
+def _without(feature: Feature) -> Fault:
+    return lambda row: row | {feature.name: None}
+
+
+def _scaled(feature: Feature) -> Fault:
+    low, high = feature.minimum or 0.0, feature.maximum or 0.0
+    far_above = (abs(high) + (high - low) + 1.0) * _UNIT_ERROR
+
+    def fault(row: Row) -> Row:
+        value = (row[feature.name] or 0.0) * _UNIT_ERROR
+        # A zero stays zero in any unit; such a row gets a number that is far outside all the same.
+        return row | {feature.name: far_above if low <= value <= high else value}
+
+    return fault
+
+
+def _unseen(feature: Feature) -> Fault:
+    return lambda row: row | {feature.name: UNSEEN_CATEGORY}

@@ -6,7 +6,7 @@ from typing import Literal, Self
 import httpx
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
 
-from model.manifest import Feature
+from model.artifact.manifest import Feature
 from scripts.load.connection import key_header
 from scripts.load.errors import ApiUnreachableError, KeyRefusedError, ModelMismatchError, NotTheApiError
 

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.artifact import read_manifest
+from model.artifact.store import read_manifest
 from scripts.load.calls import Call, prediction_calls
-from scripts.load.faults import bad_quality
 from scripts.load.malformed import bad_requests
 from scripts.load.pool import Pool, read_pool
-from scripts.load.scenarios import Scenario, concept_drift, data_drift, steady, target_drift
+from scripts.load.scenarios import Scenario, bad_quality, concept_drift, data_drift, steady, target_drift
 from scripts.load.target import Target
 
 BAD_REQUESTS = "bad_requests"

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from api.settings import Settings
-from scripts.arguments import add_ports, whole_from
+from scripts.command_line import add_ports, whole_from
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import StackError
 from scripts.stack.interruption import Interruption

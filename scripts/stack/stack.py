@@ -1,7 +1,10 @@
 """The embedded stack: a trained model, Evidently UI and the API, started together and stopped together."""
 
+import os
+import secrets
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +17,23 @@ from scripts.stack.config import HOST, StackConfig
 from scripts.stack.errors import DataDirError, PortTakenError, StoppedError, TrainingError
 from scripts.stack.interruption import Interruption
 from scripts.stack.readiness import Service, await_ready
-from scripts.stack.secret import ensure_secret
+
+
+def ensure_secret(path: Path) -> Path:
+    """Return the file, after writing a random secret into it if there was none; only its owner can read it.
+
+    The file is created with mode 600 from the start, so there is no moment in which others could open it, and
+    it appears under its name only when it is whole.
+    """
+    if path.exists() and path.stat().st_size:
+        return path
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_urlsafe(32) + "\n")
+    draft.replace(path)
+    return path
+
 
 _POLL_SECONDS = 0.1
 _PROBE_TIMEOUT_SECONDS = 5.0

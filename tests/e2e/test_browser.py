@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect, sync_playwright
 from rich.console import Console
 
-from model.artifact import read_reference, read_test
+from model.artifact.store import read_reference, read_test
 from scripts import screenshots
 from scripts.ports import free_port
 from scripts.stack.config import StackConfig

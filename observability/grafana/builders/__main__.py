@@ -1,6 +1,22 @@
-"""Owns the command that writes the dashboards' files."""
+"""Writes the dashboards' files: python -m observability.grafana.builders."""
 
-from observability.grafana.builders.files import FOLDER, files
+from pathlib import Path
+
+from observability.grafana.builders.shown import as_text
+
+from observability.grafana.builders.api import api
+from observability.grafana.builders.containers import containers
+from observability.grafana.builders.host import host
+from observability.grafana.builders.overview import overview
+
+FOLDER = Path(__file__).parent.parent / "dashboards"
+
+
+def files() -> dict[str, str]:
+    """Return the text of each file by its name."""
+    boards = {"overview": overview, "api": api, "containers": containers, "host": host}
+    return {f"{name}.json": as_text(shown()) for name, shown in boards.items()}
+
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)

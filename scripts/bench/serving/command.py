@@ -10,10 +10,9 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from model.artifact import read_manifest
-from model.bundled import load_bundled
-from model.training import train_model
-from scripts.arguments import above_zero, whole_from
+from model.artifact.store import read_manifest
+from model.data.bundled import load_bundled
+from model.training.fit import train_model
 from scripts.bench.serving.measuring import (
     Comparison,
     Load,
@@ -23,11 +22,11 @@ from scripts.bench.serving.measuring import (
     measure_memory,
     measure_starts,
 )
-from scripts.bench.serving.peers import PEERS, peer_servers
 from scripts.bench.serving.results import Results
-from scripts.bench.serving.servers import Cores, noop, ours, pick_cores, running, tutorial
+from scripts.bench.serving.servers import PEERS, Cores, noop, ours, peer_servers, pick_cores, running, tutorial
 from scripts.bench.serving.stages import measure_stages
 from scripts.bench.serving.wrk import wrk_version
+from scripts.command_line import above_zero, whole_from
 from scripts.load.pool import read_rows
 
 PARTS = ("compare", "stages", "batch", "memory", "start", "snapshot")

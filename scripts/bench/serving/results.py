@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from scripts.bench.detection import markdown
+from scripts.bench.detection_tables import markdown
 from scripts.bench.serving.measuring import BesideSnapshot, Comparison, Memory
 from scripts.bench.serving.servers import NOOP, OURS, TUTORIAL
 from scripts.bench.serving.stages import STAGES, Stages

@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from api.answers import answers_of
 from api.prediction_log.database import Database
-from api.prediction_log.group_insert import insert_predictions
-from api.row_types import row_type
-from model.predictor import load_predictor
+from api.prediction_log.inserts import insert_predictions
+from api.serving.responses import responses_for
+from api.serving.schemas import row_type
+from model.serving.predictor import load_predictor
 from scripts.bench.serving.measuring import Row
 
 GROUPS = (1, 32, 1000)
@@ -29,7 +29,7 @@ Stages = dict[int, tuple[float, ...]]
 def measure_stages(model_dir: Path, folder: Path, rows: Sequence[Row]) -> Stages:
     """Return the seconds of processor time a row takes in each of `STAGES`, by how many rows share a group."""
     predictor = load_predictor(model_dir)
-    answers, kind = answers_of(predictor), row_type(predictor.manifest)
+    answers, kind = responses_for(predictor), row_type(predictor.manifest)
     database = Database(f"sqlite:///{folder / 'stages.db'}")
     database.migrate()
     body = orjson.dumps(rows[0])
@@ -45,11 +45,11 @@ def measure_stages(model_dir: Path, folder: Path, rows: Sequence[Row]) -> Stages
         def commit(cells: Sequence[Any] = cells) -> None:
             # ids must be new each time, so the making of the records is taken off below
             with database.driving() as connection:
-                insert_predictions(connection, database.stamp(connection), answers.make(cells)[0])
+                insert_predictions(connection, database.stamp(connection), answers.respond(cells)[0])
 
         read = _seconds(validate, 500)
         predict = _seconds(lambda cells=cells: predictor.predict(cells), calls) / size  # type: ignore[misc] # its default
-        make = _seconds(lambda cells=cells: answers.make(cells), calls) / size  # type: ignore[misc] # as above
+        make = _seconds(lambda cells=cells: answers.respond(cells), calls) / size  # type: ignore[misc] # as above
         found[size] = (read, predict, make - predict, _seconds(commit, calls) / size - make)
     database.dispose()
     return found

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evidently_workspace.window import Window
-from model.artifact import read_manifest, read_reference
-from model.explanation import load_explainer
+from model.artifact.store import read_manifest, read_reference
+from model.explain.explainer import load_explainer
 from scripts.bench.workspace.history import PastWindow
 
 ROWS, DRIFT = 200, 1.5

@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from model.artifact import read_manifest
-from scripts.arguments import whole_from
+from model.artifact.store import read_manifest
 from scripts.bench.workspace.bodies import measure_bodies
 from scripts.bench.workspace.history import INTERVAL, kept, past
-from scripts.bench.workspace.measuring import Bench, Measured, artifact_in, measure_workspace
+from scripts.bench.workspace.measuring import Bench, WorkspaceMeasurement, artifact_in, measure_workspace
 from scripts.bench.workspace.server import Workspace
+from scripts.command_line import whole_from
 
 SPANS = {"day": 1, "week": 7, "month": 30, "year": 365}
 MEGABYTE = 1e6
@@ -58,7 +58,7 @@ def run_workspace(options: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(options: argparse.Namespace, folder: Path, chromium: str) -> list[Measured]:
+def _measure(options: argparse.Namespace, folder: Path, chromium: str) -> list[WorkspaceMeasurement]:
     console = Console(stderr=True)
     now = datetime.now(UTC)
     now -= timedelta(seconds=now.timestamp() % INTERVAL.total_seconds())
@@ -84,7 +84,7 @@ def _measure(options: argparse.Namespace, folder: Path, chromium: str) -> list[M
     return measured
 
 
-def summary_table(measured: Sequence[Measured]) -> str:
+def summary_table(measured: Sequence[WorkspaceMeasurement]) -> str:
     """Return a Markdown table with a row for each workspace."""
     head = [
         "after",
@@ -118,7 +118,7 @@ def summary_table(measured: Sequence[Measured]) -> str:
     return _markdown(head, rows)
 
 
-def panel_table(measured: Sequence[Measured]) -> str:
+def panel_table(measured: Sequence[WorkspaceMeasurement]) -> str:
     """Return a Markdown table with the time of each panel's query, in ms."""
     head = ["query of the panel, ms", *(one.title for one in measured)]
     panels = measured[0].panel_seconds

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from evidently_workspace.retention import windows_to_remove
+from api.snapshots.retention_tiers import windows_to_remove
 from evidently_workspace.window import Window
 
 INTERVAL = timedelta(minutes=5)

@@ -1,25 +1,81 @@
-"""Builds one workspace through the real client and UI, and measures how it feels to open it."""
+"""Builds one workspace through the real client and UI, and measures how it feels to open it in a browser."""
 
 import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import httpx
+from playwright.sync_api import Page, Response, sync_playwright
 
 from evidently_workspace.client import EvidentlyClient, project_id_for
 from evidently_workspace.dashboard import build_dashboard
-from evidently_workspace.ui import FIGURES_DAYS
-from model.manifest import Manifest
+from evidently_workspace.ui.__main__ import FIGURES_DAYS
+from model.artifact.manifest import Manifest
 from scripts.bench.workspace.bodies import Bodies
-from scripts.bench.workspace.browser import look
 from scripts.bench.workspace.history import PastWindow
 from scripts.bench.workspace.server import RunningUI, Workspace, running
+
+LIMIT_MS = 600_000
+PANELS_WITH_LINES = """() => [...document.querySelectorAll('.MuiCard-root')]
+    .filter(card => card.querySelector('.MuiLineElement-root')).length"""
+DRAWN = """(panels) => [...document.querySelectorAll('.MuiCard-root')]
+    .filter(card => card.querySelector('.MuiLineElement-root')).length >= panels"""
+FIRST_LINE = """() => (document.querySelector('.MuiLineElement-root').getAttribute('d').match(/[MLC]/g) || []).length"""
+
+
+class NotTheWholeHistory(Exception):
+    """The charts lack the first or the last window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the first look at a dashboard was like."""
+
+    seconds: float
+    points_of_a_line: int
+
+
+def look(chromium: str, url: str, panels: int, ends: tuple[datetime, datetime], screenshot: Path) -> Shown:
+    """Open the dashboard in a browser without a cache, and return once `panels` panels show lines.
+
+    Raises NotTheWholeHistory unless every panel's points reach from the first to the second of `ends`.
+    """
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        answers: list[Response] = []
+        page.on("response", lambda answer: answers.append(answer) if "data_series_batch" in answer.url else None)
+        began = time.monotonic()
+        page.goto(url)
+        page.wait_for_function(DRAWN, arg=panels, timeout=LIMIT_MS)
+        seconds = time.monotonic() - began
+        _require_whole_history([answer.json() for answer in answers], *ends)
+        points = _points_of_the_first_line(page, answers)
+        page.screenshot(path=screenshot, full_page=True)
+        browser.close()
+    return Shown(seconds, points)
+
+
+def _require_whole_history(answers: list[Any], first: datetime, last: datetime) -> None:
+    for answer in answers:
+        times = [datetime.fromisoformat(source["timestamp"]).replace(tzinfo=UTC) for source in answer["sources"]]
+        if not times or times[0] != first or times[-1] != last:
+            shown = f"from {times[0]} to {times[-1]}" if times else "nothing"
+            raise NotTheWholeHistory(f"a panel shows {shown}, not from {first} to {last}")
+
+
+def _points_of_the_first_line(page: Page, answers: list[Response]) -> int:
+    drawn = int(page.evaluate(FIRST_LINE))
+    if drawn not in {len(answer.json()["sources"]) for answer in answers}:
+        raise NotTheWholeHistory(f"the first line has {drawn} points, which no panel was given")
+    return drawn
+
 
 PROJECT = "bench"
 QUERY_LIMIT_SECONDS = 600.0
@@ -27,7 +83,7 @@ FILTER_PARTS = ("tags", "metadata", "metric", "metric_labels")
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class WorkspaceMeasurement:
     """One row of the table."""
 
     title: str
@@ -54,14 +110,14 @@ class Bench:
 
 def measure_workspace(
     title: str, workspace: Workspace, windows: Sequence[PastWindow], bench: Bench, told: Callable[[str], None]
-) -> Measured:
+) -> WorkspaceMeasurement:
     """Post the windows' snapshots, let the upkeep do its round, start the UI anew and look at it."""
     log = workspace.folder.with_suffix(".log")
     with running(workspace, log) as ui:
         post_seconds = _post(ui, windows, bench, told)
     if not workspace.plain:
         told("upkeep")
-        _tend(workspace)
+        _run_maintenance(workspace)
     told("looking")
     dashboard = build_dashboard(bench.manifest)
     lined = [panel for panel in dashboard["panels"] if panel["plot_params"]["plot_type"] == "line"]
@@ -73,7 +129,7 @@ def measure_workspace(
         panel_seconds = {panel["title"]: _query_seconds(ui, panel) for panel in dashboard["panels"] if panel["values"]}
         memory = ui.memory_bytes()
         started = ui.start_seconds
-    return Measured(
+    return WorkspaceMeasurement(
         title,
         len(windows),
         shown[0].points_of_a_line,
@@ -98,12 +154,12 @@ def _post(ui: RunningUI, windows: Sequence[PastWindow], bench: Bench, told: Call
         return time.monotonic() - began
 
 
-def _tend(workspace: Workspace) -> None:
-    from evidently_workspace.ui_database import TunedDatabaseComponent  # noqa: PLC0415 - imports Evidently
-    from evidently_workspace.ui_upkeep import Upkeep  # noqa: PLC0415 - imports Evidently
+def _run_maintenance(workspace: Workspace) -> None:
+    from evidently_workspace.ui.database import TunedDatabaseComponent  # noqa: PLC0415 - imports Evidently
+    from evidently_workspace.ui.maintenance import Maintenance  # noqa: PLC0415 - imports Evidently
 
     engine = TunedDatabaseComponent(url=workspace.database_url).get_engine()
-    Upkeep(engine, timedelta(days=FIGURES_DAYS), pause_seconds=0).tend()
+    Maintenance(engine, timedelta(days=FIGURES_DAYS), pause_seconds=0).run()
     engine.dispose()
 
 
@@ -122,8 +178,8 @@ def _query_seconds(ui: RunningUI, panel: dict[str, Any]) -> float:
 
 def artifact_in(folder: Path) -> Path:
     """Train on iris, the smallest of the bundled data sets, and return the artifact's folder."""
-    from model.bundled import load_bundled  # noqa: PLC0415 - imports scikit-learn
-    from model.training import train_model  # noqa: PLC0415 - imports scikit-learn
+    from model.data.bundled import load_bundled  # noqa: PLC0415 - imports scikit-learn
+    from model.training.fit import train_model  # noqa: PLC0415 - imports scikit-learn
 
     train_model(load_bundled("iris"), folder)
     return folder

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from model.artifact import read_reference, read_test
-from model.manifest import LABEL
+from model.artifact.manifest import LABEL
+from model.artifact.store import read_reference, read_test
 from scripts.ports import free_port
 from scripts.stack.config import StackConfig
 from scripts.stack.stack import Stack

@@ -18,31 +18,27 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from api.alerts.rounds import AlertRounds
+from api.alerts.notifier import AlertRounds
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
-from api.prediction_log.kept_windows import KeptWindows
 from api.prediction_log.lease import Lease
-from api.prediction_log.patience import FAULTS_TILL_ASIDE
 from api.prediction_log.reader import read_labelled, read_predictions
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowRecord, WindowStatus
-from api.prediction_log.window_store import WindowStore
+from api.prediction_log.retry import FAULTS_UNTIL_DEFERRED
+from api.prediction_log.windows import RetainedWindows, WindowStore
 from api.prediction_log.writer import LogWriter
 from api.snapshots import taking
-from api.snapshots.measured import Measured
-from api.snapshots.policy import Policy
-from api.snapshots.report_files import write_window_report
-from api.snapshots.retention import Retention
-from api.snapshots.retention_rounds import RetentionRounds
-from api.snapshots.scheduler import SnapshotScheduler
-from api.snapshots.strays import StraySnapshots
-from api.snapshots.taking import WindowTaker
+from api.snapshots.measure import WindowEvaluation
+from api.snapshots.reports import write_window_report
+from api.snapshots.retention import OrphanSnapshots, Retention
+from api.snapshots.retention_tiers import DEFAULT_TIERS, Policy
+from api.snapshots.scheduler import RetentionRounds, SnapshotScheduler
+from api.snapshots.window_job import WindowProcessor
 from api.snapshots.worker import SnapshotWorker
 from evidently_workspace.client import EvidentlyClient, project_id_for
 from evidently_workspace.results import FailedCheck, WindowSnapshot
-from evidently_workspace.retention import DEFAULT_TIERS
 from evidently_workspace.window import Window
-from model.manifest import Manifest
+from model.artifact.manifest import Manifest
 from tests.clocked import JumpyDatabase, WorldClock
 from tests.integration.api.posts import Post, Posts
 from tests.logging_rows import as_they_are
@@ -52,7 +48,7 @@ V1 = cast("Manifest", SimpleNamespace(version="v1"))
 FIVE_MINUTES = timedelta(minutes=5)
 HEARTBEAT = timedelta(seconds=5)
 POLICY = Policy(DEFAULT_TIERS, timedelta(days=2), timedelta(days=7), timedelta(days=90))
-TAKING_POINTS = ("reading", "measured", "reporting", "reported", "posting", "posted", "recording", "recorded")
+WINDOW_JOB_POINTS = ("reading", "measured", "reporting", "reported", "posting", "posted", "recording", "recorded")
 REMOVING_POINTS = ("deleted", "forgetting", "forgot", "expiring", "expired")
 UI_FAULTS = ("500", "refused", "hangs", "answer lost", "lands late")
 
@@ -146,23 +142,23 @@ class WatchedStore(WindowStore):
                 f"{window} overtook {older}"
                 for older in self.newest(10_000)
                 if older.start < window.start
-                and older.faults < FAULTS_TILL_ASIDE
+                and older.faults < FAULTS_UNTIL_DEFERRED
                 and older.status not in {WindowStatus.POSTED, WindowStatus.SKIPPED}
             ]
         self._faults.reach("recorded")
         return recorded
 
 
-class WatchedKept(KeptWindows):
+class WatchedRetained(RetainedWindows):
     """What windows still have, with points around the record that it is gone."""
 
     def __init__(self, database: Database, faults: Faults) -> None:
         super().__init__(database)
         self._faults = faults
 
-    def forget_snapshot(self, window: WindowRecord) -> int:
+    def mark_snapshot_removed(self, window: WindowRecord) -> int:
         self._faults.reach("forgetting")
-        values = super().forget_snapshot(window)
+        values = super().mark_snapshot_removed(window)
         self._faults.reach("forgot")
         return values
 
@@ -198,18 +194,18 @@ class InlineWorker:
     One that is stopped in the middle of a window is busy, and takes no other, even if its process gets the lease back.
     """
 
-    def __init__(self, taker: WindowTaker) -> None:
+    def __init__(self, taker: WindowProcessor) -> None:
         self._taker = taker
         self.busy = False
 
     def warm(self) -> None:
         """Nothing is slow here."""
 
-    def take_due(self) -> None:
+    def process_due(self) -> None:
         if not self.busy:
             self.busy = True
             try:
-                self._taker.take_due(2)
+                self._taker.process_due(2)
             finally:
                 self.busy = False
 
@@ -226,7 +222,7 @@ class ApiProcess:
         holder = uuid4().hex
         lease = Lease(self.database, holder, HEARTBEAT * 2)
         self._measure_of = world.measured
-        taker = WindowTaker(
+        taker = WindowProcessor(
             self.store,
             lease,
             self.client,
@@ -234,12 +230,12 @@ class ApiProcess:
             self._measure,
             reports_dir=world.reports,
         )
-        kept = WatchedKept(self.database, self.faults)
+        kept = WatchedRetained(self.database, self.faults)
         self.retention = Retention(
             kept,
             WatchedExpiry(self.database, self.faults),
             self.client,
-            StraySnapshots(kept, self.client, world.project),
+            OrphanSnapshots(kept, self.client, world.project),
             lease=Lease(self.database, holder, timedelta(minutes=5), "retention"),
             policy=POLICY,
             reports_dir=world.reports,
@@ -256,7 +252,7 @@ class ApiProcess:
             heartbeat=HEARTBEAT,
         )
 
-    def _measure(self, start: datetime, end: datetime) -> Measured:
+    def _measure(self, start: datetime, end: datetime) -> WindowEvaluation:
         self.faults.reach("reading")
         measured = self._measure_of(self.database, start, end)
         self.faults.reach("measured")
@@ -299,7 +295,7 @@ class World:
         self.labelled: set[str] = set()
         self.processes = [ApiProcess(self), ApiProcess(self)]
 
-    def measured(self, database: Database, start: datetime, end: datetime) -> Measured:
+    def measured(self, database: Database, start: datetime, end: datetime) -> WindowEvaluation:
         """Read a window really, and make the smallest snapshot of it; every fourth one has a failed check."""
         logged = read_predictions(database, start, end, "v1", 1000)
         labelled = read_labelled(database, start, end, "v1", 1000)
@@ -316,7 +312,9 @@ class World:
             "tests_widgets": [],
         }
         failed = (FailedCheck("data_drift", "x", 1.0, 0.5),) if start.timestamp() // 300 % 4 == 0 else ()
-        return Measured(logged, labelled, WindowSnapshot(json.dumps(body).encode(), "<p>", failed, (), ()), None, V1)
+        return WindowEvaluation(
+            logged, labelled, WindowSnapshot(json.dumps(body).encode(), "<p>", failed, (), ()), None, V1
+        )
 
     def rows(self, process: int, count: int, labels: int) -> None:
         """Log rows, and labels of rows that have none."""
@@ -325,7 +323,7 @@ class World:
             writer = LogWriter(self.processes[process].database, 1000, answer=as_they_are)
             writer.start()
             names = [uuid4().hex for _ in range(count)]
-            await writer.log_answers([PredictionRecord(name, 0, "v1", "{}", "a", "{}") for name in names])
+            await writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}") for name in names])
             self.logged += names
             chosen = [name for name in self.logged if name not in self.labelled][:labels]
             if chosen:
@@ -440,10 +438,10 @@ class World:
             honest = len(snapshots) - (window.snapshot_id is not None)
             self.happened["doubles that landed too late for any look, left to retention"] += max(honest, 0)
 
-    def age(self, days: int, troubles: list[str]) -> None:
+    def age(self, days: int, errors: list[str]) -> None:
         """Let days pass, and have what became old removed, with the process killed or a call lost on the way."""
         self.pass_time(days * 86_400)
-        for trouble in troubles:
+        for trouble in errors:
             if trouble in UI_FAULTS:
                 self.break_requests(0, [trouble])
             else:

@@ -23,7 +23,7 @@ from api.prediction_log.database import Database, microseconds
 from api.prediction_log.records import WindowStatus
 from api.prediction_log.tables import predictions
 from evidently_workspace.window import Window
-from tests.integration.api.interleavings import REMOVING_POINTS, TAKING_POINTS, UI_FAULTS, World
+from tests.integration.api.interleavings import REMOVING_POINTS, UI_FAULTS, WINDOW_JOB_POINTS, World
 from tests.postgres import drop_database, fresh_database
 
 INTERLEAVINGS = int(os.environ.get("VIGIE_TEST_INTERLEAVINGS", "40"))
@@ -32,10 +32,10 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 a_process = st.integers(0, 1)
 a_window = st.tuples(st.just("window"), a_process, st.integers(1, 3), st.integers(0, 2), st.integers(1, 3))
 a_trouble = st.one_of(
-    st.tuples(st.just("crash_at"), a_process, st.sampled_from(TAKING_POINTS + REMOVING_POINTS)),
-    st.tuples(st.just("take_over_at"), a_process, st.sampled_from(TAKING_POINTS), st.none()),
+    st.tuples(st.just("crash_at"), a_process, st.sampled_from(WINDOW_JOB_POINTS + REMOVING_POINTS)),
+    st.tuples(st.just("take_over_at"), a_process, st.sampled_from(WINDOW_JOB_POINTS), st.none()),
     st.tuples(
-        st.just("take_over_at"), a_process, st.sampled_from(TAKING_POINTS), st.sampled_from(["posted", "recording"])
+        st.just("take_over_at"), a_process, st.sampled_from(WINDOW_JOB_POINTS), st.sampled_from(["posted", "recording"])
     ),
     st.tuples(st.just("break_requests"), a_process, st.lists(st.sampled_from(UI_FAULTS), min_size=1, max_size=4)),
     st.tuples(st.just("break_posts"), a_process, st.lists(st.sampled_from(UI_FAULTS), min_size=1, max_size=2)),
@@ -53,7 +53,7 @@ class Story:
 
     chapters: list[tuple[list[tuple[object, ...]], tuple[object, ...]]]
     days: int
-    troubles_of_age: list[str]
+    errors_of_age: list[str]
 
 
 stories = st.builds(
@@ -147,13 +147,13 @@ def tell(ground: Ground, story: Story) -> None:
     name = f"world_{uuid4().hex}"
     world = World(ground.ui_url, ground.new_log(name), ground.folder / f"{name}-reports")
     try:
-        for troubles, window in story.chapters:
-            for what, *arguments in (*troubles, window):
+        for errors, window in story.chapters:
+            for what, *arguments in (*errors, window):
                 getattr(world, str(what))(*arguments)
         world.settle()
         check(world)
         ground.happened["windows posted"] += sum(one.status == WindowStatus.POSTED for one in world.windows())
-        world.age(story.days, story.troubles_of_age)
+        world.age(story.days, story.errors_of_age)
         check(world)
         ground.happened["windows thinned"] += sum(one.snapshot_removed_at is not None for one in world.windows())
         ground.happened["rows logged"] += len(world.logged)

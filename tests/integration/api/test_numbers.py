@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.artifact import read_test
+from model.artifact.store import read_test
 from scripts.load.run import Plan, run_load
 from scripts.load.summary import Summary
 from scripts.load.target import probe

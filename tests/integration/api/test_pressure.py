@@ -16,7 +16,7 @@ import pytest
 from tests.integration.api.conftest import ApiProcess
 from tests.integration.api.traffic import NOBODY, SETOSA, logged_rows
 
-MOST_REQUESTS = 16
+MAX_REQUESTS = 16
 QUEUE_ROWS = 100
 IDLE_CONNECTIONS = 10_000
 FORTY = {"rows": [SETOSA] * 40}
@@ -29,7 +29,7 @@ def api(iris_artifact: Path, tmp_path: Path) -> Iterator[ApiProcess]:
         iris_artifact,
         NOBODY,
         VIGIE_SNAPSHOTS="false",
-        VIGIE_MAX_REQUESTS_IN_PROGRESS=str(MOST_REQUESTS),
+        VIGIE_MAX_REQUESTS_IN_PROGRESS=str(MAX_REQUESTS),
         VIGIE_LOG_QUEUE_ROWS=str(QUEUE_ROWS),
         VIGIE_LOG_TIMEOUT_SECONDS="60",
     )
@@ -65,11 +65,11 @@ async def answered_late(api: ApiProcess, path: str, bodies: list[object], refuse
 
 
 def test_more_requests_than_can_be_served_get_503_at_once_and_the_others_their_answer(api: ApiProcess) -> None:
-    answers = asyncio.run(answered_late(api, "/predict", [SETOSA] * 200, refused=200 - MOST_REQUESTS))
-    assert Counter(answer.status_code for answer in answers) == {200: MOST_REQUESTS, 503: 200 - MOST_REQUESTS}
+    answers = asyncio.run(answered_late(api, "/predict", [SETOSA] * 200, refused=200 - MAX_REQUESTS))
+    assert Counter(answer.status_code for answer in answers) == {200: MAX_REQUESTS, 503: 200 - MAX_REQUESTS}
     assert all("under way" in detail for detail in refusals(answers))
     assert httpx.post(f"{api.url}/predict", json=SETOSA).status_code == 200
-    assert len(logged_rows(api.database_url)) == MOST_REQUESTS + 1
+    assert len(logged_rows(api.database_url)) == MAX_REQUESTS + 1
 
 
 def test_rows_past_the_queue_s_bound_get_503_and_the_queued_ones_their_answer(api: ApiProcess) -> None:
@@ -102,7 +102,7 @@ def test_ten_thousand_idle_connections_leave_room_for_predictions(api: ApiProces
 def test_clients_that_send_their_body_slowly_hold_up_nobody_else(api: ApiProcess) -> None:
     head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{"
     with ExitStack() as stack:
-        for _ in range(3 * MOST_REQUESTS):
+        for _ in range(3 * MAX_REQUESTS):
             slow = stack.enter_context(closing(socket.create_connection(("127.0.0.1", api.port), timeout=30)))
             slow.sendall(head)
         for _ in range(20):

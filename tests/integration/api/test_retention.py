@@ -15,8 +15,8 @@ import pytest
 
 from api.prediction_log.database import Database
 from api.prediction_log.records import WindowRecord
+from api.snapshots.retention_tiers import windows_to_remove
 from evidently_workspace.client import project_id_for
-from evidently_workspace.retention import windows_to_remove
 from evidently_workspace.window import Window
 from scripts import retention as command
 from tests.integration.api.conftest import ApiProcess, Caller
@@ -76,7 +76,7 @@ def test_a_plan_is_what_a_run_removes_and_the_rest_stays(world: World) -> None:
     assert plan.freed_bytes["workspace"] == sum(window.snapshot_bytes or 0 for window in leaving) > 0
     done = process.retention.run(60)
     assert done is not None
-    assert (done.troubles, done.unfinished) == ([], False)
+    assert (done.errors, done.unfinished) == ([], False)
     for kind in ("snapshots", "reports", "predictions", "labels"):
         assert done.removed[kind] == plan.removed[kind], kind
     assert done.freed_bytes["reports"] == plan.freed_bytes["reports"] > 0
@@ -118,7 +118,7 @@ def test_rows_and_reports_go_while_evidently_ui_is_down_and_its_snapshots_later(
     world.break_requests(0, ["refused"])
     done = world.processes[0].retention.run(60)
     assert done is not None
-    assert "no answer from Evidently UI" in done.troubles[0]
+    assert "no answer from Evidently UI" in done.errors[0]
     assert done.removed["snapshots"] == 0
     assert (done.removed["predictions"], done.removed["reports"]) == (6, 3)
     assert len(world.in_ui()) == len(before)

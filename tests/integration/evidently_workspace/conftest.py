@@ -19,9 +19,9 @@ from sqlalchemy import Engine
 from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.window import Window
-from model.artifact import read_manifest, read_reference
-from model.explanation import load_explainer
-from model.manifest import Manifest
+from model.artifact.manifest import Manifest
+from model.artifact.store import read_manifest, read_reference
+from model.explain.explainer import load_explainer
 from tests.postgres import fresh_database, postgres_programs, postgres_server
 
 START_LIMIT_SECONDS = 120
@@ -122,7 +122,7 @@ def imported_evidently() -> None:
     """Import Evidently once and before all else: its import uses deprecated parts of its dependencies."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import_module("evidently_workspace.ui_config")
+        import_module("evidently_workspace.ui.config")
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,10 @@ def postgres() -> Iterator[str]:
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, imported_evidently: None
 ) -> Iterator[Engine]:
-    from evidently_workspace.ui_database import TunedDatabaseComponent  # noqa: PLC0415 - takes seconds
-    from evidently_workspace.ui_schema import prepare_tables  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui.database import (
+        TunedDatabaseComponent,
+        prepare_tables,
+    )
 
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('storage') / 'evidently.db'}"

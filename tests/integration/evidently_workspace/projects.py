@@ -14,7 +14,7 @@ USER = UUID(int=0)
 def new_project(engine: Engine, name: str = "iris"):
     from evidently.ui.service.base import Project  # noqa: PLC0415 - takes seconds
 
-    from evidently_workspace.ui_storage import project_manager  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui.storage import project_manager  # noqa: PLC0415 - takes seconds
 
     manager = project_manager(engine)
     return manager, asyncio.run(manager.add_project(Project(id=uuid4(), name=name), USER)).id

@@ -8,9 +8,9 @@ from playwright.sync_api import expect, sync_playwright
 
 from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.dashboard import build_dashboard
-from model.artifact import read_manifest, read_reference
-from model.explanation import load_explainer
-from model.manifest import LABEL, PREDICTION
+from model.artifact.manifest import LABEL, PREDICTION
+from model.artifact.store import read_manifest, read_reference
+from model.explain.explainer import load_explainer
 from tests.integration.evidently_workspace.test_pages import address
 from tests.integration.evidently_workspace.test_workspace import points
 

@@ -119,7 +119,7 @@ def test_the_html_file_opens_without_a_network_and_unfolds_a_column(browser, sna
 
 
 def test_an_old_snapshot_says_that_its_figures_are_gone_and_shows_its_values(page, ui, story, snap, artefacts):
-    from evidently_workspace.ui_slimming import without_figures  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui.maintenance import without_figures  # noqa: PLC0415 - takes seconds
 
     with EvidentlyClient(ui.url, ui.secret) as client:
         project = client.ensure_project("iris story", "Steady, then longer flowers")

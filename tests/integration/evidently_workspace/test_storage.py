@@ -63,7 +63,7 @@ def test_a_panel_gets_what_evidently_itself_would_give_it(filled, manifest):
     from evidently.ui.service.base import SeriesFilter  # noqa: PLC0415 - takes seconds
     from evidently.ui.service.storage.sql.data import SQLDataStorage  # noqa: PLC0415 - takes seconds
 
-    from evidently_workspace.ui_series import FilteredDataStorage  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui.series import FilteredDataStorage  # noqa: PLC0415 - takes seconds
 
     engine, project = filled
     noon = datetime(2026, 11, 25, 12)  # noqa: DTZ001 - Evidently's times are naive
@@ -84,7 +84,7 @@ def test_a_panel_gets_what_evidently_itself_would_give_it(filled, manifest):
 
 def chosen(*failed: int, count: int, most: int) -> list[int]:
     """Return the numbers of the snapshots that a panel shows of `count`, some of them with failed checks."""
-    from evidently_workspace.ui_series import thinned  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui.series import thinned  # noqa: PLC0415 - takes seconds
 
     return thinned([(n, n in failed) for n in range(count)], most)
 
@@ -115,7 +115,7 @@ def test_of_a_group_the_snapshot_with_failed_checks_is_shown():
 def test_what_is_read_of_chosen_snapshots_alone_is_what_is_chosen_of_all(filled, manifest, most, monkeypatch):
     from evidently.ui.service.base import SeriesFilter  # noqa: PLC0415 - takes seconds
 
-    from evidently_workspace import ui_series  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui import series as ui_series  # noqa: PLC0415 - takes seconds
 
     engine, project = filled
     storage = ui_series.FilteredDataStorage(engine, most)
@@ -194,7 +194,7 @@ def version_of(engine: Engine) -> str:
 
 
 def test_a_password_with_a_percent_sign_does_not_keep_the_migrations_away(postgres, caplog):
-    from evidently_workspace.ui_schema import prepare_tables  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui.database import prepare_tables  # noqa: PLC0415 - takes seconds
 
     address = fresh_database(postgres, "percent")
     with psycopg.connect(address, autocommit=True) as connection:
@@ -221,7 +221,7 @@ def unversioned(tmp_path: Path) -> Iterator[Engine]:
 
 
 def test_tables_made_without_migrations_are_taken_over_with_their_data(unversioned):
-    from evidently_workspace.ui_schema import prepare_tables  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui.database import prepare_tables  # noqa: PLC0415 - takes seconds
 
     _, project = new_project(unversioned)
     prepare_tables(unversioned)
@@ -232,7 +232,7 @@ def test_tables_made_without_migrations_are_taken_over_with_their_data(unversion
 
 
 def test_tables_that_are_not_all_there_are_refused_by_name(unversioned):
-    from evidently_workspace.ui_schema import prepare_tables  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui.database import prepare_tables  # noqa: PLC0415 - takes seconds
 
     with unversioned.begin() as connection:
         connection.execute(text("DROP TABLE trace_spans"))

@@ -11,7 +11,7 @@ import pytest
 
 from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.errors import EvidentlyRejected, EvidentlyUnavailable
-from evidently_workspace.ui import EVIDENTLY_VERSION
+from evidently_workspace.ui.__main__ import EVIDENTLY_VERSION
 
 
 def run_ui(*arguments, **environment):

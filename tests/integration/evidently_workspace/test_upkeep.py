@@ -19,11 +19,11 @@ pytestmark = pytest.mark.usefixtures("imported_evidently")
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 
-def upkeep(engine: Engine, figures_days: float | None = 7):
-    from evidently_workspace.ui_upkeep import Upkeep  # noqa: PLC0415 - takes seconds
+def maintenance(engine: Engine, figures_days: float | None = 7):
+    from evidently_workspace.ui.maintenance import Maintenance  # noqa: PLC0415 - takes seconds
 
     figures_for = None if figures_days is None else timedelta(days=figures_days)
-    return Upkeep(engine, figures_for, clock=lambda: NOW, pause_seconds=0)
+    return Maintenance(engine, figures_for, clock=lambda: NOW, pause_seconds=0)
 
 
 def read(manager, project: UUID, snapshot: UUID):
@@ -47,7 +47,7 @@ def test_an_old_snapshot_loses_its_figures_and_keeps_its_values(engine, old_and_
     manager, project, old, new = old_and_new
     before, points = read(manager, project, old), stored(engine, project)
     assert has_figures(before)
-    upkeep(engine).tend()
+    maintenance(engine).run()
     after = read(manager, project, old)
     assert not has_figures(after)
     assert after["metric_results"] == before["metric_results"]
@@ -65,26 +65,26 @@ def test_an_old_snapshot_loses_its_figures_and_keeps_its_values(engine, old_and_
 def test_the_metadata_say_that_figures_are_gone_and_the_window_is_still_found(engine, old_and_new):
     manager, project, old, _ = old_and_new
     before = asyncio.run(manager.get_snapshot_metadata(USER, project, old)).metadata
-    upkeep(engine).tend()
+    maintenance(engine).run()
     after = asyncio.run(manager.get_snapshot_metadata(USER, project, old)).metadata
     assert after == before | {"figures": "removed"} == read(manager, project, old)["metadata"]
 
 
 def test_a_second_round_has_nothing_to_do(engine, old_and_new):
     manager, project, old, _ = old_and_new
-    assert upkeep(engine).tend().slimmed >= 1
+    assert maintenance(engine).run().stripped >= 1
     slim = read(manager, project, old)
-    assert upkeep(engine).tend().slimmed == 0
+    assert maintenance(engine).run().stripped == 0
     assert read(manager, project, old) == slim
 
 
 def test_figures_stay_where_the_setting_says_so_and_in_snapshots_of_others(engine, old_and_new, snap):
     manager, project, old, _ = old_and_new
-    assert upkeep(engine, figures_days=None).tend().slimmed == 0
+    assert maintenance(engine, figures_days=None).run().stripped == 0
     assert has_figures(read(manager, project, old))
     foreign = model_of(snap(0, 200).body, metadata={})
     of_others = asyncio.run(manager.add_snapshot(USER, project, foreign))
-    upkeep(engine).tend()
+    maintenance(engine).run()
     assert has_figures(read(manager, project, of_others))
 
 
@@ -101,7 +101,7 @@ def test_a_round_that_fails_half_way_leaves_the_snapshot_whole(engine, old_and_n
     event.listen(engine, "before_cursor_execute", cut_off)
     try:
         with pytest.raises(RuntimeError, match="ended here"):
-            upkeep(engine).tend()
+            maintenance(engine).run()
     finally:
         event.remove(engine, "before_cursor_execute", cut_off)
     assert any(statement.startswith("UPDATE blobs") for statement in statements)
@@ -123,7 +123,7 @@ def test_what_earlier_deletions_left_behind_is_swept_and_nothing_else(engine, ol
             row = "SELECT project_id, ?, metric_type, params, value FROM points WHERE project_id = ? LIMIT 3"
             insert = f"INSERT INTO points (project_id, snapshot_id, metric_type, params, value) {row}"
             loose.execute(insert, [uuid4().hex, project.hex])
-    assert upkeep(engine, None).tend().orphans == (2 if engine.dialect.name == "sqlite" else 1)
+    assert maintenance(engine, None).run().orphans == (2 if engine.dialect.name == "sqlite" else 1)
     assert stored(engine, project) == whole | {"blobs": whole["blobs"] + 1}
 
 
@@ -135,10 +135,12 @@ def pages(file: Path) -> tuple[int, int]:
 
 @pytest.mark.parametrize("existing", [False, True])
 def test_an_sqlite_file_shrinks_after_deletions_even_one_made_by_evidently_alone(tmp_path, snap, existing, monkeypatch):
-    from evidently_workspace.ui_database import TunedDatabaseComponent  # noqa: PLC0415 - takes seconds
-    from evidently_workspace.ui_schema import prepare_tables  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui.database import (
+        TunedDatabaseComponent,
+        prepare_tables,
+    )
 
-    monkeypatch.setattr("evidently_workspace.ui_upkeep.SPARE_PAGES", 50)
+    monkeypatch.setattr("evidently_workspace.ui.maintenance.SPARE_PAGES", 50)
     file = tmp_path / "evidently.db"
     if existing:
         from evidently.ui.service.storage.sql.utils import migrate_database  # noqa: PLC0415 - takes seconds
@@ -156,7 +158,7 @@ def test_an_sqlite_file_shrinks_after_deletions_even_one_made_by_evidently_alone
     full, _ = pages(file)
     for snapshot in posted[:-1]:
         asyncio.run(manager.delete_snapshot(USER, project, snapshot))
-    freed = upkeep(engine, None).tend().pages_freed
+    freed = maintenance(engine, None).run().pages_freed
     left, free = pages(file)
     assert freed > 200
     assert free <= 50
@@ -167,7 +169,7 @@ def test_an_sqlite_file_shrinks_after_deletions_even_one_made_by_evidently_alone
 
 def test_the_thread_works_beside_the_pages_and_ends_with_the_block(engine, old_and_new):
     manager, project, old, _ = old_and_new
-    task = upkeep(engine)
+    task = maintenance(engine)
     with task.running():
         (thread,) = [thread for thread in threading.enumerate() if thread.name == "upkeep"]
         while has_figures(read(manager, project, old)):

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model.drift_statistics import JensenShannonStatistic, WassersteinStatistic
-from model.manifest import DriftMethod
+from model.artifact.manifest import DriftMethod
+from model.statistics.drift import JensenShannonStatistic, WassersteinStatistic
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations inside Evidently and what it imports
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
 
-    from evidently_workspace.distances import STATTESTS
+    from evidently_workspace.checks.drift import STATTESTS
 
 RNG = np.random.default_rng(5)
 

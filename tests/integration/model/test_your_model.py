@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from model.artifact import verify_artifact
-from model.manifest import RegressorManifest
-from scripts.bench.tables import titanic_file
+from model.artifact.manifest import RegressorManifest
+from model.artifact.store import verify_artifact
+from scripts.bench.datasets import titanic_file
 from scripts.ports import free_port
 from tests.integration.scripts.processes import eventually
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from observability.grafana.builders.files import FOLDER
+from observability.grafana.builders.__main__ import FOLDER
 from scripts.ports import free_port
 from tests.integration.observability.conftest import (
     Receiver,

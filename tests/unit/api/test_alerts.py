@@ -5,11 +5,10 @@ from typing import get_args
 
 import pytest
 
-from api.alerts.checks import RULES
-from api.alerts.message import Wording, alert_of, summary
-from api.alerts.state import CheckState, Quorum, state_of
+from api.alerts.payload import Wording, alert_of, summary
+from api.alerts.rules import RULES, CheckState, Quorum, state_of
 from api.prediction_log.records import WindowRecord, WindowStatus
-from api.snapshots.links import SnapshotLinks
+from api.snapshots.queries import SnapshotLinks
 from evidently_workspace.results import Check
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

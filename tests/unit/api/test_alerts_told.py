@@ -12,17 +12,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
-from api.alerts.alertmanager import Alertmanager
-from api.alerts.message import Wording
-from api.alerts.rounds import AlertRounds
-from api.alerts.state import Quorum
-from api.alerts.teller import AlertTeller
+from api.alerts.notifier import Alertmanager, AlertNotifier, AlertRounds
+from api.alerts.payload import Wording
+from api.alerts.rules import Quorum
 from api.metrics import Metrics
 from api.prediction_log.database import Database, microseconds
 from api.prediction_log.records import WindowStatus, WindowValue
 from api.prediction_log.tables import windows
-from api.prediction_log.window_store import WindowStore
-from api.snapshots.links import SnapshotLinks
+from api.prediction_log.windows import WindowStore
+from api.snapshots.queries import SnapshotLinks
 from scripts.ports import free_port
 
 STEP = timedelta(minutes=5)
@@ -119,9 +117,9 @@ def posts(metrics: Metrics) -> dict[str, float]:
     return {outcome: count for outcome, count in counts.items() if count}
 
 
-def teller(store: WindowStore, metrics: Metrics, url: str | None) -> AlertTeller:
+def notifier(store: WindowStore, metrics: Metrics, url: str | None) -> AlertNotifier:
     links = SnapshotLinks("http://api", "http://evidently", "iris")
-    return AlertTeller(
+    return AlertNotifier(
         store,
         "v1",
         quorum=Quorum(2, 3),
@@ -138,14 +136,14 @@ def ends_later(alert: dict[str, Any]) -> bool:
 def test_quiet_windows_are_not_told(log: Windows, store: WindowStore, metrics: Metrics, receiver: Receiver) -> None:
     for _ in range(3):
         log.add(failed=False)
-    teller(store, metrics, receiver.url).tell()
+    notifier(store, metrics, receiver.url).tell()
     assert (receiver.posted, posts(metrics)) == ([], {})
 
 
 def test_a_firing_alert_is_repeated_and_its_end_told(
     log: Windows, store: WindowStore, metrics: Metrics, receiver: Receiver
 ) -> None:
-    told = teller(store, metrics, receiver.url)
+    told = notifier(store, metrics, receiver.url)
     for failed in (True, True):
         log.add(failed=failed)
     told.tell()
@@ -165,10 +163,10 @@ def test_another_process_goes_on_where_the_last_one_ended(
 ) -> None:
     for _ in range(2):
         log.add(failed=True)
-    teller(store, metrics, receiver.url).tell()
+    notifier(store, metrics, receiver.url).tell()
     for _ in range(2):
         log.add(failed=False)
-    teller(store, metrics, receiver.url).tell()
+    notifier(store, metrics, receiver.url).tell()
     (firing,), (over,) = receiver.posted
     assert (ends_later(firing), ends_later(over)) == (True, False)
     assert firing["startsAt"] == over["startsAt"]
@@ -181,7 +179,7 @@ def test_windows_that_did_not_compute_the_check_neither_fire_nor_end_it(
     log.add(failed=True)
     for _ in range(5):
         log.add(failed=False, measured="accuracy" if status == WindowStatus.POSTED else None, status=status)
-    told = teller(store, metrics, receiver.url)
+    told = notifier(store, metrics, receiver.url)
     told.tell()
     assert receiver.posted == []
     log.add(failed=True)
@@ -197,14 +195,14 @@ def test_windows_of_another_version_of_the_model_do_not_count(
 ) -> None:
     for version in ("v0", "v0", "v1"):
         log.add(failed=True, model_version=version)
-    teller(store, metrics, receiver.url).tell()
+    notifier(store, metrics, receiver.url).tell()
     assert receiver.posted == []
 
 
 def test_without_an_alertmanager_changes_are_logged_once(
     log: Windows, store: WindowStore, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = teller(store, metrics, None)
+    told = notifier(store, metrics, None)
     for failed in (True, True, False, False):
         log.add(failed=failed)
         told.tell()
@@ -216,7 +214,7 @@ def test_without_an_alertmanager_changes_are_logged_once(
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.message for record in caplog.records if record.name == "api.alerts.alertmanager"]
+    return [record.message for record in caplog.records if record.name == "api.alerts.notifier"]
 
 
 def test_an_alertmanager_that_is_down_is_logged_once_and_counted_each_time(
@@ -225,7 +223,7 @@ def test_an_alertmanager_that_is_down_is_logged_once_and_counted_each_time(
     caplog.set_level(logging.INFO)
     for _ in range(2):
         log.add(failed=True)
-    told = teller(store, metrics, f"http://127.0.0.1:{free_port()}")
+    told = notifier(store, metrics, f"http://127.0.0.1:{free_port()}")
     for _ in range(3):
         told.tell()
     (line,) = warnings(caplog)
@@ -247,7 +245,7 @@ def test_a_refusal_is_logged_with_its_reason_and_so_is_its_end(
     caplog.set_level(logging.INFO)
     for _ in range(2):
         log.add(failed=True)
-    told = teller(store, metrics, receiver.url)
+    told = notifier(store, metrics, receiver.url)
     receiver.status = status
     told.tell()
     receiver.status = 200
@@ -263,7 +261,7 @@ def test_an_address_that_is_none_costs_nothing_else(
 ) -> None:
     for _ in range(2):
         log.add(failed=True)
-    told = teller(store, metrics, "http://[nowhere")
+    told = notifier(store, metrics, "http://[nowhere")
     told.tell()
     told.tell()
     assert len(warnings(caplog)) == 1
@@ -275,7 +273,7 @@ def test_a_log_that_does_not_answer_ends_the_round_quietly(
 ) -> None:
     with database.writing() as connection:
         windows.drop(connection) if database.is_sqlite else connection.exec_driver_sql("DROP TABLE windows CASCADE")
-    teller(store, metrics, receiver.url).tell()
+    notifier(store, metrics, receiver.url).tell()
     assert "no alerts for now" in caplog.text
     assert receiver.posted == []
 

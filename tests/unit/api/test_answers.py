@@ -10,14 +10,14 @@ from typing import Any
 import orjson
 import pytest
 
-from api.answers import answers_of
 from api.prediction_log.database import Database
 from api.prediction_log.records import PredictionRecord
 from api.prediction_log.writer import LogWriter
-from model.artifact import MANIFEST_FILE, read_manifest
+from api.serving.responses import responses_for
+from model.artifact.manifest import ClassifierManifest
+from model.artifact.store import MANIFEST_FILE, read_manifest
 from model.errors import PredictionError
-from model.manifest import ClassifierManifest
-from model.predictor import load_predictor
+from model.serving.predictor import load_predictor
 from tests.logging_rows import as_they_are
 
 FLOWERS = [[5.0 + number / 50, 3.0, 1.0 + number / 20, 0.2] for number in range(64)]
@@ -42,8 +42,8 @@ def unconverted(iris_artifact: Path, tmp_path: Path) -> Path:
 
 
 def test_an_answer_says_what_is_logged(iris_artifact: Path) -> None:
-    answers = answers_of(load_predictor(iris_artifact))
-    records, sent = answers.make([[5.1, 3.5, 1.4, 0.2], [7.2, 3.2, 6.0, None]])
+    answers = responses_for(load_predictor(iris_artifact))
+    records, sent = answers.respond([[5.1, 3.5, 1.4, 0.2], [7.2, 3.2, 6.0, None]])
     for record, text in zip(records, map(orjson.loads, sent), strict=True):
         assert list(text) == ["prediction_id", "prediction", "probabilities", "model_version"]
         assert text["prediction_id"] == record.prediction_id
@@ -72,12 +72,12 @@ def test_callers_that_come_while_the_model_answers_cost_one_more_call(
     monkeypatch.setattr(pipeline, "predict_proba", counted)
 
     async def ask() -> list[Sequence[bytes]]:
-        writer = LogWriter(database, 1000, answer=answers_of(predictor).make)
+        writer = LogWriter(database, 1000, answer=responses_for(predictor).respond)
         writer.start()
-        first = asyncio.create_task(writer.log_answers(FLOWERS[:1]))
+        first = asyncio.create_task(writer.log_responses(FLOWERS[:1]))
         while not calls:  # noqa: ASYNC110 - the call is made on another thread, which knows no event of this loop
             await asyncio.sleep(0.001)
-        others = [asyncio.create_task(writer.log_answers([flower])) for flower in FLOWERS[1:]]
+        others = [asyncio.create_task(writer.log_responses([flower])) for flower in FLOWERS[1:]]
         while writer.waiting_rows < len(others):  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.001)
         all_wait.set()
@@ -87,15 +87,15 @@ def test_callers_that_come_while_the_model_answers_cost_one_more_call(
 
     answered = asyncio.run(ask())
     assert calls == [1, 63]
-    alone = [orjson.loads(text) for text in answers_of(predictor).make(FLOWERS)[1]]
+    alone = [orjson.loads(text) for text in responses_for(predictor).respond(FLOWERS)[1]]
     together = [orjson.loads(texts[0]) for texts in answered]
     assert [one["probabilities"] for one in together] == [one["probabilities"] for one in alone]
 
 
 def test_a_row_that_the_model_cannot_take_fails_no_other_request(iris_artifact: Path, database: Database) -> None:
     async def ask() -> list[Any]:
-        writer = LogWriter(database, 1000, answer=answers_of(load_predictor(iris_artifact)).make)
-        waiting = [asyncio.create_task(writer.log_answers(rows)) for rows in ([FLOWERS[0]], [[1.0]], FLOWERS[1:4])]
+        writer = LogWriter(database, 1000, answer=responses_for(load_predictor(iris_artifact)).respond)
+        waiting = [asyncio.create_task(writer.log_responses(rows)) for rows in ([FLOWERS[0]], [[1.0]], FLOWERS[1:4])]
         await asyncio.sleep(0)
         writer.start()
         found = await asyncio.gather(*waiting, return_exceptions=True)
@@ -121,7 +121,7 @@ def test_every_row_of_a_group_is_logged_whatever_its_size(database_url: str, row
     async def write() -> None:
         writer = LogWriter(database, 10_000, answer=as_they_are)
         writer.start()
-        await writer.log_answers(records)
+        await writer.log_responses(records)
         await writer.close()
 
     asyncio.run(write())

@@ -13,7 +13,6 @@ from sqlalchemy import func, select, text
 
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import RESERVE_PAGES, ExpiredRows, LogExpiry
-from api.prediction_log.kept_windows import KeptWindows
 from api.prediction_log.records import (
     LabelReceipt,
     LabelRecord,
@@ -23,7 +22,7 @@ from api.prediction_log.records import (
     WindowValue,
 )
 from api.prediction_log.tables import labels, predictions
-from api.prediction_log.window_store import WindowStore
+from api.prediction_log.windows import RetainedWindows, WindowStore
 from api.prediction_log.writer import LogWriter
 from tests.clocked import NOON, ClockedDatabase
 from tests.logging_rows import as_they_are
@@ -43,7 +42,7 @@ def log(database: ClockedDatabase, time: datetime, *names: str, features: str = 
     async def write() -> None:
         writer = LogWriter(database, 100_000, answer=as_they_are)
         writer.start()
-        await writer.log_answers([PredictionRecord(name, 0, "v1", features, "a", "{}") for name in names])
+        await writer.log_responses([PredictionRecord(name, 0, "v1", features, "a", "{}") for name in names])
         writer.count_rejection("missing")
         await writer.close()
 
@@ -141,14 +140,14 @@ def test_a_row_whose_label_is_being_stored_is_left_for_the_next_time(database: C
 def test_what_a_window_has_is_forgotten_but_not_the_window(database: ClockedDatabase) -> None:
     log(database, NOON, "a")
     post_all(database, NOON + HOUR)
-    kept, store = KeptWindows(database), WindowStore(database)
+    kept, store = RetainedWindows(database), WindowStore(database)
     (window,) = kept.with_snapshot()
     assert kept.with_report(NOON + HOUR) == []
     assert kept.with_report(NOON + HOUR + timedelta(seconds=1)) == [window]
     assert kept.starting_at([NOON, NOON + HOUR]) == {NOON: window}
-    kept.forget_report(window)
-    assert kept.forget_snapshot(window) == 2
-    assert kept.forget_snapshot(window) == 0
+    kept.mark_report_removed(window)
+    assert kept.mark_snapshot_removed(window) == 2
+    assert kept.mark_snapshot_removed(window) == 0
     (after,) = store.newest(1)
     assert (after.status, after.snapshot_id, after.report_file) == (WindowStatus.POSTED, None, None)
     assert (after.snapshot_removed_at, after.report_removed_at) == (NOON + HOUR, NOON + HOUR)

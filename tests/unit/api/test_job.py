@@ -4,7 +4,7 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 
-from api.snapshots.job import NICENESS, prepare_worker
+from api.snapshots.worker import NICENESS, prepare_worker
 
 
 def test_the_worker_stands_back_where_the_api_wants_the_core() -> None:

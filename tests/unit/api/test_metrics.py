@@ -24,7 +24,7 @@ import api
 from api.errors import LogUnavailable
 from api.metrics import Metrics
 from api.metrics_folder import prepare_metrics_folder
-from api.prediction_log.progress import SnapshotProgress
+from api.prediction_log.reader import SnapshotProgress
 from api.status_probe import StatusProbe
 
 ROOT = Path(__file__).parents[3]

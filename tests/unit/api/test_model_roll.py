@@ -7,15 +7,15 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from api.kept_models import KeptModels
-from api.model_roll import ModelRoll
 from api.prediction_log.database import Database
-from api.prediction_log.roll_store import RollStore
-from api.served_model import ServedModel
+from api.prediction_log.served_version import ServedVersionStore
+from api.serving.model_archive import ModelArchive
+from api.serving.reload import ModelReloader
+from api.serving.served_model import ServedModel
 from api.settings import Settings
-from model.artifact import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE, read_manifest
-from model.manifest import Feature
-from model.predictor import load_predictor
+from model.artifact.manifest import Feature
+from model.artifact.store import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE, read_manifest
+from model.serving.predictor import load_predictor
 from tests.retraining import retrain
 from tests.unit.api.conftest import Logged
 
@@ -32,12 +32,12 @@ class Counted:
     def count_reload(self, outcome: str) -> None:
         self.reloads.append(outcome)
 
-    def observe_behind(self, *, behind: bool) -> None:
+    def observe_out_of_date(self, *, behind: bool) -> None:
         self.behind = behind
 
 
-def kept(folder: Path) -> KeptModels:
-    return KeptModels(folder.parent / "reports")
+def kept(folder: Path) -> ModelArchive:
+    return ModelArchive(folder.parent / "reports")
 
 
 class Process:
@@ -46,7 +46,7 @@ class Process:
     def __init__(self, folder: Path, database: Database) -> None:
         self.metrics = Counted()
         self.served = ServedModel(load_predictor(folder))
-        self.roll = ModelRoll(self.served, folder, RollStore(database), self.metrics, kept(folder))  # type: ignore[arg-type]
+        self.roll = ModelReloader(self.served, folder, ServedVersionStore(database), self.metrics, kept(folder))  # type: ignore[arg-type]
         self.roll.begin()
 
 
@@ -212,7 +212,7 @@ def test_a_process_that_starts_takes_what_is_in_its_folder_whatever_was_announce
 def test_a_folder_that_changed_while_the_process_started_is_taken_up(folder: Path, database: Database) -> None:
     served = ServedModel(load_predictor(folder))
     retrain(folder, folder, "v2")
-    roll = ModelRoll(served, folder, RollStore(database), Counted(), kept(folder))  # type: ignore[arg-type]
+    roll = ModelReloader(served, folder, ServedVersionStore(database), Counted(), kept(folder))  # type: ignore[arg-type]
     roll.begin()
     assert roll.version == "v2"
 

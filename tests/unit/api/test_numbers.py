@@ -11,17 +11,17 @@ import orjson
 import pytest
 from fastapi.testclient import TestClient
 
-from api.answers import answers_of
 from api.app import create_app
 from api.errors import NoFiniteAnswer
 from api.prediction_log.database import Database
 from api.prediction_log.writer import LogWriter
 from api.routes import quick
+from api.serving.responses import responses_for
 from api.settings import Settings
-from model.artifact import read_manifest, read_test
-from model.classifiers import Numbers, Row
-from model.manifest import RegressorManifest
-from model.predictor import NumberPredictor, load_predictor
+from model.artifact.manifest import RegressorManifest
+from model.artifact.store import read_manifest, read_test
+from model.serving.engines import Numbers, Row
+from model.serving.predictor import RegressionPredictor, load_predictor
 from tests.retraining import retrain
 from tests.unit.api.conftest import Logged
 
@@ -182,13 +182,13 @@ class Broken:
 
 
 def test_a_row_without_a_finite_number_is_refused_by_its_place(manifest: RegressorManifest) -> None:
-    answers = answers_of(NumberPredictor(manifest, Broken()))
+    answers = responses_for(RegressionPredictor(manifest, Broken()))
     sound = [20.0, *[1.0] * (len(manifest.features) - 1)]
     with pytest.raises(NoFiniteAnswer, match=r"^rows\[1\]: the model has no finite number") as refused:
-        answers.make([sound, [200.0, *sound[1:]], sound, [300.0, *sound[1:]]])
+        answers.respond([sound, [200.0, *sound[1:]], sound, [300.0, *sound[1:]]])
     assert [error.field for error in refused.value.errors] == ["rows[1]", "rows[3]"]
     with pytest.raises(NoFiniteAnswer, match=r"^body: "):
-        answers.make([[200.0, *sound[1:]]])
+        answers.respond([[200.0, *sound[1:]]])
 
 
 def test_a_row_without_a_finite_number_fails_no_other_request(
@@ -199,9 +199,9 @@ def test_a_row_without_a_finite_number_fails_no_other_request(
     sound = [20.0, *[1.0] * (len(manifest.features) - 1)]
 
     async def ask() -> list[Any]:
-        writer = LogWriter(database, 1000, answer=answers_of(NumberPredictor(manifest, Broken())).make)
+        writer = LogWriter(database, 1000, answer=responses_for(RegressionPredictor(manifest, Broken())).respond)
         requests = [[sound], [[200.0, *sound[1:]]], [sound] * 3]
-        waiting = [asyncio.create_task(writer.log_answers(rows)) for rows in requests]
+        waiting = [asyncio.create_task(writer.log_responses(rows)) for rows in requests]
         await asyncio.sleep(0)
         writer.start()
         found = await asyncio.gather(*waiting, return_exceptions=True)
@@ -220,7 +220,7 @@ def test_a_row_without_a_finite_number_fails_no_other_request(
 def test_an_infinite_answer_is_a_problem_with_status_422(
     settings: Settings, patient: dict[str, Any], monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
-    monkeypatch.setattr("model.classifiers.OnnxRegressor.numbers", lambda _self, rows: np.full(len(rows), np.nan))
+    monkeypatch.setattr("model.serving.engines.OnnxRegressor.numbers", lambda _self, rows: np.full(len(rows), np.nan))
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         for path, body, field in (
             ("/predict", patient, "body"),
@@ -317,7 +317,7 @@ def test_a_model_without_a_finite_number_for_its_own_example_does_not_serve(
 ) -> None:
     client, folder = rolling
     retrain(folder, folder, "v2")
-    monkeypatch.setattr("model.classifiers.OnnxRegressor.numbers", lambda _self, rows: np.full(len(rows), np.inf))
+    monkeypatch.setattr("model.serving.engines.OnnxRegressor.numbers", lambda _self, rows: np.full(len(rows), np.inf))
     answer = client.post("/model/reload")
     assert answer.status_code == 409
     assert "does not answer its own example" in answer.json()["detail"]

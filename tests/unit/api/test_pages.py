@@ -6,10 +6,9 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
-from api.pages.landing import status_lines
 from api.prediction_log.database import Database
-from api.snapshots.report_files import write_window_report
-from evidently_workspace.report_script import SCRIPT_END, SCRIPT_START
+from api.routes.pages import status_lines
+from api.snapshots.reports import SCRIPT_END, SCRIPT_START, write_window_report
 
 
 def test_alive_and_ready(client: TestClient) -> None:

@@ -15,10 +15,10 @@ from sqlalchemy import event
 
 from api.errors import LogOverloaded, LogUnavailable
 from api.prediction_log.database import Database, microseconds, moment
-from api.prediction_log.kept_windows import KeptWindows
 from api.prediction_log.reader import read_labelled, read_predictions, read_rejections
 from api.prediction_log.records import LabelRecord, PredictionRecord
 from api.prediction_log.tables import metadata
+from api.prediction_log.windows import RetainedWindows
 from api.prediction_log.writer import LogWriter
 from tests.logging_rows import as_they_are
 
@@ -42,7 +42,7 @@ def written(database: Database, *records: PredictionRecord, labels: tuple[LabelR
         writer = LogWriter(database, 1_000_000, answer=as_they_are)
         writer.start()
         if records:
-            await writer.log_answers(records)
+            await writer.log_responses(records)
         if labels:
             await writer.log_labels(labels)
         await writer.close()
@@ -75,8 +75,8 @@ def test_of_a_year_of_windows_only_those_that_still_have_something_are_looked_at
                 plans.append(str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()))
 
         event.listen(database.engine, "before_cursor_execute", explain)
-        KeptWindows(database).with_snapshot()
-        KeptWindows(database).with_report(datetime.now(UTC))
+        RetainedWindows(database).with_snapshot()
+        RetainedWindows(database).with_report(datetime.now(UTC))
     database.dispose()
     assert ["windows_with_snapshot" in plans[0], "windows_with_report" in plans[1]] == [True, True], plans
 
@@ -86,7 +86,7 @@ def test_calls_that_wait_together_share_a_commit(database: Database) -> None:
 
     async def write() -> None:
         writer = LogWriter(database, 1000, lambda rows, _seconds: commits.append(rows), answer=as_they_are)
-        pending = [asyncio.create_task(writer.log_answers([record(f"p{n}")])) for n in range(50)]
+        pending = [asyncio.create_task(writer.log_responses([record(f"p{n}")])) for n in range(50)]
         await asyncio.sleep(0)
         writer.start()
         await asyncio.gather(*pending)
@@ -99,13 +99,13 @@ def test_calls_that_wait_together_share_a_commit(database: Database) -> None:
 def test_closing_commits_what_was_accepted_and_refuses_more(database: Database) -> None:
     async def write() -> None:
         writer = LogWriter(database, 1000, answer=as_they_are)
-        accepted = asyncio.create_task(writer.log_answers([record("accepted")]))
+        accepted = asyncio.create_task(writer.log_responses([record("accepted")]))
         await asyncio.sleep(0)
         writer.start()
         await writer.close()
         await accepted
         with pytest.raises(LogUnavailable):
-            await writer.log_answers([record("late")])
+            await writer.log_responses([record("late")])
 
     asyncio.run(write())
     assert read_predictions(database, *ALWAYS, "v1", 100).total == 1
@@ -114,10 +114,10 @@ def test_closing_commits_what_was_accepted_and_refuses_more(database: Database) 
 def test_a_full_queue_refuses_at_once(database: Database) -> None:
     async def write() -> None:
         writer = LogWriter(database, 10, answer=as_they_are)
-        first = asyncio.create_task(writer.log_answers([record(f"p{n}") for n in range(8)]))
+        first = asyncio.create_task(writer.log_responses([record(f"p{n}") for n in range(8)]))
         await asyncio.sleep(0)
         with pytest.raises(LogOverloaded):
-            await writer.log_answers([record(f"q{n}") for n in range(8)])
+            await writer.log_responses([record(f"q{n}") for n in range(8)])
         writer.start()
         await first
         await writer.close()
@@ -130,7 +130,7 @@ def test_a_batch_larger_than_the_queue_is_taken_when_nothing_waits(database: Dat
     async def write() -> None:
         writer = LogWriter(database, 10, answer=as_they_are)
         writer.start()
-        await writer.log_answers([record(f"p{n}") for n in range(50)])
+        await writer.log_responses([record(f"p{n}") for n in range(50)])
         await writer.close()
 
     asyncio.run(write())
@@ -147,10 +147,10 @@ def test_a_locked_sqlite_is_an_error_and_the_writer_recovers(tmp_path: Path) -> 
         other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LogUnavailable, match="locked"):
-            await writer.log_answers([record("refused")])
+            await writer.log_responses([record("refused")])
         other.execute("ROLLBACK")
         other.close()
-        await writer.log_answers([record("accepted")])
+        await writer.log_responses([record("accepted")])
         await writer.close()
 
     asyncio.run(write())
@@ -163,7 +163,7 @@ def test_of_an_entry_that_fails_none_of_its_rows_is_logged(database: Database) -
         writer = LogWriter(database, 10, answer=as_they_are)
         writer.start()
         with pytest.raises(LogUnavailable):
-            await writer.log_answers([record("same"), record("same")])
+            await writer.log_responses([record("same"), record("same")])
         await writer.close()
 
     asyncio.run(write())
@@ -237,12 +237,12 @@ def test_a_file_that_was_deleted_takes_no_more_rows_until_it_is_put_back(tmp_pat
     async def write() -> None:
         writer = LogWriter(database, 10, answer=as_they_are)
         writer.start()
-        await writer.log_answers([record("before")])
+        await writer.log_responses([record("before")])
         (tmp_path / "log.db").rename(tmp_path / "elsewhere.db")
         with pytest.raises(LogUnavailable, match="deleted or replaced"):
-            await writer.log_answers([record("lost")])
+            await writer.log_responses([record("lost")])
         (tmp_path / "elsewhere.db").rename(tmp_path / "log.db")
-        await writer.log_answers([record("after")])
+        await writer.log_responses([record("after")])
         await writer.close()
 
     asyncio.run(write())

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 
 from api.errors import LogUnavailable
 from api.prediction_log.database import Database
-from api.prediction_log.progress import SnapshotProgress, read_progress
+from api.prediction_log.reader import SnapshotProgress, read_progress
 from api.prediction_log.tables import window_values, windows
 
 MINUTE = 60_000_000

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from api.snapshots.report_files import (
+from api.snapshots.reports import (
+    SCRIPT_END,
+    SCRIPT_START,
     TAIL_BYTES,
     read_report,
     report_name,
@@ -16,7 +18,6 @@ from api.snapshots.report_files import (
     write_report,
     write_window_report,
 )
-from evidently_workspace.report_script import SCRIPT_END, SCRIPT_START
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

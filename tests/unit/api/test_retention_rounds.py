@@ -7,9 +7,9 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry
 
 from api.metrics import Metrics
-from api.snapshots.job import LONGEST_RETENTION_SECONDS, retention_seconds
-from api.snapshots.removals import Removals
-from api.snapshots.retention_rounds import RetentionRounds
+from api.snapshots.retention_tiers import Removals
+from api.snapshots.scheduler import RetentionRounds
+from api.snapshots.worker import MAX_RETENTION_SECONDS, retention_seconds
 
 
 class Told:
@@ -86,7 +86,7 @@ def test_what_was_removed_is_counted_and_when_all_was_done() -> None:
     assert (shown("runs_total", outcome="done"), shown("runs_total", outcome="failed")) == (1, 0)
     done_at = shown("last_done_timestamp_seconds")
     assert done_at
-    metrics.observe_removals(Removals(Counter(predictions=1), troubles=["Evidently UI is down"]))
+    metrics.observe_removals(Removals(Counter(predictions=1), errors=["Evidently UI is down"]))
     metrics.observe_removals(None)
     assert shown("runs_total", outcome="failed") == 2
     assert shown("last_done_timestamp_seconds") == done_at
@@ -98,4 +98,4 @@ def test_what_was_removed_is_counted_and_when_all_was_done() -> None:
 def test_a_run_ends_before_the_next_beat_and_never_keeps_the_worker_long() -> None:
     assert retention_seconds(timedelta(seconds=5)) == 4.5
     assert retention_seconds(timedelta(seconds=0.5)) == 0.45
-    assert retention_seconds(timedelta(seconds=60)) == LONGEST_RETENTION_SECONDS
+    assert retention_seconds(timedelta(seconds=60)) == MAX_RETENTION_SECONDS

@@ -4,12 +4,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 
-from api.alerts.rounds import AlertRounds
+from api.alerts.notifier import AlertRounds
 from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
-from api.prediction_log.window_store import WindowStore
-from api.snapshots.retention_rounds import RetentionRounds
-from api.snapshots.scheduler import SnapshotScheduler
+from api.prediction_log.windows import WindowStore
+from api.snapshots.scheduler import RetentionRounds, SnapshotScheduler
 
 
 class NoWorker:
@@ -19,7 +18,7 @@ class NoWorker:
 
     def warm(self) -> None: ...
 
-    def take_due(self) -> None: ...
+    def process_due(self) -> None: ...
 
     def stop(self, _grace_seconds: float) -> None: ...
 

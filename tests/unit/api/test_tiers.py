@@ -5,8 +5,7 @@ from datetime import timedelta
 import pytest
 
 from api.settings import Settings
-from api.snapshots.tiers import parse_tiers
-from evidently_workspace.retention import DEFAULT_TIERS, Tier
+from api.snapshots.retention_tiers import DEFAULT_TIERS, Tier, parse_tiers
 
 
 def test_the_default_setting_says_the_default_tiers() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from api.kept_models import MOST, KeptModels
 from api.prediction_log.database import Database
+from api.prediction_log.reader import VersionCount, count_versions
 from api.prediction_log.records import LabelRecord, PredictionRecord
-from api.prediction_log.version_counts import VersionCount, count_versions
 from api.prediction_log.writer import LogWriter
+from api.serving.model_archive import MOST, ModelArchive
 from api.snapshots.window_models import WindowModels
-from model.artifact import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE
+from model.artifact.store import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE
 from model.errors import ArtifactError
 from tests.logging_rows import as_they_are
 from tests.retraining import retrain
@@ -25,8 +25,8 @@ def folder(tmp_path: Path, iris_artifact: Path) -> Path:
     return tmp_path / "model"
 
 
-def kept(folder: Path) -> KeptModels:
-    return KeptModels(folder.parent / "reports")
+def kept(folder: Path) -> ModelArchive:
+    return ModelArchive(folder.parent / "reports")
 
 
 def chosen(models: WindowModels, **counts: tuple[int, int]) -> str:
@@ -138,7 +138,7 @@ def test_rows_and_labels_are_counted_by_version(database_url: str) -> None:
     async def write() -> None:
         writer = LogWriter(database, 100, answer=as_they_are)
         writer.start()
-        await writer.log_answers([PredictionRecord(f"{n}", n, f"v{n % 2}", "{}", "a", "{}") for n in range(5)])
+        await writer.log_responses([PredictionRecord(f"{n}", n, f"v{n % 2}", "{}", "a", "{}") for n in range(5)])
         await writer.log_labels([LabelRecord("1", "a"), LabelRecord("3", "b"), LabelRecord("4", "a")])
         await writer.close()
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from api.prediction_log.lease import Lease
-from api.prediction_log.patience import FAULTS_TILL_ASIDE, MOST_FAULTS, Trouble
 from api.prediction_log.reader import read_predictions
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, WindowValue
-from api.prediction_log.window_store import WindowStore
+from api.prediction_log.retry import FAULTS_UNTIL_DEFERRED, MAX_FAULTS, FailureCause
+from api.prediction_log.windows import WindowStore
 from api.prediction_log.writer import LogWriter
 from tests.clocked import NOON, ClockedDatabase
 from tests.logging_rows import as_they_are
@@ -37,7 +37,7 @@ def log(database: ClockedDatabase, time: datetime, name: str, label: str | None 
     async def write() -> None:
         writer = LogWriter(database, 100, answer=as_they_are)
         writer.start()
-        await writer.log_answers([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
+        await writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
         if label is not None:
             await writer.log_labels([LabelRecord(name, label)])
         await writer.close()
@@ -171,7 +171,7 @@ def test_a_window_left_running_is_claimed_again_and_its_tries_counted(
 
 def test_a_postponed_window_waits_for_its_retry(database: ClockedDatabase, store: WindowStore) -> None:
     window = closed_window(database, store)
-    assert store.postpone(window, "Evidently UI is down", Trouble.SURROUNDINGS) == timedelta(seconds=4)
+    assert store.defer(window, "Evidently UI is down", FailureCause.SURROUNDINGS) == timedelta(seconds=4)
     assert store.newest(1)[0].reason == "Evidently UI is down"
     assert (store.waiting(), store.claim()) == (False, None)
     database.time += timedelta(seconds=4)
@@ -179,14 +179,14 @@ def test_a_postponed_window_waits_for_its_retry(database: ClockedDatabase, store
     assert store.claim() is not None
 
 
-@pytest.mark.parametrize("faults", [0, FAULTS_TILL_ASIDE])
+@pytest.mark.parametrize("faults", [0, FAULTS_UNTIL_DEFERRED])
 def test_a_retry_set_while_a_clock_was_ahead_holds_nothing_up(
     database: ClockedDatabase, store: WindowStore, faults: int
 ) -> None:
     window = replace(closed_window(database, store), faults=faults)
     right = database.time
     database.time += timedelta(days=400)
-    assert store.postpone(window, "down", Trouble.SURROUNDINGS) is not None
+    assert store.defer(window, "down", FailureCause.SURROUNDINGS) is not None
     database.time = right
     assert store.waiting()
     claimed = store.claim()
@@ -196,8 +196,8 @@ def test_a_retry_set_while_a_clock_was_ahead_holds_nothing_up(
 
 def test_a_window_given_up_does_not_hold_back_the_next(database: ClockedDatabase, store: WindowStore) -> None:
     window = closed_window(database, store)
-    hopeless = replace(window, faults=MOST_FAULTS - 1)
-    assert store.postpone(hopeless, "cannot be computed", Trouble.WINDOW) is None
+    hopeless = replace(window, faults=MAX_FAULTS - 1)
+    assert store.defer(hopeless, "cannot be computed", FailureCause.WINDOW) is None
     assert store.claim() is None
     log(database, NOON + timedelta(minutes=6), "p2")
     database.time = NOON + timedelta(minutes=10)
@@ -253,8 +253,8 @@ def test_who_lost_a_window_to_another_claimant_records_nothing(database: Clocked
     assert won is not None
     assert (store.claimed(lost), store.claimed(won)) == (False, True)
     assert not store.finish(lost, [WindowValue("rows", "", 1.0)], {"status": WindowStatus.POSTED, "rows": 1})
-    store.postpone(lost, "too late", Trouble.WINDOW)
-    store.hand_back(lost)
+    store.defer(lost, "too late", FailureCause.WINDOW)
+    store.release_claim(lost)
     assert store.newest(1) == [won]
     assert store.series(None, None, None, None, limit=10) == []
     assert store.finish(won, [], {"status": WindowStatus.POSTED})
@@ -263,7 +263,7 @@ def test_who_lost_a_window_to_another_claimant_records_nothing(database: Clocked
 def test_a_window_handed_back_is_taken_by_the_next_claimant_without_a_fault(
     database: ClockedDatabase, store: WindowStore
 ) -> None:
-    store.hand_back(closed_window(database, store))
+    store.release_claim(closed_window(database, store))
     again = store.claim()
     assert again is not None
     assert (again.tries, again.faults) == (2, 0)
@@ -275,7 +275,7 @@ def test_waits_double_up_to_a_bound_however_long_evidently_ui_is_down(
     window = closed_window(database, store)
     waits = []
     for _ in range(60):
-        wait = store.postpone(window, "down", Trouble.SURROUNDINGS)
+        wait = store.defer(window, "down", FailureCause.SURROUNDINGS)
         assert wait is not None
         waits.append(wait.total_seconds())
         database.time += wait
@@ -294,15 +294,15 @@ def test_a_window_that_fails_by_itself_steps_aside_is_tried_hourly_and_given_up_
     store.close_elapsed(FIVE_MINUTES)
     poisonous = store.claim()
     assert poisonous is not None
-    for _ in range(FAULTS_TILL_ASIDE - 1):
-        wait = store.postpone(poisonous, "refused", Trouble.WINDOW)
+    for _ in range(FAULTS_UNTIL_DEFERRED - 1):
+        wait = store.defer(poisonous, "refused", FailureCause.WINDOW)
         assert store.claim() is None  # the order of age is kept as long as there is hope
         assert wait is not None
         database.time += wait
         poisonous = store.claim()
         assert poisonous is not None
         assert poisonous.start == NOON
-    assert store.postpone(poisonous, "refused", Trouble.WINDOW) == timedelta(hours=1)
+    assert store.defer(poisonous, "refused", FailureCause.WINDOW) == timedelta(hours=1)
     second = store.claim()
     assert second is not None
     assert second.start == NOON + FIVE_MINUTES
@@ -315,7 +315,7 @@ def test_a_window_that_fails_by_itself_steps_aside_is_tried_hourly_and_given_up_
         again = store.claim()
         assert again is not None
         assert again.start == NOON
-        if store.postpone(again, "refused", Trouble.WINDOW) is None:
+        if store.defer(again, "refused", FailureCause.WINDOW) is None:
             break
     assert hours == 24
     database.time += timedelta(days=30)
@@ -330,8 +330,8 @@ def test_a_window_over_which_the_process_dies_again_and_again_steps_aside(
     log(database, NOON + timedelta(minutes=6), "p2")
     database.time = NOON + timedelta(minutes=10)
     store.close_elapsed(FIVE_MINUTES)
-    claimed = [store.claim() for _ in range(FAULTS_TILL_ASIDE + 1)]
-    assert [window.start for window in claimed if window] == [NOON] * FAULTS_TILL_ASIDE + [NOON + FIVE_MINUTES]
+    claimed = [store.claim() for _ in range(FAULTS_UNTIL_DEFERRED + 1)]
+    assert [window.start for window in claimed if window] == [NOON] * FAULTS_UNTIL_DEFERRED + [NOON + FIVE_MINUTES]
     assert store.newest(2)[1].reason == "the process ended while it took this window"
 
 

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
+from tests.unit.evidently_workspace.regression_model import build_regression_manifest, build_regression_rows
 
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
-from model.manifest import (
+from model.artifact.manifest import (
     Attributions,
     Calibration,
     ClassifierManifest,
@@ -23,7 +24,6 @@ from model.manifest import (
     RegressorManifest,
     WindowThreshold,
 )
-from tests.unit.evidently_workspace.number_model import build_number_manifest, build_number_rows
 
 COLOURS = ("blue", "green", "red")
 
@@ -155,18 +155,18 @@ def make_rows() -> Callable[..., pd.DataFrame]:
 
 
 @pytest.fixture(scope="session")
-def number_manifest() -> RegressorManifest:
-    return build_number_manifest()
+def regression_manifest() -> RegressorManifest:
+    return build_regression_manifest()
 
 
 @pytest.fixture(scope="session")
-def make_number_manifest() -> Callable[..., RegressorManifest]:
-    return build_number_manifest
+def make_regression_manifest() -> Callable[..., RegressorManifest]:
+    return build_regression_manifest
 
 
 @pytest.fixture(scope="session")
-def make_number_rows() -> Callable[..., pd.DataFrame]:
-    return build_number_rows
+def make_regression_rows() -> Callable[..., pd.DataFrame]:
+    return build_regression_rows
 
 
 @pytest.fixture(scope="session")
@@ -185,7 +185,7 @@ def snap() -> Callable[..., object]:
 
     def take(model=None, current=None, labelled=None, *, reference=None, min_rows=30, min_labels=30, **rest):
         model = model or build_manifest()
-        build = build_rows if isinstance(model, ClassifierManifest) else build_number_rows
+        build = build_rows if isinstance(model, ClassifierManifest) else build_regression_rows
         rest.setdefault("attributions", build_attributions(model) if model.attributions else None)
         return take_snapshot(
             rest.pop("window", WINDOW),

@@ -5,16 +5,16 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from model.manifest import (
+from model.artifact.manifest import (
     Attributions,
     ConceptThreshold,
     DataCard,
     DriftThreshold,
     ErrorCalibration,
     Feature,
-    NumberParity,
-    NumberQuality,
     NumberRange,
+    RegressionParity,
+    RegressionQuality,
     RegressorManifest,
     WindowThreshold,
 )
@@ -24,7 +24,7 @@ MEAN, SPREAD, NOISE = 150.0, 50.0, 20.0
 """Of the labels: mean and standard deviation; of the errors: standard deviation."""
 
 
-def build_number_manifest(numbers: int = 2) -> RegressorManifest:
+def build_regression_manifest(numbers: int = 2) -> RegressorManifest:
     features = [
         Feature(name=f"x{i}", type="number", unit="cm", minimum=-3.5, maximum=3.5, nullable=True, example=0.5)
         for i in range(numbers)
@@ -43,8 +43,8 @@ def build_number_manifest(numbers: int = 2) -> RegressorManifest:
         target="rent",
         label_range=NumberRange(minimum=20.0, maximum=320.0, mean=MEAN, standard_deviation=SPREAD, unit="EUR"),
         engine="onnx",
-        parity=NumberParity(rows=10, max_difference=0.0, reason=None),
-        quality=NumberQuality(
+        parity=RegressionParity(rows=10, max_difference=0.0, reason=None),
+        quality=RegressionQuality(
             rows=120,
             mean_absolute_error=size,
             root_mean_squared_error=NOISE,
@@ -92,7 +92,7 @@ def _threshold(column: str, method: str) -> DriftThreshold:
     return DriftThreshold(column=column, method=method, window_rows=rows, thresholds=limits, floor=0.1)
 
 
-def build_number_rows(
+def build_regression_rows(
     manifest: RegressorManifest,
     rows: int,
     *,

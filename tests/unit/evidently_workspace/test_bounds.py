@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evidently_workspace.bounds import SMALLEST_EFFECT, highest_share, lowest_share
+from evidently_workspace.checks.bounds import SMALLEST_EFFECT, highest_share, lowest_share
 
 
 def test_a_large_window_is_allowed_at_least_the_smallest_effect_above_the_reference():

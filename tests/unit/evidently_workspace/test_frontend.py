@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from litestar.handlers import HTTPRouteHandler
 
-from evidently_workspace import ui_frontend
-from evidently_workspace.ui_frontend import BASE_PATH, PAGE, SCRIPTS, Changes, frontend, script_path
+from evidently_workspace.ui import frontend as ui_frontend
+from evidently_workspace.ui.frontend import BASE_PATH, PAGE, SCRIPTS, Changes, frontend, script_path
 
 
 @pytest.mark.parametrize("changes", SCRIPTS)

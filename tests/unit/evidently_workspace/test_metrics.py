@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from evidently_workspace.calibration_metric import calibration_error
-from evidently_workspace.concept_metric import measure_gap
+from evidently_workspace.classification.concept_drift import measure_gap
+from evidently_workspace.classification.performance import calibration_error
 
 
 def test_the_gap_is_the_mean_surplus_of_errors_and_z_its_standard_deviations():

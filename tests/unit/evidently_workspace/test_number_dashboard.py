@@ -1,7 +1,7 @@
 import pytest
 
 from evidently_workspace.dashboard import build_dashboard
-from model.manifest import RegressorManifest
+from model.artifact.manifest import RegressorManifest
 
 
 def panels_of(manifest: RegressorManifest) -> dict[str, dict]:
@@ -16,28 +16,28 @@ def lines_of(manifest):
     }
 
 
-def test_ids_are_unique_and_the_same_every_time(number_manifest, make_number_manifest):
-    dashboard = build_dashboard(number_manifest)
+def test_ids_are_unique_and_the_same_every_time(regression_manifest, make_regression_manifest):
+    dashboard = build_dashboard(regression_manifest)
     ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(ids)) == len(ids)
-    assert build_dashboard(make_number_manifest()) == dashboard
+    assert build_dashboard(make_regression_manifest()) == dashboard
 
 
-def test_numbers_have_errors_where_classes_have_shares_and_accuracy(number_manifest, manifest):
-    of_numbers, of_classes = set(panels_of(number_manifest)), set(panels_of(manifest))
+def test_numbers_have_errors_where_classes_have_shares_and_accuracy(regression_manifest, manifest):
+    of_numbers, of_classes = set(panels_of(regression_manifest)), set(panels_of(manifest))
     assert {"Predicted numbers", "Numbers of the labels", "R2", "Mean error (bias)"} <= of_numbers - of_classes
     assert {"Predicted classes", "Log loss", "F1 of each class"} <= of_classes - of_numbers
     assert {"Drift distance of each feature", "Prediction drift", "Failed checks"} <= of_numbers & of_classes
 
 
-def test_error_rates_and_errors_in_a_unit_never_share_a_line(number_manifest, manifest):
+def test_error_rates_and_errors_in_a_unit_never_share_a_line(regression_manifest, manifest):
     """The project may go on under a model of the other kind: its charts would then join two scales."""
-    shared = {metric for metric, _ in lines_of(number_manifest) & lines_of(manifest)}
+    shared = {metric for metric, _ in lines_of(regression_manifest) & lines_of(manifest)}
     assert not any(name in metric for metric in shared for name in ("Concept", "Accuracy", "MAE", "Error", "Score"))
 
 
-def test_what_training_knew_is_beside_what_windows_show(number_manifest):
-    panels = panels_of(number_manifest)
+def test_what_training_knew_is_beside_what_windows_show(regression_manifest):
+    panels = panels_of(regression_manifest)
     assert "mean absolute error 15.96" in panels["Mean absolute error, root mean squared error"]["subtitle"]
     assert "from 20 to 320" in panels["Predicted numbers"]["subtitle"]
     assert "in EUR" in panels["Observed and expected absolute error"]["subtitle"]
@@ -45,15 +45,15 @@ def test_what_training_knew_is_beside_what_windows_show(number_manifest):
 
 
 @pytest.mark.parametrize(("minimum", "shown"), [(20.0, True), (0.0, False), (-5.0, False)])
-def test_percentages_are_shown_only_of_a_target_away_from_zero(number_manifest, minimum, shown):
-    known = number_manifest.label_range.model_copy(update={"minimum": minimum})
-    panels = panels_of(number_manifest.model_copy(update={"label_range": known}))
+def test_percentages_are_shown_only_of_a_target_away_from_zero(regression_manifest, minimum, shown):
+    known = regression_manifest.label_range.model_copy(update={"minimum": minimum})
+    panels = panels_of(regression_manifest.model_copy(update={"label_range": known}))
     assert ("Mean absolute percentage error" in panels) is shown
 
 
-def test_half_panels_come_in_pairs_so_that_the_page_has_no_holes(number_manifest):
+def test_half_panels_come_in_pairs_so_that_the_page_has_no_holes(regression_manifest):
     run = 0
-    for panel in build_dashboard(number_manifest)["panels"]:
+    for panel in build_dashboard(regression_manifest)["panels"]:
         if panel["size"] == "half":
             run += 1
         else:

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from evidently_workspace.bounds import highest_mean
-from evidently_workspace.number_concept_metric import Expected, measure_number_gap
-from model.manifest import ErrorCalibration
-from model.quiet_statistics import expected_number_errors, number_surplus
+from evidently_workspace.checks.bounds import highest_mean
+from evidently_workspace.regression.concept_drift import Expected, measure_regression_gap
+from model.alarms.null_distributions import excess_errors, expected_regression_errors
+from model.artifact.manifest import ErrorCalibration
 
 
 def test_gaps_are_mean_surpluses_and_z_their_standard_deviations():
     error = np.array([3.0, -1.0])
-    found = measure_number_gap(error, Expected(*(np.array(two) for two in ([0, 1], [3, 4], [1, 1], [0.6, 0.8]))))
+    found = measure_regression_gap(error, Expected(*(np.array(two) for two in ([0, 1], [3, 4], [1, 1], [0.6, 0.8]))))
     assert (found.observed_error, found.expected_error) == (2, 1)
     assert (found.size_gap, found.size_z) == (1, pytest.approx(2))
     assert (found.observed_bias, found.expected_bias) == (1, 0.5)
@@ -21,7 +21,7 @@ def test_gaps_are_mean_surpluses_and_z_their_standard_deviations():
 
 def test_smaller_errors_than_expected_are_no_surplus_and_a_bias_counts_to_either_side():
     expected = Expected(np.zeros(50), np.full(50, 2.0), np.full(50, 1.6), np.full(50, 1.2))
-    low, high = (measure_number_gap(np.full(50, shift), expected) for shift in (-1.0, 1.0))
+    low, high = (measure_regression_gap(np.full(50, shift), expected) for shift in (-1.0, 1.0))
     assert low.size_z < 0 < low.bias_z == high.bias_z
 
 
@@ -31,9 +31,9 @@ def test_training_calibrates_the_threshold_of_the_same_z():
     names = ("mean_error", "error_spread", "absolute_error", "absolute_spread")
     calibration = ErrorCalibration(predictions=(10.0, 20.0, 40.0), rows=300, **dict(zip(names, curves, strict=True)))
     predictions, errors = random.uniform(0, 50, 80), random.normal(1, 5, 80)
-    expected = expected_number_errors(calibration, predictions)
-    of_training = number_surplus(errors, expected, np.ones((80, 1)))
-    found = measure_number_gap(
+    expected = expected_regression_errors(calibration, predictions)
+    of_training = excess_errors(errors, expected, np.ones((80, 1)))
+    found = measure_regression_gap(
         errors, Expected(expected.mean, expected.spread, expected.absolute, expected.absolute_spread)
     )
     for name in of_training._fields:
@@ -47,7 +47,7 @@ def test_z_of_the_bias_is_half_normal_while_errors_come_as_expected():
     size, size_spread = spread * np.sqrt(2 / np.pi), spread * np.sqrt(1 - 2 / np.pi)
     errors = random.normal(0.5, spread)
     expected = (Expected(np.full(200, 0.5), *rows) for rows in zip(spread, size, size_spread, strict=True))
-    z = [measure_number_gap(error, rows).bias_z for error, rows in zip(errors, expected, strict=True)]
+    z = [measure_regression_gap(error, rows).bias_z for error, rows in zip(errors, expected, strict=True)]
     assert np.mean(np.square(z)) == pytest.approx(1, abs=0.1)
 
 

@@ -5,8 +5,7 @@ import time
 
 import numpy as np
 import pytest
-
-from tests.unit.evidently_workspace.number_model import NOISE, SPREAD
+from tests.unit.evidently_workspace.regression_model import NOISE, SPREAD
 
 SCORES = [
     "mean_absolute_error",
@@ -33,21 +32,21 @@ def failing_tests(snapshot):
 
 
 @pytest.fixture
-def rows(number_manifest, make_number_rows):
+def rows(regression_manifest, make_regression_rows):
     """Make rows of the number model."""
-    return lambda count=300, **changed: make_number_rows(number_manifest, count, **changed)
+    return lambda count=300, **changed: make_regression_rows(regression_manifest, count, **changed)
 
 
 @pytest.fixture
-def take(snap, number_manifest):
+def take(snap, regression_manifest):
     """Take a snapshot of the number model."""
-    return lambda **rest: snap(number_manifest, **rest)
+    return lambda **rest: snap(regression_manifest, **rest)
 
 
 @pytest.fixture(scope="module")
-def quiet(snap, number_manifest):
+def quiet(snap, regression_manifest):
     """One snapshot of a window like the reference, for tests that only look at it."""
-    return snap(number_manifest)
+    return snap(regression_manifest)
 
 
 def test_a_window_like_the_reference_raises_no_alarm(quiet):
@@ -56,7 +55,7 @@ def test_a_window_like_the_reference_raises_no_alarm(quiet):
     assert failing_tests(quiet) == []
 
 
-def test_every_measure_has_one_value_that_no_other_has(quiet, number_manifest):
+def test_every_measure_has_one_value_that_no_other_has(quiet, regression_manifest):
     names = [(value.name, value.column) for value in quiet.values]
     assert len(names) == len(set(names))
     concept = [
@@ -76,7 +75,7 @@ def test_every_measure_has_one_value_that_no_other_has(quiet, number_manifest):
     for name in ("prediction_quantile", "label_quantile"):
         assert list(values_of(quiet, name)) == ["0.05", "0.5", "0.95"]
     assert values_of(quiet, "version_mean_absolute_error") == {
-        number_manifest.version: values_of(quiet, "mean_absolute_error")[None]
+        regression_manifest.version: values_of(quiet, "mean_absolute_error")[None]
     }
 
 
@@ -118,9 +117,9 @@ def test_larger_errors_to_both_sides_are_concept_drift_by_their_size_and_worse_p
     assert len(failing_tests(wider)) == len(wider.failed_checks)
 
 
-def test_a_gap_below_the_floor_is_no_alarm_however_sure_it_is(snap, number_manifest, rows):
-    sure = number_manifest.concept_threshold.model_copy(update={"thresholds": (0.0, 0.0), "gap_floor": 2 * NOISE})
-    small = snap(number_manifest.model_copy(update={"concept_threshold": sure}), labelled=rows(bias=0.4 * NOISE))
+def test_a_gap_below_the_floor_is_no_alarm_however_sure_it_is(snap, regression_manifest, rows):
+    sure = regression_manifest.concept_threshold.model_copy(update={"thresholds": (0.0, 0.0), "gap_floor": 2 * NOISE})
+    small = snap(regression_manifest.model_copy(update={"concept_threshold": sure}), labelled=rows(bias=0.4 * NOISE))
     assert values_of(small, "concept_z")[None] > 4
     assert small.failed_checks == ()
     assert failing_tests(small) == []
@@ -159,9 +158,9 @@ def test_labels_about_zero_cost_the_percentage_alone(take, rows, labels):
     assert values_of(near, "mean_absolute_error")[None] == pytest.approx(expected)
 
 
-def test_a_target_that_may_be_zero_has_no_percentages_at_all(snap, number_manifest):
-    known = number_manifest.label_range.model_copy(update={"minimum": 0.0})
-    plain = snap(number_manifest.model_copy(update={"label_range": known}))
+def test_a_target_that_may_be_zero_has_no_percentages_at_all(snap, regression_manifest):
+    known = regression_manifest.label_range.model_copy(update={"minimum": 0.0})
+    plain = snap(regression_manifest.model_copy(update={"label_range": known}))
     assert values_of(plain, "mean_absolute_percentage_error") == {}
     assert plain.not_computed == ()
 
@@ -239,9 +238,9 @@ def test_the_body_is_small_and_strict_json(quiet):
     json.loads(quiet.body, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
-def test_twenty_thousand_rows_of_ten_columns_take_seconds(snap, make_number_manifest, make_number_rows):
-    model = make_number_manifest(numbers=8)
-    current, labelled = make_number_rows(model, 20_000, seed=1), make_number_rows(model, 20_000, seed=2)
+def test_twenty_thousand_rows_of_ten_columns_take_seconds(snap, make_regression_manifest, make_regression_rows):
+    model = make_regression_manifest(numbers=8)
+    current, labelled = make_regression_rows(model, 20_000, seed=1), make_regression_rows(model, 20_000, seed=2)
     began = time.process_time()
     taken = snap(model, current=current, labelled=labelled, sampled_fraction=0.2)
     assert time.process_time() - began < 15

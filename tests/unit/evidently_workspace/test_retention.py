@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evidently_workspace.retention import DEFAULT_TIERS, Tier, windows_to_remove
+from api.snapshots.retention_tiers import DEFAULT_TIERS, Tier, windows_to_remove
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STEP = timedelta(minutes=5)

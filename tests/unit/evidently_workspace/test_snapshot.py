@@ -6,8 +6,8 @@ import evidently
 import numpy as np
 import pytest
 
+from api.snapshots.reports import SCRIPT_END, SCRIPT_START, split_page
 from evidently_workspace import snapshot as snapshot_module
-from evidently_workspace.report_script import SCRIPT_END, SCRIPT_START, split_page
 
 WITHOUT_ANY_SECTION = {"rows", "labelled_rows", "labelled_share", "rejected_requests", "version_rows"}
 

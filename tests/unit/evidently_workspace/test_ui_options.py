@@ -2,7 +2,7 @@
 
 import pytest
 
-from evidently_workspace.ui import (
+from evidently_workspace.ui.__main__ import (
     EVIDENTLY_VERSION,
     FIGURES_DAYS,
     FIGURES_VARIABLE,

@@ -18,10 +18,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from model.adopt import main
-from model.artifact import read_reference, verify_artifact
-from model.explanation import load_explainer
-from model.manifest import RegressorManifest
-from model.predictor import load_predictor
+from model.artifact.manifest import RegressorManifest
+from model.artifact.store import read_reference, verify_artifact
+from model.explain.explainer import load_explainer
+from model.serving.predictor import load_predictor
 
 Adopt = Callable[..., int]
 TEXTS = ["colour", "member"]

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from model.alarm_policy import AlarmPolicy
-from model.artifact import read_manifest
+from model.alarms.policy import AlarmPolicy
+from model.artifact.store import read_manifest
 from model.errors import DataError
 from model.train import build_parser, main
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import joblib
 import pytest
 
-from model import folder_swap
-from model.artifact import (
+from model.artifact import atomic_folder as folder_swap
+from model.artifact.manifest import ClassifierManifest
+from model.artifact.store import (
     MANIFEST_FILE,
     ONNX_FILE,
     PIPELINE_FILE,
@@ -25,8 +26,7 @@ from model.artifact import (
     write_artifact,
 )
 from model.errors import ArtifactError
-from model.manifest import ClassifierManifest
-from model.predictor import load_predictor
+from model.serving.predictor import load_predictor
 
 
 class Bomb:
@@ -153,7 +153,8 @@ def test_a_failed_write_leaves_the_old_artifact(folder: Path) -> None:
 def test_a_process_killed_while_writing_leaves_the_old_artifact(folder: Path) -> None:
     before = verify_artifact(folder)
     program = (
-        "import os, signal, sys; from pathlib import Path; from model.artifact import read_manifest, write_artifact\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from model.artifact.store import read_manifest, write_artifact\n"
         "folder = Path(sys.argv[1])\n"
         "die = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
         "write_artifact(folder, {'a.bin': b'a', 'b.bin': die}, read_manifest(folder))"

@@ -6,7 +6,7 @@ from math import log2
 import numpy as np
 import pytest
 
-from model.attribution_drift import attribution_distance, attribution_ndcg, attribution_shares
+from model.statistics.attribution import attribution_distance, attribution_ndcg, attribution_shares
 
 REFERENCE = np.array([0.4, 0.3, 0.2, 0.1])
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.bundled import BUNDLED_NAMES, feature_identifier, load_bundled
+from model.data.bundled import BUNDLED_NAMES, feature_identifier, load_bundled
 
 
 @pytest.mark.parametrize(

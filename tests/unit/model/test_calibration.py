@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model.calibration import expected_errors, fit_calibration
-from model.manifest import Calibration
+from model.artifact.manifest import Calibration
+from model.statistics.calibration import expected_errors, fit_calibration
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float64]]
 

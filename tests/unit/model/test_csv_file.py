@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from model.csv_file import load_csv, read_columns
+from model.data.csv_file import load_csv, read_columns
+from model.data.schema_file import SchemaFile
 from model.errors import DataError
-from model.schema_file import SchemaFile
 
 Write = Callable[[str], Path]
 PEOPLE = "".join(

@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
-from model.drift_statistics import JensenShannonStatistic, WassersteinStatistic
+from model.statistics.drift import JensenShannonStatistic, WassersteinStatistic
 
 
 def test_a_shift_by_one_standard_deviation_has_distance_one() -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model.error_calibration import fit_error_calibration
-from model.quiet_statistics import expected_number_errors
+from model.alarms.null_distributions import expected_regression_errors
+from model.statistics.calibration import fit_error_calibration
 
 HALF_NORMAL = np.sqrt(2 / np.pi)
 
@@ -15,18 +15,20 @@ def test_errors_that_grow_with_the_number_are_expected_to(rows: int) -> None:
     predictions = rng.uniform(100, 500, rows)
     errors = 0.1 * predictions * rng.standard_normal(rows)
     calibration = fit_error_calibration(predictions, errors, 120.0)
-    expected = expected_number_errors(calibration, np.array([150.0, 300.0, 450.0]))
+    expected = expected_regression_errors(calibration, np.array([150.0, 300.0, 450.0]))
     tolerance = 0.35 if rows < 1_000 else 0.15
     np.testing.assert_allclose(expected.spread, [15, 30, 45], rtol=tolerance)
     np.testing.assert_allclose(expected.absolute, np.array([15, 30, 45]) * HALF_NORMAL, rtol=tolerance + 0.1)
-    leaning = expected_number_errors(fit_error_calibration(predictions, errors + 0.1 * predictions, 120.0), predictions)
+    leaning = expected_regression_errors(
+        fit_error_calibration(predictions, errors + 0.1 * predictions, 120.0), predictions
+    )
     np.testing.assert_allclose(leaning.mean, 0.1 * predictions, atol=15 if rows < 1_000 else 6)
 
 
 def test_the_expected_errors_of_its_own_rows_add_up_to_theirs() -> None:
     rng = np.random.default_rng(1)
     predictions, errors = rng.normal(0, 1, 300), rng.standard_t(4, 300)
-    expected = expected_number_errors(fit_error_calibration(predictions, errors, 1.5), predictions)
+    expected = expected_regression_errors(fit_error_calibration(predictions, errors, 1.5), predictions)
     assert expected.mean.mean() == pytest.approx(errors.mean())
     assert expected.absolute.mean() == pytest.approx(np.abs(errors).mean())
 
@@ -34,7 +36,7 @@ def test_the_expected_errors_of_its_own_rows_add_up_to_theirs() -> None:
 def test_the_end_values_hold_outside() -> None:
     rng = np.random.default_rng(2)
     calibration = fit_error_calibration(rng.normal(0, 1, 300), rng.normal(0, 1, 300), 1.0)
-    far = expected_number_errors(calibration, np.array([-1e30, 1e30]))
+    far = expected_regression_errors(calibration, np.array([-1e30, 1e30]))
     assert far.absolute.tolist() == [calibration.absolute_error[0], calibration.absolute_error[-1]]
 
 
@@ -50,7 +52,7 @@ def test_a_model_that_always_predicts_the_same_has_one_expectation(number: float
     errors = np.random.default_rng(3).normal(0, 1, 60)
     calibration = fit_error_calibration(np.full(60, number), errors, 1.0)
     assert len(calibration.predictions) == 2
-    expected = expected_number_errors(calibration, np.array([number]))
+    expected = expected_regression_errors(calibration, np.array([number]))
     assert expected.absolute[0] == pytest.approx(np.abs(errors).mean())
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.evaluation import evaluate, evaluate_numbers
+from model.training.build_artifact import evaluate, evaluate_regression
 
 
 def test_quality_of_two_classes() -> None:
@@ -26,9 +26,9 @@ def test_a_class_that_is_absent_leaves_the_roc_auc_undefined() -> None:
 
 
 def test_quality_of_numbers() -> None:
-    quality = evaluate_numbers(np.array([1.0, 4.0, 9.0]), np.array([2.0, 4.0, 6.0]))
+    quality = evaluate_regression(np.array([1.0, 4.0, 9.0]), np.array([2.0, 4.0, 6.0]))
     assert (quality.rows, quality.mean_absolute_error, quality.median_absolute_error) == (3, pytest.approx(4 / 3), 1.0)
     assert (quality.largest_absolute_error, quality.mean_error) == (3.0, pytest.approx(2 / 3))
     assert quality.root_mean_squared_error == pytest.approx(np.sqrt(10 / 3))
     assert quality.r2 == pytest.approx(1 - 10 / 8)
-    assert evaluate_numbers(np.array([1.0, 2.0]), np.array([3.0, 3.0])).r2 is None
+    assert evaluate_regression(np.array([1.0, 2.0]), np.array([3.0, 3.0])).r2 is None

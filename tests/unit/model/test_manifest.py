@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from model.artifact import read_manifest
-from model.manifest import Calibration, ClassifierManifest, ConceptThreshold, DriftThreshold, WindowThreshold
+from model.artifact.manifest import Calibration, ClassifierManifest, ConceptThreshold, DriftThreshold, WindowThreshold
+from model.artifact.store import read_manifest
 
 
 def threshold(floor: float = 0.1) -> DriftThreshold:
@@ -98,7 +98,7 @@ def test_a_manifest_cannot_name_files_outside_its_folder(iris_artifact: Path, na
         ClassifierManifest.model_validate(read_manifest(iris_artifact).model_dump() | {"files": {name: "0" * 64}})
 
 
-@pytest.mark.parametrize("module", ["model.manifest", "model.artifact"])
+@pytest.mark.parametrize("module", ["model.artifact.manifest", "model.artifact.store"])
 def test_the_schema_is_read_without_the_heavy_libraries(module: str) -> None:
     program = f"import sys, {module}; print(*{{'numpy', 'pandas', 'sklearn', 'onnxruntime'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)

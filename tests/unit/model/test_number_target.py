@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.artifact import read_manifest, read_reference, read_test, verify_artifact
-from model.bundled import load_bundled
-from model.csv_file import load_csv, read_columns
-from model.dataset import Dataset, NumberDataset
+from model.artifact.manifest import RegressorManifest
+from model.artifact.store import read_manifest, read_reference, read_test, verify_artifact
+from model.data.bundled import load_bundled
+from model.data.csv_file import load_csv, read_columns
+from model.data.dataset import Dataset, RegressionDataset
+from model.data.schema_file import SchemaFile
 from model.errors import ArtifactError, DataError
-from model.explanation import load_explainer
-from model.manifest import RegressorManifest
-from model.predictor import NumberPredictor, load_predictor
-from model.schema_file import SchemaFile
+from model.explain.explainer import load_explainer
+from model.serving.predictor import RegressionPredictor, load_predictor
 from model.train import main
 
 Write = Callable[[str], Path]
@@ -59,14 +59,14 @@ def test_what_is_asked_for_holds_before_the_schema_and_the_schema_before_what_is
     path, asking = write(table(lambda i: i % 3)), SchemaFile(task="regression")
     assert isinstance(read_columns(path, "y").dataset(), Dataset)
     dataset = read_columns(path, "y", asking).dataset()
-    assert isinstance(dataset, NumberDataset)
+    assert isinstance(dataset, RegressionDataset)
     assert dataset.numbers[:4].tolist() == [0.0, 1.0, 2.0, 0.0]
     assert isinstance(read_columns(path, "y", asking, task="classification").dataset(), Dataset)
 
 
 def test_a_decimal_comma_is_read_in_the_target_too(write: Write) -> None:
     dataset = load_csv(write(table(lambda i: f"1.000,{i % 50:02}", separator=";")), "y")
-    assert isinstance(dataset, NumberDataset)
+    assert isinstance(dataset, RegressionDataset)
     assert dataset.numbers[7] == 1000.07
     assert dataset.label_range.minimum == 1000.0
 
@@ -90,7 +90,7 @@ def test_a_target_that_is_no_number_is_refused_with_its_line(write: Write, cell:
 
 
 def test_too_few_rows_of_numbers_are_refused(write: Write) -> None:
-    assert isinstance(load_csv(write(table(lambda i: i / 7, rows=50)), "y"), NumberDataset)
+    assert isinstance(load_csv(write(table(lambda i: i / 7, rows=50)), "y"), RegressionDataset)
     with pytest.raises(DataError, match="column 'y': 49 rows; a number needs at least 50"):
         load_csv(write(table(lambda i: i / 7, rows=49)), "y")
 
@@ -158,7 +158,7 @@ def test_the_bundled_numbers_become_a_whole_artifact(diabetes: Path) -> None:
 
 def test_the_served_numbers_are_those_of_the_pipeline(diabetes: Path) -> None:
     predictor, reference = load_predictor(diabetes), read_reference(diabetes)
-    assert isinstance(predictor, NumberPredictor)
+    assert isinstance(predictor, RegressionPredictor)
     assert predictor.engine == "onnx"
     rows = reference[list(predictor.manifest.feature_names)]
     answers = predictor.predict(rows.to_numpy().tolist())

@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model.artifact import read_manifest
-from model.csv_file import load_csv
-from model.dataset import Dataset, NumberDataset, describe_column
+from model.artifact.manifest import RegressorManifest
+from model.artifact.store import read_manifest
+from model.data.csv_file import load_csv
+from model.data.dataset import Dataset, RegressionDataset, describe_column
+from model.data.split import Shares, split_rows
 from model.errors import DataError
-from model.inputs import proven_features
-from model.manifest import RegressorManifest
-from model.own_pipeline import own_recipe
-from model.parity import rows_of
-from model.predictor import load_predictor
-from model.split import Shares, split_rows
-from model.training import fit, train_model
+from model.serving.parity import rows_of
+from model.serving.predictor import load_predictor
+from model.training.custom_pipeline import custom_recipe
+from model.training.fit import fit, train_model
+from model.training.input_checks import proven_features
 
 MODULE = """
 import numpy as np
@@ -124,7 +124,7 @@ def people(tmp_path: Path) -> Dataset:
 def test_a_pipeline_that_chooses_columns_by_name_is_trained_explained_and_served(
     people: Dataset, tmp_path: Path
 ) -> None:
-    manifest = train_model(people, tmp_path / "model", recipe=own_recipe("my_pipelines:build"))
+    manifest = train_model(people, tmp_path / "model", recipe=custom_recipe("my_pipelines:build"))
     assert manifest.estimator == "my_pipelines:build"
     assert manifest.attributions is not None, manifest.attributions_missing
     assert max(manifest.attributions.mean_absolute, key=manifest.attributions.mean_absolute.__getitem__) == "age"
@@ -137,7 +137,7 @@ def test_a_pipeline_that_chooses_columns_by_name_is_trained_explained_and_served
 
 def test_what_may_be_missing_is_found_by_trying(people: Dataset) -> None:
     split = split_rows(people.codes, Shares(), 0)
-    _, proven = fit(own_recipe("my_pipelines:gapless"), people, split, 0)
+    _, proven = fit(custom_recipe("my_pipelines:gapless"), people, split, 0)
     assert {feature.name: feature.nullable for feature in proven.features} == {"age": False, "colour": True}
 
 
@@ -156,21 +156,21 @@ def test_what_may_be_missing_is_found_by_trying(people: Dataset) -> None:
 )
 def test_a_pipeline_that_does_not_do_is_refused_with_the_reason(people: Dataset, reference: str, message: str) -> None:
     with pytest.raises(DataError) as refusal:
-        fit(own_recipe(reference), people, split_rows(people.codes, Shares(), 0), 0)
+        fit(custom_recipe(reference), people, split_rows(people.codes, Shares(), 0), 0)
     assert message in str(refusal.value)
 
 
 @pytest.fixture
-def prices() -> NumberDataset:
+def prices() -> RegressionDataset:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"age": rng.uniform(0, 60, 120), "colour": rng.choice(["red", "blue"], 120)})
     numbers = 100.0 + frame["age"].to_numpy() + rng.normal(0, 1, 120)
     features = (describe_column("age", "number", frame["age"]), describe_column("colour", "category", frame["colour"]))
-    return NumberDataset("prices", "made up", "price", features, frame, numbers)
+    return RegressionDataset("prices", "made up", "price", features, frame, numbers)
 
 
-def test_a_regressor_of_ones_own_is_trained_and_served(prices: NumberDataset, tmp_path: Path) -> None:
-    recipe = own_recipe("my_pipelines:number", "regression")
+def test_a_regressor_of_ones_own_is_trained_and_served(prices: RegressionDataset, tmp_path: Path) -> None:
+    recipe = custom_recipe("my_pipelines:number", "regression")
     manifest = train_model(prices, tmp_path / "model", recipe=recipe)
     assert isinstance(manifest, RegressorManifest)
     assert manifest.quality.mean_absolute_error < 2
@@ -191,9 +191,9 @@ def test_a_regressor_of_ones_own_is_trained_and_served(prices: NumberDataset, tm
     ],
 )
 def test_what_does_not_predict_a_number_is_refused_with_the_reason(
-    prices: NumberDataset, function: str, message: str
+    prices: RegressionDataset, function: str, message: str
 ) -> None:
-    recipe = own_recipe(f"my_pipelines:{function}", "regression")
+    recipe = custom_recipe(f"my_pipelines:{function}", "regression")
     with pytest.raises(DataError) as refusal:
         fit(recipe, prices, split_rows(prices.strata, Shares(), 0), 0)
     assert message in str(refusal.value)
@@ -201,7 +201,7 @@ def test_what_does_not_predict_a_number_is_refused_with_the_reason(
 
 def test_a_pipeline_that_cannot_be_saved_is_refused_and_leaves_nothing(people: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be saved"):
-        train_model(people, tmp_path / "model", recipe=own_recipe("my_pipelines:unsaved"))
+        train_model(people, tmp_path / "model", recipe=custom_recipe("my_pipelines:unsaved"))
     assert not (tmp_path / "model").exists()
 
 

@@ -8,13 +8,12 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
-from model.bundled import load_bundled
-from model.classifiers import OnnxClassifier, PipelineClassifier, Probabilities, Row
-from model.conversion import convert
-from model.manifest import Feature
-from model.onnx_export import ConversionError, export_onnx
-from model.parity import compare, compare_numbers, probing_rows, rows_of
-from model.pipeline import build_pipeline, pipeline_input
+from model.artifact.manifest import Feature
+from model.data.bundled import load_bundled
+from model.serving.engines import OnnxClassifier, PipelineClassifier, Probabilities, Row
+from model.serving.onnx import ConversionError, convert, export_onnx
+from model.serving.parity import compare, compare_regression, probing_rows, rows_of
+from model.training.pipelines import build_pipeline, pipeline_input
 
 FEATURES = (
     Feature(name="size", type="number", nullable=True, example=1.0),
@@ -23,7 +22,7 @@ FEATURES = (
 )
 
 
-class Answers:
+class Responses:
     """A classifier that knows its answers by heart."""
 
     def __init__(self, *probabilities: Sequence[float]) -> None:
@@ -52,24 +51,24 @@ def test_probes_cover_missing_and_unseen_values_of_each_column() -> None:
 
 
 def test_rounding_is_parity_and_more_is_not() -> None:
-    pipeline = Answers([0.4, 0.6])
-    assert compare(Answers([0.400001, 0.599999]), pipeline, [()]).reason is None
-    different = compare(Answers([0.41, 0.59]), pipeline, [()])
+    pipeline = Responses([0.4, 0.6])
+    assert compare(Responses([0.400001, 0.599999]), pipeline, [()]).reason is None
+    different = compare(Responses([0.41, 0.59]), pipeline, [()])
     assert different.reason is not None
     assert different.max_probability_difference == pytest.approx(0.01)
-    assert compare(Answers([np.nan, np.nan]), pipeline, [()]).reason is not None
+    assert compare(Responses([np.nan, np.nan]), pipeline, [()]).reason is not None
 
 
 def test_another_class_is_a_difference_unless_it_is_a_tie() -> None:
-    tie = compare(Answers([0.5 - 1e-8, 0.5 + 1e-8]), Answers([0.5, 0.5]), [()])
+    tie = compare(Responses([0.5 - 1e-8, 0.5 + 1e-8]), Responses([0.5, 0.5]), [()])
     assert (tie.class_disagreements, tie.reason) == (0, None)
-    other = compare(Answers([0.499996, 0.500004]), Answers([0.500003, 0.499997]), [()])
+    other = compare(Responses([0.499996, 0.500004]), Responses([0.500003, 0.499997]), [()])
     assert other.class_disagreements == 1
     assert other.reason is not None
 
 
 def test_a_model_that_fails_at_run_time_has_no_parity() -> None:
-    assert "no kernel" in (compare(Failing(), Answers([1.0, 0.0]), [()]).reason or "")
+    assert "no kernel" in (compare(Failing(), Responses([1.0, 0.0]), [()]).reason or "")
 
 
 class Numbers:
@@ -82,12 +81,12 @@ class Numbers:
 
 def test_numbers_are_compared_in_standard_deviations_of_the_target() -> None:
     pipeline, rows = Numbers(1e6, 2e6), [(), ()]
-    near = compare_numbers(Numbers(1e6 + 1, 2e6), pipeline, rows, 1e5)
+    near = compare_regression(Numbers(1e6 + 1, 2e6), pipeline, rows, 1e5)
     assert (near.rows, near.max_difference, near.reason) == (2, pytest.approx(1e-5), None)
-    far = compare_numbers(Numbers(1e6 + 1, 2e6), pipeline, rows, 10.0)
+    far = compare_regression(Numbers(1e6 + 1, 2e6), pipeline, rows, 10.0)
     assert far.reason == "ONNX differs from scikit-learn by up to 0.1 standard deviations of the target"
     for endless in (np.nan, np.inf):
-        lost = compare_numbers(Numbers(1e6, endless), pipeline, rows, 1e5)
+        lost = compare_regression(Numbers(1e6, endless), pipeline, rows, 1e5)
         assert (lost.max_difference, lost.reason) == (None, "ONNX answers some rows with no finite number")
 
 

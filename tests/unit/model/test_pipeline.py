@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model.dataset import describe_column
+from model.data.dataset import describe_column
 from model.errors import DataError
-from model.estimator_names import ESTIMATOR_NAMES, EstimatorName
-from model.pipeline import build_pipeline, named_recipe, pipeline_input, pipeline_probabilities
+from model.training.estimator_names import ESTIMATOR_NAMES, EstimatorName
+from model.training.pipelines import build_pipeline, named_recipe, pipeline_input, pipeline_probabilities
 
 ROWS = pd.DataFrame(
     {

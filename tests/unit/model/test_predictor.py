@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from model.artifact import MANIFEST_FILE, read_manifest, read_reference
-from model.classifiers import PipelineClassifier
-from model.csv_file import load_csv
+from model.artifact.manifest import ClassifierManifest
+from model.artifact.store import MANIFEST_FILE, read_manifest, read_reference
+from model.data.csv_file import load_csv
 from model.errors import PredictionError
-from model.manifest import ClassifierManifest
-from model.parity import rows_of
-from model.predictor import Predictor, load_predictor
-from model.training import train_model
+from model.serving.engines import PipelineClassifier
+from model.serving.parity import rows_of
+from model.serving.predictor import Predictor, load_predictor
+from model.training.fit import train_model
 
 FLOWER = (5.1, 3.5, 1.4, 0.2)
 
@@ -124,7 +124,7 @@ def test_threads_share_a_predictor(iris_artifact: Path) -> None:
 
 def test_serving_by_onnx_loads_neither_pandas_nor_scikit_learn(iris_artifact: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from model.predictor import load_predictor\n"
+        "import sys; from pathlib import Path; from model.serving.predictor import load_predictor\n"
         f"load_predictor(Path(sys.argv[1])).predict([{FLOWER}])\n"
         "print(*{'pandas', 'sklearn', 'scipy', 'joblib'} & set(sys.modules))"
     )

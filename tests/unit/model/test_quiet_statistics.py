@@ -7,24 +7,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model.bundled import BundledName, load_bundled
-from model.calibration import expected_errors, fit_calibration
-from model.classifiers import PipelineClassifier
-from model.error_calibration import fit_error_calibration
-from model.held_out import HeldOutRows, error_chances, score, score_out_of_fold, wrong_predictions
-from model.manifest import Calibration, ConceptThreshold
-from model.pipeline import build_pipeline, named_recipe, pipeline_input
-from model.quiet_statistics import (
+from model.alarms.null_distributions import (
     ExpectedErrors,
-    QuietAttributions,
-    QuietConcept,
-    QuietErrors,
+    NullAttributions,
+    NullConcept,
+    NullErrors,
     concept_gap_and_z,
-    expected_number_errors,
-    number_surplus,
+    excess_errors,
+    expected_regression_errors,
 )
-from model.split import Shares, split_rows
-from model.thresholds import calibrate_thresholds
+from model.alarms.thresholds import calibrate_thresholds
+from model.artifact.manifest import Calibration, ConceptThreshold
+from model.data.bundled import BundledName, load_bundled
+from model.data.split import Shares, split_rows
+from model.serving.engines import PipelineClassifier
+from model.statistics.calibration import expected_errors, fit_calibration, fit_error_calibration
+from model.training.out_of_fold import OutOfFoldRows, error_chances, score, score_out_of_fold, wrong_predictions
+from model.training.pipelines import build_pipeline, named_recipe, pipeline_input
 
 NAMES: tuple[BundledName, ...] = ("iris", "wine", "breast_cancer")
 
@@ -40,7 +39,7 @@ def test_gap_and_z_are_as_defined() -> None:
 def test_the_surplus_of_numbers_is_as_defined() -> None:
     errors = np.array([4.0, -1.0, -6.0])
     expected = ExpectedErrors(np.array([1.0, 0.0, 0.0]), np.full(3, 2.0), np.array([3.0, 2.0, 5.0]), np.full(3, 0.5))
-    found = number_surplus(errors, expected, np.array([[3, 0], [1, 0], [0, 4]], dtype=np.float64))
+    found = excess_errors(errors, expected, np.array([[3, 0], [1, 0], [0, 4]], dtype=np.float64))
     assert found.size_gap.tolist() == pytest.approx([(3 * 1 - 1) / 4, 1.0])
     assert found.size_z.tolist() == pytest.approx([2 / 1.0, 4 / 1.0])
     assert found.bias_gap.tolist() == pytest.approx([(3 * 3 - 1) / 4, 6.0])
@@ -56,7 +55,7 @@ def test_the_threshold_covers_the_luck_of_expected_errors(tails: float) -> None:
         rng = np.random.default_rng(seed)
         predictions, errors = draw_errors(rng, 300, tails)
         calibration = fit_error_calibration(predictions, errors, 1.5)
-        quiet = QuietErrors(errors, predictions, calibration, rng)
+        quiet = NullErrors(errors, predictions, calibration, rng)
         population = pd.DataFrame(index=range(300))
         limits = calibrate_thresholds(
             population, population, {}, rng, others=[quiet], window_rows=(50, 200), replicates=2_000
@@ -64,7 +63,7 @@ def test_the_threshold_covers_the_luck_of_expected_errors(tails: float) -> None:
         for size, limit in zip((50, 200), limits.others[0], strict=True):
             p, e = draw_errors(rng, 200 * size, tails)
             windows = np.kron(np.eye(200, dtype=np.float32), np.ones((size, 1), dtype=np.float32))
-            rates.append((number_surplus(e, expected_number_errors(calibration, p), windows).z >= limit).mean())
+            rates.append((excess_errors(e, expected_regression_errors(calibration, p), windows).z >= limit).mean())
     assert np.mean(rates) <= 0.008
 
 
@@ -79,7 +78,7 @@ def test_a_shift_of_all_labels_is_seen_where_it_hardly_changes_the_size_of_the_e
     errors = rng.normal(0, 1, 2_000)
     expected = ExpectedErrors(np.zeros(2_000), np.ones(2_000), np.full(2_000, 0.798), np.full(2_000, 0.603))
     window = np.ones((2_000, 1), dtype=np.float32)
-    found = number_surplus(errors - 0.25, expected, window)
+    found = excess_errors(errors - 0.25, expected, window)
     assert found.bias_z[0] > 8
     assert found.size_z[0] < 3
 
@@ -92,7 +91,7 @@ def test_the_threshold_covers_the_luck_of_the_calibrator(rows: int) -> None:
         rng = np.random.default_rng([seed, rows])
         probabilities, wrong = draw(rng, rows)
         calibration = fit_calibration(probabilities, ~wrong, rng)
-        concept = QuietConcept(wrong, expected_errors(calibration, probabilities), rng)
+        concept = NullConcept(wrong, expected_errors(calibration, probabilities), rng)
         population = pd.DataFrame(index=range(rows))
         limits = calibrate_thresholds(
             population, population, {}, rng, others=[concept], window_rows=(200, 5_000), replicates=2_000
@@ -100,8 +99,8 @@ def test_the_threshold_covers_the_luck_of_the_calibrator(rows: int) -> None:
         for size, limit in zip((200, 5_000), limits.others[0], strict=True):
             p, e = draw(rng, 200 * size)
             expected = expected_errors(calibration, p).reshape(200, size)
-            surplus = (e.reshape(200, size) - expected).sum(axis=1)
-            rates.append((surplus / np.sqrt((expected * (1 - expected)).sum(axis=1)) >= limit).mean())
+            excess = (e.reshape(200, size) - expected).sum(axis=1)
+            rates.append((excess / np.sqrt((expected * (1 - expected)).sum(axis=1)) >= limit).mean())
     assert np.mean(rates) <= 0.008
 
 
@@ -112,7 +111,7 @@ def draw(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_model_without_a_single_error_is_not_taken_to_be_infallible() -> None:
     rng = np.random.default_rng(0)
-    concept = QuietConcept(np.zeros(100, dtype=bool), np.full(100, 0.01), rng)
+    concept = NullConcept(np.zeros(100, dtype=bool), np.full(100, 0.01), rng)
     weights = rng.dirichlet(np.ones(100), size=4_000)
     counts = rng.multinomial(1_000, weights).T.astype(np.float32)
     z = concept.distances(counts, concept.prepare(weights))
@@ -124,7 +123,7 @@ def test_a_model_without_a_single_error_is_not_taken_to_be_infallible() -> None:
 def test_the_attribution_distance_of_large_windows_is_that_of_500_rows() -> None:
     rng = np.random.default_rng(0)
     phi = rng.gamma(1.0, size=(80, 5))
-    quiet = QuietAttributions(phi.mean(axis=0), phi, np.arange(20, 100), rng)
+    quiet = NullAttributions(phi.mean(axis=0), phi, np.arange(20, 100), rng)
     weights = np.full((3_000, 100), 0.01)
     far = [
         quiet.distances(np.full((1, 3_000), size, dtype=np.float32), quiet.prepare(weights)).mean()
@@ -161,14 +160,14 @@ def watched(name: BundledName) -> Watched:
     pipeline = build_pipeline(dataset.features, 0)
     pipeline.fit(pipeline_input(dataset.frame.iloc[split.train], dataset.features), dataset.codes[split.train])
     serving = PipelineClassifier(pipeline, dataset.features)
-    held_out = HeldOutRows(
+    held_out = OutOfFoldRows(
         score_out_of_fold(dataset, split.train, rng, named_recipe("random_forest")),
         score(dataset, serving, split.test),
         score(dataset, serving, split.reference),
     )
     calibration = held_out.calibration(rng)
     rows, _ = held_out.population(5_000, rng)
-    concept = QuietConcept(wrong_predictions(rows), error_chances(rows, calibration), rng)
+    concept = NullConcept(wrong_predictions(rows), error_chances(rows, calibration), rng)
     limits = calibrate_thresholds(rows, rows, {}, rng, others=[concept], window_rows=(50, 200, 1_000))
     return Watched(
         rows[list(dataset.frame)],

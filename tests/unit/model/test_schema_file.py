@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from model.data.schema_file import ColumnOverride, SchemaFile, read_schema, write_schema
 from model.errors import DataError
-from model.schema_file import ColumnWish, SchemaFile, read_schema, write_schema
 
 
 def read(folder: Path, text: str) -> SchemaFile:
@@ -19,9 +19,9 @@ def test_types_units_and_descriptions_are_read(tmp_path: Path) -> None:
         tmp_path, "columns:\n  age: number\n  fare: {unit: pounds, description: paid}\n  sex:\ndrop: [name]\n"
     )
     assert schema.columns == {
-        "age": ColumnWish(type="number"),
-        "fare": ColumnWish(unit="pounds", description="paid"),
-        "sex": ColumnWish(),
+        "age": ColumnOverride(type="number"),
+        "fare": ColumnOverride(unit="pounds", description="paid"),
+        "sex": ColumnOverride(),
     }
     assert schema.drop == ("name",)
     assert read(tmp_path, "") == SchemaFile()
@@ -59,7 +59,7 @@ def test_a_schema_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> No
 
 def test_what_is_written_reads_back_whatever_the_names_hold(tmp_path: Path) -> None:
     names = ["age", "no", "12", "a: b", "# c", 'say "ha"', "é\n", ""]
-    kept = [(name, ColumnWish(type="number", unit=name or None)) for name in names]
+    kept = [(name, ColumnOverride(type="number", unit=name or None)) for name in names]
     path = tmp_path / "schema.yaml"
     write_schema(path, "y", kept, [("ticket", "300 different texts: an identifier")], ["-"])
     again = read_schema(path)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from model.data.split import Shares, split_rows
 from model.errors import DataError
-from model.split import Shares, split_rows
 
 CODES = np.repeat([0, 1, 2], [100, 60, 40])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import expon, genpareto
 
-from model.tails import SmoothTails, fit_excesses, tail_quantile
+from model.alarms.tails import SmoothTails, fit_excesses, tail_quantile
 
 
 def test_a_fit_recovers_the_distribution_that_was_drawn_from() -> None:

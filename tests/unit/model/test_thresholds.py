@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model.artifact import read_manifest, read_reference, read_test
-from model.bundled import load_bundled
-from model.drift_statistics import Counts
+from model.alarms.thresholds import build_statistic, calibrate_thresholds
+from model.artifact.manifest import LABEL, PREDICTION, DriftMethod, DriftThreshold
+from model.artifact.store import read_manifest, read_reference, read_test
+from model.data.bundled import load_bundled
 from model.errors import DataError
-from model.manifest import LABEL, PREDICTION, DriftMethod, DriftThreshold
-from model.thresholds import build_statistic, calibrate_thresholds
+from model.statistics.drift import Counts
 
 
 def alarms(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.artifact import MANIFEST_FILE, ONNX_FILE, read_manifest, verify_artifact
+from model.artifact.store import MANIFEST_FILE, ONNX_FILE, read_manifest, verify_artifact
 from model.train import main
 
 ROOT = Path(__file__).parents[3]

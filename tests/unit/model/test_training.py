@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.artifact import read_reference, read_test, verify_artifact
-from model.bundled import load_bundled
+from model.artifact.store import read_reference, read_test, verify_artifact
+from model.data.bundled import load_bundled
 from model.errors import ExplanationError
-from model.training import train_model
+from model.training.fit import train_model
 
 
 def test_the_same_data_and_seed_give_the_same_predictions_and_thresholds(iris_artifact: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_model_that_cannot_be_explained_is_trained_without_attributions(
     def refuse(*_: object) -> None:
         raise ExplanationError("TreeSHAP explains ensembles of trees, not this")
 
-    monkeypatch.setattr("model.finishing.Explainer", refuse)
+    monkeypatch.setattr("model.training.build_artifact.Explainer", refuse)
     manifest = train_model(load_bundled("iris"), tmp_path / "model")
     assert manifest.attributions is None
     assert manifest.attribution_threshold is None

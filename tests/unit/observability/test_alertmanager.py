@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.alerts.checks import RULES as MODEL_ALERTS
+from api.alerts.rules import RULES as MODEL_ALERTS
 from tests.observability import ALERTMANAGER, alerts, read_yaml, without_url_files
 
 pytestmark = pytest.mark.skipif(

@@ -12,8 +12,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry
 
 from api.metrics import Metrics
+from observability.grafana.builders.__main__ import FOLDER, files
 from observability.grafana.builders.alert_limits import expressions, limit_of
-from observability.grafana.builders.files import FOLDER, files
 from tests.observability import FOLDER as OPS
 from tests.observability import ROOT, alerts, read_yaml
 

@@ -11,11 +11,11 @@ OURS = ("model", "evidently_workspace", "api", "scripts")
 MAY_IMPORT = {
     "model": set(),
     "evidently_workspace": {
-        "model.manifest",
-        "model.artifact",
+        "model.artifact.manifest",
+        "model.artifact.store",
         "model.errors",
-        "model.attribution_drift",
-        "model.deviation",
+        "model.statistics.attribution",
+        "model.statistics.drift",
     },
     "api": {"evidently_workspace", "model"},
     "scripts": {"api", "evidently_workspace", "model"},

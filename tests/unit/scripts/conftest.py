@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from model.manifest import Feature
-from scripts.load.pool import ClassPool, NumberPool
+from model.artifact.manifest import Feature
+from scripts.load.pool import ClassificationPool, RegressionPool
 
 
 @pytest.fixture(scope="session")
-def pool() -> ClassPool:
+def pool() -> ClassificationPool:
     """300 rows of two related numbers, a category and a boolean; the class follows from the first number."""
     rng = np.random.default_rng(0)
     age = rng.normal(40, 10, 300)
@@ -28,23 +28,25 @@ def pool() -> ClassPool:
         Feature(name="colour", type="category", categories=("blue", "green", "red"), nullable=True, example="red"),
         Feature(name="member", type="boolean", nullable=False, example=True),
     )
-    return ClassPool(features, rows, ("low", "middle", "high"), np.digitize(age, [36, 44]))
+    return ClassificationPool(features, rows, ("low", "middle", "high"), np.digitize(age, [36, 44]))
 
 
 @pytest.fixture(scope="session")
-def categories_only(pool: ClassPool) -> ClassPool:
+def categories_only(pool: ClassificationPool) -> ClassificationPool:
     rows = tuple({"colour": row["colour"], "member": row["member"]} for row in pool.rows)
-    return ClassPool(pool.features[2:], rows, pool.classes, pool.class_indexes)
+    return ClassificationPool(pool.features[2:], rows, pool.classes, pool.class_indexes)
 
 
 @pytest.fixture(scope="session")
-def number_pool(pool: ClassPool) -> NumberPool:
+def regression_pool(pool: ClassificationPool) -> RegressionPool:
     """The same rows; a price follows from the first number."""
     ages = np.array([row["age"] for row in pool.rows])
-    return NumberPool(pool.features, pool.rows, 1000 - 10 * ages + np.random.default_rng(1).normal(0, 20, 300))
+    return RegressionPool(pool.features, pool.rows, 1000 - 10 * ages + np.random.default_rng(1).normal(0, 20, 300))
 
 
 @pytest.fixture(scope="session", params=["classes", "numbers"])
-def either_pool(request: pytest.FixtureRequest, pool: ClassPool, number_pool: NumberPool) -> ClassPool | NumberPool:
+def either_pool(
+    request: pytest.FixtureRequest, pool: ClassificationPool, regression_pool: RegressionPool
+) -> ClassificationPool | RegressionPool:
     """A pool of each kind."""
-    return pool if request.param == "classes" else number_pool
+    return pool if request.param == "classes" else regression_pool

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.load.arguments import parse, plan_of, read_key
+from scripts.load.__main__ import parse, plan_of, read_key
 from scripts.load.errors import BadKeyError
 
 

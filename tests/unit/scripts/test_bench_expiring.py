@@ -3,7 +3,7 @@
 import pytest
 
 from scripts.bench.__main__ import build_parser
-from scripts.bench.expiring import REMOVED
+from scripts.bench.expiry import REMOVED
 
 
 def test_by_default_it_is_a_million_rows_beside_fifty_predictions_a_second() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from scripts.load.calls import FEEDBACK, PREDICT, PREDICT_BATCH, Expectation, prediction_calls
 from scripts.load.malformed import MAX_ROWS, OVERSIZED_BYTES, bad_requests
-from scripts.load.pool import ClassPool, Pool
+from scripts.load.pool import ClassificationPool, Pool
 from scripts.load.scenarios import steady
 
 KINDS = 10
@@ -43,7 +43,7 @@ def test_bad_requests_are_the_same_for_the_same_seed(either_pool: Pool) -> None:
     assert list(islice(bad_requests(either_pool, 3), 40)) == list(islice(bad_requests(either_pool, 3), 40))
 
 
-def test_each_bad_request_is_bad_in_the_way_it_says(pool: ClassPool) -> None:
+def test_each_bad_request_is_bad_in_the_way_it_says(pool: ClassificationPool) -> None:
     bodies = {call.kinds[0]: call.body for call in islice(bad_requests(pool, 5), KINDS)}
     names = set(pool.rows[0])
     assert ["not", "a", "value"] in json.loads(bodies["wrong type"]).values()
@@ -57,8 +57,10 @@ def test_each_bad_request_is_bad_in_the_way_it_says(pool: ClassPool) -> None:
     assert json.loads(bodies["label outside the classes"])["labels"][0]["label"] not in pool.classes
 
 
-def test_a_label_that_is_no_number_is_a_text_or_a_boolean(number_pool: Pool) -> None:
-    calls = [call for call in islice(bad_requests(number_pool, 5), 300) if call.kinds == ("label that is no number",)]
+def test_a_label_that_is_no_number_is_a_text_or_a_boolean(regression_pool: Pool) -> None:
+    calls = [
+        call for call in islice(bad_requests(regression_pool, 5), 300) if call.kinds == ("label that is no number",)
+    ]
     labels = [json.loads(call.body)["labels"][0]["label"] for call in calls]
     assert {type(label) for label in labels} == {str, bool}
 

@@ -9,16 +9,15 @@ import pytest
 from rich.console import Console
 
 from evidently_workspace.results import Check
-from scripts.demo.acts import Act, Performance, next_boundary, role_of, windows_between
-from scripts.demo.folders import RUNS_KEPT, RunFolder
+from scripts.demo.__main__ import RUNS_KEPT, RunFolder
+from scripts.demo.phases import Performance, Phase, next_boundary, role_of, windows_between
 from scripts.demo.story import Outcome
-from scripts.demo.table import show_scenarios, show_windows
-from scripts.demo.verdict import complaints
+from scripts.demo.table import complaints, show_scenarios, show_windows
 from scripts.demo.windows import SnapshotWindow
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
-STEADY = Act("steady", 2, expects=None)
-DRIFT = Act("data_drift", 1, expects="data_drift", spares=frozenset({"concept_drift"}))
+STEADY = Phase("steady", 2, expects=None)
+DRIFT = Phase("data_drift", 1, expects="data_drift", spares=frozenset({"concept_drift"}))
 LINK = (
     "http://127.0.0.1:8001/projects/5c0814f5-0277-54a3-bb84-b2adb3698389/reports/01a206db-a0f3-73b2-a5c7-ac0853ea8904"
 )

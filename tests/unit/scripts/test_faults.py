@@ -4,8 +4,8 @@ from itertools import islice
 import pytest
 
 from scripts.load.errors import NoSuchTrafficError
-from scripts.load.faults import FAULT_SHARE, UNSEEN_CATEGORY, bad_quality
-from scripts.load.pool import ClassPool, Pool
+from scripts.load.pool import ClassificationPool, Pool
+from scripts.load.scenarios import FAULT_SHARE, UNSEEN_CATEGORY, bad_quality
 
 
 def test_a_share_of_the_rows_has_one_fault_each(pool: Pool) -> None:
@@ -38,7 +38,7 @@ def test_an_unseen_category_is_none_of_the_models(pool: Pool) -> None:
     assert {sample.row["colour"] for sample in faulty} == {UNSEEN_CATEGORY}
 
 
-def test_a_model_that_allows_no_fault_is_refused(pool: ClassPool) -> None:
-    booleans = ClassPool(pool.features[3:], ({"member": True},), pool.classes, pool.class_indexes[:1])
+def test_a_model_that_allows_no_fault_is_refused(pool: ClassificationPool) -> None:
+    booleans = ClassificationPool(pool.features[3:], ({"member": True},), pool.classes, pool.class_indexes[:1])
     with pytest.raises(NoSuchTrafficError):
         bad_quality(booleans, 0)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from scripts.load.pacing import due_times
+from scripts.load.run import due_times
 
 
 async def collect(rate: float, count: int) -> list[tuple[float, float]]:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from model.artifact import read_manifest
+from model.artifact.store import read_manifest
 from scripts.load.errors import ModelMismatchError
-from scripts.load.pool import NumberPool, Pool, read_pool
+from scripts.load.pool import Pool, RegressionPool, read_pool
 from scripts.load.target import ServedModel, Target
 from scripts.load.traffic import pool_for
 
@@ -23,7 +23,7 @@ def test_the_pool_holds_every_row_that_the_model_was_not_fitted_on(iris_artifact
 def test_the_pool_of_a_model_of_numbers_has_a_number_for_each_row(diabetes_artifact: Path) -> None:
     manifest = read_manifest(diabetes_artifact)
     pool = read_pool(diabetes_artifact, manifest.features, None)
-    assert isinstance(pool, NumberPool)
+    assert isinstance(pool, RegressionPool)
     assert len(pool.labels) == len(pool.rows) == manifest.data.test_rows + manifest.data.reference_rows
     assert {type(label) for label in pool.labels} == {float}
     assert np.std(pool.labels) > 10

@@ -5,9 +5,16 @@ import numpy as np
 import pytest
 
 from scripts.load.errors import NoSuchTrafficError
-from scripts.load.pool import ClassPool, LabelValue, NumberPool, Pool, Row
-from scripts.load.relations import changed_labels
-from scripts.load.scenarios import Sample, concept_drift, data_drift, drift_weights, steady, target_drift
+from scripts.load.pool import ClassificationPool, LabelValue, Pool, RegressionPool, Row
+from scripts.load.scenarios import (
+    Sample,
+    changed_labels,
+    concept_drift,
+    data_drift,
+    drift_weights,
+    steady,
+    target_drift,
+)
 from scripts.load.traffic import SCENARIOS
 
 ROWS = 3000
@@ -71,14 +78,14 @@ def test_data_drift_draws_from_many_rows_not_from_one_outlier() -> None:
 
 
 def test_data_drift_is_refused_where_nothing_varies(pool: Pool) -> None:
-    still = NumberPool(pool.features[:1], ({"age": 1.0},) * 5, np.arange(5.0))
+    still = RegressionPool(pool.features[:1], ({"age": 1.0},) * 5, np.arange(5.0))
     with pytest.raises(NoSuchTrafficError, match="no feature varies"):
         next(data_drift(still, 0))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_target_drift_makes_one_class_rare_and_leaves_the_inputs_of_each_class_alone(
-    pool: ClassPool, seed: int
+    pool: ClassificationPool, seed: int
 ) -> None:
     samples = list(islice(target_drift(pool, seed), ROWS))
     shares = Counter(sample.label for sample in samples)
@@ -90,45 +97,51 @@ def test_target_drift_makes_one_class_rare_and_leaves_the_inputs_of_each_class_a
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_target_drift_of_numbers_makes_the_upper_or_the_lower_half_rare(number_pool: NumberPool, seed: int) -> None:
-    median = np.median(number_pool.numbers)
-    labels = np.array([sample.label for sample in islice(target_drift(number_pool, seed), ROWS)])
+def test_target_drift_of_numbers_makes_the_upper_or_the_lower_half_rare(
+    regression_pool: RegressionPool, seed: int
+) -> None:
+    median = np.median(regression_pool.numbers)
+    labels = np.array([sample.label for sample in islice(target_drift(regression_pool, seed), ROWS)])
     above = np.mean(labels > median)
     assert min(above, 1 - above) == pytest.approx(0.02, abs=0.01)
-    moved = abs(labels.mean() - number_pool.numbers.mean()) / number_pool.numbers.std()
+    moved = abs(labels.mean() - regression_pool.numbers.mean()) / regression_pool.numbers.std()
     assert moved > 0.5
 
 
-def test_target_drift_takes_either_half_by_the_seed(number_pool: NumberPool) -> None:
-    means = [np.mean([sample.label for sample in islice(target_drift(number_pool, seed), 100)]) for seed in range(8)]
-    assert min(means) < number_pool.numbers.mean() < max(means)
+def test_target_drift_takes_either_half_by_the_seed(regression_pool: RegressionPool) -> None:
+    means = [
+        np.mean([sample.label for sample in islice(target_drift(regression_pool, seed), 100)]) for seed in range(8)
+    ]
+    assert min(means) < regression_pool.numbers.mean() < max(means)
 
 
 @pytest.mark.parametrize("ties", [(0.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0, 1.0), (5.0, 5.0, 7.0, 7.0)])
-def test_target_drift_of_numbers_with_ties_is_still_a_drift(number_pool: NumberPool, ties: tuple[float, ...]) -> None:
-    tied = NumberPool(number_pool.features, number_pool.rows[:4], np.array(ties))
+def test_target_drift_of_numbers_with_ties_is_still_a_drift(
+    regression_pool: RegressionPool, ties: tuple[float, ...]
+) -> None:
+    tied = RegressionPool(regression_pool.features, regression_pool.rows[:4], np.array(ties))
     shares = Counter(sample.label for sample in islice(target_drift(tied, 1), ROWS))
     assert min(shares[value] for value in set(ties)) / ROWS < 0.05
 
 
 @pytest.mark.parametrize("scenario", ["target_drift", "concept_drift"])
-def test_labels_that_are_all_the_same_number_cannot_drift(number_pool: NumberPool, scenario: str) -> None:
-    still = NumberPool(number_pool.features, number_pool.rows, np.full(len(number_pool.rows), 3.0))
+def test_labels_that_are_all_the_same_number_cannot_drift(regression_pool: RegressionPool, scenario: str) -> None:
+    still = RegressionPool(regression_pool.features, regression_pool.rows, np.full(len(regression_pool.rows), 3.0))
     with pytest.raises(NoSuchTrafficError, match="all labels of the hold-out rows are the same number"):
         next(SCENARIOS[scenario](still, 0))
 
 
 def test_concept_drift_of_numbers_turns_the_relation_round_and_keeps_their_distribution(
-    number_pool: NumberPool,
+    regression_pool: RegressionPool,
 ) -> None:
-    labels = label_of(number_pool)
-    samples = list(islice(concept_drift(number_pool, 1), ROWS))
+    labels = label_of(regression_pool)
+    samples = list(islice(concept_drift(regression_pool, 1), ROWS))
     before = np.array([labels[key(sample.row)] for sample in samples])
     after = np.array([sample.label for sample in samples])
     ages = [sample.row["age"] for sample in samples]
     assert np.corrcoef(before, ages)[0, 1] < -0.9
     assert np.corrcoef(after, ages)[0, 1] > 0.9
-    assert sorted(changed_labels(number_pool)) == sorted(number_pool.labels)
+    assert sorted(changed_labels(regression_pool)) == sorted(regression_pool.labels)
 
 
 def test_concept_drift_leaves_the_inputs_alone(either_pool: Pool) -> None:
@@ -136,7 +149,7 @@ def test_concept_drift_leaves_the_inputs_alone(either_pool: Pool) -> None:
     assert [sample.row for sample in changed] == [sample.row for sample in unchanged]
 
 
-def test_concept_drift_changes_about_half_of_the_labels_and_hardly_their_shares(pool: ClassPool) -> None:
+def test_concept_drift_changes_about_half_of_the_labels_and_hardly_their_shares(pool: ClassificationPool) -> None:
     labels = label_of(pool)
     samples = list(islice(concept_drift(pool, 1), ROWS))
     wrong = sum(sample.label != labels[key(sample.row)] for sample in samples) / ROWS

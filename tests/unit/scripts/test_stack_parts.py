@@ -18,8 +18,7 @@ from scripts.stack.config import StackConfig
 from scripts.stack.errors import DataDirError, PortTakenError
 from scripts.stack.guard import named_groups
 from scripts.stack.interruption import Interruption
-from scripts.stack.secret import ensure_secret
-from scripts.stack.stack import Stack, check_ports
+from scripts.stack.stack import Stack, check_ports, ensure_secret
 
 # A service that ignores SIGTERM and has a process of its own, as a hanging worker would.
 STUBBORN = """

@@ -10,9 +10,8 @@ import pandas as pd
 import uvicorn
 from fastapi import FastAPI
 
-from api.row_types import row_type
-from api.task_types import Prediction
-from model.artifact import PIPELINE_FILE, read_manifest
+from api.serving.schemas import Prediction, row_type
+from model.artifact.store import PIPELINE_FILE, read_manifest
 
 manifest = read_manifest(Path(sys.argv[1]))
 row = row_type(manifest)

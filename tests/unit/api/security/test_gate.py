@@ -16,9 +16,8 @@ from starlette.types import Message
 
 from api.app import create_app
 from api.errors import BadKeys
-from api.security.access import AccessRules
-from api.security.key_source import LOOK_SECONDS, KeyFile
-from api.security.keys import SCOPES
+from api.middleware.auth import ScopeRules
+from api.security.keys import LOOK_SECONDS, SCOPES, KeyFile
 from api.settings import Settings
 from scripts.keys import create_key, revoke_key
 from tests.unit.api.security.conftest import Bearer, Clock
@@ -51,7 +50,7 @@ def test_a_call_passes_with_its_own_scopes_only(caller: TestClient, bearer: Call
 def test_every_route_but_health_needs_a_scope_and_reading_never_needs_admin(
     guarded: FastAPI,
 ) -> None:
-    rules = AccessRules(open_docs=True, guard_metrics=True)
+    rules = ScopeRules(open_docs=True, guard_metrics=True)
     calls = {(method.upper(), path) for path, methods in guarded.openapi()["paths"].items() for method in methods}
     assert calls
     for method, path in calls:

@@ -36,7 +36,7 @@ def test_an_answer_to_what_nobody_expected_has_them_too(settings: Settings, capl
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
     assert "inside" not in answer.text
-    logged = next(record for record in caplog.records if record.name == "api.error_boundary")
+    logged = next(record for record in caplog.records if record.name == "api.middleware.error_boundary")
     assert logged.exc_info is not None
     assert logged.getMessage() == "GET /broken failed"
 

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.security.keys import ApiKey
-from api.security.rates import BURST_SECONDS, Bucket, RateLimits
+from api.security.rate_limit import BURST_SECONDS, Bucket, RateLimits
 from api.settings import Settings
 from scripts.keys import create_key
 from tests.unit.api.security.conftest import Clock

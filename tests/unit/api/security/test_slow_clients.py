@@ -9,8 +9,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.security import slow_clients
-from api.security.slow_clients import MOST_HEAD_BYTES, BoundedHeadProtocol
+from api.middleware import head_limit as slow_clients
+from api.middleware.head_limit import MAX_HEAD_BYTES, BoundedHeadProtocol
 from api.settings import Settings
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -98,7 +98,7 @@ def test_a_head_that_comes_byte_by_byte_closes_the_connection(connect: Connect) 
 def test_a_head_without_end_closes_the_connection(connect: Connect) -> None:
     with connect() as connection:
         try:
-            connection.sendall(GET + b"X-Long: " + b"a" * 2 * MOST_HEAD_BYTES)
+            connection.sendall(GET + b"X-Long: " + b"a" * 2 * MAX_HEAD_BYTES)
             got = until_closed(connection)
         except OSError:
             got = b""

@@ -1,0 +1,97 @@
+"""What an alert says: one object of Alertmanager's v2 API from the state of a check."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from api.alerts.rules import AlertRule, CheckState
+from api.prediction_log.records import WindowRecord
+from api.snapshots.queries import SnapshotLinks
+
+NAMED_IN_SUMMARY = 5
+"""Most columns that the summary names with their numbers; the annotation ``columns`` has them all."""
+
+REPEATS_OF_A_LIFE = 4
+"""Repeats that may fail in a row before Alertmanager takes an alert for over, as with Prometheus."""
+
+Alert = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What an alert says besides the state of its check."""
+
+    model: str
+    links: SnapshotLinks
+    lifetime: timedelta
+    """How long Alertmanager keeps an alert firing that is not repeated."""
+
+
+def alert_of(rule: AlertRule, state: CheckState, wording: Wording, now: datetime) -> Alert:
+    """Build the alert: firing until its lifetime from now has passed, or over since the window that ended it.
+
+    The labels, which Alertmanager tells alerts apart by, take few values; what may be anything is in annotations.
+    """
+    window = state.newest_failed
+    report = wording.links.report(window)
+    annotations = {
+        "summary": summary(rule, state, wording.model),
+        "window": f"{_rfc3339(window.start)}/{_rfc3339(window.end)}",
+        "columns": ", ".join(_columns(_failures(rule, window))),
+        "report_url": report,
+        "evidently_url": wording.links.evidently(window),
+    }
+    return {
+        "labels": {
+            "alertname": rule.alertname,
+            "check": rule.check,
+            "model": wording.model,
+            "severity": rule.severity,
+        },
+        "annotations": {name: text for name, text in annotations.items() if text},
+        "startsAt": _rfc3339(state.fired_at),
+        "endsAt": _rfc3339(now + wording.lifetime if state.firing else state.since),
+        "generatorURL": report or wording.links.home,
+    }
+
+
+def summary(rule: AlertRule, state: CheckState, model: str) -> str:
+    """Return one sentence: how many windows failed, and by how much the newest of them did, the worst column first."""
+    failures = _failures(rule, state.newest_failed)
+    named = ", ".join(_measured(rule, failed) for failed in failures[:NAMED_IN_SUMMARY])
+    more = len(failures) - NAMED_IN_SUMMARY
+    rest = f" and {more} more" if more > 0 else ""
+    return (
+        f"{rule.title} in {state.failed} of the last {state.considered} windows of {model}; "
+        f"the newest that failed: {named}{rest}."
+    )
+
+
+def _failures(rule: AlertRule, window: WindowRecord) -> list[dict[str, Any]]:
+    failures = [failed for failed in window.failed_checks if failed["check"] == rule.check]
+    return sorted(failures, key=_excess, reverse=True)
+
+
+def _excess(failed: dict[str, Any]) -> float:
+    """By which part of its threshold a value is beyond it, on whichever side it must not be."""
+    value, threshold = float(failed["value"]), float(failed["threshold"])
+    return abs(value - threshold) / max(abs(threshold), 1e-9)
+
+
+def _columns(failures: list[dict[str, Any]]) -> list[str]:
+    """Return each column once, though it may have failed in several ways; a score such as accuracy is none."""
+    return list(dict.fromkeys(str(one["column"]) for one in failures if one["column"] not in {None, _measure(one)}))
+
+
+def _measure(failed: dict[str, Any]) -> str | None:
+    measure: str | None = failed.get("measure")
+    return measure
+
+
+def _measured(rule: AlertRule, failed: dict[str, Any]) -> str:
+    names = dict.fromkeys(name for name in (failed["column"], _measure(failed)) if name) or rule.measures[:1]
+    return f"{' '.join(names)} {failed['value']:.3g} (threshold {failed['threshold']:.3g})"
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"

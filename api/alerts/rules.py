@@ -1,0 +1,91 @@
+"""Which checks become alerts, and when one fires: k failed windows of the last n that computed the check."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from api.prediction_log.records import WindowRecord
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRule:
+    """The alert of one check; a window computed the check if it has a value called one of ``measures``."""
+
+    check: str
+    alertname: str
+    title: str
+    severity: Literal["critical", "warning"]
+    measures: tuple[str, ...]
+
+
+RULES = (
+    AlertRule("data_drift", "ModelDataDrift", "Data drift", "warning", ("data_drift",)),
+    AlertRule("prediction_drift", "ModelPredictionDrift", "Prediction drift", "warning", ("prediction_drift",)),
+    AlertRule("target_drift", "ModelTargetDrift", "Target drift", "warning", ("target_drift",)),
+    AlertRule("concept_drift", "ModelConceptDrift", "Concept drift", "critical", ("concept_z",)),
+    AlertRule(
+        "attribution_drift",
+        "ModelAttributionDrift",
+        "Attribution drift",
+        "warning",
+        ("attribution_ndcg", "attribution_distance"),
+    ),
+    AlertRule("data_quality", "ModelDataQuality", "Bad data quality", "warning", ("missing_share",)),
+    AlertRule("performance", "ModelPerformance", "Worse performance", "critical", ("accuracy", "mean_absolute_error")),
+)
+"""Critical is what says that answers are wrong; the rest says that the world has changed and they may become so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """An alert fires while at least ``failed`` of the newest ``windows`` failed."""
+
+    failed: int
+    windows: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckState:
+    """Where one check stands. ``since`` is when it came to stand so, as far back as the windows were read."""
+
+    firing: bool
+    since: datetime
+    fired_at: datetime
+    failed: int
+    considered: int
+    newest_failed: WindowRecord
+
+
+def state_of(check: str, history: Sequence[WindowRecord], quorum: Quorum) -> CheckState | None:
+    """Return where a check stands after the windows that computed it, newest first; None if it never fired in them."""
+    failures = [_failed(check, window) for window in history]
+    firing = [_fires(failures, place, quorum) for place in range(len(history))]
+    if True not in firing:
+        return None
+    fired = firing.index(True)
+    return CheckState(
+        firing=firing[0],
+        since=_began(history, firing, 0),
+        fired_at=_began(history, firing, fired),
+        failed=sum(failures[: quorum.windows]),
+        considered=len(failures[: quorum.windows]),
+        newest_failed=history[failures.index(True)],
+    )
+
+
+def _failed(check: str, window: WindowRecord) -> bool:
+    return any(failed["check"] == check for failed in window.failed_checks)
+
+
+def _fires(failures: Sequence[bool], place: int, quorum: Quorum) -> bool:
+    """Whether the alert fired when the window at ``place`` was the newest."""
+    return sum(failures[place : place + quorum.windows]) >= quorum.failed
+
+
+def _began(history: Sequence[WindowRecord], firing: Sequence[bool], place: int) -> datetime:
+    """When the state at ``place`` began: with the oldest window since which it has not changed."""
+    first = place
+    while first + 1 < len(firing) and firing[first + 1] == firing[place]:
+        first += 1
+    return history[first].finished_at or history[first].end

@@ -1,0 +1,243 @@
+"""Authentication before the routes: who calls, what the key's scopes allow, and how often."""
+
+import time
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable
+from http import HTTPStatus
+from math import ceil
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.metrics import Metrics
+from api.middleware.error_boundary import ErrorBoundary
+from api.middleware.headers import HostCheck, SecurityHeaders
+from api.problems import problem, problem_responses
+from api.security.keys import ApiKey, KeyFile, KeySource, read_setting
+from api.security.rate_limit import RateLimits
+from api.settings import Settings, comma_separated
+
+READ = frozenset({"read"})
+PREDICT = frozenset({"predict"})
+FEEDBACK = frozenset({"feedback"})
+CARD = frozenset({"read", "predict"})
+METRICS = frozenset({"metrics"})
+ADMIN = frozenset({"admin"})
+
+OPEN = ("/health/live", "/health/ready")
+DOCUMENTATION = ("/docs", "/openapi.json")
+ASSETS = "/static-offline-docs/"
+REPORTS = "/reports/"
+
+
+class ScopeRules:
+    """Says which scopes a call may be made with: any one of them is enough; None means that it needs no key."""
+
+    def __init__(self, *, open_docs: bool, guard_metrics: bool) -> None:
+        documentation = None if open_docs else CARD
+        self._rules: dict[tuple[str, str], frozenset[str] | None] = {
+            ("POST", "/predict"): PREDICT,
+            ("POST", "/predict/batch"): PREDICT,
+            ("POST", "/feedback"): FEEDBACK,
+            ("GET", "/model"): CARD,
+            ("GET", "/snapshots"): READ,
+            ("GET", "/snapshots/metrics"): READ,
+            ("GET", "/"): READ,
+            ("GET", "/metrics"): METRICS if guard_metrics else None,
+            **{("GET", path): None for path in OPEN},
+            **{("GET", path): documentation for path in DOCUMENTATION},
+        }
+        self._prefixes = ((REPORTS, READ), (ASSETS, documentation))
+
+    def needed(self, method: str, path: str) -> frozenset[str] | None:
+        """Return the scopes of which one is needed, or None."""
+        if method == "HEAD":
+            method = "GET"
+        try:
+            return self._rules[method, path]
+        except KeyError:
+            if method == "GET":
+                for prefix, scopes in self._prefixes:
+                    if path.startswith(prefix):
+                        return scopes
+            return ADMIN
+
+
+BEARER = 'Bearer realm="Vigie"'
+BASIC = 'Basic realm="Vigie: any name, and an API key as the password", charset="UTF-8"'
+WITHOUT_EFFECT = frozenset({"GET", "HEAD"})
+
+Refusal = tuple[str, int, str, dict[str, str]]
+"""The reason to count, then status, detail and headers of the answer."""
+
+
+class AuthMiddleware:
+    """ASGI middleware: answers 401, 403 or 429 to what may not pass, before anything of its body is read.
+
+    A key comes as ``Authorization: Bearer``, as ``X-API-Key``, or, so that a browser can open the pages, as the
+    password of HTTP's basic scheme. A browser adds that one by itself, whichever site made it send the request, so it
+    counts for reading only. ``deny`` is told the reason of each refusal.
+    """
+
+    def __init__(
+        self, app: ASGIApp, keys: KeySource, rules: ScopeRules, limits: RateLimits, deny: Callable[[str], object]
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._rules = rules
+        self._limits = limits
+        self._deny = deny
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "lifespan":
+            refusal = self._judge(scope)
+            if refusal is not None:
+                reason, status, detail, headers = refusal
+                self._deny(reason)
+                await problem(status, detail, headers=headers)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _judge(self, scope: Scope) -> Refusal | None:
+        method: str = scope.get("method", "")
+        needed = self._rules.needed(method, scope["path"])
+        if needed is None:
+            return None
+        presented, wants_page = _presented(scope, basic=method in WITHOUT_EFFECT)
+        key = self._keys.find(presented) if presented is not None else None
+        if key is None or _has_expired(key):
+            return _unauthorized(presented, key, wants_page=wants_page)
+        if needed.isdisjoint(key.scopes):
+            return _forbidden(key, needed)
+        seconds = ceil(self._limits.wait_seconds(key))
+        return _limited(key, seconds) if seconds else None
+
+
+def _presented(scope: Scope, *, basic: bool) -> tuple[bytes | None, bool]:
+    """Return the key that the request carries, if any, and whether a person at a browser waits for a page."""
+    authorization = named = None
+    wants_page = False
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            authorization = value
+        elif name == b"x-api-key":
+            named = value
+        elif name == b"accept":
+            wants_page = b"text/html" in value
+    wants_page = wants_page and basic
+    if authorization is None:
+        return named, wants_page
+    scheme, _, credentials = authorization.partition(b" ")
+    scheme, credentials = scheme.lower(), credentials.strip()
+    if scheme == b"bearer":
+        return credentials, wants_page
+    if scheme == b"basic" and basic and named is None:
+        return _password(credentials), wants_page
+    return named, wants_page
+
+
+def _password(credentials: bytes) -> bytes | None:
+    try:
+        return b64decode(credentials, validate=True).partition(b":")[2] or None
+    except Base64Error:
+        return None
+
+
+def _has_expired(key: ApiKey) -> bool:
+    return key.expires is not None and key.expires.timestamp() <= time.time()
+
+
+def _unauthorized(presented: bytes | None, key: ApiKey | None, *, wants_page: bool) -> Refusal:
+    challenge = f'{BEARER}, error="invalid_token"'
+    if presented is None:
+        reason, challenge = "no_key", BEARER
+        detail = "this call needs an API key; send one as Authorization: Bearer KEY, or as X-API-Key: KEY"
+    elif key is None:
+        reason, detail = "unknown_key", "this API key is not known, or was revoked"
+    else:
+        reason, detail = "expired_key", "this API key has expired"
+    # only a browser's own request for a page is asked for a password: a script's would get a dialog over its page
+    return reason, HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": BASIC if wants_page else challenge}
+
+
+def _forbidden(key: ApiKey, needed: frozenset[str]) -> Refusal:
+    scopes = sorted(needed)
+    challenge = f'{BEARER}, error="insufficient_scope", scope="{" ".join(scopes)}"'
+    detail = f"this call needs an API key with the scope {' or '.join(scopes)}; the key {key.name} has it not"
+    return "missing_scope", HTTPStatus.FORBIDDEN, detail, {"WWW-Authenticate": challenge}
+
+
+def _limited(key: ApiKey, seconds: int) -> Refusal:
+    detail = f"the key {key.name} sends more rows than its limit allows; try again in {seconds} s"
+    return "rate_limited", HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": str(seconds)}
+
+
+SCHEMES: dict[str, Any] = {
+    "Bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "ApiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same, in a header of its own.",
+    },
+}
+
+
+def install_security(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """Add the middleware; what is added last sees a request first. Raises BadKeys where the keys cannot be read."""
+    keys = _keys(settings, metrics)
+    if keys is not None:
+        rules = ScopeRules(open_docs=settings.open_docs, guard_metrics=settings.guard_metrics)
+        limits = RateLimits(settings.rate_limit_rows_per_second)
+        app.add_middleware(AuthMiddleware, keys=keys, rules=rules, limits=limits, deny=metrics.deny)
+        _describe(app, rules)
+    app.add_middleware(ErrorBoundary)  # inside what adds headers to every answer
+    if settings.cors_origins is not None:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=comma_separated(settings.cors_origins),
+            allow_methods=("GET", "POST"),
+            allow_headers=("Authorization", "Content-Type", "X-API-Key"),
+        )
+    if settings.allowed_hosts is not None:
+        app.add_middleware(HostCheck, hosts=comma_separated(settings.allowed_hosts), deny=metrics.deny)
+    app.add_middleware(SecurityHeaders)
+
+
+def _keys(settings: Settings, metrics: Metrics) -> KeySource | None:
+    if settings.api_keys_file is not None:
+        return KeyFile(settings.api_keys_file, metrics.observe_keys)
+    if settings.api_keys is not None:
+        return read_setting(settings.api_keys.get_secret_value(), metrics.observe_keys)
+    return None
+
+
+def _describe(app: FastAPI, rules: ScopeRules) -> None:
+    """Say in the OpenAPI schema which calls need a key, so that Swagger UI asks for one."""
+    plain = app.openapi
+
+    def with_keys() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = plain()
+            schema.setdefault("components", {})["securitySchemes"] = SCHEMES
+            for path, calls in schema["paths"].items():
+                for method, call in calls.items():
+                    _describe_call(call, rules.needed(method.upper(), path))
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = with_keys  # type: ignore[method-assign] # FastAPI's own way to change the schema
+
+
+def _describe_call(call: dict[str, Any], scopes: frozenset[str] | None) -> None:
+    if scopes is None:
+        return
+    needed = f"Needs an API key with the scope {' or '.join(sorted(scopes))}."
+    call["description"] = "\n\n".join(filter(None, (call.get("description"), needed)))
+    call["security"] = [{name: []} for name in SCHEMES]
+    for status, answer in problem_responses(401, 403, 429).items():
+        call["responses"].setdefault(str(status), answer)

@@ -1,0 +1,77 @@
+"""Limits how large the head of a request may be, and how long it may take to arrive."""
+
+from asyncio import TimerHandle, Transport
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_SECONDS = 15.0
+MAX_HEAD_BYTES = 64 * 1024
+
+
+class BoundedHeadProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which closes a connection whose request line and headers take too long or are too large.
+
+    The time begins with the connection, and for later requests with their first byte; a connection on which nothing is
+    asked any more is closed by uvicorn itself. The body's time and size are limited by api.middleware.body_limit.
+    """
+
+    _timer: TimerHandle | None = None
+    _head_bytes = 0
+    _in_head = False
+    _in_body = False
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as in the class above
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, and wait for the rest of what has begun."""
+        asked, was_body = self.cycle, self._in_body
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._in_body:
+            if self.cycle.response_complete:  # a body that nobody reads any more
+                self._wait()
+            return
+        # empty lines before a request begin none
+        idle = not was_body and self.cycle is asked and (asked is None or asked.response_complete)
+        if self._in_head or idle:
+            self._wait()
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        """Go on to the head."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Go on to the body."""
+        self._stop_waiting()
+        self._in_head, self._in_body, self._head_bytes = False, True, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Go on to the next request."""
+        self._stop_waiting()
+        self._in_body = False
+        if self.cycle.response_complete:  # uvicorn waits for the next request once it has answered, which it has
+            self._wait()
+        super().on_message_complete()
+
+    def _wait(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,88 @@
+"""Security headers of every answer, and the host names that the API answers to."""
+
+import re
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from http import HTTPStatus
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import problem
+
+POLICY = "content-security-policy"
+NOTHING = "default-src 'none'; frame-ancestors 'none'"
+"""For JSON and the like, which nobody should take for a page."""
+REPORT = (
+    "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'none'"
+)
+"""For a report, which shows logged values and brings its scripts along: it runs as a page of nowhere, without the API's
+address, and can load and send nothing."""
+FIXED = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+
+def page_policy(html: str) -> str:
+    """Return the policy of a page of ours: its own inline scripts by their hash, and files of this API."""
+    hashes = (b64encode(sha256(script.encode()).digest()).decode() for script in _INLINE_SCRIPT.findall(html))
+    scripts = " ".join(["'self'", *(f"'sha256-{one}'" for one in hashes)])
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+class SecurityHeaders:
+    """ASGI middleware: adds the headers to every answer; a policy that the answer has already stays."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._with_policy = [*FIXED, (POLICY.encode(), NOTHING.encode())]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                has_policy = any(name == b"content-security-policy" for name, _ in headers)
+                message["headers"] = headers + (list(FIXED) if has_policy else self._with_policy)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class HostCheck:
+    """ASGI middleware: answers 421 to a host name that is none of ``hosts``: links are made from it."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], deny: Callable[[str], object]) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._deny = deny
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; health checks may ask by any name."""
+        if scope["type"] == "http" and not scope["path"].startswith("/health/"):
+            asked = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
+            if _without_port(asked) not in self._hosts:
+                self._deny("unknown_host")
+                answer = problem(HTTPStatus.MISDIRECTED_REQUEST, "the API does not answer to this host name")
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]

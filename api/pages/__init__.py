@@ -1,1 +1,0 @@
-"""The landing page, served from local files only."""

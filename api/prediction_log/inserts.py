@@ -1,0 +1,103 @@
+"""The statements that write predictions and labels in groups."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord
+from api.prediction_log.tables import labels, predictions
+
+COLUMNS = (*PredictionRecord._fields, "logged_at")
+TYPES = ("text", "int", "text", "text", "text", "text")
+MAX_ROWS = 64
+"""More rows in one statement were not quicker (tried: 512 and 4,096)."""
+
+
+def insert_predictions(
+    connection: Connection | sqlite3.Connection, stamp: int, records: Sequence[PredictionRecord]
+) -> None:
+    """Log the records under the stamp, in microseconds since the epoch. Raises the connection's own errors."""
+    if not records:
+        return
+    if isinstance(connection, sqlite3.Connection):
+        for statement, values in _statements(stamp, records):
+            connection.execute(statement, values)
+    elif connection.dialect.name == "postgresql":
+        columns = [list(column) for column in zip(*records, strict=True)]
+        connection.exec_driver_sql(_from_arrays(), (*columns, stamp))
+    else:
+        for statement, values in _statements(stamp, records):
+            connection.exec_driver_sql(statement, tuple(values))
+
+
+def _statements(stamp: int, records: Sequence[PredictionRecord]) -> Iterator[tuple[str, list[str | int]]]:
+    """Yield statements for powers of two of rows: these are few, and the driver keeps them prepared."""
+    first, size = 0, MAX_ROWS
+    while first < len(records):
+        while size > len(records) - first:
+            size //= 2
+        values: list[str | int] = []
+        for record in records[first : first + size]:
+            values += record
+            values.append(stamp)
+        yield _with_values(size), values
+        first += size
+
+
+@cache
+def _with_values(rows: int) -> str:
+    row = f"({', '.join('?' * len(COLUMNS))})"
+    return f"INSERT INTO predictions ({_names()}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - our own names
+
+
+@cache
+def _from_arrays() -> str:
+    arrays = ", ".join(f"unnest(%s::{kind}[])" for kind in TYPES)
+    return f"INSERT INTO predictions ({_names()}) SELECT {arrays}, %s::bigint"
+
+
+def _names() -> str:
+    return ", ".join("id" if name == "prediction_id" else name for name in COLUMNS)
+
+
+IDS_PER_QUERY = 500
+
+
+def store_labels(connection: Connection, stamp: int, records: Sequence[LabelRecord]) -> LabelReceipt:
+    """Store the labels whose prediction is known; where an id comes twice the last one wins.
+
+    A label that repeats the stored one changes nothing, so that its time of arrival stays the first one.
+    """
+    newest = {record.prediction_id: record.label for record in records}
+    known = _known_ids(connection, list(newest))
+    rows = [
+        {"prediction_id": prediction_id, "label": label, "arrived_at": stamp}
+        for prediction_id, label in newest.items()
+        if prediction_id in known
+    ]
+    if rows:
+        insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+        statement = insert(labels)
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[labels.c.prediction_id],
+                set_={"label": statement.excluded.label, "arrived_at": statement.excluded.arrived_at},
+                where=labels.c.label != statement.excluded.label,
+            ),
+            rows,
+        )
+    accepted = sum(record.prediction_id in known for record in records)
+    return LabelReceipt(accepted, tuple(prediction_id for prediction_id in newest if prediction_id not in known))
+
+
+def _known_ids(connection: Connection, ids: list[str]) -> set[str]:
+    known: set[str] = set()
+    for first in range(0, len(ids), IDS_PER_QUERY):
+        chunk = ids[first : first + IDS_PER_QUERY]
+        query = select(predictions.c.id).where(predictions.c.id.in_(chunk))
+        # else one of them could expire before its label is stored, and fail all that share this commit
+        known.update(connection.execute(query.with_for_update(read=True, key_share=True)).scalars())
+    return known

@@ -1,0 +1,42 @@
+"""The row by which all processes that share the log learn which version of the model to serve."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select, update
+
+from api.prediction_log.database import Database
+from api.prediction_log.tables import model_roll
+
+ONLY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ServedVersion:
+    """One call to serve a version; a later call has a higher ``generation``."""
+
+    generation: int
+    model_version: str
+
+
+class ServedVersionStore:
+    """Announces rolls and reads the newest one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def newest(self) -> ServedVersion | None:
+        """Return the newest roll, None where there never was one. Raises LogUnavailable."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(model_roll.c.generation, model_roll.c.model_version)).first()
+        return None if row is None else ServedVersion(row.generation, row.model_version)
+
+    def announce(self, model_version: str) -> ServedVersion:
+        """Have every process take up this version. Raises LogUnavailable, and then nothing is announced."""
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            changed = {"model_version": model_version, "asked_at": now}
+            raised = update(model_roll).values(generation=model_roll.c.generation + 1, **changed)
+            if connection.execute(raised).rowcount == 0:
+                connection.execute(insert(model_roll).values(id=ONLY, generation=1, **changed))
+            generation = connection.execute(select(model_roll.c.generation)).scalar_one()
+        return ServedVersion(generation, model_version)

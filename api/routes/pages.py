@@ -1,0 +1,140 @@
+"""GET / and GET /docs, from local files only."""
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from string import Template
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+
+from api.errors import LogUnavailable
+from api.middleware.headers import POLICY, page_policy
+from api.prediction_log.records import WindowRecord
+from api.routes.health import check_ready
+from api.serving.data_plane import DataPlane
+from api.snapshots.queries import SnapshotQueries
+from model.artifact.manifest import ClassifierManifest, Manifest
+
+ASSETS = "/static-offline-docs"
+PARAMETERS = {"tryItOutEnabled": True, "displayRequestDuration": True, "defaultModelsExpandDepth": 0}
+
+
+def documentation_routes(title: str) -> APIRouter:
+    """Build the route."""
+    router = APIRouter()
+
+    @router.get("/docs", include_in_schema=False)
+    async def documentation(request: Request) -> HTMLResponse:
+        root = request.scope.get("root_path", "")
+        page = get_swagger_ui_html(
+            openapi_url=f"{root}/openapi.json",
+            title=title,
+            swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
+            swagger_ui_parameters=PARAMETERS,
+        )
+        page.headers[POLICY] = page_policy(bytes(page.body).decode())
+        return page
+
+    return router
+
+
+PAGE = Template((Path(__file__).parent / "landing.html").read_text(encoding="utf-8"))
+WINDOWS_SHOWN = 8
+EVIDENTLY = {
+    True: ("well", "answers"),
+    False: ("failed", "does not answer; windows wait, and are posted in order once it does"),
+    None: ("unknown", "not looked at by this process"),
+}
+
+
+def landing_routes(
+    plane: DataPlane, queries: SnapshotQueries, grafana_url: str | None, evidently_up: Callable[[], bool | None]
+) -> APIRouter:
+    """Build the route. ``evidently_up`` says whether Evidently UI answers, None where nobody looks."""
+    router = APIRouter()
+
+    @router.get("/", include_in_schema=False)
+    async def landing() -> HTMLResponse:
+        try:
+            await check_ready(plane)
+            newest, windows = await run_in_threadpool(lambda: (queries.latest_report(), queries.newest(WINDOWS_SHOWN)))
+            failure_reason, table = None, _table(windows)
+        except LogUnavailable as error:  # the page is what tells people so
+            newest, failure_reason, table = None, str(error), "<p>Not known while the log does not answer.</p>"
+        manifest = plane.manifest
+        page = PAGE.substitute(
+            model=escape(manifest.name),
+            version=escape(manifest.version),
+            rows=f"{manifest.data.train_rows:,}",
+            quality=escape(_quality(manifest)),
+            evidently=escape(queries.project_url()),
+            report=_place(
+                f"reports/{newest.report_file}" if newest else None,
+                "Newest report",
+                "one window, as a page that needs nothing else",
+            ),
+            grafana=_place(grafana_url, "Grafana", "the API, its containers and its host"),
+            status=status_lines(failure_reason, evidently_up()),
+            windows=table,
+        )
+        return HTMLResponse(page, headers={POLICY: page_policy(page)})
+
+    return router
+
+
+def _quality(manifest: Manifest) -> str:
+    if isinstance(manifest, ClassifierManifest):
+        return f"test accuracy {manifest.quality.accuracy:.3f}"
+    unit = f" {manifest.label_range.unit}" if manifest.label_range.unit else ""
+    explained = "" if manifest.quality.r2 is None else f", R² {manifest.quality.r2:.3f}"
+    return f"test mean absolute error {manifest.quality.mean_absolute_error:.4g}{unit}{explained}"
+
+
+def status_lines(failure_reason: str | None, evidently_up: bool | None) -> str:
+    """Say whether predictions are answered (``hindrance`` says why not), and whether Evidently UI answers."""
+    api = ("well", "ready") if failure_reason is None else ("failed", f"not ready: {failure_reason}")
+    evidently = EVIDENTLY[evidently_up]
+    return "".join(
+        f'<li class="{look}"><b>{name}</b> {escape(said)}</li>'
+        for name, (look, said) in (("API", api), ("Evidently UI", evidently))
+    )
+
+
+def _place(url: str | None, name: str, note: str) -> str:
+    if url is None:
+        return ""
+    return f'<li><a href="{escape(url)}">{escape(name)}</a><span>{escape(note)}</span></li>'
+
+
+def _table(windows: list[WindowRecord]) -> str:
+    if not windows:
+        return "<p>None yet: a window is closed when its time is over and something was logged in it.</p>"
+    rows = "".join(
+        f"<tr><td>{_linked(window)}</td><td>{_count(window.rows)}</td>"
+        f"<td>{_count(window.labelled_rows)}</td><td>{window.status}</td><td>{_verdict(window)}</td></tr>"
+        for window in windows
+    )
+    return (
+        f"<table><tr><th>Window (UTC)</th><th>Rows</th><th>Labels</th><th>Status</th><th>Checks</th></tr>{rows}</table>"
+    )
+
+
+def _linked(window: WindowRecord) -> str:
+    text = f"{window.start:%Y-%m-%d %H:%M:%S} to {window.end:%H:%M:%S}"
+    return text if window.report_file is None else f'<a href="reports/{escape(window.report_file)}">{text}</a>'
+
+
+def _verdict(window: WindowRecord) -> str:
+    if window.failed_checks:
+        failed = ", ".join(sorted({str(check["check"]) for check in window.failed_checks}))
+        return f'<span class="failed">{escape(failed)}</span>'
+    return "all passed" if window.status == "posted" else escape(window.reason or "")
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"

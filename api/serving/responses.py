@@ -1,0 +1,145 @@
+"""Responses: the record that is logged of an answer, the JSON that is sent, and the labels it takes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from random import SystemRandom
+
+import numpy as np
+import orjson
+import uuid_utils
+
+from api.errors import FieldError, NoFiniteAnswer, UnknownClass
+from api.prediction_log.records import PredictionRecord
+from model.artifact.manifest import ClassifierManifest, Manifest, Value
+from model.serving.predictor import AnyPredictor, Predictor, RegressionPredictor
+
+PROBABILITY_DECIMALS = 6
+"""The served model computes in single precision, which carries no more than these."""
+NO_PROBABILITIES = "{}"
+"""What is logged as the probabilities of a number."""
+
+Row = Sequence[Value]
+"""The values of one row, in the order of the schema."""
+Response = tuple[list[PredictionRecord], list[bytes]]
+"""What to log of each row, and the answer to it as JSON."""
+
+
+class Responses(ABC):
+    """Answers rows, many in one call of the model; may be shared by threads.
+
+    Whatever of an answer does not change is encoded once, here.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        """What is known of the model."""
+        self._feature_names = manifest.feature_names
+        self._version = manifest.version
+        self._end = f',"model_version":{orjson.dumps(self._version).decode()}}}'
+        self._random = np.random.default_rng(SystemRandom().getrandbits(128))
+
+    @abstractmethod
+    def respond(self, rows: Sequence[Row]) -> Response:
+        """Return what to log of each row, and the answer to it as JSON. Raises PredictionError or NoFiniteAnswer."""
+
+    def _features(self, row: Row) -> str:
+        return orjson.dumps(dict(zip(self._feature_names, row, strict=True))).decode()
+
+    def _sample_keys(self, count: int) -> list[int]:
+        keys: list[int] = self._random.integers(0, 2**31, count).tolist()
+        return keys
+
+
+class ClassificationResponses(Responses):
+    """Answers with the likeliest class, and the probability of each."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__(predictor.manifest)
+        self._predictor = predictor
+        classes = predictor.manifest.classes
+        self._class_names = predictor.manifest.class_names
+        self._middles = [f'","prediction":{orjson.dumps(one).decode()},"probabilities":' for one in classes]
+
+    def respond(self, rows: Sequence[Row]) -> Response:
+        """Return what to log of each row, and the answer to it as JSON. Raises PredictionError."""
+        probabilities = self._predictor.predict(rows)
+        best = probabilities.argmax(axis=1).tolist()
+        shares = probabilities.round(PROBABILITY_DECIMALS).tolist()
+        records, answers = [], []
+        for row, index, share, key in zip(rows, best, shares, self._sample_keys(len(rows)), strict=True):
+            name = str(uuid_utils.uuid7())
+            by_class = orjson.dumps(dict(zip(self._class_names, share, strict=True))).decode()
+            logged = (self._features(row), self._class_names[index], by_class)
+            records.append(PredictionRecord(name, key, self._version, *logged))
+            answers.append(f'{{"prediction_id":"{name}{self._middles[index]}{by_class}{self._end}'.encode())
+        return records, answers
+
+
+class RegressionResponses(Responses):
+    """Answers with the predicted number."""
+
+    def __init__(self, predictor: RegressionPredictor) -> None:
+        super().__init__(predictor.manifest)
+        self._predictor = predictor
+
+    def respond(self, rows: Sequence[Row]) -> Response:
+        """Return what to log of each row, and the answer to it as JSON. Raises PredictionError or NoFiniteAnswer."""
+        numbers = self._predictor.predict(rows)
+        _check_finite(np.isfinite(numbers))
+        records, answers = [], []
+        for row, number, key in zip(rows, numbers.tolist(), self._sample_keys(len(rows)), strict=True):
+            name, text = str(uuid_utils.uuid7()), number_text(number)
+            records.append(PredictionRecord(name, key, self._version, self._features(row), text, NO_PROBABILITIES))
+            answers.append(f'{{"prediction_id":"{name}","prediction":{text}{self._end}'.encode())
+        return records, answers
+
+
+def responses_for(predictor: AnyPredictor) -> Responses:
+    """Return what answers with this model."""
+    return ClassificationResponses(predictor) if isinstance(predictor, Predictor) else RegressionResponses(predictor)
+
+
+def number_text(number: float) -> str:
+    """Return a finite number as it is logged, which is JSON too: the shortest text that reads as the same number."""
+    return repr(number + 0.0)  # of -0.0 and 0.0, which are equal, one text
+
+
+def _check_finite(finite: "np.ndarray") -> None:
+    """Refuse rows for which the model has no number that JSON could carry."""
+    if finite.all():
+        return
+    fields = [f"rows[{place}]" if len(finite) > 1 else "body" for place in np.flatnonzero(~finite).tolist()]
+    message = "the model has no finite number for this row; look for values far outside those of training"
+    errors = tuple(FieldError(field, message, "no_finite_answer") for field in fields)
+    raise NoFiniteAnswer(f"{fields[0]}: {message}", errors)
+
+
+LabelValue = str | int | bool | float
+"""A class as in JSON, or a finite number; which of them, the request's type has looked at."""
+
+MAX_LISTED = 20
+
+
+def label_texts(labels: Sequence[LabelValue], manifest: Manifest) -> list[str]:
+    """Return the labels as they are logged. Raises UnknownClass."""
+    if isinstance(manifest, ClassifierManifest):
+        return _class_names(labels, manifest)
+    return [number_text(float(label)) for label in labels]
+
+
+def _class_names(labels: Sequence[LabelValue], manifest: ClassifierManifest) -> list[str]:
+    names, known = [str(label) for label in labels], set(manifest.class_names)
+    errors = tuple(
+        FieldError(f"labels[{place}].label", f"{label!r} is none of the classes {_listed(manifest)}", "unknown_class")
+        for place, (label, name) in enumerate(zip(labels, names, strict=True))
+        if name not in known
+    )
+    if errors:
+        raise UnknownClass(f"{errors[0].field}: {errors[0].message}", errors)
+    return names
+
+
+def _listed(manifest: ClassifierManifest) -> str:
+    names = manifest.class_names
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more

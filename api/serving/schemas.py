@@ -1,0 +1,199 @@
+"""The request and response types that follow from the model: its features, and its task."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from api.serving.responses import LabelValue
+from model.artifact.manifest import ClassifierManifest, Feature, Manifest, NumberRange, RegressorManifest, Value
+
+MAX_CATEGORY = 1000
+
+
+class Row(BaseModel):
+    """One row of features; its fields are made from the model's schema by `row_type`.
+
+    Values are strict: the text "5.1" is no number, and true is none either.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def cells(self) -> list[Value]:
+        """Return the values in the order of the schema."""
+        return list(self.__dict__.values())
+
+
+def row_type(manifest: Manifest) -> type[Row]:
+    """Build the type of one row. A field's alias is the feature's name, which may be any text."""
+    fields: dict[str, Any] = {f"feature_{number}": _field(feature) for number, feature in enumerate(manifest.features)}
+    example = {feature.name: feature.example for feature in manifest.features}
+    return create_model(
+        "Row",
+        __base__=Row,
+        __doc__=f"One row for the model {manifest.name}, version {manifest.version}.",
+        __cls_kwargs__={"json_schema_extra": {"examples": [example]}},
+        **fields,
+    )
+
+
+def _field(feature: Feature) -> Any:
+    details: dict[str, Any] = {
+        "alias": feature.name,
+        "description": _describe(feature),
+        "examples": [feature.example],
+    }
+    kind: Any
+    if feature.type == "number":
+        kind = Annotated[float, Field(allow_inf_nan=False)]
+        details["json_schema_extra"] = {
+            "x-unit": feature.unit,
+            "x-observed": [feature.minimum, feature.maximum],
+        }
+    elif feature.type == "boolean":
+        kind = bool
+    else:
+        kind = Annotated[str, Field(max_length=MAX_CATEGORY)]
+        details["json_schema_extra"] = {"x-observed": list(feature.categories or ())}
+    if feature.nullable:
+        kind = kind | None
+    return (kind, Field(**details))
+
+
+def _describe(feature: Feature) -> str:
+    """Say what the training data had; other values are accepted, and watched."""
+    parts = [feature.description] if feature.description else []
+    if feature.unit:
+        parts.append(f"in {feature.unit}")
+    if feature.type == "number" and feature.minimum is not None and feature.maximum is not None:
+        parts.append(f"{feature.minimum:g} to {feature.maximum:g} in training")
+    if feature.categories:
+        shown = ", ".join(feature.categories[:10])
+        more = len(feature.categories) - 10
+        parts.append(f"one of {shown}{f' and {more} more' if more > 0 else ''} in training")
+    parts.append("null if missing" if feature.nullable else "required")
+    return "; ".join(parts)
+
+
+PredictionId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
+"""Visible ASCII, as in the ids that are given out. PostgreSQL takes no NUL, nor anything that is committed with it."""
+ClassValue = str | int | bool
+EXAMPLE_ID = "01a206d1-4af7-73b6-82be-e3ad6c7ae0a1"
+
+_FOR_FEEDBACK = "Send it back with the label, at POST /feedback."
+_PREDICTIONS = "What the model says of several rows, in the order in which they were sent."
+_FEEDBACK = "Labels, whenever they come to be known."
+_MIN_ONE: Any = {"minItems": 1}
+
+
+class Prediction(BaseModel):
+    """What the model says of one row."""
+
+    prediction_id: str = Field(description=_FOR_FEEDBACK)
+    prediction: ClassValue = Field(description="The class with the highest probability.")
+    probabilities: dict[str, float] = Field(description="Probability of each class.")
+    model_version: str
+
+
+class Label(BaseModel):
+    """What turned out to be true of an earlier prediction."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prediction_id: PredictionId = Field(examples=[EXAMPLE_ID])
+    label: LabelValue
+
+
+class Feedback(BaseModel):
+    """Labels, whenever they come to be known."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    labels: list[Label]
+
+
+class ModelCard(BaseModel):
+    """What the model is, what it was trained on, and how good it was then."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    version: str
+    features: list[dict[str, Any]]
+
+
+class ClassifierCard(ModelCard):
+    """What the model is, what it was trained on, and how good it was then."""
+
+    task: Literal["classification"]
+    classes: list[ClassValue]
+
+
+class RegressorCard(ModelCard):
+    """What the model is, what it was trained on, and how good it was then."""
+
+    task: Literal["regression"]
+    label_range: NumberRange
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTypes:
+    """The types of one task, and an answer for Swagger UI."""
+
+    prediction: type[BaseModel]
+    predictions: type[BaseModel]
+    feedback: type[Feedback]
+    card: type[ModelCard]
+    example: dict[str, Any]
+
+
+def task_types(manifest: Manifest) -> TaskTypes:
+    """Build the types for what this model predicts."""
+    if isinstance(manifest, ClassifierManifest):
+        one = Field(union_mode="smart", description="One of the model's classes.", examples=[manifest.classes[0]])
+        label: Any = (ClassValue, one)
+        return _types(Prediction, label, ClassifierCard, _class_example(manifest))
+    number = f"{manifest.target}{_known(manifest)}"
+    prediction = create_model(
+        "Prediction",
+        __doc__="What the model says of one row.",
+        prediction_id=(str, Field(description=_FOR_FEEDBACK)),
+        prediction=(float, Field(description=f"The predicted {number}")),
+        model_version=(str, ...),
+    )
+    some = Field(description=f"The true {number}", examples=[_typical(manifest)])
+    label = (Annotated[float, Field(allow_inf_nan=False)], some)
+    return _types(prediction, label, RegressorCard, _number_example(manifest))
+
+
+def _types(prediction: type[BaseModel], label: Any, card: type[ModelCard], example: dict[str, Any]) -> TaskTypes:
+    predictions = create_model("Predictions", __doc__=_PREDICTIONS, predictions=(list[prediction], ...))  # type: ignore[valid-type] # made at run time
+    labelled = create_model("Label", __base__=Label, __doc__=Label.__doc__, label=label)
+    labels: Any = (list[labelled], Field(json_schema_extra=_MIN_ONE))
+    feedback = create_model("Feedback", __base__=Feedback, __doc__=_FEEDBACK, labels=labels)
+    return TaskTypes(prediction, predictions, feedback, card, example)
+
+
+def _known(manifest: RegressorManifest) -> str:
+    seen = manifest.label_range
+    unit = f" in {seen.unit}" if seen.unit else ""
+    return f"{unit}; {seen.minimum:g} to {seen.maximum:g} in training."
+
+
+def _typical(manifest: RegressorManifest) -> float:
+    return float(f"{manifest.label_range.mean:.4g}")
+
+
+def _class_example(manifest: ClassifierManifest) -> dict[str, Any]:
+    names = manifest.class_names
+    shares = {name: 0.9 if name == names[0] else round(0.1 / (len(names) - 1), 3) for name in names}
+    said = {"prediction": manifest.classes[0], "probabilities": shares}
+    return {"prediction_id": EXAMPLE_ID, **said, "model_version": manifest.version}
+
+
+def _number_example(manifest: RegressorManifest) -> dict[str, Any]:
+    return {
+        "prediction_id": EXAMPLE_ID,
+        "prediction": _typical(manifest),
+        "model_version": manifest.version,
+    }

@@ -1,0 +1,114 @@
+"""What can be asked of the snapshots from outside: the windows, their values, their reports, and a new one."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from api.errors import NotFound, NothingToSnapshot
+from api.prediction_log.records import WindowRecord
+from api.prediction_log.windows import WindowStore
+from api.snapshots.reports import read_report
+from evidently_workspace.client import project_id_for
+
+
+class SnapshotLinks:
+    """Links for people, from the addresses at which they reach the API and Evidently UI."""
+
+    def __init__(self, public_url: str, evidently_url: str, project_name: str) -> None:
+        self.home = public_url.rstrip("/")
+        self._evidently_url = evidently_url.rstrip("/")
+        self._project_name = project_name
+
+    def report(self, window: WindowRecord) -> str | None:
+        """Return where a window's HTML report is; None where it has none."""
+        return None if window.report_file is None else f"{self.home}/reports/{window.report_file}"
+
+    def project(self) -> str:
+        """Return where people see the model's health in Evidently UI."""
+        return f"{self._evidently_url}/projects/{project_id_for(self._project_name)}"
+
+    def evidently(self, window: WindowRecord) -> str | None:
+        """Return where a window's snapshot is in Evidently UI; None where it has none."""
+        if window.snapshot_id is None:
+            return None
+        return f"{self._evidently_url}/projects/{window.project_id}/reports/{window.snapshot_id}"
+
+
+Points = list[tuple[datetime, datetime, float]]
+
+
+class SnapshotQueries:
+    """Reads the windows for people; ``wake`` tells the scheduler that a window was closed by hand."""
+
+    def __init__(
+        self,
+        store: WindowStore,
+        *,
+        interval: timedelta,
+        reports_dir: Path,
+        links: SnapshotLinks,
+        wake: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._interval = interval
+        self._reports_dir = reports_dir
+        self._links = links
+        self._wake = wake
+
+    def newest(self, limit: int) -> list[WindowRecord]:
+        """Return the newest windows, newest first."""
+        return self._store.newest(limit)
+
+    def latest_report(self) -> WindowRecord | None:
+        """Return the newest window that has an HTML report."""
+        return self._store.latest_report()
+
+    def close_now(self) -> WindowRecord:
+        """Close the open window, to be snapshotted at once. Raises NothingToSnapshot."""
+        window = self._store.close_now(self._interval)
+        if window is None:
+            raise NothingToSnapshot("nothing was logged since the last window; send predictions first")
+        self._wake()
+        return window
+
+    def series(
+        self,
+        name: str | None,
+        column: str | None,
+        start: datetime | None,
+        end: datetime | None,
+        *,
+        limit: int,
+        skip: int = 0,
+    ) -> dict[tuple[str, str], Points]:
+        """Return values over time by (name, column), oldest first; a naive time is taken as UTC.
+
+        A page is the newest ``limit`` values but ``skip``.
+        """
+        found: dict[tuple[str, str], Points] = {}
+        span = (_aware(start), _aware(end))
+        for window_start, window_end, value in self._store.series(name, column, *span, limit=limit, skip=skip):
+            found.setdefault((value.name, value.column), []).append((window_start, window_end, value.value))
+        return found
+
+    def report(self, day: str, name: str) -> bytes:
+        """Return the page of a report with everything inside it. Raises NotFound."""
+        path = self._reports_dir / day / name
+        if path.parent.parent != self._reports_dir or not path.is_file():
+            raise NotFound(f"there is no report {day}/{name}; it may have expired")
+        try:
+            return read_report(path)
+        except FileNotFoundError as error:
+            raise NotFound(f"a part of the report {day}/{name} is gone: {Path(error.filename).name}") from None
+
+    def project_url(self) -> str:
+        """Return where people see the model's health in Evidently UI."""
+        return self._links.project()
+
+    def evidently_url(self, window: WindowRecord) -> str | None:
+        """Return where people see a window's snapshot in Evidently UI."""
+        return self._links.evidently(window)
+
+
+def _aware(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time

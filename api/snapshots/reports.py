@@ -1,0 +1,140 @@
+"""The HTML reports on disk: one folder a day, each file written whole or not at all, and their scripts once."""
+
+import logging
+import re
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+from os import SEEK_END
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+SCRIPT_START = "<script>var global = globalThis</script>\n    <script>"
+SCRIPT_END = "</script>\n    \n    <script>\n    window.drawDashboard("
+_OPENING, _CLOSING = "<script>", "</script>"
+
+
+def split_page(html: str) -> tuple[str, str, str] | None:
+    """Return what comes before the script's element, the script, and what comes after; None where it is not found.
+
+    The window's values cannot be taken for either mark, because a page's data hold no "<" (see `report_page`).
+    """
+    if html.count(SCRIPT_START) != 1 or html.count(SCRIPT_END) != 1:
+        return None
+    start, end = html.index(SCRIPT_START) + len(SCRIPT_START), html.index(SCRIPT_END)
+    script = html[start:end]
+    if not script or _CLOSING in script.lower():  # this would end the element: it is no script, or not one alone
+        return None
+    return html[: start - len(_OPENING)], script, html[end + len(_CLOSING) :]
+
+
+logger = logging.getLogger(__name__)
+
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+MAX_WRITE = timedelta(days=1)
+REWRITE_AFTER = MAX_WRITE / 2
+"""Age at which a script in use is written anew, so that one older than LONGEST_WRITE is none that a write needs."""
+SCRIPTS = "assets"
+REFERENCE = re.compile(rb'<script src="\.\./assets/([0-9a-f]{64}\.js)"></script>')
+TAIL_BYTES = 4096
+"""A report's end, with the reference in it; 360 bytes with Evidently 0.7."""
+
+
+def report_name(start: datetime, end: datetime) -> str:
+    """Return where in the folder of reports that of [start, end) is: YYYY-MM-DD/start_end.html, in UTC."""
+    name = f"{start:%Y%m%dT%H%M%S.%fZ}_{end:%Y%m%dT%H%M%S.%fZ}.html".replace(".000000Z", "Z")
+    return f"{start:%Y-%m-%d}/{name}"
+
+
+def write_report(path: Path, html: str) -> None:
+    """Write a report as one file that needs no other; a file of that name is replaced. Raises OSError."""
+    _write(path, html.encode())
+
+
+def write_window_report(folder: Path, name: str, html: str) -> None:
+    """Write the report ``name`` of a window below ``folder``, and its script if it is not there. Raises OSError."""
+    parts = split_page(html)
+    if parts is None:
+        logger.warning("report %s is kept whole: Evidently's script is not where it is expected in the page", name)
+        write_report(folder / name, html)
+        return
+    before, script, after = parts
+    reference = f'<script src="../{SCRIPTS}/{_keep_script(folder / SCRIPTS, script.encode())}"></script>'
+    write_report(folder / name, before + reference + after)
+
+
+def read_report(path: Path) -> bytes:
+    """Return a report with its script inside, whichever way it was written. Raises FileNotFoundError."""
+    page = path.read_bytes()
+    found = REFERENCE.search(page)
+    if found is None:
+        return page
+    script = (path.parent.parent / SCRIPTS / found[1].decode()).read_bytes()
+    return b"".join((page[: found.start()], b"<script>", script, b"</script>", page[found.end() :]))
+
+
+def stale_files(folder: Path, before: datetime, now: datetime) -> Iterator[Path]:
+    """Yield the reports of the days before ``before``'s, and what writes that were cut off have left.
+
+    Only folders that are named after a day count; reports made by hand lie elsewhere and are their makers' own.
+    """
+    for day, named in _days(folder):
+        for path in sorted(day.iterdir()):
+            if named < before.date() or (path.suffix == ".tmp" and _age(path, now) > MAX_WRITE):
+                yield path
+
+
+def stale_scripts(folder: Path, now: datetime, going: AbstractSet[Path] = frozenset()) -> Iterator[Path]:
+    """Yield the scripts that no report needs but those that are ``going``, and what cut-off writes of scripts left.
+
+    The newest script stays in any case, and so does one that a report that is being written may refer to.
+    """
+    scripts = sorted((folder / SCRIPTS).glob("*.js"), key=lambda path: path.stat().st_mtime)
+    left = sorted((folder / SCRIPTS).glob(".*.tmp"))
+    yield from (path for path in left if _age(path, now) > MAX_WRITE)
+    aged = [path for path in scripts[:-1] if _age(path, now) > MAX_WRITE]
+    if aged:
+        needed = {_script_of(path) for day, _ in _days(folder) for path in day.glob("*.html") if path not in going}
+        yield from (path for path in aged if path.name.encode() not in needed)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile("wb", dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+        file.write(content)
+    Path(file.name).chmod(0o644)  # a temporary file is its owner's alone, a report is for reading
+    Path(file.name).replace(path)
+
+
+def _keep_script(folder: Path, script: bytes) -> str:
+    """Write a script unless it is there, young and undamaged; return its name."""
+    path = folder / f"{sha256(script).hexdigest()}.js"
+    young = path.is_file() and _age(path, datetime.now(UTC)) < REWRITE_AFTER
+    if not young or path.read_bytes() != script:
+        _write(path, script)
+    return path.name
+
+
+def _script_of(report: Path) -> bytes | None:
+    with report.open("rb") as file:
+        file.seek(max(0, file.seek(0, SEEK_END) - TAIL_BYTES))
+        found = REFERENCE.search(file.read())
+    return None if found is None else found[1]
+
+
+def _days(folder: Path) -> Iterator[tuple[Path, date]]:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and (named := _day(path.name)) is not None:
+            yield path, named
+
+
+def _day(name: str) -> date | None:
+    try:
+        return date.fromisoformat(name) if DAY.fullmatch(name) else None
+    except ValueError:
+        return None
+
+
+def _age(path: Path, now: datetime) -> timedelta:
+    return now - datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)

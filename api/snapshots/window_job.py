@@ -1,0 +1,160 @@
+"""How one due window becomes a snapshot: read, measure, report, post, record. Runs in the worker process alone."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from uuid import UUID
+
+from api.errors import LogUnavailable
+from api.prediction_log.lease import Lease
+from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
+from api.prediction_log.retry import FailureCause
+from api.prediction_log.windows import WindowStore
+from api.snapshots.measure import WindowEvaluation
+from api.snapshots.project import HealthProject
+from api.snapshots.reports import report_name, write_window_report
+from evidently_workspace.client import EvidentlyClient
+from evidently_workspace.errors import EvidentlyError, EvidentlyForbidden
+from evidently_workspace.results import WindowSnapshot
+from evidently_workspace.window import Window
+from model.artifact.manifest import Manifest
+from model.errors import ArtifactError
+
+logger = logging.getLogger(__name__)
+
+GIVEN_UP = "given_up"
+
+
+class LeaseLost(Exception):
+    """Another process may take the window by now, so this one must not post or record it."""
+
+
+class SnapshotRejected(Exception):
+    """Evidently UI answers, but does not take this window's snapshot."""
+
+
+class WindowProcessor:
+    """Takes windows, oldest first. ``measure`` measures the log in [start, end), and says of which version."""
+
+    def __init__(
+        self,
+        store: WindowStore,
+        lease: Lease,
+        client: EvidentlyClient,
+        project: HealthProject,
+        measure: Callable[[datetime, datetime], WindowEvaluation],
+        *,
+        reports_dir: Path,
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._client = client
+        self._project = project
+        self._measure = measure
+        self._reports_dir = reports_dir
+
+    def process_due(self, most: int) -> list[str]:
+        """Take up to ``most`` due windows, until none is left, one failed, or the lease is lost; return the outcomes.
+
+        An outcome is "posted", "skipped", "failed" or, where there will be no other try, "given_up".
+        """
+        outcomes: list[str] = []
+        while len(outcomes) < most and (window := self._store.claim(self._lease)) is not None:
+            try:
+                outcomes.append(self._take(window))
+            except LeaseLost:
+                logger.warning("window %s to %s is left to the new holder of the lease", window.start, window.end)
+                self._store.release_claim(window)
+                break
+            if outcomes[-1] == WindowStatus.FAILED:
+                break
+        return outcomes
+
+    def _take(self, window: WindowRecord) -> str:
+        """Take one window; whatever goes wrong is recorded with it."""
+        try:
+            status = self._measure_and_post(window)
+        except LeaseLost:
+            raise
+        except (EvidentlyError, LogUnavailable, ArtifactError, OSError) as error:
+            logger.warning("window %s to %s waits: %s", window.start, window.end, error)
+            return self._defer(window, str(error), FailureCause.SURROUNDINGS)
+        except SnapshotRejected as error:
+            logger.warning("window %s to %s is not taken: %s", window.start, window.end, error)
+            return self._defer(window, str(error), FailureCause.WINDOW)
+        except Exception as error:
+            logger.exception("window %s to %s failed", window.start, window.end)
+            return self._defer(window, f"{type(error).__name__}: {error}", FailureCause.WINDOW)
+        logger.info("window %s to %s: %s", window.start, window.end, status)
+        return status
+
+    def _defer(self, window: WindowRecord, reason: str, trouble: FailureCause) -> str:
+        if self._store.defer(window, reason, trouble) is not None:
+            return WindowStatus.FAILED
+        logger.error("window %s to %s is given up: %s", window.start, window.end, reason)
+        return GIVEN_UP
+
+    def _measure_and_post(self, window: WindowRecord) -> WindowStatus:
+        began = perf_counter()
+        measured = self._measure(window.start, window.end)
+        snapshot = measured.snapshot
+        if snapshot is None:
+            self._record(window, measured, status=WindowStatus.SKIPPED, reason=measured.reason)
+            return WindowStatus.SKIPPED
+        report_file = report_name(window.start, window.end)
+        write_window_report(self._reports_dir, report_file, snapshot.html)
+        project_id, snapshot_id = self._post(window, snapshot, measured.manifest)
+        self._record(
+            window,
+            measured,
+            status=WindowStatus.POSTED,
+            reason=None,
+            failed_checks=[asdict(check) for check in snapshot.failed_checks],
+            not_computed=list(snapshot.not_computed),
+            project_id=str(project_id),
+            snapshot_id=str(snapshot_id),
+            snapshot_bytes=len(snapshot.body),
+            report_file=report_file,
+            duration_seconds=perf_counter() - began,
+        )
+        return WindowStatus.POSTED
+
+    def _record(self, window: WindowRecord, measured: WindowEvaluation, **changed: object) -> None:
+        found = () if measured.snapshot is None else measured.snapshot.values
+        counts = {
+            "rows": measured.logged.total,
+            "labelled_rows": measured.labelled.total,
+            "model_version": measured.manifest.version,
+        }
+        values = [WindowValue(value.name, value.column or "", value.value) for value in found]
+        if not self._store.finish(window, values, {**changed, **counts}):
+            raise LeaseLost
+
+    def _post(self, window: WindowRecord, snapshot: WindowSnapshot, manifest: Manifest) -> tuple[UUID, UUID]:
+        """Post the snapshot, and return the ids of its project and of itself.
+
+        Posting is not idempotent, as the server makes the id, and what an earlier try left may be half a snapshot. So
+        where this window was tried before, what there is of it is removed first. That look is spared at the first
+        try, because it reads the list of all snapshots.
+        """
+        project_id = self._project.ensure(manifest)
+        if window.tries > 1:
+            self._remove_earlier(window, project_id)
+        if not (self._lease.held() and self._store.claimed(window)):
+            raise LeaseLost  # both: a lease that was lost and came back does not make an older claim the newest
+        try:
+            return project_id, self._client.post_snapshot(project_id, snapshot.body)
+        except EvidentlyForbidden:
+            raise
+        except EvidentlyError as error:
+            raise SnapshotRejected(str(error)) from error
+
+    def _remove_earlier(self, window: WindowRecord, project_id: UUID) -> None:
+        earlier = self._client.snapshots_by_window(project_id).get(Window(window.start, window.end).key, [])
+        if not self._store.claimed(window):
+            raise LeaseLost  # asked after the look: nothing in it can be of another claimant, whose word would count
+        for snapshot_id in earlier:
+            self._client.delete_snapshot(project_id, snapshot_id)

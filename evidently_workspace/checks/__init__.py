@@ -1,0 +1,1 @@
+"""The checks of a window that every model has."""

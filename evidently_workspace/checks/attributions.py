@@ -1,0 +1,257 @@
+"""Which features move the model's answers in a window, beside the reference: mean |SHAP| and its drift."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go  # type: ignore[import-untyped]  # ships no types
+from evidently import DataDefinition, Dataset
+from evidently.core.metric_types import ByLabelCalculation, ByLabelMetric, ByLabelValue
+from evidently.legacy.model.widget import BaseWidgetInfo
+from evidently.legacy.options import ColorOptions
+from evidently.legacy.renderers.html_widgets import plotly_figure, table_data
+from evidently.tests import gte, lt
+from numpy.typing import NDArray
+
+from evidently_workspace.results import FailedCheck
+from evidently_workspace.section import (
+    NotEnoughDataError,
+    ReferenceComparison,
+    Section,
+    plain_figures,
+    require,
+    run_report,
+)
+from model.artifact.manifest import Manifest
+from model.statistics.attribution import NDCG_ALARM, attribution_distance, attribution_ndcg, attribution_shares
+
+NDCG, DISTANCE = "ndcg", "distance"
+
+
+class MeanAttribution(ByLabelMetric):  # type: ignore[misc]  # Evidently ships no types
+    """Mean |SHAP| of each of the `columns`, which hold |SHAP| row by row."""
+
+    columns: list[str]
+
+
+class MeanAttributionCalculation(ReferenceComparison[MeanAttribution]):
+    """Calculates MeanAttribution on the window, and on the reference beside it."""
+
+    def display_name(self) -> str:
+        """Return the name of the metric."""
+        return "Mean |SHAP|"
+
+    def label_display_name(self, label: Any) -> str:
+        """Return the name of one of its values."""
+        return f"{self.display_name()} of {label}"
+
+    def _measure(self, dataset: Dataset) -> ByLabelValue:
+        means = mean_attributions(dataset, self.metric.columns)
+        return self.result(dict(zip(self.metric.columns, means.tolist(), strict=True)))
+
+
+class AttributionDrift(ByLabelMetric):  # type: ignore[misc]
+    """nDCG and distance (see model.statistics.attribution) of the mean |SHAP| of the `columns`."""
+
+    columns: list[str]
+
+
+class AttributionDriftCalculation(ByLabelCalculation[AttributionDrift]):  # type: ignore[misc]
+    """Calculates AttributionDrift of the window against the reference, which it needs."""
+
+    def calculate(self, context: Any, current_data: Dataset, reference_data: Dataset | None) -> ByLabelValue:
+        """Return the result; ValueError without a reference."""
+        del context
+        if reference_data is None:
+            raise ValueError("attribution drift needs a reference")
+        reference, current = (mean_attributions(data, self.metric.columns) for data in (reference_data, current_data))
+        values = {
+            NDCG: attribution_ndcg(reference, current),
+            DISTANCE: attribution_distance(reference, current),
+        }
+        return self.result(values)
+
+    def display_name(self) -> str:
+        """Return the name of the metric."""
+        return "Attribution drift"
+
+    def label_display_name(self, label: Any) -> str:
+        """Return the name of one of its values."""
+        return f"{self.display_name()}, {'nDCG' if label == NDCG else label}"
+
+
+def mean_attributions(dataset: Dataset, columns: list[str]) -> NDArray[np.float64]:
+    """Return the mean of each column (features,)."""
+    rows: NDArray[np.float64] = dataset.as_dataframe()[columns].to_numpy("float64")
+    return np.asarray(rows.mean(axis=0))
+
+
+MAX_BARS = 20
+
+
+class Attribution(NamedTuple):
+    """Mean |SHAP| of one feature in the window and on the reference, and its shares of the sums over features."""
+
+    feature: str
+    window: float
+    reference: float
+    window_share: float
+    reference_share: float
+
+
+class Verdict(NamedTuple):
+    """One statistic of the drift; without an alarm threshold there is no verdict."""
+
+    measure: str
+    value: float
+    alarm: float | None
+    failed: bool
+
+
+def attribution_widgets(verdicts: list[Verdict], rows: list[Attribution], explained: int) -> list[BaseWidgetInfo]:
+    """Return the verdicts, the bars of the features that matter most, and the table of all features."""
+    ordered = sorted(rows, key=lambda row: max(row.window_share, row.reference_share), reverse=True)
+    return [_verdicts_table(verdicts), _bars(ordered[:MAX_BARS], len(rows), explained), _features_table(ordered)]
+
+
+def _verdicts_table(verdicts: list[Verdict]) -> BaseWidgetInfo:
+    cells = []
+    for verdict in verdicts:
+        is_ranking = verdict.measure == NDCG
+        cells.append(
+            [
+                "Ranking (nDCG, 1 = the reference's)" if is_ranking else "Distance of the shares (0 = the same)",
+                "no threshold" if verdict.alarm is None else "drifted" if verdict.failed else "within the threshold",
+                f"{verdict.value:.4f}",
+                "" if verdict.alarm is None else f"{'below' if is_ranking else 'from'} {verdict.alarm:.4f}",
+            ]
+        )
+    return table_data(title="Attribution drift", column_names=["Statistic", "Verdict", "Value", "Fails"], data=cells)
+
+
+def _bars(rows: list[Attribution], features: int, explained: int) -> BaseWidgetInfo:
+    colors = ColorOptions()
+    # Plotly draws from the bottom up; the reference goes first so that the window stands above it.
+    names = [row.feature for row in reversed(rows)]
+    with plain_figures():
+        figure = go.Figure(
+            [
+                go.Bar(
+                    name=title,
+                    y=names,
+                    x=[getattr(row, field) for row in reversed(rows)],
+                    orientation="h",
+                    marker={"color": color},
+                )
+                for title, field, color in (
+                    ("reference", "reference", colors.get_reference_data_color()),
+                    ("current", "window", colors.get_current_data_color()),
+                )
+            ]
+        )
+        figure.update_layout(
+            barmode="group",
+            height=140 + 36 * len(rows),
+            xaxis_title="mean |SHAP|",
+            yaxis={"automargin": True, "type": "category"},
+            legend={"traceorder": "reversed"},
+        )
+        shown = "" if len(rows) == features else f", the {len(rows)} strongest of {features} features"
+        return plotly_figure(title=f"What moves the predictions ({explained:,} rows explained{shown})", figure=figure)
+
+
+def _features_table(rows: list[Attribution]) -> BaseWidgetInfo:
+    window, reference = (
+        {row.feature: place for place, row in enumerate(sorted(rows, key=key, reverse=True), start=1)}
+        for key in (lambda row: row.window, lambda row: row.reference)
+    )
+    return table_data(
+        title="Attribution of each feature",
+        column_names=["Feature", "Place", "Place on the reference", "Share", "Share on the reference", "Mean |SHAP|"],
+        data=[
+            [
+                row.feature,
+                str(window[row.feature]),
+                str(reference[row.feature]),
+                f"{row.window_share:.1%}",
+                f"{row.reference_share:.1%}",
+                f"{row.window:.4g}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+NOTE = (
+    "Read it so: each bar is how far a feature moves the model's answers, on average; if the ranking or the "
+    "shares differ from the reference, the model leans on other features than it did, even where accuracy still holds."
+)
+
+
+def attributions(
+    explained: NDArray[np.float64] | None, missing: str | None, manifest: Manifest, min_rows: int
+) -> Section:
+    """Compare attributions with the reference's.
+
+    `explained` (rows, features) holds |SHAP| of a sample of the window's rows, in schema order; `missing` says why
+    there are none. NotEnoughDataError below `min_rows` rows. Two checks: the nDCG of the ranking fails below 0.9
+    (Amazon SageMaker Clarify's threshold), the distance at the threshold calibrated for this number of rows.
+    """
+    section = Section("Attributions", NOTE)
+    if manifest.attributions is None:
+        reason = manifest.attributions_missing or "training made none"
+        raise NotEnoughDataError(f"the model has no attributions on the reference: {reason}")
+    if explained is None:
+        raise NotEnoughDataError(missing or "no row was explained")
+    require("explained rows", len(explained), min_rows)
+    names = list(manifest.feature_names)
+    reference = pd.DataFrame([[manifest.attributions.mean_absolute[name] for name in names]], columns=names)
+    current = pd.DataFrame(explained, columns=names)
+    if not np.isfinite(explained).all():
+        raise ValueError("the attributions hold a value that is not a number")
+    _compare(section, current, reference, manifest)
+    return section
+
+
+def _compare(section: Section, current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> None:
+    names = list(current)
+    limit = None if manifest.attribution_threshold is None else manifest.attribution_threshold.at(len(current))
+    tests = {NDCG: [gte(NDCG_ALARM)]} | ({} if limit is None else {DISTANCE: [lt(limit)]})
+    mean, drift = MeanAttribution(columns=names), AttributionDrift(columns=names, tests=tests)
+    definition = DataDefinition(numerical_columns=names)
+    snapshot = run_report(
+        [mean, drift], *(Dataset.from_pandas(frame, data_definition=definition) for frame in (current, reference))
+    )
+    drifted: ByLabelValue = snapshot.context.get_metric_result(drift.metric_id)
+    verdicts = [
+        _judge(section, drifted, NDCG, NDCG_ALARM, lambda value, alarm: value < alarm),
+        _judge(section, drifted, DISTANCE, limit, lambda value, alarm: value >= alarm),
+    ]
+    means: ByLabelValue = snapshot.context.get_metric_result(mean.metric_id)
+    for name, result in means.values.items():
+        section.measure("attribution", str(name), result.value)
+    section.keep(means)
+    section.keep(drifted)
+    section.widgets += attribution_widgets(verdicts, _rows(current, reference), len(current))
+
+
+def _judge(
+    section: Section,
+    drifted: ByLabelValue,
+    measure: str,
+    alarm: float | None,
+    fails: Callable[[float, float], bool],
+) -> Verdict:
+    value = float(drifted.values[measure].value)
+    section.measure(f"attribution_{measure}", None, value)
+    failed = alarm is not None and fails(value, alarm)
+    if alarm is not None and failed:
+        section.failed_checks.append(FailedCheck("attribution_drift", None, value, alarm, measure))
+    return Verdict(measure, value, alarm, failed)
+
+
+def _rows(current: pd.DataFrame, reference: pd.DataFrame) -> list[Attribution]:
+    now, then = (frame.to_numpy("float64").mean(axis=0) for frame in (current, reference))
+    shares = zip(current, now, then, attribution_shares(now), attribution_shares(then), strict=True)
+    return [Attribution(str(name), *map(float, values)) for name, *values in shares]

@@ -1,0 +1,1 @@
+"""What a snapshot of a classifier measures, and its panels."""

@@ -1,0 +1,1 @@
+"""What a snapshot of a regressor measures, and its panels."""

@@ -1,0 +1,78 @@
+"""The labelled rows of a regressor as Evidently measures them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from evidently import DataDefinition, Dataset, Regression
+
+from model.artifact.manifest import LABEL, PREDICTION, RegressorManifest
+
+AWAY_FROM_ZERO = 0.05
+
+
+def has_percentages(manifest: RegressorManifest) -> bool:
+    """Whether a percentage error says something: where no label is near zero, nor below, at training."""
+    return manifest.label_range.minimum >= least_label(manifest) > 0
+
+
+def least_label(manifest: RegressorManifest) -> float:
+    """Return the smallest label that a percentage may be taken of: a twentieth of the mean label at training."""
+    return AWAY_FROM_ZERO * manifest.label_range.mean
+
+
+ACTUAL_NUMBER = "actual number"
+PREDICTED_NUMBER = "predicted number"
+ERROR = "error"
+EXPECTED_MEAN, EXPECTED_SPREAD = "expected error", "spread of the error"
+EXPECTED_SIZE, SIZE_SPREAD = "expected size of the error", "spread of its size"
+
+
+class Numbered(NamedTuple):
+    """The rows whose prediction and label are both numbers, and how many are not."""
+
+    rows: pd.DataFrame
+    left_out: int
+
+
+def numbered(frame: pd.DataFrame) -> Numbered:
+    """Return the labelled rows that can be judged."""
+    rows = frame[frame[[PREDICTION, LABEL]].notna().all(axis="columns")]
+    return Numbered(rows, len(frame) - len(rows))
+
+
+def scored_numbers(rows: pd.DataFrame, manifest: RegressorManifest) -> pd.DataFrame:
+    """Return PREDICTION and ERROR (prediction - label) of each row, with what the calibration lets expect.
+
+    EXPECTED_MEAN and EXPECTED_SPREAD are mean and standard deviation of the error, EXPECTED_SIZE and SIZE_SPREAD
+    those of its absolute value, for a prediction of this number.
+    """
+    predicted = rows[PREDICTION].to_numpy("float64")
+    known = manifest.calibration
+    expected = {
+        EXPECTED_MEAN: known.mean_error,
+        EXPECTED_SPREAD: known.error_spread,
+        EXPECTED_SIZE: known.absolute_error,
+        SIZE_SPREAD: known.absolute_spread,
+    }
+    columns = {name: np.interp(predicted, known.predictions, curve) for name, curve in expected.items()}
+    return pd.DataFrame({PREDICTION: predicted, ERROR: predicted - rows[LABEL].to_numpy("float64")} | columns)
+
+
+def with_titles(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return actual and predicted numbers under the names that figures show."""
+    return rows[[LABEL, PREDICTION]].set_axis([ACTUAL_NUMBER, PREDICTED_NUMBER], axis="columns")
+
+
+def regression_dataset(rows: pd.DataFrame, moved_by: float = 0.0) -> Dataset:
+    """Return actual and predicted numbers as a regression, both of them moved by the same amount."""
+    data = with_titles(rows) + moved_by
+    columns = [ACTUAL_NUMBER, PREDICTED_NUMBER]
+    task = Regression(target=ACTUAL_NUMBER, prediction=PREDICTED_NUMBER)
+    definition = DataDefinition(numerical_columns=columns, regression=[task])
+    return Dataset.from_pandas(data, data_definition=definition)
+
+
+def scored_dataset(judged: pd.DataFrame) -> Dataset:
+    """Return what `scored_numbers` gave as plain numbers."""
+    return Dataset.from_pandas(judged, data_definition=DataDefinition(numerical_columns=list(judged)))

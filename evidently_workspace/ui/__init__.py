@@ -1,0 +1,1 @@
+"""The Evidently UI on SQL storage. Imports nothing of the rest of this project."""

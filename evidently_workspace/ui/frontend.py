@@ -1,0 +1,98 @@
+"""Changes to the scripts and the page of Evidently UI, made as they are served."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import litestar
+from evidently.ui.service.api.static import BASE_PATH, assets_router
+from litestar import MediaType, Response
+from litestar.handlers import HTTPRouteHandler
+from litestar.static_files import create_static_files_router
+
+logger = logging.getLogger(__name__)
+
+MAX_MARKS = 40
+"""A line of one point is nothing but its mark, and a short one is easier to read with them."""
+MAX_TICKS = 20
+"""About twice as many as a chart of the page's width has room for times at."""
+
+Changes = tuple[tuple[str, str], ...]
+
+CHARTS: Changes = (
+    ("data:R,showMark:v=!0", f"data:R,showMark:v=R.length<={MAX_MARKS}"),
+    (
+        'return r?Number.parseFloat(r.toFixed(O0)):"no value"',
+        'return r!=null?Number.parseFloat(r.toFixed(O0)):"no value"',
+    ),
+)
+DASHBOARD: Changes = (
+    # A chart is drawn when its own data came, not whenever another panel asks or is answered.
+    ('s=qt(e),r=s.type!=="text",l="height"in s', 's=S.useMemo(()=>qt(e),[e]),r=s.type!=="text",l="height"in s'),
+    (
+        'fe=t=>{if(t.type==="bar"||t.type==="line")return a.jsx(Zs,{...t})',
+        'drawnOnce=S.memo(Zs),fe=t=>{if(t.type==="bar"||t.type==="line")return a.jsx(drawnOnce,{...t})',
+    ),
+    ('go="/projects/:projectId/?index"', 'go="/projects/:projectId/?index",onClick={OnClickedPointComponent:ho}'),
+    ("value:{OnClickedPointComponent:ho}", "value:onClick"),
+    (
+        'scaleType:"band",height:50}',
+        f'scaleType:"band",height:50,tickInterval:(g,_)=>_%Math.ceil(t.sources.length/{MAX_TICKS})===0}}',
+    ),
+)
+SCRIPTS = (CHARTS, DASHBOARD)
+PAGE: Changes = (
+    # Three megabytes that only a report needs, and fetches by itself: else they are compiled before the dashboard.
+    ('<link rel="modulepreload" crossorigin href="/static/js/snapshot-view-main-DBpHJmd8.js">', ""),
+)
+NO_CACHE = {"Cache-Control": "no-cache"}
+"""Evidently's names for its files stay the same while ours may change."""
+
+
+def script_path(changes: Changes) -> Path | None:
+    """Return the one script that has every word to be mended exactly once; None where there is no such script."""
+    for path in sorted((Path(BASE_PATH) / "static" / "js").glob("*.js")):
+        if _patched(path, changes) is not None:
+            return path
+    return None
+
+
+def frontend() -> list[Any]:
+    """Return the routes of the pages and their scripts: ours where Evidently's are as expected, else its own."""
+    found = [(path, changes) for changes in SCRIPTS if (path := script_path(changes))]
+    routes: list[Any] = [_script(f"/static/js/{path.name}", _patched(path, changes) or "") for path, changes in found]
+    page = _patched(Path(BASE_PATH) / "index.html", PAGE)
+    if len(routes) < len(SCRIPTS) or page is None:
+        logger.warning("this Evidently's pages are other than expected: long charts are slow, and 0 reads 'no value'")
+    if page is None:
+        return [*routes, assets_router()]
+    return [*routes, _page(page), create_static_files_router("/", directories=[BASE_PATH])]
+
+
+def _patched(path: Path, changes: Changes) -> str | None:
+    """Return the file's text with the changes; None unless each of the old words is there exactly once."""
+    text = path.read_text(encoding="utf-8")
+    for old, new in changes:
+        if text.count(old) != 1:
+            return None
+        text = text.replace(old, new)
+    return text
+
+
+def _script(address: str, text: str) -> HTTPRouteHandler:
+    content = text.encode()
+
+    async def served() -> Response[bytes]:
+        return Response(content, media_type="text/javascript", headers=NO_CACHE)
+
+    return litestar.get(address, include_in_schema=False)(served)
+
+
+def _page(text: str) -> HTTPRouteHandler:
+    content = text.encode()
+
+    async def served() -> Response[bytes]:
+        return Response(content, media_type=MediaType.HTML, headers=NO_CACHE)
+
+    # The addresses of Evidently's own, see its assets_router: the page itself finds out what is asked for.
+    return litestar.get(["/", "/projects/{path:path}"], include_in_schema=False)(served)

@@ -1,0 +1,1 @@
+"""Calibrating alarms: null distributions, thresholds and the policy behind them."""

@@ -1,0 +1,146 @@
+"""Calibrates all alarms of a model together, as one family."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from model.alarms.null_distributions import NullAttributions, NullConcept, NullErrors
+from model.alarms.policy import AlarmPolicy
+from model.alarms.thresholds import NullDistribution, calibrate_thresholds
+from model.artifact.manifest import (
+    LABEL,
+    PREDICTION,
+    Attributions,
+    Calibration,
+    ConceptThreshold,
+    DriftMethod,
+    DriftThreshold,
+    ErrorCalibration,
+    Feature,
+    NumberRange,
+    WindowThreshold,
+)
+from model.errors import ExplanationError
+from model.explain.explainer import Explainer
+from model.training.out_of_fold import OutOfFoldRows, Parts, error_chances, number_errors, wrong_predictions
+
+MAX_CALIBRATION_ROWS = 5_000
+"""Rows that quiet windows are drawn from; with more, luck is far below the floors of the thresholds."""
+MAX_ATTRIBUTED_ROWS = 1_000
+"""Held-out rows that are explained; a window explains 500."""
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """What the manifest says about alarms."""
+
+    calibration: Calibration | ErrorCalibration
+    attributions: Attributions | None
+    attributions_missing: str | None
+    columns: tuple[DriftThreshold, ...]
+    concept: ConceptThreshold
+    attribution: WindowThreshold | None
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """Attributions of held-out rows: |phi| (rows, features), the rows' positions, those of the reference."""
+
+    phi: np.ndarray[tuple[int, int], np.dtype[np.float64]]
+    rows: np.ndarray[tuple[int], np.dtype[np.intp]]
+    reference: np.ndarray[tuple[int], np.dtype[np.float64]]
+    explainer: Explainer
+    reference_rows: int
+
+
+def calibrate_alarms(
+    held_out: OutOfFoldRows,
+    features: tuple[Feature, ...],
+    explainer: Callable[[], Explainer],
+    rng: np.random.Generator,
+    *,
+    policy: AlarmPolicy,
+    label_range: NumberRange | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Alarms:
+    """Return the calibration, the reference's attributions and all thresholds.
+
+    In a quiet window the chance of any alarm of the family (columns, prediction, label, concept, attributions)
+    is the policy's rate. `label_range` is that of the target where it is a number. Where the explainer cannot be made,
+    the family does without attributions.
+    """
+    deviation = None if label_range is None else label_range.standard_deviation
+    calibration = held_out.calibration(rng) if deviation is None else held_out.error_calibration(deviation)
+    population, parts = held_out.population(MAX_CALIBRATION_ROWS, rng)
+    explained, missing = None, None
+    try:
+        explained = _explain(explainer(), population, parts, rng)
+    except ExplanationError as error:
+        missing = str(error)
+    others = [_null_concept(population, calibration, rng)]
+    if explained:
+        others.append(NullAttributions(explained.reference, explained.phi, explained.rows, rng))
+    limits = calibrate_thresholds(
+        held_out.reference,
+        population,
+        drift_methods(features, numbers=label_range is not None),
+        rng,
+        others=others,
+        false_alarm_rate=policy.false_alarm_rate,
+        floors=policy.drift_floors,
+        progress=progress,
+    )
+    grid = limits.columns[0].window_rows
+    return Alarms(
+        calibration=calibration,
+        attributions=_attributions(explained, features) if explained else None,
+        attributions_missing=missing,
+        columns=limits.columns,
+        concept=ConceptThreshold(
+            window_rows=grid,
+            thresholds=limits.others[0],
+            gap_floor=policy.concept_gap_floor * (1.0 if deviation is None else deviation),
+        ),
+        attribution=WindowThreshold(window_rows=grid, thresholds=limits.others[1], floor=policy.attribution_floor)
+        if explained
+        else None,
+    )
+
+
+def _null_concept(
+    population: pd.DataFrame, calibration: Calibration | ErrorCalibration, rng: np.random.Generator
+) -> NullDistribution:
+    if isinstance(calibration, Calibration):
+        return NullConcept(wrong_predictions(population), error_chances(population, calibration), rng)
+    predictions = population[PREDICTION].to_numpy(dtype=np.float64)
+    return NullErrors(number_errors(population), predictions, calibration, rng)
+
+
+def drift_methods(features: tuple[Feature, ...], *, numbers: bool = False) -> dict[str, DriftMethod]:
+    """Return the one pinned method of each column, whatever the number of rows; with `numbers`, labels are numbers."""
+    methods: dict[str, DriftMethod] = {
+        feature.name: "wasserstein" if feature.type == "number" else "jensenshannon" for feature in features
+    }
+    answers: DriftMethod = "wasserstein" if numbers else "jensenshannon"
+    return methods | {PREDICTION: answers, LABEL: answers}
+
+
+def _explain(explainer: Explainer, population: pd.DataFrame, parts: Parts, rng: np.random.Generator) -> _Explained:
+    rows = np.flatnonzero(parts != "training")
+    if len(rows) > MAX_ATTRIBUTED_ROWS:
+        rows = np.sort(rng.choice(rows, MAX_ATTRIBUTED_ROWS, replace=False))
+    phi = explainer.attributions(population.iloc[rows])
+    of_reference = parts[rows] == "reference"
+    return _Explained(phi, rows, phi[of_reference].mean(axis=0), explainer, int(of_reference.sum()))
+
+
+def _attributions(explained: _Explained, features: tuple[Feature, ...]) -> Attributions:
+    means = explained.reference.tolist()
+    return Attributions(
+        mean_absolute={feature.name: mean for feature, mean in zip(features, means, strict=True)},
+        method=explained.explainer.method,
+        unit=explained.explainer.unit,
+        rows=explained.reference_rows,
+    )

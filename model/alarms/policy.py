@@ -1,0 +1,34 @@
+"""What a team decides about alarms: how rare false alarms are, and the smallest effect worth one."""
+
+from dataclasses import dataclass
+
+from model.artifact.manifest import DriftMethod
+from model.errors import DataError
+
+
+@dataclass(frozen=True)
+class AlarmPolicy:
+    """Choices made at training. Floors are in the units of their statistic.
+
+    `false_alarm_rate` is the chance that any statistic of the family alarms in one quiet window, in (0, 0.5).
+    Raises DataError for a rate or a floor that makes no sense.
+    """
+
+    false_alarm_rate: float = 0.001
+    wasserstein_floor: float = 0.1
+    jensenshannon_floor: float = 0.1
+    concept_gap_floor: float = 0.05
+    attribution_floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the choices."""
+        if not 0 < self.false_alarm_rate < 0.5:
+            raise DataError(f"a false alarm rate of {self.false_alarm_rate:g} is not between 0 and 0.5")
+        for name in ("wasserstein_floor", "jensenshannon_floor", "concept_gap_floor", "attribution_floor"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise DataError(f"{name} is {getattr(self, name):g}; a floor is 0 or more")
+
+    @property
+    def drift_floors(self) -> dict[DriftMethod, float]:
+        """Return the floors of the drift methods."""
+        return {"wasserstein": self.wasserstein_floor, "jensenshannon": self.jensenshannon_floor}

@@ -1,0 +1,1 @@
+"""Reading tables: CSV text, column types, targets, and the data sets that come with scikit-learn."""

@@ -1,0 +1,179 @@
+"""The type of a CSV column: number, category, boolean, or dropped, with the reason."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from model.artifact.manifest import FeatureType
+from model.errors import DataError
+
+MAX_CATEGORIES = 200
+"""More different texts than this are identifiers or free text, from which one-hot columns learn nothing."""
+MAX_CATEGORIES_ON_REQUEST = 1_000
+"""Each category is a column of the encoded rows, which are held in memory."""
+MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "#n/a", "?"})
+"""Cells, in any case, that stand for a missing value."""
+
+LARGEST = 3.4028234663852886e38
+"""Largest number in float32."""
+MIXED = "not all are numbers"
+
+_MOSTLY = 0.9  # a column with more than this share of numbers was meant to hold numbers
+_NEARLY_UNIQUE = 0.5
+_MIN_UNIQUE = 20  # fewer different values say nothing about what a column is
+_LARGEST_EXACT = 2**53  # integers beyond it share their float with others
+_BOOLEANS = {"true": "True", "false": "False"}
+_BOOLEANS_ON_REQUEST = _BOOLEANS | dict.fromkeys(("1", "1.0", "yes", "y", "t"), "True")
+_BOOLEANS_ON_REQUEST |= dict.fromkeys(("0", "0.0", "no", "n", "f"), "False")
+_DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([ T]\d{1,2}:\d{2}.*)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)?(,\d+)?([eE][+-]?\d+)?")
+_LEADING_ZERO = re.compile(r"0\d+")
+_INTEGER = re.compile(r"[+-]?\d+")
+_IDENTIFIER_NAME = re.compile(r"(^|[\W_])(id|uuid|guid|key)$|[a-z]I[Dd]$", re.IGNORECASE)
+
+
+class Cell(NamedTuple):
+    """A cell that is not missing, and the line of the file that it ends on."""
+
+    text: str
+    line: int
+
+
+class Verdict(NamedTuple):
+    """What a column was taken for, and why."""
+
+    type: FeatureType
+    why: str
+
+
+def infer_type(name: str, cells: Sequence[Cell], *, decimal_comma: bool) -> Verdict:
+    """Return the type of a column with at least one filled cell.
+
+    Raises DataError that names the line where nearly all cells are numbers and one is not.
+    """
+    if all(cell.text.lower() in _BOOLEANS for cell in cells):
+        return Verdict("boolean", "true and false")
+    if any(_LEADING_ZERO.fullmatch(cell.text) for cell in cells) and all(_INTEGER.fullmatch(c.text) for c in cells):
+        return Verdict("category", "codes with leading zeros")
+    comma = decimal_comma and _has_decimal_comma(cells)
+    others = [cell for cell in cells if parse_number(cell.text, decimal_comma=comma) is None]
+    if not others:
+        return Verdict("number", "numbers with a decimal comma" if comma else "numbers")
+    if len(others) < (1 - _MOSTLY) * len(cells):
+        raise DataError(
+            f"column {name!r}, line {others[0].line}: {others[0].text!r} is not a finite number, as nearly all others "
+            "in the column are; correct it, or leave it blank if it is missing"
+        )
+    if len(others) == len(cells):
+        return Verdict("category", "texts")
+    return Verdict("category", f"{MIXED}: {others[0].text[:30]!r} on line {others[0].line}")
+
+
+def mostly_numbers(cells: Sequence[Cell], *, decimal_comma: bool) -> tuple[float, ...] | None:
+    """Return the different numbers in a column, ascending, None where it was not meant to hold numbers.
+
+    As in `infer_type`, codes with leading zeros are none, and a few cells of something else are a mistake.
+    """
+    comma = decimal_comma and _has_decimal_comma(cells)
+    if any(_LEADING_ZERO.fullmatch(cell.text) for cell in cells):
+        return None
+    numbers = [parse_number(cell.text, decimal_comma=comma) for cell in cells]
+    found = [number for number in numbers if number is not None]
+    return tuple(sorted(set(found))) if len(found) > _MOSTLY * len(cells) else None
+
+
+def reason_to_drop(name: str, cells: Sequence[Cell], kind: FeatureType, rows: int) -> str | None:
+    """Return why nothing that holds for other rows can be learned from a column, None where it can.
+
+    `cells` are the filled ones of `rows`.
+    """
+    texts = {cell.text for cell in cells}
+    if len(texts) == 1 and (len(cells) == rows or kind == "number"):
+        return f"constant: {cells[0].text[:30]!r} in every row"
+    if kind == "number":
+        return _identifying_numbers(name, cells, rows)
+    if kind == "category":
+        if sum(_DATE.fullmatch(cell.text) is not None for cell in cells) >= _MOSTLY * len(cells):
+            return "dates, which never come again; derive numbers from them, such as an age in days"
+        if len(texts) > MAX_CATEGORIES:
+            return f"{len(texts)} different texts: an identifier or free text"
+        if len(texts) >= _MIN_UNIQUE and len(texts) > _NEARLY_UNIQUE * len(cells):
+            return f"nearly every text is another one ({len(texts)} in {len(cells)} rows): an identifier or free text"
+    return None
+
+
+def _identifying_numbers(name: str, cells: Sequence[Cell], rows: int) -> str | None:
+    integers = [int(cell.text) for cell in cells if _INTEGER.fullmatch(cell.text) and len(cell.text) < 400]
+    if len(integers) < len(cells):
+        return None
+    if max(map(abs, integers)) > _LARGEST_EXACT:
+        return "integers beyond 2^53, which numbers cannot tell apart: an identifier"
+    unique = len(set(integers)) == rows and rows >= _MIN_UNIQUE
+    if unique and min(integers) in {0, 1} and max(integers) - min(integers) == rows - 1:
+        return "counts the rows: an index"
+    if unique and (_IDENTIFIER_NAME.search(name) or not name):
+        return "another integer in every row, and its name: an identifier"
+    return None
+
+
+def column_values(name: str, cells: Sequence[Cell | None], kind: FeatureType, *, decimal_comma: bool) -> pd.Series:
+    """Return a column's values, (rows,): float64, or text with None; booleans are "True" and "False".
+
+    A cell that is None is missing. Raises DataError that names the first line that is not of this type.
+    """
+    filled = [cell for cell in cells if cell is not None]
+    if kind == "number":
+        comma = decimal_comma and _has_decimal_comma(filled)
+        return pd.Series([math.nan if cell is None else _number(name, cell, comma) for cell in cells], dtype="float64")
+    if kind == "boolean":
+        return pd.Series([None if cell is None else _boolean(name, cell) for cell in cells], dtype=object)
+    texts = {cell.text for cell in filled}
+    if len(texts) > MAX_CATEGORIES_ON_REQUEST:
+        raise DataError(
+            f"column {name!r} has {len(texts)} different texts; at most {MAX_CATEGORIES_ON_REQUEST} are categories; "
+            "drop it"
+        )
+    return pd.Series([None if cell is None else cell.text for cell in cells], dtype=object)
+
+
+def parse_number(text: str, *, decimal_comma: bool = False) -> float | None:
+    """Return a finite number that float32 can hold, as models compute in it; None where the text is none."""
+    if decimal_comma:
+        if not _DECIMAL_COMMA.fullmatch(text):
+            return None
+        text = text.replace(".", "").replace(",", ".")
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) <= LARGEST and "_" not in text else None
+
+
+def _has_decimal_comma(cells: Sequence[Cell]) -> bool:
+    with_comma = [cell for cell in cells if "," in cell.text]
+    return bool(with_comma) and all(_DECIMAL_COMMA.fullmatch(cell.text) for cell in with_comma)
+
+
+def _number(name: str, cell: Cell, comma: bool) -> float:
+    value = parse_number(cell.text, decimal_comma=comma)
+    if value is None:
+        raise DataError(f"column {name!r}, line {cell.line}: {cell.text!r} {_why_no_number(cell.text)}")
+    return value
+
+
+def _why_no_number(text: str) -> str:
+    try:
+        finite = math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        finite = False
+    return f"is too large: numbers go up to {LARGEST:.1e}" if finite else "is not a finite number"
+
+
+def _boolean(name: str, cell: Cell) -> str:
+    value = _BOOLEANS_ON_REQUEST.get(cell.text.lower())
+    if value is None:
+        raise DataError(f"column {name!r}, line {cell.line}: {cell.text!r} is neither true nor false")
+    return value

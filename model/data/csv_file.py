@@ -1,0 +1,213 @@
+"""A CSV file as a data set: the type of each column, and the classes or numbers of the target."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from model.artifact.manifest import Feature, FeatureType, Task
+from model.data.column_types import (
+    MISSING_WORDS,
+    MIXED,
+    Cell,
+    Verdict,
+    column_values,
+    infer_type,
+    mostly_numbers,
+    reason_to_drop,
+)
+from model.data.csv_text import Cells, CsvText, read_csv_text, unnamed
+from model.data.dataset import (
+    AnyDataset,
+    Classes,
+    Dataset,
+    RegressionDataset,
+    check_classes,
+    check_feature_names,
+    check_numbers,
+    describe_column,
+)
+from model.data.schema_file import ColumnOverride, SchemaFile
+from model.data.target import TaskVerdict, classes_of, codes_among, filled_labels, infer_task, numbers_of
+from model.errors import DataError
+
+_UNNAMED = "Unnamed: 0"  # what pandas calls an index column that it wrote without a name
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a file: what it was taken for and why; `values` (rows,) is None where it is dropped."""
+
+    name: str
+    type: FeatureType | None
+    why: str
+    missing: int
+    distinct: int
+    example: str
+    values: pd.Series | None
+    override: ColumnOverride
+
+    def feature(self) -> Feature:
+        """Return the schema of a column that is kept."""
+        assert self.type is not None  # noqa: S101 - for the type checker: callers ask kept columns only
+        assert self.values is not None  # noqa: S101 - as above
+        described = describe_column(self.name, self.type, self.values, self.override.unit)
+        return described.model_copy(update={"description": self.override.description})
+
+
+@dataclass(frozen=True)
+class CsvColumns:
+    """A file's columns as they were taken, before anything is asked of the target."""
+
+    text: CsvText
+    target: str
+    target_cells: Cells
+    asked: Task | None
+    missing_words: frozenset[str]
+    columns: tuple[Column, ...]
+
+    @property
+    def kept(self) -> tuple[Column, ...]:
+        """Return the columns to learn from."""
+        return tuple(column for column in self.columns if column.type is not None)
+
+    @property
+    def dropped(self) -> tuple[Column, ...]:
+        """Return the columns that are left out."""
+        return tuple(column for column in self.columns if column.type is None)
+
+    @property
+    def task(self) -> TaskVerdict:
+        """Return what is to be predicted, as asked for or else as the target looks, and why."""
+        if self.asked:
+            return TaskVerdict(self.asked, "as asked")
+        cells = zip(self.target_cells, self.text.lines, strict=True)
+        filled = [Cell(text, line) for text, line in cells if text.lower() not in self.missing_words]
+        return infer_task(filled, decimal_comma=self.text.has_decimal_comma)
+
+    def dataset(self, known: Classes | None = None, name: str | None = None) -> AnyDataset:
+        """Return the rows to learn from; raises DataError where columns or target do not allow it.
+
+        With `known` classes, in their order, no other may occur. The name is that of the file if none is given.
+        """
+        if not self.kept:
+            reasons = "; ".join(f"{column.name!r}: {column.why}" for column in self.dropped)
+            raise DataError(f"{self.text.path} has no column to learn from besides the target ({reasons or 'none'})")
+        check_feature_names(tuple(column.name for column in self.kept))
+        labels = filled_labels(self.target, self.target_cells, self.text.lines, self.missing_words)
+        rows = {
+            "name": name or self.text.path.stem,
+            "source": self.text.path.name,
+            "target": self.target,
+        }
+        features = tuple(column.feature() for column in self.kept)
+        frame = pd.DataFrame({column.name: column.values for column in self.kept})
+        if known is None and self.task.task == "regression":
+            numbers = numbers_of(self.target, labels, decimal_comma=self.text.has_decimal_comma)
+            check_numbers(self.target, numbers, self.text.lines)
+            return RegressionDataset(**rows, features=features, frame=frame, numbers=numbers)
+        classes, codes = (
+            classes_of(self.target, labels) if known is None else (known, codes_among(self.target, labels, known))
+        )
+        hint = "; to predict the number itself: --task regression" if self._could_be_numbers(labels) else ""
+        check_classes(self.target, tuple(str(value) for value in classes), codes, hint)
+        return Dataset(**rows, features=features, frame=frame, classes=classes, codes=codes)
+
+    def _could_be_numbers(self, labels: Sequence[Cell]) -> bool:
+        return mostly_numbers(labels, decimal_comma=self.text.has_decimal_comma) is not None
+
+
+def load_csv(path: Path, target: str, schema: SchemaFile | None = None) -> AnyDataset:
+    """Return the rows of a CSV file with `target` as the label; raises DataError that names column and line."""
+    return read_columns(path, target, schema).dataset()
+
+
+def read_columns(
+    path: Path,
+    target: str,
+    schema: SchemaFile | None = None,
+    *,
+    separator: str | None = None,
+    only: Sequence[str] | None = None,
+    task: Task | None = None,
+) -> CsvColumns:
+    """Return what each column of a CSV file is: as `schema` says, or inferred where it says nothing.
+
+    With `only`, these columns are kept in this order, whatever inference thinks of their use, and no others. A `task`
+    that is given holds, else that of the schema, else it is inferred. Raises DataError that names the column and, where
+    it helps, the line.
+    """
+    schema = schema or SchemaFile()
+    text = read_csv_text(path, target, separator)
+    if target not in text.header:
+        raise DataError(f"{path} has no column {target!r}; it has: {', '.join(text.header)}")
+    schema.check(text.header, target)
+    cells = dict(zip(text.header, text.columns, strict=True))
+    words = MISSING_WORDS | {word.lower() for word in schema.missing}
+    taken = _ColumnReader(text, schema, words, None if only is None else frozenset(only))
+    if target in (only or ()):
+        raise DataError(f"the model takes {target!r} as a column, so that it cannot be the target")
+    names = [name for name in text.header if name != target]
+    if only is not None:
+        names = [*only, *(name for name in names if name not in only)]
+        lacking = [name for name in only if name not in cells]
+        if lacking:
+            raise DataError(f"{path} lacks columns that the model takes: {', '.join(map(repr, lacking))}")
+    columns = tuple(taken.column(name, cells[name]) for name in names)
+    return CsvColumns(text, target, cells[target], task or schema.task, words, columns)
+
+
+@dataclass(frozen=True)
+class _ColumnReader:
+    """How the columns of one file are taken."""
+
+    text: CsvText
+    schema: SchemaFile
+    missing_words: frozenset[str]
+    only: frozenset[str] | None
+
+    def column(self, name: str, texts: Cells) -> Column:
+        override = self.schema.columns.get(name, ColumnOverride())
+        cells = [
+            None if text.lower() in self.missing_words else Cell(text, line)
+            for text, line in zip(texts, self.text.lines, strict=True)
+        ]
+        filled = [cell for cell in cells if cell is not None]
+        verdict = self._verdict(name, filled, override)
+        values = None
+        if isinstance(verdict, Verdict):
+            values = column_values(name, cells, verdict.type, decimal_comma=self.text.has_decimal_comma)
+        return Column(
+            name=name,
+            type=verdict.type if isinstance(verdict, Verdict) else None,
+            why=verdict.why if isinstance(verdict, Verdict) else verdict,
+            missing=len(cells) - len(filled),
+            distinct=len({cell.text for cell in filled}),
+            example=filled[0].text if filled else "",
+            values=values,
+            override=override,
+        )
+
+    def _verdict(self, name: str, filled: list[Cell], override: ColumnOverride) -> Verdict | str:
+        """Return what the column is, or why it is left out."""
+        if name in self.schema.drop:
+            return "the schema drops it"
+        if self.only is not None and name not in self.only:
+            return "the model does not take it"
+        if not filled:
+            if self.only is not None or override.type:
+                raise DataError(f"column {name!r} is empty in every row")
+            return "empty in every row"
+        if override.type:
+            return Verdict(override.type, "the schema says so")
+        verdict = infer_type(name, filled, decimal_comma=self.text.has_decimal_comma)
+        return verdict if self.only is not None else self._reason_to_drop(name, filled, verdict) or verdict
+
+    def _reason_to_drop(self, name: str, filled: list[Cell], verdict: Verdict) -> str | None:
+        place = self.text.header.index(name) + 1
+        nameless = name == unnamed(place)
+        reason = reason_to_drop("" if nameless or name == _UNNAMED else name, filled, verdict.type, self.text.rows)
+        if nameless and not reason:
+            raise DataError(f"column {place} has no name; give it one")
+        return f"{reason}; {verdict.why}" if reason and verdict.why.startswith(MIXED) else reason

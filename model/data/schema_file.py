@@ -1,0 +1,136 @@
+"""The YAML file in which a person says what the columns of a CSV file are."""
+
+import json
+import re
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator
+
+from model.artifact.manifest import FeatureType, Task
+from model.errors import DataError
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ColumnOverride(_Strict):
+    """What is said of one column; a type that is given is not inferred, and keeps the column."""
+
+    type: FeatureType | None = None
+    unit: StrictStr | None = None
+    description: StrictStr | None = None
+
+
+class SchemaFile(_Strict):
+    """What is said of a file's columns; those not named are inferred."""
+
+    target: StrictStr | None = None
+    task: Task | None = None
+    columns: dict[StrictStr, ColumnOverride] = Field(default_factory=dict)
+    drop: tuple[StrictStr, ...] = ()
+    missing: tuple[StrictStr, ...] = Field((), description="More texts that stand for a missing value, in any case.")
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _type_alone(cls, columns: Any) -> Any:
+        """Let `age: number` stand for `age: {type: number}`."""
+        if not isinstance(columns, dict):
+            return columns
+        return {
+            name: {"type": override} if isinstance(override, str) else override or {}
+            for name, override in columns.items()
+        }
+
+    def check(self, header: Sequence[str], target: str) -> None:
+        """Raise DataError where it speaks of columns that the file does not have, or twice of one."""
+        if self.target not in {None, target}:
+            raise DataError(f"the schema is for the target {self.target!r}, not {target!r}")
+        for name in (*self.columns, *self.drop):
+            if name not in header:
+                raise DataError(f"the schema names a column {name!r}, which the file does not have")
+            if name == target:
+                raise DataError(f"the schema names {name!r}, which is the target, among the columns")
+        both = [name for name in self.drop if name in self.columns]
+        if both:
+            raise DataError(f"the schema both drops and describes the column {both[0]!r}")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a key that occurs twice, which YAML's rules forbid and PyYAML lets pass."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Return the mapping of a node; raises YAMLError for a key that occurs twice."""
+        keys = [key.value for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key!r} occurs twice", problem_mark=node.value[place][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def read_schema(path: Path) -> SchemaFile:
+    """Return what a file says of the columns; raises DataError that names the line or the key."""
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - derived from SafeLoader
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text") from error
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise DataError(f"{path}{line}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not YAML: {error}") from error
+    try:
+        return SchemaFile.model_validate({} if raw is None else raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the file"
+        hint = "; put it in quotes if it is meant as text" if first["type"] == "string_type" else ""
+        raise DataError(f"{path}: {where}: {first['msg']}{hint}") from error
+
+
+def write_schema(
+    path: Path,
+    target: str,
+    kept: Sequence[tuple[str, ColumnOverride]],
+    dropped: Sequence[tuple[str, str]],
+    missing: Sequence[str] = (),
+    *,
+    task: Task = "classification",
+) -> None:
+    """Write a schema to be edited, with the reason of each dropped column; raises DataError.
+
+    A file that is there is not overwritten: someone may have edited it.
+    """
+    lines = ["# What each column is: number, category or boolean; unit and description are shown to callers."]
+    lines += ["# Move a column between columns and drop as you see fit.", f"target: {_text(target)}"]
+    lines += [f"task: {task}  # classification or regression", "columns:"]
+    for name, override in kept:
+        said = {key: value for key, value in override.model_dump().items() if value is not None}
+        inner = ", ".join(f"{key}: {value if key == 'type' else _text(value)}" for key, value in said.items())
+        lines.append(f"  {_text(name)}: {{{inner}}}")
+    lines += ["drop:"] + [f"  - {_text(name)}  # {why}" for name, why in dropped] if dropped else ["drop: []"]
+    lines.append(f"missing: [{', '.join(map(_text, missing))}]  # more texts that stand for a missing value")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    except FileExistsError:
+        raise DataError(f"{path} exists and is not overwritten; name another file or remove it") from None
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _text(value: str) -> str:
+    """Return a text as YAML takes it: bare where it can be nothing else, or as a string of JSON, which YAML reads."""
+    if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    return json.dumps(value, ensure_ascii=False)

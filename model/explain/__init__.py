@@ -1,0 +1,1 @@
+"""SHAP attributions of a model's answers."""

@@ -1,0 +1,111 @@
+"""Converting a fitted pipeline into ONNX, and choosing the engine that serves: ONNX only where it answers alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+
+from model.artifact.manifest import Feature, Parity, RegressionParity
+from model.data.dataset import AnyDataset, Dataset
+from model.errors import ModelError
+from model.serving.engines import (
+    ONE_MATRIX,
+    Answering,
+    OnnxClassifier,
+    OnnxRegressor,
+    PipelineClassifier,
+    PipelineRegressor,
+    Row,
+    input_name,
+)
+from model.serving.parity import compare, compare_regression, no_parity, no_regression_parity, probing_rows, rows_of
+
+
+class ConversionError(ModelError):
+    """The pipeline could not be turned into an ONNX model."""
+
+
+def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: bool = False) -> bytes:
+    """Return the pipeline as an ONNX model.
+
+    Its outputs are `label` and `probabilities` (rows, classes), or `variable` (rows, 1) of a regressor. Where the
+    pipeline chooses its columns by position, an all-numeric model takes one float32 matrix and any other one input per
+    column; where it chooses them `by_name`, the inputs are named as the columns. Raises ConversionError. A model that
+    converts may still predict something else: see `model.parity`.
+    """
+    # Only training converts, and the converter takes seconds to import.
+    from skl2onnx import to_onnx  # noqa: PLC0415
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType  # noqa: PLC0415
+
+    inputs: list[tuple[str, Any]]
+    if all(feature.type == "number" for feature in features) and not by_name:
+        inputs = [(ONE_MATRIX, FloatTensorType([None, len(features)]))]
+    else:
+        inputs = [
+            (
+                feature.name if by_name else input_name(place),
+                FloatTensorType([None, 1]) if feature.type == "number" else StringTensorType([None, 1]),
+            )
+            for place, feature in enumerate(features)
+        ]
+    last = pipeline.steps[-1][1]
+    options = {id(last): {"zipmap": False}} if hasattr(last, "predict_proba") else None
+    try:
+        converted = to_onnx(pipeline, initial_types=inputs, options=options)
+    except Exception as error:
+        # skl2onnx raises many kinds, by model; each means the same: scikit-learn serves
+        first = str(error).strip().partition("\n")[0][:120]
+        raise ConversionError(f"{type(error).__name__}: {first}") from error
+    return bytes(converted.SerializeToString())
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The fitted pipeline, what it was turned into, and which of the two answers."""
+
+    pipeline: Pipeline
+    onnx: bytes | None
+    parity: Parity | RegressionParity
+    serving: Answering
+
+
+def pipeline_engine(pipeline: Pipeline, dataset: AnyDataset) -> PipelineClassifier | PipelineRegressor:
+    """Return scikit-learn as what answers."""
+    if isinstance(dataset, Dataset):
+        return PipelineClassifier(pipeline, dataset.features)
+    return PipelineRegressor(pipeline, dataset.features)
+
+
+def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Pipeline | None = None) -> Engines:
+    """Turn the fitted pipeline into ONNX, and let that serve only if it answers alike on every row.
+
+    It is tried with columns by position and by name. `convertible` is what is turned, if not the pipeline itself.
+    """
+    fallback = pipeline_engine(pipeline, dataset)
+    probes = probing_rows(rows_of(dataset.frame, dataset.features), dataset.features)
+    reasons: list[Parity | RegressionParity] = []
+    for by_name in (False, True):
+        try:
+            content = export_onnx(convertible or pipeline, dataset.features, by_name=by_name)
+            candidate, parity = _compared(content, fallback, dataset, probes)
+        except ConversionError as error:
+            reason = f"the pipeline does not convert: {error}"
+            reasons.append(no_parity(reason) if isinstance(dataset, Dataset) else no_regression_parity(reason))
+            continue
+        if parity.reason is None:
+            return Engines(pipeline, content, parity, candidate)
+        reasons.append(parity)
+    # what was compared says more than what could not be
+    told = max(reasons, key=lambda parity: parity.rows)
+    return Engines(pipeline, None, told, fallback)
+
+
+def _compared(
+    content: bytes, fallback: PipelineClassifier | PipelineRegressor, dataset: AnyDataset, probes: Sequence[Row]
+) -> tuple[Answering, Parity | RegressionParity]:
+    if isinstance(fallback, PipelineClassifier):
+        classifier = OnnxClassifier(content, dataset.features)
+        return classifier, compare(classifier, fallback, probes)
+    regressor = OnnxRegressor(content, dataset.features)
+    return regressor, compare_regression(regressor, fallback, probes, float(dataset.targets.std()))

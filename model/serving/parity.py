@@ -1,0 +1,110 @@
+"""Proof that ONNX answers as scikit-learn does, on seen, missing and unseen values."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from model.artifact.manifest import Feature, Parity, RegressionParity
+from model.serving.engines import Classifier, Probabilities, Regressor, Row
+from model.training.input_checks import LARGEST, UNSEEN
+
+TOLERANCE = 1e-5
+"""Largest difference of a probability that is still rounding: ONNX adds up 100 trees in float32."""
+REGRESSION_TOLERANCE = 1e-4
+"""The same for numbers, in standard deviations of the target."""
+
+_TIE = 1e-6  # two best classes nearer than float32 resolves are a tie, which rounding may settle either way
+_MAX_PROBED_ROWS = 2_000
+_MAX_EXTREME_ROWS = 100
+
+
+def rows_of(frame: pd.DataFrame, features: tuple[Feature, ...]) -> list[Row]:
+    """Return a frame's feature columns as rows of the schema, None where missing."""
+    columns = [frame[feature.name].astype(object) for feature in features]
+    lists = [column.where(column.notna(), None).tolist() for column in columns]
+    return list(zip(*lists, strict=True))
+
+
+def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row]:
+    """Return the rows, and copies of (at most 2,000 of) them with gaps and surprises.
+
+    For each nullable column a copy with it missing, for each category column a copy with an unseen value, for each
+    number column copies of at most 100 rows with absurd values, and one copy with everything missing that may be.
+    """
+    probes = list(rows)
+    few = rows[:: max(1, -(-len(rows) // _MAX_EXTREME_ROWS))]
+    copied = rows[:: max(1, -(-len(rows) // _MAX_PROBED_ROWS))]
+    for place, feature in enumerate(features):
+        if feature.nullable:
+            probes += [(*row[:place], None, *row[place + 1 :]) for row in copied]
+        if feature.type == "category":
+            probes += [(*row[:place], UNSEEN, *row[place + 1 :]) for row in copied]
+        if feature.type == "number":
+            probes += [(*row[:place], value, *row[place + 1 :]) for row in few for value in (-LARGEST, LARGEST)]
+    gaps = [feature.nullable for feature in features]
+    probes.append(tuple(None if gap else value for gap, value in zip(gaps, rows[0], strict=True)))
+    return probes
+
+
+def compare(onnx: Classifier, pipeline: Classifier, rows: Sequence[Row]) -> Parity:
+    """Return how far the two engines are apart on these rows; `reason` is set if that is too far."""
+    expected = pipeline.probabilities(rows)
+    try:
+        answered = onnx.probabilities(rows)
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's kinds share no base; none may end the training
+        return no_parity(f"the ONNX model fails at run time: {error}")
+    difference = np.abs(answered - expected)
+    # NaN compares false with everything, so it must be counted as a difference by name
+    largest = float(np.nan_to_num(difference, nan=1.0).max())
+    disagreements = int(((answered.argmax(axis=1) != expected.argmax(axis=1)) & ~_ties(expected)).sum())
+    reason = None
+    if largest > TOLERANCE or disagreements:
+        reason = (
+            f"ONNX differs from scikit-learn by up to {largest:.2g} in probability and in class on {disagreements} rows"
+        )
+    return Parity(
+        rows=len(rows),
+        max_probability_difference=largest,
+        class_disagreements=disagreements,
+        reason=reason,
+    )
+
+
+def compare_regression(
+    onnx: Regressor, pipeline: Regressor, rows: Sequence[Row], standard_deviation: float
+) -> RegressionParity:
+    """Return how far the two engines are apart on these rows, in standard deviations of the target.
+
+    `reason` is set if that is too far: more than a report could show.
+    """
+    expected = pipeline.numbers(rows)
+    try:
+        answered = onnx.numbers(rows)
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's kinds share no base; none may end the training
+        return no_regression_parity(f"the ONNX model fails at run time: {error}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.abs(answered - expected) / standard_deviation
+    if not np.isfinite(difference).all():
+        endless = "ONNX answers some rows with no finite number"
+        return RegressionParity(rows=len(rows), max_difference=None, reason=endless)
+    largest = float(difference.max())
+    reason = None
+    if largest > REGRESSION_TOLERANCE:
+        reason = f"ONNX differs from scikit-learn by up to {largest:.2g} standard deviations of the target"
+    return RegressionParity(rows=len(rows), max_difference=largest, reason=reason)
+
+
+def no_regression_parity(reason: str) -> RegressionParity:
+    """Return the record of a model of a number for which there was nothing to compare."""
+    return RegressionParity(rows=0, max_difference=None, reason=reason)
+
+
+def no_parity(reason: str) -> Parity:
+    """Return the record of a model for which there was nothing to compare."""
+    return Parity(rows=0, max_probability_difference=None, class_disagreements=None, reason=reason)
+
+
+def _ties(probabilities: Probabilities) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    best_two = np.sort(probabilities, axis=1)[:, -2:]
+    return np.asarray(best_two[:, 1] - best_two[:, 0] <= _TIE)

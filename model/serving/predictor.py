@@ -1,0 +1,107 @@
+"""Loads an artifact folder and answers rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from model.artifact.manifest import ClassifierManifest, Engine, ModelManifest, RegressorManifest
+from model.artifact.store import ONNX_FILE, PIPELINE_FILE, read_manifest, verified_bytes
+from model.errors import ArtifactError, PredictionError
+from model.serving.engines import (
+    Classifier,
+    Numbers,
+    OnnxClassifier,
+    OnnxRegressor,
+    PipelineClassifier,
+    PipelineRegressor,
+    Probabilities,
+    Regressor,
+    Row,
+    load_pipeline,
+)
+
+
+class Predictor:
+    """A model that tells classes apart, ready to answer; may be shared by threads."""
+
+    def __init__(self, manifest: ClassifierManifest, classifier: Classifier) -> None:
+        self.manifest = manifest
+        self._classifier = classifier
+
+    @property
+    def engine(self) -> Engine:
+        """Return what computes the answers."""
+        return self.manifest.engine
+
+    def predict(self, rows: Sequence[Row]) -> Probabilities:
+        """Return class probabilities, float64 (rows, classes), in the order of `manifest.classes`.
+
+        A row holds its values in the order of `manifest.features`, None where missing. The predicted class is
+        the one with the largest probability, the first of them in a tie. Raises PredictionError when a row
+        has the wrong length or a number column holds something else.
+        """
+        _check_width(rows, self.manifest)
+        if not rows:
+            return np.empty((0, len(self.manifest.classes)))
+        return self._classifier.probabilities(rows)
+
+
+class RegressionPredictor:
+    """A model that predicts a number, ready to answer; may be shared by threads."""
+
+    def __init__(self, manifest: RegressorManifest, regressor: Regressor) -> None:
+        self.manifest = manifest
+        self._regressor = regressor
+
+    @property
+    def engine(self) -> Engine:
+        """Return what computes the answers."""
+        return self.manifest.engine
+
+    def predict(self, rows: Sequence[Row]) -> Numbers:
+        """Return the predicted numbers, float64 (rows,), in the unit of the target.
+
+        Rows are given, and PredictionError is raised, as for `Predictor.predict`.
+        """
+        _check_width(rows, self.manifest)
+        return self._regressor.numbers(rows) if rows else np.empty(0)
+
+
+AnyPredictor = Predictor | RegressionPredictor
+
+
+def load_predictor(folder: Path, threads: int = 1) -> AnyPredictor:
+    """Return the predictor of an artifact folder, with `threads` for each computation.
+
+    Raises ArtifactError if anything is missing or does not match its hash; no such file reaches a loader.
+    """
+    manifest = read_manifest(folder)
+    name = ONNX_FILE if manifest.engine == "onnx" else PIPELINE_FILE
+    content = verified_bytes(folder, manifest, name)
+    try:
+        if isinstance(manifest, ClassifierManifest):
+            return Predictor(manifest, _classifier(content, manifest, threads))
+        return RegressionPredictor(manifest, _regressor(content, manifest, threads))
+    except Exception as error:
+        # The content is what training wrote, so whatever a loader raises means other library versions.
+        raise ArtifactError(f"cannot load {folder / name} ({error}); train again with these libraries") from error
+
+
+def _check_width(rows: Sequence[Row], manifest: ModelManifest) -> None:
+    width = len(manifest.features)
+    for position, row in enumerate(rows):
+        if len(row) != width:
+            raise PredictionError(f"row {position} has {len(row)} values; the model takes {width}")
+
+
+def _classifier(content: bytes, manifest: ClassifierManifest, threads: int) -> Classifier:
+    if manifest.engine == "onnx":
+        return OnnxClassifier(content, manifest.features, threads)
+    return PipelineClassifier(load_pipeline(content), manifest.features, threads)
+
+
+def _regressor(content: bytes, manifest: RegressorManifest, threads: int) -> Regressor:
+    if manifest.engine == "onnx":
+        return OnnxRegressor(content, manifest.features, threads)
+    return PipelineRegressor(load_pipeline(content), manifest.features, threads)

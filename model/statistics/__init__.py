@@ -1,0 +1,1 @@
+"""The formulas of drift, concept drift, attribution drift and calibration, each once."""

@@ -1,0 +1,1 @@
+"""Training a pipeline or importing one, up to a finished artifact."""

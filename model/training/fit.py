@@ -1,0 +1,69 @@
+"""Training a model on a data set: divide the rows, fit, convert, build the artifact."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from model.alarms.policy import AlarmPolicy
+from model.artifact.manifest import Manifest
+from model.data.dataset import AnyDataset
+from model.data.split import Shares, Split, split_rows
+from model.errors import DataError
+from model.serving.onnx import convert, pipeline_engine
+from model.serving.parity import rows_of
+from model.training.build_artifact import Candidate, Progress, finish
+from model.training.estimator_names import DEFAULT_ESTIMATOR
+from model.training.input_checks import proven_features
+from model.training.out_of_fold import OutOfFoldRows, score, score_out_of_fold
+from model.training.pipelines import Recipe, named_recipe, pipeline_input
+
+
+def train_model(
+    dataset: AnyDataset,
+    folder: Path,
+    *,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    shares: Shares | None = None,
+    policy: AlarmPolicy | None = None,
+    progress: Progress = lambda _step, _share: None,
+) -> Manifest:
+    """Train on a data set, write the artifact folder and return its manifest.
+
+    The same data and seed give the same predictions and thresholds. Without a recipe it trains a random forest. Raises
+    DataError if the rows cannot be divided or the recipe's pipeline does not do, and ArtifactError if the folder
+    cannot be written.
+    """
+    policy, recipe = policy or AlarmPolicy(), recipe or named_recipe(DEFAULT_ESTIMATOR, dataset.task)
+    progress("dividing the rows", 0)
+    split = split_rows(dataset.strata, shares or Shares(), seed)
+    progress("fitting the model", 0)
+    pipeline, dataset = fit(recipe, dataset, split, seed)
+    progress("converting to ONNX and comparing", 0)
+    engines = convert(pipeline, dataset)
+    progress("predicting held-out rows", 0)
+    test, reference = (score(dataset, engines.serving, part) for part in (split.test, split.reference))
+    progress("predicting the training rows out of fold", 0)
+    rng = np.random.default_rng(seed)
+    held_out = OutOfFoldRows(score_out_of_fold(dataset, split.train, rng, recipe), test, reference)
+    candidate = Candidate(dataset, split, engines, held_out, recipe.name)
+    return finish(candidate, folder, rng, seed=seed, policy=policy, progress=progress)
+
+
+def fit(recipe: Recipe, dataset: AnyDataset, split: Split, seed: int) -> tuple[Pipeline, AnyDataset]:
+    """Return the recipe's pipeline fitted on the training rows, and the data set with what may be missing proven.
+
+    Raises DataError where the pipeline cannot be fitted, or cannot answer what callers may send.
+    """
+    pipeline = recipe.build(dataset.features, seed)
+    rows = pipeline_input(dataset.frame.iloc[split.train], dataset.features)
+    try:
+        pipeline.fit(rows, dataset.targets[split.train])
+    except Exception as error:
+        # a pipeline of one's own may raise anything, and each means that it does not suit these rows
+        raise DataError(f"{recipe.name} cannot be fitted: {type(error).__name__}: {error}") from error
+    held_out = rows_of(dataset.frame.iloc[np.concatenate([split.test, split.reference])], dataset.features)
+    features = proven_features(pipeline_engine(pipeline, dataset), dataset.features, held_out)
+    return pipeline, replace(dataset, features=features)

@@ -1,0 +1,129 @@
+"""Out-of-fold predictions: each row answered by a model that was not fitted on it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.model_selection import KFold, cross_val_predict
+
+from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration, ErrorCalibration
+from model.data.dataset import AnyDataset, Dataset
+from model.data.split import Positions
+from model.errors import DataError
+from model.serving.engines import Answering, Probabilities, answers_of
+from model.serving.parity import rows_of
+from model.statistics.calibration import expected_errors, fit_calibration, fit_error_calibration
+from model.training.pipelines import Recipe, pipeline_input
+
+Parts = npt.NDArray[np.str_]
+
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class OutOfFoldRows:
+    """Rows as they are logged: features, prediction, label, probability of each class where it tells classes apart.
+
+    `training` rows were predicted out of fold: a forest knows the rows it was fitted on almost by heart, and its
+    predictions of them would make quiet windows look more alike, and the model look surer, than in the future.
+    """
+
+    training: pd.DataFrame
+    test: pd.DataFrame
+    reference: pd.DataFrame
+
+    def calibration(self, rng: np.random.Generator) -> Calibration:
+        """Return the calibration fitted on the training and test rows.
+
+        The reference is left out, so that the gap and the calibration error that reports show for it were
+        measured as they are in a window: on rows that the calibration has not seen.
+        """
+        rows = pd.concat([self.training, self.test], ignore_index=True)
+        return fit_calibration(predicted_probabilities(rows), ~wrong_predictions(rows), rng)
+
+    def error_calibration(self, standard_deviation: float) -> ErrorCalibration:
+        """Return the same for a model of a number, whose target has this standard deviation."""
+        rows = pd.concat([self.training, self.test], ignore_index=True)
+        return fit_error_calibration(
+            rows[PREDICTION].to_numpy(dtype=np.float64), number_errors(rows), standard_deviation
+        )
+
+    def population(self, most: int, rng: np.random.Generator) -> tuple[pd.DataFrame, Parts]:
+        """Return all rows, or `most` of them at random, and the name of the part that each belongs to."""
+        parts = {"training": self.training, "test": self.test, "reference": self.reference}
+        rows = pd.concat(parts.values(), ignore_index=True)
+        names = np.repeat(list(parts), [len(part) for part in parts.values()])
+        if len(rows) <= most:
+            return rows, names
+        kept = rng.choice(len(rows), most, replace=False)
+        return rows.iloc[kept].reset_index(drop=True), names[kept]
+
+
+def score(dataset: AnyDataset, serving: Answering, positions: Positions) -> pd.DataFrame:
+    """Return rows with the answers of the engine that serves."""
+    frame = dataset.frame.iloc[positions]
+    return _logged(dataset, positions, answers_of(serving, rows_of(frame, dataset.features)))
+
+
+def score_out_of_fold(
+    dataset: AnyDataset, positions: Positions, rng: np.random.Generator, recipe: Recipe
+) -> pd.DataFrame:
+    """Return rows with the answers of pipelines like the served one, each fitted on four fifths of the others.
+
+    Raises DataError where the recipe's pipeline cannot be fitted on these.
+    """
+    pipeline = recipe.build(dataset.features, int(rng.integers(2**32)))
+    rows = pipeline_input(dataset.frame.iloc[positions], dataset.features)
+    method, folds = ("predict_proba", _FOLDS) if isinstance(dataset, Dataset) else ("predict", _shuffled(rng))
+    try:
+        answers = cross_val_predict(pipeline, rows, dataset.targets[positions], cv=folds, method=method)
+    except Exception as error:
+        # a pipeline of one's own may raise anything, and each means that it does not suit these rows
+        raise DataError(
+            f"{recipe.name} cannot be fitted on four fifths of the training rows: {type(error).__name__}: {error}"
+        ) from error
+    return _logged(dataset, positions, np.asarray(answers, dtype=np.float64))
+
+
+def _shuffled(rng: np.random.Generator) -> KFold:
+    # rows in order of their numbers would have each fifth predicted from numbers unlike its own
+    return KFold(_FOLDS, shuffle=True, random_state=int(rng.integers(2**32)))
+
+
+def probabilities_in(frame: pd.DataFrame, class_names: tuple[str, ...]) -> Probabilities:
+    """Return the class probabilities of logged rows, (rows, classes)."""
+    return frame[[f"{PROBABILITY_PREFIX}{name}" for name in class_names]].to_numpy(dtype=np.float64)
+
+
+def predicted_probabilities(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return the probability of each row's predicted class, (rows,)."""
+    columns = [name for name in frame if str(name).startswith(PROBABILITY_PREFIX)]
+    return np.asarray(frame[columns].to_numpy(dtype=np.float64).max(axis=1))
+
+
+def wrong_predictions(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Return for each row whether its prediction is not its label, (rows,)."""
+    return np.asarray(frame[PREDICTION].to_numpy() != frame[LABEL].to_numpy())
+
+
+def number_errors(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return prediction - label of each row of a model of a number, (rows,)."""
+    return np.asarray(frame[PREDICTION].to_numpy(dtype=np.float64) - frame[LABEL].to_numpy(dtype=np.float64))
+
+
+def error_chances(frame: pd.DataFrame, calibration: Calibration) -> npt.NDArray[np.float64]:
+    """Return the calibrated chance of each row's prediction to be wrong, (rows,)."""
+    return expected_errors(calibration, predicted_probabilities(frame))
+
+
+def _logged(dataset: AnyDataset, positions: Positions, answers: npt.NDArray[np.float64]) -> pd.DataFrame:
+    frame = dataset.frame.iloc[positions].reset_index(drop=True)
+    if not isinstance(dataset, Dataset):
+        return frame.assign(**{PREDICTION: answers.reshape(len(positions)), LABEL: dataset.labels[positions]})
+    names = np.array(dataset.class_names, dtype=object)
+    frame[PREDICTION] = names[answers.argmax(axis=1)]
+    frame[LABEL] = dataset.labels[positions]
+    for place, name in enumerate(dataset.class_names):
+        frame[f"{PROBABILITY_PREFIX}{name}"] = answers[:, place]
+    return frame

@@ -1,0 +1,147 @@
+"""The scikit-learn pipelines that can be asked for by name: impute, encode, then classify or predict a number."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+
+from model.artifact.manifest import Feature, Task
+from model.errors import DataError
+from model.serving.engines import MISSING_TEXT, Probabilities
+from model.training.estimator_names import DEFAULT_ESTIMATOR, EstimatorName
+
+
+class EmptyColumnsFilled(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """Puts 0 into columns that had no value when it was fitted, from which nothing can be learned.
+
+    Histogram gradient boosting takes gaps, but cannot be fitted where a column has nothing else, as may happen to a
+    column that is nearly always missing when the rows are divided.
+    """
+
+    def fit(self, rows: Any, labels: Any = None) -> Self:
+        """Remember which columns are empty."""
+        del labels
+        self.empty_ = np.isnan(np.asarray(rows, dtype=np.float64)).all(axis=0)
+        return self
+
+    def transform(self, rows: Any) -> npt.NDArray[np.float64]:
+        """Return the rows, (rows, columns), with 0 in those columns."""
+        return np.where(self.empty_, 0.0, np.asarray(rows, dtype=np.float64))
+
+
+Features = tuple[Feature, ...]
+
+_MISSING_CATEGORY = "(missing)"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make an unfitted pipeline for rows in the order of the features, from these and a seed."""
+
+    name: str
+    build: Callable[[Features, int], Pipeline]
+
+
+def named_recipe(name: EstimatorName, task: Task = "classification") -> Recipe:
+    """Return the recipe of one of the estimators that this program knows; raises DataError for another task's."""
+    if name not in _LAST_STEPS[task]:
+        what = "tells classes apart" if task == "regression" else "predicts numbers"
+        raise DataError(f"{name} {what}, which is not asked for; for {task} take {', '.join(_LAST_STEPS[task])}")
+    return Recipe(name, lambda features, seed: build_pipeline(features, seed, name, task))
+
+
+def build_pipeline(
+    features: Features, seed: int, estimator: EstimatorName = DEFAULT_ESTIMATOR, task: Task = "classification"
+) -> Pipeline:
+    """Return an unfitted classifier or regressor for rows in the order of `features`.
+
+    Each column may be missing in a prediction: text is imputed by a category of its own, and numbers by their
+    median, but for gradient boosting, which takes a gap as it is. A forest that is fed NaN, or an imputer that adds
+    indicator columns, converts to ONNX without an error and then predicts something else. Columns are chosen by
+    position, which holds for frames, for one matrix and for one ONNX input per column, whatever characters their
+    names have.
+    """
+    numbers = [place for place, feature in enumerate(features) if feature.type == "number"]
+    texts = [place for place, feature in enumerate(features) if feature.type != "number"]
+    steps = [("numbers", _NUMBER_STEPS[estimator](), numbers)] if numbers else []
+    if texts:
+        steps.append(("texts", _encode_texts(), texts))
+    return Pipeline([("columns", ColumnTransformer(steps)), (estimator, _LAST_STEPS[task][estimator](seed))])
+
+
+def _encode_texts() -> Pipeline:
+    impute = SimpleImputer(
+        strategy="constant",
+        missing_values=MISSING_TEXT,
+        fill_value=_MISSING_CATEGORY,
+        keep_empty_features=True,
+    )
+    return Pipeline([("impute", impute), ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=False))])
+
+
+def _impute_numbers() -> SimpleImputer:
+    # keep_empty_features: a column may be empty in the rows trained on though not in all rows
+    return SimpleImputer(strategy="median", keep_empty_features=True)
+
+
+def _hold_numbers() -> Pipeline:
+    # Held within the range of training: a line goes on for ever, and an absurd number would make it certain
+    return Pipeline(
+        [("impute", _impute_numbers()), ("hold", MinMaxScaler(clip=True)), ("standardize", StandardScaler())]
+    )
+
+
+_NUMBER_STEPS: dict[EstimatorName, Callable[[], Any]] = {
+    "random_forest": _impute_numbers,
+    "hist_gradient_boosting": EmptyColumnsFilled,
+    "logistic_regression": _hold_numbers,
+    "linear_regression": _hold_numbers,
+}
+"""What is done to numbers."""
+
+_LAST_STEPS: dict[Task, dict[EstimatorName, Callable[[int], Any]]] = {
+    "classification": {
+        # Leaves of two rows or more: a smaller model whose probabilities are less often exactly 0 or 1
+        "random_forest": lambda seed: RandomForestClassifier(n_estimators=100, min_samples_leaf=2, random_state=seed),
+        "hist_gradient_boosting": lambda seed: HistGradientBoostingClassifier(random_state=seed),
+        "logistic_regression": lambda _: LogisticRegression(max_iter=2_000),
+    },
+    "regression": {
+        "random_forest": lambda seed: RandomForestRegressor(n_estimators=100, min_samples_leaf=2, random_state=seed),
+        "hist_gradient_boosting": lambda seed: HistGradientBoostingRegressor(random_state=seed),
+        # a little shrinkage: one-hot columns add up to one, which leaves least squares without a single answer
+        "linear_regression": lambda _: Ridge(alpha=1.0),
+    },
+}
+"""The classifiers and regressors."""
+
+
+def pipeline_input(frame: pd.DataFrame, features: Features) -> pd.DataFrame:
+    """Return the frame's feature columns as the pipeline takes them: NaN for numbers, "" for missing text."""
+    columns = {
+        feature.name: frame[feature.name]
+        if feature.type == "number"
+        else frame[feature.name].astype(object).where(frame[feature.name].notna(), MISSING_TEXT)
+        for feature in features
+    }
+    return pd.DataFrame(columns)
+
+
+def pipeline_probabilities(pipeline: Pipeline, frame: pd.DataFrame, features: Features) -> Probabilities:
+    """Return the pipeline's class probabilities, (rows, classes)."""
+    return np.asarray(pipeline.predict_proba(pipeline_input(frame, features)), dtype=np.float64)

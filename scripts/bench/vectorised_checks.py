@@ -1,0 +1,197 @@
+"""The checks of a snapshot on many windows at once: same statistics, same thresholds, no Evidently."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from evidently_workspace.checks.bounds import highest_mean_absolute_error, highest_share, lowest_share
+from evidently_workspace.results import Check
+from model.alarms.null_distributions import concept_gap_and_z, excess_errors, expected_regression_errors
+from model.alarms.thresholds import build_statistic
+from model.artifact.manifest import (
+    LABEL,
+    PREDICTION,
+    ClassifierManifest,
+    DriftThreshold,
+    Feature,
+    Manifest,
+    RegressorManifest,
+    WindowThreshold,
+)
+from model.statistics.attribution import MAX_EXPLAINED_ROWS, NDCG_ALARM, attribution_ndcg, attribution_shares
+from model.training.out_of_fold import error_chances, number_errors, wrong_predictions
+
+Counts = NDArray[np.float32]
+Fired = NDArray[np.bool_]
+
+
+class LabelVerdicts(Protocol):
+    """Says of windows, counts (rows, windows) of rows that all have their labels, which fail."""
+
+    def concept(self, counts: Counts) -> Fired:
+        """Return which windows fail the check of concept drift."""
+
+    def performance(self, counts: Counts) -> Fired:
+        """Return which windows fail the check of performance."""
+
+
+class ClassificationVerdicts:
+    """Of a model that tells classes apart."""
+
+    def __init__(self, manifest: ClassifierManifest, reference: pd.DataFrame, rows: pd.DataFrame) -> None:
+        self._manifest = manifest
+        self._wrong = wrong_predictions(rows).astype(np.float64)
+        self._expected = error_chances(rows, manifest.calibration)
+        self._known_correct = manifest.quality.correct + int((~wrong_predictions(reference)).sum())
+        self._known_rows = manifest.quality.rows + len(reference)
+
+    def concept(self, counts: Counts) -> Fired:
+        """Return which windows fail the check of concept drift."""
+        gap, z = concept_gap_and_z(self._wrong, self._expected, counts)
+        limit = self._manifest.concept_threshold
+        return np.asarray((z >= limit.at(_rows(counts))) & (gap >= limit.gap_floor))
+
+    def performance(self, counts: Counts) -> Fired:
+        """Return which windows fail the check of performance."""
+        rows, rate = _rows(counts), self._manifest.false_alarm_rate
+        right = (1 - self._wrong) @ counts.astype(np.float64)
+        return np.asarray(np.round(right) / rows < lowest_share(self._known_correct, self._known_rows, rows, rate))
+
+
+class RegressionVerdicts:
+    """Of a model that predicts a number."""
+
+    def __init__(self, manifest: RegressorManifest, reference: pd.DataFrame, rows: pd.DataFrame) -> None:
+        self._manifest = manifest
+        self._reference = reference
+        self._errors = number_errors(rows)
+        self._expected = expected_regression_errors(manifest.calibration, rows[PREDICTION].to_numpy(dtype=np.float64))
+
+    def concept(self, counts: Counts) -> Fired:
+        """Return which windows fail the check of concept drift: in the size of the errors, or in their bias."""
+        found = excess_errors(self._errors, self._expected, counts)
+        limit = self._manifest.concept_threshold
+        least, floor = limit.at(_rows(counts)), limit.gap_floor
+        size = (found.size_z >= least) & (found.size_gap >= floor)
+        return np.asarray(size | ((found.bias_z >= least) & (found.bias_gap >= floor)))
+
+    def performance(self, counts: Counts) -> Fired:
+        """Return which windows fail the check of performance."""
+        mean = np.abs(self._errors) @ counts.astype(np.float64) / _rows(counts)
+        return np.asarray(mean > highest_mean_absolute_error(_rows(counts), self._reference, self._manifest))
+
+
+def _rows(counts: Counts) -> int:
+    return int(counts[:, 0].sum())
+
+
+Phi = NDArray[np.float64]
+
+MIN_VALUES = 30
+"""As in the API's settings: with fewer a snapshot says "not enough data"."""
+
+
+class VectorisedChecks:
+    """Says of windows drawn from some rows which checks would fail.
+
+    `rows` as in the log, each with its label; `phi` (rows, features) their attributions, None where the model has
+    none. A window is a column of counts (rows, windows): how often it holds each row.
+    """
+
+    def __init__(self, manifest: Manifest, reference: pd.DataFrame, rows: pd.DataFrame, phi: Phi | None) -> None:
+        self._manifest = manifest
+        self._reference = reference
+        self._rows = rows
+        self._phi = phi
+        self._columns = [
+            (limit, build_statistic(limit.method, reference[limit.column], rows[limit.column]))
+            for limit in manifest.thresholds
+        ]
+        self._labels: LabelVerdicts = (
+            ClassificationVerdicts(manifest, reference, rows)
+            if isinstance(manifest, ClassifierManifest)
+            else RegressionVerdicts(manifest, reference, rows)
+        )
+
+    def fired(self, counts: Counts, rng: np.random.Generator) -> dict[Check, Fired]:
+        """Return for each check which of the windows fail it."""
+        none = np.zeros(counts.shape[1], dtype=bool)
+        fired: dict[Check, Fired] = {
+            "data_drift": none,
+            "concept_drift": self._labels.concept(counts),
+            "attribution_drift": none if self._phi is None else self._attributions(counts, rng),
+            "data_quality": self._quality(counts),
+            "performance": self._labels.performance(counts),
+        }
+        names: dict[str, Check] = {PREDICTION: "prediction_drift", LABEL: "target_drift"}
+        for limit, statistic in self._columns:
+            check = names.get(limit.column, "data_drift")
+            present = self._rows[limit.column].notna().to_numpy(dtype=np.float32) @ counts
+            far = statistic.distances(counts) >= limits_at(limit, present)
+            fired[check] = fired.get(check, none) | (far & (present >= MIN_VALUES))
+        return fired
+
+    def _attributions(self, counts: Counts, rng: np.random.Generator) -> Fired:
+        known, limit = self._manifest.attributions, self._manifest.attribution_threshold
+        if known is None or limit is None or self._phi is None:
+            raise ValueError("the model has no attributions")
+        rows = int(counts[:, 0].sum())
+        if rows > MAX_EXPLAINED_ROWS:
+            # the snapshot explains a random part of the window's rows
+            picked = [rng.multivariate_hypergeometric(one, MAX_EXPLAINED_ROWS) for one in counts.T.astype(np.int64)]
+            counts = np.array(picked, dtype=np.float32).T
+        reference = np.array(list(known.mean_absolute.values()))
+        means = counts.T.astype(np.float64) @ self._phi
+        distances = np.abs(attribution_shares(means) - attribution_shares(reference)).sum(axis=1) / 2
+        ranking = np.array([attribution_ndcg(reference, mean) for mean in means])
+        return np.asarray((distances >= limit.at(rows)) | (ranking < NDCG_ALARM))
+
+    def _quality(self, counts: Counts) -> Fired:
+        features = self._manifest.features
+        rate = self._manifest.false_alarm_rate / (2 * len(features))
+        fired = np.zeros(counts.shape[1], dtype=bool)
+        for feature in features:
+            values, expected = self._rows[feature.name], self._reference[feature.name]
+            gaps = Shares(values.isna().to_numpy(), np.ones(len(values), dtype=bool))
+            fired |= gaps.exceed(
+                counts, partial(highest_share, int(expected.isna().sum()), len(expected), alarm_rate=rate)
+            )
+            known, present = expected.dropna(), values.notna().to_numpy()
+            strange = Shares(~_is_known(values, feature).to_numpy() & present, present)
+            hits = int((~_is_known(known, feature)).sum())
+            fired |= strange.exceed(counts, partial(highest_share, hits, len(known), alarm_rate=rate))
+        return fired
+
+
+def limits_at(limit: DriftThreshold | WindowThreshold, rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the threshold of each window by its number of values."""
+    sizes, places = np.unique(rows.astype(np.int64), return_inverse=True)
+    return np.array([limit.at(int(size)) for size in sizes])[places]
+
+
+def _is_known(values: "pd.Series", feature: Feature) -> "pd.Series[bool]":
+    if feature.type == "number":
+        return (values >= feature.minimum) & (values <= feature.maximum)
+    return values.isin(("True", "False") if feature.type == "boolean" else feature.categories or ())
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The share of some rows among others, in windows."""
+
+    hits: Fired
+    among: Fired
+
+    def exceed(self, counts: Counts, allowed: Callable[..., float]) -> Fired:
+        """Return for each window whether the share is above what is allowed for its number of rows."""
+        if not self.hits.any():
+            return np.zeros(counts.shape[1], dtype=bool)
+        found, rows = (of.astype(np.float32) @ counts for of in (self.hits, self.among))
+        sizes, places = np.unique(rows.astype(np.int64), return_inverse=True)
+        bounds = np.array([allowed(window_rows=int(size)) if size else 1.0 for size in sizes])[places]
+        return np.asarray(found / np.maximum(rows, 1) > bounds)

@@ -1,0 +1,74 @@
+"""Command-line values that several commands share, and how a command ends."""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from api.errors import LogUnavailable
+from model.errors import ModelError
+
+
+def above_zero(text: str) -> float:
+    """Return a finite number above zero."""
+    return _number(text, "a number above zero", lambda value: value > 0)
+
+
+def from_zero(text: str) -> float:
+    """Return a finite number, zero or above."""
+    return _number(text, "a number from zero", lambda value: value >= 0)
+
+
+def share(text: str) -> float:
+    """Return a number from 0 to 1."""
+    return _number(text, "a share from 0 to 1", lambda value: 0 <= value <= 1)
+
+
+def whole_from(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Return the kind of whole numbers from `low` to `high`, both included."""
+    allowed = f"a whole number from {low}" + ("" if high is None else f" to {high}")
+
+    def kind(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}") from None
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"{text} is not {allowed}")
+        return value
+
+    return kind
+
+
+def add_ports(parser: argparse.ArgumentParser) -> None:
+    """Add the ports of the embedded stack to a command."""
+    port = whole_from(1, 65535)
+    parser.add_argument("--api-port", type=port, default=8000, help="where the API listens (%(default)s)")
+    parser.add_argument("--ui-port", type=port, default=8001, help="where Evidently UI listens (%(default)s)")
+
+
+def _number(text: str, allowed: str, fits: Callable[[float], bool]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}") from None
+    if not (math.isfinite(value) and fits(value)):
+        raise argparse.ArgumentTypeError(f"{text} is not {allowed}")
+    return value
+
+
+CANNOT = 2
+MENDABLE = (LogUnavailable, ModelError, OSError, ValidationError)
+"""The settings, the log, the model, the files."""
+
+
+def status_of(work: Callable[[], int], *others: type[Exception]) -> int:
+    """Return the status of the work, or 2 after a line on standard error; ``others`` are mendable here as well."""
+    mendable: tuple[type[Exception], ...] = (*MENDABLE, *others)
+    try:
+        return work()
+    except mendable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return CANNOT
