@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from evidently_workspace.panels import LABEL_DELAY, Panel, Series, line_panel, series, text_panel
 from evidently_workspace.panels import on_test_set as scored_on_test_set
-from evidently_workspace.regression.frames import has_percentages
 from model.artifact.manifest import LABEL, PREDICTION, RegressorManifest
 
 CONCEPT = "NumberConceptDrift"
@@ -69,7 +68,7 @@ class RegressionPanels:
         yield line_panel("Mean error (bias)", bias, [series("mean error", "MeanError")])
         largest = series("largest absolute error", "AbsMaxError")
         yield line_panel("Largest absolute error", _on_test_set(quality.largest_absolute_error), [largest])
-        if has_percentages(self._manifest):
+        if self._manifest.has_percentage_errors:
             percent = [series("mean absolute percentage error", "MAPE")]
             yield line_panel("Mean absolute percentage error", "In percent of the labels.", percent)
 

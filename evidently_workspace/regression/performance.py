@@ -20,8 +20,6 @@ from evidently_workspace.checks.bounds import highest_mean_absolute_error
 from evidently_workspace.regression.frames import (
     ACTUAL_NUMBER,
     PREDICTED_NUMBER,
-    has_percentages,
-    least_label,
     numbered,
     regression_dataset,
     with_titles,
@@ -186,9 +184,9 @@ def _score_errors(
 def _score_percentages(
     section: Section, rows: pd.DataFrame, known: pd.DataFrame, manifest: RegressorManifest
 ) -> list[RegressionScore]:
-    if not has_percentages(manifest):
+    if not manifest.has_percentage_errors:
         return []
-    near_zero = int((rows[LABEL] < least_label(manifest)).sum())
+    near_zero = int((rows[LABEL] < manifest.smallest_percentage_label).sum())
     if near_zero:
         section.not_computed.append(f"{PERCENTAGE_ERROR}: {near_zero:,} labels of this window are near zero")
         return []

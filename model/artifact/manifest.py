@@ -320,6 +320,16 @@ class RegressorManifest(ModelManifest):
     quality: RegressionQuality
     calibration: ErrorCalibration
 
+    @property
+    def has_percentage_errors(self) -> bool:
+        """Whether a percentage error says something: where no label is near zero, nor below, at training."""
+        return self.label_range.minimum >= self.smallest_percentage_label > 0
+
+    @property
+    def smallest_percentage_label(self) -> float:
+        """Return the smallest label that a percentage may be taken of: a twentieth of the mean label at training."""
+        return self.label_range.mean / 20
+
 
 Manifest = ClassifierManifest | RegressorManifest
 """Either kind; `isinstance` tells which."""

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from observability.grafana.builders.shown import as_text
-
 from observability.grafana.builders.api import api
 from observability.grafana.builders.containers import containers
+from observability.grafana.builders.dashboard import as_text
 from observability.grafana.builders.host import host
 from observability.grafana.builders.overview import overview
 

@@ -2,9 +2,9 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.common import BigValueTextMode
-from observability.grafana.builders.shown import Section, dashboard, variable
 
 from observability.grafana.builders.alert_limits import limit_of
+from observability.grafana.builders.dashboard import Section, dashboard, variable
 from observability.grafana.builders.panels import AMBER, GREEN, RED, Query, graph, number
 
 HERE = 'job="api", instance=~"$instance"'

@@ -1,9 +1,9 @@
 """Owns the dashboard that says which container lacks what. Right on cgroup v1 and v2."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
-from observability.grafana.builders.shown import Section, dashboard, variable
 
 from observability.grafana.builders.alert_limits import limit_of
+from observability.grafana.builders.dashboard import Section, dashboard, variable
 from observability.grafana.builders.panels import AMBER, GREEN, RED, Query, graph, number
 
 HERE = 'job="cadvisor", instance=~"$instance", container=~"$container"'

@@ -1,9 +1,9 @@
 """Owns the dashboard that says whether the host has what its containers need."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
-from observability.grafana.builders.shown import Section, dashboard, variable
 
 from observability.grafana.builders.alert_limits import limit_of
+from observability.grafana.builders.dashboard import Section, dashboard, variable
 from observability.grafana.builders.panels import Query, graph
 
 HERE = 'job="node-exporter", instance=~"$instance"'

@@ -1,9 +1,9 @@
 """Owns the dashboard that says whether everything is well, and if not, where to look."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
-from observability.grafana.builders.shown import Panel, Section, dashboard
 
 from observability.grafana.builders.alert_limits import burn_rates, objective_of
+from observability.grafana.builders.dashboard import Panel, Section, dashboard
 from observability.grafana.builders.panels import AMBER, GREEN, RED, Query, Steps, graph, listing, number
 
 ERRORS_FAST, ERRORS_SLOWLY = "ApiErrorBudgetBurningFast", "ApiErrorBudgetBurningSlowly"

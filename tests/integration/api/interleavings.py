@@ -27,7 +27,7 @@ from api.prediction_log.records import LabelRecord, PredictionRecord, WindowReco
 from api.prediction_log.retry import FAULTS_UNTIL_DEFERRED
 from api.prediction_log.windows import RetainedWindows, WindowStore
 from api.prediction_log.writer import LogWriter
-from api.snapshots import taking
+from api.snapshots import window_job
 from api.snapshots.measure import WindowEvaluation
 from api.snapshots.reports import write_window_report
 from api.snapshots.retention import OrphanSnapshots, Retention
@@ -266,11 +266,11 @@ class ApiProcess:
             write_window_report(folder, name, html)
             self.faults.reach("reported")
 
-        before, taking.write_window_report = taking.write_window_report, write
+        before, window_job.write_window_report = window_job.write_window_report, write
         try:
             self.scheduler._beat()
         finally:
-            taking.write_window_report = before
+            window_job.write_window_report = before
 
     def end(self) -> None:
         """Close what the process had open."""

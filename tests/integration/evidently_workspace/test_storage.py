@@ -115,10 +115,10 @@ def test_of_a_group_the_snapshot_with_failed_checks_is_shown():
 def test_what_is_read_of_chosen_snapshots_alone_is_what_is_chosen_of_all(filled, manifest, most, monkeypatch):
     from evidently.ui.service.base import SeriesFilter  # noqa: PLC0415 - takes seconds
 
-    from evidently_workspace.ui import series as ui_series  # noqa: PLC0415 - takes seconds
+    from evidently_workspace.ui import series  # noqa: PLC0415 - takes seconds
 
     engine, project = filled
-    storage = ui_series.FilteredDataStorage(engine, most)
+    storage = series.FilteredDataStorage(engine, most)
 
     def answer(panel, limits):
         wanted = [SeriesFilter(**told) for told in panel]
@@ -127,7 +127,7 @@ def test_what_is_read_of_chosen_snapshots_alone_is_what_is_chosen_of_all(filled,
     noon = datetime(2026, 11, 25, 12)  # noqa: DTZ001 - Evidently's times are naive
     asked = [(panel, limits) for panel in filters(manifest) for limits in ((None, None), (noon, None), (None, noon))]
     quick = [answer(*one) for one in asked]
-    monkeypatch.setattr(ui_series, "MOST_NAMED", 0)
+    monkeypatch.setattr(series, "MOST_NAMED", 0)
     assert quick == [answer(*one) for one in asked]
     assert max(len(one["sources"]) for one in quick) == most
 

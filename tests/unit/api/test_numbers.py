@@ -15,7 +15,7 @@ from api.app import create_app
 from api.errors import NoFiniteAnswer
 from api.prediction_log.database import Database
 from api.prediction_log.writer import LogWriter
-from api.routes import quick
+from api.routes import predictions
 from api.serving.responses import responses_for
 from api.settings import Settings
 from model.artifact.manifest import RegressorManifest
@@ -170,7 +170,7 @@ def test_every_body_gets_the_same_answer_either_way(
     quickly = said()
     assert [status for status, _ in quickly[:3]] == [200] * 3
     assert {status for status, _ in quickly[3:-1]} == {422}
-    monkeypatch.setattr(quick, "_is_json", lambda _scope: False)
+    monkeypatch.setattr(predictions, "_is_json", lambda _scope: False)
     assert said() == quickly
 
 

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from api.routes import quick
+from api.routes import predictions
 from api.settings import Settings
 
 JSON = {"content-type": "application/json"}
@@ -52,7 +52,7 @@ def test_every_body_gets_the_same_answer_either_way(
 ) -> None:
     sent = bodies(setosa)
     quickly = answered(settings, "/predict", sent)
-    monkeypatch.setattr(quick, "_is_json", lambda _scope: False)
+    monkeypatch.setattr(predictions, "_is_json", lambda _scope: False)
     assert quickly == answered(settings, "/predict", sent)
     assert [status for status, _, _ in quickly][:4] == [200] * 4
     assert {status for status, _, _ in quickly[-6:]} <= {400, 422}

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
-from tests.unit.evidently_workspace.regression_model import build_regression_manifest, build_regression_rows
 
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
@@ -24,6 +23,7 @@ from model.artifact.manifest import (
     RegressorManifest,
     WindowThreshold,
 )
+from tests.unit.evidently_workspace.regression_model import build_regression_manifest, build_regression_rows
 
 COLOURS = ("blue", "green", "red")
 

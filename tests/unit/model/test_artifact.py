@@ -12,7 +12,7 @@ from pathlib import Path
 import joblib
 import pytest
 
-from model.artifact import atomic_folder as folder_swap
+from model.artifact import atomic_folder
 from model.artifact.manifest import ClassifierManifest
 from model.artifact.store import (
     MANIFEST_FILE,
@@ -177,7 +177,7 @@ def test_what_a_killed_write_left_is_cleared_away_once_it_is_old(folder: Path) -
 def test_where_names_cannot_be_exchanged_the_folder_is_still_replaced(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_swap, "_exchange", lambda *_: False)
+    monkeypatch.setattr(atomic_folder, "_exchange", lambda *_: False)
     written = write_artifact(folder, {"a.bin": b"a"}, read_manifest(folder))
     assert verify_artifact(folder) == written
     assert [path.name for path in folder.parent.iterdir()] == ["model"]

@@ -7,7 +7,7 @@ from scripts.bench.__main__ import main
 from scripts.bench.workspace.bodies import Bodies
 from scripts.bench.workspace.command import SPANS, panel_table, summary_table
 from scripts.bench.workspace.history import kept, past
-from scripts.bench.workspace.measuring import Measured
+from scripts.bench.workspace.measuring import WorkspaceMeasurement
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
@@ -40,7 +40,7 @@ def test_a_copy_of_a_measured_snapshot_has_the_times_and_the_key_of_its_window()
 
 def test_the_tables_have_a_line_for_each_workspace_and_each_panel():
     panels = {"Log loss": 0.012, "ROC AUC": 0.02}
-    one = Measured("1 day", 288, 100, 0.02, 12_000_000, 5.0, (2.5, 1.5, 2.0), panels, 300_000_000)
+    one = WorkspaceMeasurement("1 day", 288, 100, 0.02, 12_000_000, 5.0, (2.5, 1.5, 2.0), panels, 300_000_000)
     assert summary_table([one]).splitlines()[-1] == "| 1 day | 288 | 12 | 5.0 | 2.5 | 2.0 | 0.0 | 20 | 300 | 20 | 100 |"
     assert panel_table([one]).splitlines()[-2:] == ["| Log loss | 12 |", "| ROC AUC | 20 |"]
 

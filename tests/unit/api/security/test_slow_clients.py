@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.middleware import head_limit as slow_clients
+from api.middleware import head_limit
 from api.middleware.head_limit import MAX_HEAD_BYTES, BoundedHeadProtocol
 from api.settings import Settings
 
@@ -37,7 +37,7 @@ def serving(app: FastAPI) -> Iterator[int]:
 @pytest.fixture
 def connect(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
     """Connects to an API that waits half a second for the head of a request, and as long for its body."""
-    monkeypatch.setattr(slow_clients, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(head_limit, "HEAD_SECONDS", 0.5)
     with serving(create_app(settings.model_copy(update={"body_timeout_seconds": 0.5}))) as port:
         yield lambda: socket.create_connection(("127.0.0.1", port), timeout=20)
 

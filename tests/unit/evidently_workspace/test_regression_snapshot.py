@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+
 from tests.unit.evidently_workspace.regression_model import NOISE, SPREAD
 
 SCORES = [

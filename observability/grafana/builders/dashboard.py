@@ -45,30 +45,30 @@ def dashboard(
     uid: str, description: str, variables: Sequence[build.QueryVariable], sections: Sequence[Section]
 ) -> build.Dashboard:
     """Build a dashboard; each section is a row with its panels, which flow from left to right."""
-    shown = build.Dashboard(TITLES[uid]).uid(uid).description(description).tags(["vigie"]).readonly()
-    shown.time("now-3h", "now").refresh("30s").timezone("browser").tooltip(model.DashboardCursorSync.CROSSHAIR)
+    built = build.Dashboard(TITLES[uid]).uid(uid).description(description).tags(["vigie"]).readonly()
+    built.time("now-3h", "now").refresh("30s").timezone("browser").tooltip(model.DashboardCursorSync.CROSSHAIR)
     for one in variables:
-        shown.with_variable(one)
+        built.with_variable(one)
     for other, title in TITLES.items():
         if other != uid:
-            shown.link(_link(title.removeprefix("Vigie / "), f"/d/{other}"))
-    shown.link(_link("Model health (Evidently UI)", EVIDENTLY_URL).target_blank(True).keep_time(False))
+            built.link(_link(title.removeprefix("Vigie / "), f"/d/{other}"))
+    built.link(_link("Model health (Evidently UI)", EVIDENTLY_URL).target_blank(True).keep_time(False))
     for name, (expression, color, _, _) in ANNOTATIONS.items():
         annotation = build.AnnotationQuery().name(name).datasource(DATASOURCE).expr(expression)
-        shown.annotation(annotation.enable(True).icon_color(color))
+        built.annotation(annotation.enable(True).icon_color(color))
     number = 0
     for title, panels in sections:
         number += 1
-        shown.with_row(build.Row(title).id(number))
+        built.with_row(build.Row(title).id(number))
         for panel in panels:
             number += 1
-            shown.with_panel(panel.id(number))
-    return shown
+            built.with_panel(panel.id(number))
+    return built
 
 
-def as_text(shown: build.Dashboard) -> str:
+def as_text(built: build.Dashboard) -> str:
     """Return the dashboard's file."""
-    content: dict[str, Any] = json.loads(json.dumps(shown.build(), cls=JSONEncoder))
+    content: dict[str, Any] = json.loads(json.dumps(built.build(), cls=JSONEncoder))
     for annotation in content["annotations"]["list"]:
         # what the data source reads besides the common fields, which the library does not know
         _, _, title, tags = ANNOTATIONS[annotation["name"]]
