@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,8 +15,8 @@ import httpx
 import pandas as pd
 import pytest
 
-from scripts.ports import free_port
-from tests.integration.api.conftest import FEATURES, ApiProcess, Caller, await_answer
+from tests.integration.api.conftest import FEATURES, ApiProcess, Caller
+from tests.servers import Server, await_answer, free_port
 
 PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 
@@ -86,14 +85,12 @@ def alertmanager(webhook: Webhook, tmp_path: Path) -> Iterator[str]:
     assert PROGRAM is not None
     command = [PROGRAM, f"--config.file={file}", f"--storage.path={tmp_path / 'alertmanager'}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="]
-    with (tmp_path / "alertmanager.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    process = Server(command, tmp_path / "alertmanager.log")
     try:
         await_answer(f"{url}/-/ready", process)
         yield url
     finally:
-        process.terminate()
-        process.wait(30)
+        process.stop()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,8 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+
+from tests.servers import Server
 
 Found = TypeVar("Found")
 
@@ -35,14 +36,13 @@ def await_until(read: Callable[[], Found], seconds: float = 60) -> Found:
 
 
 @contextmanager
-def running(command: list[str], folder: Path, ready_url: str) -> Iterator["subprocess.Popen[bytes]"]:
+def running(command: list[str], folder: Path, ready_url: str) -> Iterator[Server]:
     """A real process for as long as the block lasts, once it answers at the address; stopped by its pid."""
     program = shutil.which(command[0])
     if program is None:
         pytest.skip(f"no {command[0]} on this machine (Debian: apt-get install {command[0]})")
     log = folder / f"{Path(program).name}.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen([program, *command[1:]], cwd=folder, stdout=output, stderr=output)
+    process = Server([program, *command[1:]], log, cwd=folder)
     try:
 
         def answers() -> bool:
@@ -52,8 +52,7 @@ def running(command: list[str], folder: Path, ready_url: str) -> Iterator["subpr
         await_until(answers)
         yield process
     finally:
-        process.terminate()
-        process.wait(30)
+        process.stop()
 
 
 @contextmanager

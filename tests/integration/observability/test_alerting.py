@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,9 +13,9 @@ import httpx
 import pytest
 import yaml
 
-from scripts.ports import free_port
 from tests.integration.observability.conftest import Receiver, alertmanager, await_until, prometheus
 from tests.observability import ALERTMANAGER, PROMETHEUS, ROOT, RULES, read_yaml, without_url_files
+from tests.servers import Server, free_port
 
 
 def quick_alertmanager(folder: Path, receiver: Receiver) -> Path:
@@ -60,15 +59,12 @@ def api(folder: Path, artifact: Path, port: int) -> Iterator[None]:
         "VIGIE_DATABASE_URL": f"sqlite:///{folder}/vigie.db",
         "VIGIE_SNAPSHOTS": "false",
     }
-    with (folder / "api.log").open("ab") as log:
-        command = [sys.executable, "-m", "api"]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    process = Server([sys.executable, "-m", "api"], folder / "api.log", cwd=ROOT, env=environment)
     try:
         await_until(lambda: httpx.get(f"http://127.0.0.1:{port}/health/ready").is_success)
         yield
     finally:
-        process.terminate()
-        process.wait(30)
+        process.stop()
 
 
 def test_a_stopped_api_is_told_and_so_is_its_recovery(iris_artifact: Path, tmp_path: Path, receiver: Receiver) -> None:

@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from observability.grafana.builders.__main__ import FOLDER
-from scripts.ports import free_port
 from tests.integration.observability.conftest import (
     Receiver,
     alertmanager,
@@ -28,6 +27,7 @@ from tests.integration.observability.conftest import (
 )
 from tests.integration.observability.test_alerting import api, quick_alertmanager, quick_prometheus
 from tests.observability import rules
+from tests.servers import free_port
 
 CAPTURED = Path(__file__).parent / "captured"
 SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
