@@ -7,28 +7,43 @@ from shutil import copytree
 from uuid import uuid4
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.artifacts import trained_artifact
 from tests.postgres import MIGRATED, MISSING, drop_database, fresh_database, postgres_programs, postgres_server
 
 ROOT = Path(__file__).parent.parent
-FIRST = ("tests/compose", "tests/integration/api/test_exactly_once.py")
+FIRST = (
+    "tests/compose/",
+    "tests/integration/model/test_your_model.py",
+    "tests/integration/api/test_killing.py",
+    "tests/integration/api/test_exactly_once.py",
+)
 """What takes longest starts first, so that no worker is left with it at the end."""
+DIVISIBLE = ("tests/integration/api/test_killing.py", "tests/integration/api/test_exactly_once.py")
+"""Modules whose tests are long and share nothing, so that each may run on another worker."""
 
 
-@pytest.hookimpl(tryfirst=True)
+class Schedule(LoadScopeScheduling):
+    """Gives each worker whole modules, in the order of collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.split("::", maxsplit=1)[0]
+        if module.startswith("tests/compose/"):
+            return "tests/compose"  # one compose project
+        return nodeid if module in DIVISIBLE else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedule:
+    """Say which worker runs which tests."""
+    config.option.loadscopereorder = False
+    return Schedule(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each worker whole modules, as fixtures are shared within them, and the longest ones first."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    """Put the longest tests first."""
     items.sort(key=lambda item: next((n for n, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST)))
-
-
-def group_of(item: pytest.Item) -> str:
-    """Return the name of the tests that one worker runs: a module, or all that use the one compose project."""
-    module = item.nodeid.split("::")[0]
-    return "tests/compose" if module.startswith("tests/compose/") else module
 
 
 @pytest.fixture(scope="session")
