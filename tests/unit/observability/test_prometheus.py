@@ -108,8 +108,10 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     # it makes much garbage in a short life
     environment = os.environ | {"GOGC": "800"}
     command = ["promtool", "test", "rules", *map(str, files)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=250, env=environment)
-    sections = (done.stdout + done.stderr).split("Unit Testing:")[1:]
+    done = subprocess.run(
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=250, env=environment
+    )
+    sections = done.stdout.split("Unit Testing:")[1:]
     return {Path(name.strip()).stem: verdict for name, _, verdict in (one.partition("\n") for one in sections)}
 
 
@@ -132,7 +134,7 @@ def rule_test(folder: Path, case: Case) -> Path:
 
 
 def rule_groups(names: list[str], alert: str) -> Iterator[dict[str, Any]]:
-    """Return the shipped groups of these files without the other alerts, whose evaluation would take most of the time."""
+    """Return the shipped groups of these files without the other alerts, which would take most of the time."""
     for path in RULES:
         if path.stem in names:
             for group in read_yaml(path)["groups"]:
