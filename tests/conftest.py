@@ -12,6 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.artifacts import trained_artifact
 from tests.postgres import MIGRATED, MISSING, drop_database, fresh_database, postgres_programs, postgres_server
+from tests.servers import free_port
 
 ROOT = Path(__file__).parent.parent
 FIRST = (
@@ -84,6 +85,12 @@ def artefacts() -> Path:
     folder = ROOT / "test-artefacts"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def httpserver_listen_address() -> tuple[str, int]:
+    """Where the server of pytest-httpserver listens."""
+    return "127.0.0.1", free_port()
 
 
 @pytest.fixture(scope="session")

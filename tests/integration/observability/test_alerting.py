@@ -18,9 +18,9 @@ from tests.observability import ALERTMANAGER, PROMETHEUS, ROOT, RULES, read_yaml
 from tests.servers import Server, free_port
 
 
-def quick_alertmanager(folder: Path, receiver: Receiver) -> Path:
-    """The shipped routes, told at once; no e-mail, as there is no mail server."""
-    text = without_url_files(ALERTMANAGER.read_text(encoding="utf-8"), receiver.url)
+def quick_alertmanager(folder: Path, url: str) -> Path:
+    """The shipped routes without their waits; no e-mail, as there is no mail server."""
+    text = without_url_files(ALERTMANAGER.read_text(encoding="utf-8"), url)
     text = re.sub(r"group_wait: \S+", "group_wait: 0s", text)
     text = re.sub(r"group_interval: \S+", "group_interval: 1s", text)
     content = yaml.safe_load(text)
@@ -74,16 +74,16 @@ def test_a_stopped_api_is_told_and_so_is_its_recovery(iris_artifact: Path, tmp_p
     down = {"alertname": "ApiDown", "instance": f"127.0.0.1:{api_port}"}
     with ExitStack() as monitors:
         with api(tmp_path, iris_artifact, api_port):
-            monitors.enter_context(alertmanager(tmp_path, quick_alertmanager(tmp_path, receiver), am_port))
+            monitors.enter_context(alertmanager(tmp_path, quick_alertmanager(tmp_path, receiver.url), am_port))
             url = monitors.enter_context(prometheus(tmp_path, prometheus_config, prometheus_port))
             await_until(lambda: value(url, 'up{job="api"}') == "1")
-            await_until(lambda: receiver.told("/deadman", "firing", alertname="Watchdog"))
-            assert receiver.told("/webhook", "firing", **down) is None
-        alert = await_until(lambda: receiver.told("/webhook", "firing", **down))
+            await_until(lambda: receiver.received("/deadman", "firing", alertname="Watchdog"))
+            assert receiver.received("/webhook", "firing", **down) is None
+        alert = await_until(lambda: receiver.received("/webhook", "firing", **down))
         assert alert["annotations"]["summary"] == "The API cannot be scraped: see whether it runs, and start it."
         assert alert["annotations"]["runbook_url"] == "docs/runbook.md#apidown"
         with api(tmp_path, iris_artifact, api_port):
-            await_until(lambda: receiver.told("/webhook", "resolved", **down))
+            await_until(lambda: receiver.received("/webhook", "resolved", **down))
 
 
 def value(url: str, expression: str) -> str | None:
@@ -129,7 +129,7 @@ STILL_TOLD = [
 @pytest.fixture(scope="module")
 def silent_alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("alertmanager")
-    with alertmanager(folder, quick_alertmanager(folder, Receiver(free_port())), free_port()) as url:
+    with alertmanager(folder, quick_alertmanager(folder, f"http://127.0.0.1:{free_port()}"), free_port()) as url:
         yield url
 
 
