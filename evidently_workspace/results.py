@@ -1,4 +1,4 @@
-"""What a snapshot yields besides its page: failed checks, values, reasons.
+"""The results of a snapshot: failed checks, values, and reasons for what was not computed.
 
 Imports neither Evidently nor pandas, so that the API may import it.
 """
@@ -12,9 +12,9 @@ from evidently_workspace.checks import CheckName
 class FailedCheck:
     """One alarm: `value` crossed `threshold`; `column` is None when the check is not about one column.
 
-    `measure` tells apart the checks of one column, and the statistics of one check: "missing", "out_of_range" or
-    "new_category" of data quality, "accuracy" or "mean_absolute_error" of performance, "ndcg" or "distance" of
-    attribution drift, "size_z" or "bias_z" of the concept drift of numbers, else None.
+    `measure` says which statistic of the check failed: "missing", "out_of_range" or "new_category" of data quality,
+    "accuracy" or "mean_absolute_error" of performance, "ndcg" or "distance" of attribution drift, "size_z" or "bias_z"
+    of the concept drift of a regressor, else None.
     """
 
     check: CheckName
@@ -37,8 +37,8 @@ class MetricValue:
 class WindowSnapshot:
     """A finished snapshot.
 
-    `body` is the JSON to post to Evidently UI, `html` the same report as one file that needs no network,
-    `not_computed` says "section: reason" for whatever could not be measured.
+    `body` is the JSON to post to Evidently UI, `html` the same report as one file that needs no network.
+    `not_computed` has "section: reason" for each part that could not be measured.
     """
 
     body: bytes

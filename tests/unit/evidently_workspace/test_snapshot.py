@@ -233,7 +233,7 @@ def test_a_section_that_fails_costs_no_other(snap, monkeypatch, caplog, window):
     def broken(*_):
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr(snapshot_module, "performance", broken)
+    monkeypatch.setattr(snapshot_module, "classification_performance", broken)
     with caplog.at_level(logging.ERROR):
         partial = snap()
     assert partial.not_computed == ("performance: failed with RuntimeError: the disk is on fire",)
