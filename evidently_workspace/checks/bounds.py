@@ -1,4 +1,4 @@
-"""Predictive bounds: how far chance alone moves a share or a mean error. Imports no Evidently."""
+"""Predictive bounds: how far a share, or a mean error, may stray by chance. Imports no Evidently."""
 
 import math
 
@@ -10,8 +10,8 @@ from scipy.stats import f as f_distribution
 from model.artifact.manifest import LABEL, PREDICTION, RegressorManifest
 
 SMALLEST_EFFECT = 0.05
-"""A smaller change of a share is never worth an alarm, however certain it is; nor is a change of a mean absolute error
-by less than this part of the standard deviation of the labels."""
+"""A change of a share by less than this is never worth an alarm, however certain it is; nor one of a mean absolute
+error by less than this part of the standard deviation of the labels."""
 
 
 def highest_share(hits: int, rows: int, window_rows: int, alarm_rate: float) -> float:
@@ -36,20 +36,19 @@ def lowest_share(hits: int, rows: int, window_rows: int, alarm_rate: float) -> f
     return min(float(count) / window_rows, hits / rows - SMALLEST_EFFECT)
 
 
-def highest_mean(mean: float, deviation: float, rows: int, window_rows: int, alarm_rate: float) -> float:
-    """Return the largest mean that the absolute errors of a window may have.
+def highest_mean(mean: float, spread: float, rows: int, window_rows: int, alarm_rate: float) -> float:
+    """Return the largest mean that absolute errors of a window may have, given their mean and spread on held-out rows.
 
-    `mean` and `deviation`, the standard deviation, are those of the absolute errors on the held-out `rows`.
-    Absolute errors are skewed to the right, so a normal bound would alarm too often. They are assumed to be Gamma
-    distributed with shape k = (mean / deviation)^2: then the mean of a window over that of the held-out rows follows an
+    Absolute errors are skewed to the right, so a normal bound would alarm too often. They are taken to be Gamma
+    distributed with shape k = (mean / spread)^2: then the mean of a window over that of the held-out rows follows an
     F distribution with 2 k window_rows and 2 k rows degrees of freedom (sums of Gammas are Gammas, e.g. Johnson, Kotz
-    and Balakrishnan, Continuous Univariate Distributions 1, chapter 17), which allows for the chance in both. Observed
-    in simulations at a rate of 1 in 1,000: 0.6 to 1.3 in 1,000 for the errors of a normal distribution, 0.8 to 2.4 for
+    and Balakrishnan, Continuous Univariate Distributions 1, chapter 17), which allows for the chance in both. Seen in
+    simulations at a rate of 1 in 1,000: 0.6 to 1.3 in 1,000 for the errors of a normal distribution, 0.8 to 2.4 for
     those of a Laplace distribution, 3 to 12 with tails as heavy as a t distribution's with 3 degrees of freedom.
     """
-    if deviation <= 0 or mean <= 0:
+    if spread <= 0 or mean <= 0:
         return mean
-    shape = (mean / deviation) ** 2
+    shape = (mean / spread) ** 2
     return mean * float(f_distribution.ppf(1 - alarm_rate, 2 * shape * window_rows, 2 * shape * rows))
 
 
@@ -64,6 +63,6 @@ def highest_mean_absolute_error(labels: int, reference: pd.DataFrame, manifest: 
     rows = quality.rows + len(errors)
     mean = (quality.rows * quality.mean_absolute_error + float(errors.sum())) / rows
     squares = (quality.rows * quality.root_mean_squared_error**2 + float(np.square(errors).sum())) / rows
-    deviation = math.sqrt(max(squares - mean**2, 0.0))
-    bound = highest_mean(mean, deviation, rows, labels, manifest.false_alarm_rate)
+    spread = math.sqrt(max(squares - mean**2, 0.0))
+    bound = highest_mean(mean, spread, rows, labels, manifest.false_alarm_rate)
     return max(bound, mean + SMALLEST_EFFECT * manifest.label_range.standard_deviation)

@@ -50,10 +50,18 @@ class ClassificationPanels:
         scope = f"Precision, recall and F1 are those of class {classes[-1]}. " if len(classes) == 2 else ""
         known = {"accuracy": quality.accuracy, "precision": of.precision, "recall": of.recall, "F1": of.f1}
         yield line_panel("Accuracy, precision, recall, F1", scope + on_test_set(known), _scores(*SCORES), "full")
+        yield from self._scores_of_classes()
+        yield from self._scores_of_probabilities()
+
+    def _scores_of_classes(self) -> Iterator[Panel]:
+        classes, quality = self._manifest.class_names, self._manifest.quality.per_class
         for title, metric in (("F1", "F1ByLabel"), ("Precision", "PrecisionByLabel"), ("Recall", "RecallByLabel")):
-            by_class = {name: getattr(quality.per_class[name], title.lower()) for name in classes}
+            by_class = {name: getattr(quality[name], title.lower()) for name in classes}
             lines = [series(name, metric, label=name) for name in classes]
             yield line_panel(f"{title} of each class", on_test_set(by_class), lines)
+
+    def _scores_of_probabilities(self) -> Iterator[Panel]:
+        quality = self._manifest.quality
         roc_auc = None if quality.roc_auc is None else on_test_set(quality.roc_auc)
         yield line_panel("ROC AUC", roc_auc, [series("ROC AUC", "RocAuc")])
         yield line_panel("Log loss", on_test_set(quality.log_loss), [series("log loss", "LogLoss")])

@@ -30,9 +30,9 @@ def read(manager, project: UUID, snapshot: UUID):
     return asyncio.run(manager.load_snapshot(USER, project, snapshot)).dict()
 
 
-def has_figures(told) -> bool:
-    kinds = [widget["type"] for widget in told["widgets"]]
-    return "big_graph" in kinds or any(widget["additionalGraphs"] for widget in told["widgets"])
+def has_figures(snapshot) -> bool:
+    kinds = [widget["type"] for widget in snapshot["widgets"]]
+    return "big_graph" in kinds or any(widget["additionalGraphs"] for widget in snapshot["widgets"])
 
 
 @pytest.fixture

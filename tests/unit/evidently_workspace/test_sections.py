@@ -84,9 +84,9 @@ def test_a_shifted_weight_in_the_same_order_fails_the_distance_alone(snap, manif
 )
 def test_attributions_that_are_missing_say_why_and_cost_nothing_else(snap, manifest, changed, passed, reason):
     partial = snap(manifest.model_copy(update=changed), **({"attributions": None} | passed))
-    (said,) = partial.not_computed
-    assert said.startswith("attributions: ")
-    assert reason in said
+    (text,) = partial.not_computed
+    assert text.startswith("attributions: ")
+    assert reason in text
     assert "accuracy" in {value.name for value in partial.values}
     assert "attribution" not in {value.name for value in partial.values}
 
@@ -108,7 +108,7 @@ def test_labels_without_probabilities_are_scored_as_far_as_classes_go(snap, mani
         assert values_of(bare, name) == values_of(whole, name)
     for name in ("roc_auc", "log_loss", "calibration_error", "concept_z"):
         assert values_of(bare, name) == {}
-    assert [said.split(":")[0] for said in bare.not_computed] == ["concept drift", "performance"]
+    assert [text.split(":")[0] for text in bare.not_computed] == ["concept drift", "performance"]
     assert "0 of at least 30 labels have probabilities" in bare.html
 
 
@@ -129,7 +129,7 @@ def test_probability_columns_that_are_not_there_count_as_missing(snap, manifest,
 
 def test_no_labels_leave_what_needs_none(snap, manifest, make_rows):
     unlabelled = snap(labelled=make_rows(manifest, 0))
-    assert {said.split(":")[0] for said in unlabelled.not_computed} == {
+    assert {text.split(":")[0] for text in unlabelled.not_computed} == {
         "target drift",
         "concept drift",
         "performance",

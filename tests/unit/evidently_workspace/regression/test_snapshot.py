@@ -1,4 +1,4 @@
-"""Snapshots of a model that predicts a number: what fails, what is measured, and windows that lack something."""
+"""Snapshots of a regressor: failed checks, values, and windows that lack something."""
 
 import json
 import time
@@ -34,13 +34,13 @@ def failing_tests(snapshot):
 
 @pytest.fixture
 def rows(regression_manifest, make_regression_rows):
-    """Make rows of the number model."""
+    """Make rows of the regressor."""
     return lambda count=300, **changed: make_regression_rows(regression_manifest, count, **changed)
 
 
 @pytest.fixture
 def take(snap, regression_manifest):
-    """Take a snapshot of the number model."""
+    """Take a snapshot of the regressor."""
     return lambda **rest: snap(regression_manifest, **rest)
 
 
@@ -99,7 +99,7 @@ def test_scores_are_those_of_the_rows(take, rows):
 
 
 def test_a_shift_of_all_labels_is_concept_drift_by_its_bias(take, rows):
-    """The size of the errors hardly grows, which is why the bias is looked at for itself."""
+    """The size of the errors hardly grows, which is why the bias is a measure of its own."""
     shifted = take(labelled=rows(bias=0.5 * NOISE))
     assert checks_of(shifted) - {("target_drift", None)} == {("concept_drift", "bias_z")}
     (check,) = (check for check in shifted.failed_checks if check.check == "concept_drift")
@@ -109,7 +109,7 @@ def test_a_shift_of_all_labels_is_concept_drift_by_its_bias(take, rows):
     assert len(failing_tests(shifted)) == len(shifted.failed_checks)
 
 
-def test_larger_errors_to_both_sides_are_concept_drift_by_their_size_and_worse_performance(take, rows):
+def test_larger_errors_in_both_directions_are_concept_drift_by_their_size_and_worse_performance(take, rows):
     wider = take(labelled=rows(noise=2 * NOISE))
     assert checks_of(wider) == {("concept_drift", "size_z"), ("performance", "mean_absolute_error")}
     by_check = {check.check: check for check in wider.failed_checks}
@@ -152,9 +152,9 @@ def test_labels_that_do_not_differ_have_no_r2_and_every_other_score(take, rows):
 def test_labels_about_zero_cost_the_percentage_alone(take, rows, labels):
     labelled = rows().assign(label=(labels * 300)[:300])
     near = take(labelled=labelled)
-    said = [reason for reason in near.not_computed if "percentage" in reason]
-    assert len(said) == 1
-    assert "near zero" in said[0]
+    reasons = [reason for reason in near.not_computed if "percentage" in reason]
+    assert len(reasons) == 1
+    assert "near zero" in reasons[0]
     expected = (labelled.prediction - labelled.label).abs().mean()
     assert values_of(near, "mean_absolute_error")[None] == pytest.approx(expected)
 
@@ -172,8 +172,8 @@ def test_what_is_no_number_is_counted_and_costs_no_other_row(take, rows, word):
     labelled.loc[:99, "label"] = word
     partial = take(labelled=labelled)
     assert "performance: 100 of 300 labels or their predictions are no numbers" in partial.not_computed
-    kept = labelled[100:]
-    assert values_of(partial, "mean_absolute_error")[None] == pytest.approx((kept.prediction - kept.label).abs().mean())
+    rest = labelled[100:]
+    assert values_of(partial, "mean_absolute_error")[None] == pytest.approx((rest.prediction - rest.label).abs().mean())
 
 
 def test_rows_of_a_model_of_classes_give_a_snapshot_that_says_so(take, rows):
@@ -215,9 +215,9 @@ def test_an_empty_window_still_gives_a_snapshot(take, rows):
 
 def test_predictions_and_labels_that_are_logged_as_text_are_the_same_numbers(take, rows, quiet):
     labelled = rows(200, seed=2)
-    told = take(labelled=labelled.assign(prediction=labelled.prediction.map(repr), label=labelled.label.map(repr)))
+    as_text = take(labelled=labelled.assign(prediction=labelled.prediction.map(repr), label=labelled.label.map(repr)))
     for name in (*SCORES, "target_drift", "concept_z"):
-        assert values_of(told, name) == pytest.approx(values_of(quiet, name))
+        assert values_of(as_text, name) == pytest.approx(values_of(quiet, name))
 
 
 def test_the_report_says_in_which_unit_errors_are(quiet):
