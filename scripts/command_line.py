@@ -5,8 +5,6 @@ import math
 import sys
 from collections.abc import Callable
 
-from pydantic import ValidationError
-
 from api.errors import LogUnavailable
 from model.errors import ModelError
 
@@ -59,16 +57,16 @@ def _number(text: str, allowed: str, fits: Callable[[float], bool]) -> float:
     return value
 
 
-CANNOT = 2
-MENDABLE = (LogUnavailable, ModelError, OSError, ValidationError)
-"""The settings, the log, the model, the files."""
-
-
 def status_of(work: Callable[[], int], *others: type[Exception]) -> int:
-    """Return the status of the work, or 2 after a line on standard error; ``others`` are mendable here as well."""
-    mendable: tuple[type[Exception], ...] = (*MENDABLE, *others)
+    """Return the status of the work, or 2 after one line on standard error for an error that a user can correct.
+
+    Such errors come from the settings, the log, the model and the files; ``others`` count as well.
+    """
+    # Imported here: the commands that run where nothing is installed use this module for its argument types.
+    from pydantic import ValidationError  # noqa: PLC0415
+
     try:
         return work()
-    except mendable as error:
+    except (LogUnavailable, ModelError, OSError, ValidationError, *others) as error:
         print(f"error: {error}", file=sys.stderr)
-        return CANNOT
+        return 2
