@@ -36,9 +36,9 @@ class Findings:
         return 0, f"no known holes in {self.asked} packages"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.audit") -> int:
     """Ask about every lock and say what came of it."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.audit", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--or-say-why", action="store_true", help="status 0 where the list of holes cannot be asked")
     options = parser.parse_args(arguments)
     worst = 0

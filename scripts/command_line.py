@@ -65,8 +65,9 @@ def status_of(work: Callable[[], int], *others: type[Exception]) -> int:
     # Imported here: the commands that run where nothing is installed use this module for its argument types.
     from pydantic import ValidationError  # noqa: PLC0415
 
+    correctable: tuple[type[Exception], ...] = (LogUnavailable, ModelError, OSError, ValidationError, *others)
     try:
         return work()
-    except (LogUnavailable, ModelError, OSError, ValidationError, *others) as error:
+    except correctable as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

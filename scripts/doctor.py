@@ -52,9 +52,9 @@ class Finding:
         return f"{mark} {self.what}: {self.lacks}; without it: {self.disables}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.doctor") -> int:
     """Print what was found and return 1 if something that `make run` needs is missing, else 0."""
-    argparse.ArgumentParser(prog="python -m scripts.doctor", description=__doc__).parse_args(arguments)
+    argparse.ArgumentParser(prog=prog, description=__doc__).parse_args(arguments)
     findings = [
         python_version(sys.version_info[:2]),
         packages(ROOT / "requirements.lock"),

@@ -21,9 +21,9 @@ DEFAULT_FILE = Path("secrets/api/keys.jsonl")
 """In a folder of its own: a container must mount the folder, as a file that is mounted alone is never seen replaced."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.keys") -> int:
     """Run the command; 1 where the file or the name does not allow what is asked, with one line that says why."""
-    options = _parse(arguments)
+    options = _parse(arguments, prog)
     try:
         if options.command == "create":
             _create(options)
@@ -154,8 +154,8 @@ def _list(file: Path) -> None:
         print(f"{key.name:<24} {','.join(sorted(key.scopes)):<36} since {key.created.isoformat()}{until}{limit}")
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scripts.keys", description=__doc__)
+def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     chosen = Path(os.environ.get("VIGIE_API_KEYS_FILE") or DEFAULT_FILE)
     parser.add_argument("--file", type=Path, default=chosen, help="VIGIE_API_KEYS_FILE of the API (%(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)

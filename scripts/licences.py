@@ -16,9 +16,9 @@ LONGEST = 60
 """A field that is longer holds the text of a licence instead of its name."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.licences") -> int:
     """Write the table anew; rows of packages that are not for this machine stay as they are."""
-    argparse.ArgumentParser(prog="python -m scripts.licences", description=__doc__).parse_args(arguments)
+    argparse.ArgumentParser(prog=prog, description=__doc__).parse_args(arguments)
     text = PAGE.read_text(encoding="utf-8")
     before, found, table = text.partition(HEAD)
     if not found:

@@ -14,19 +14,19 @@ from api.snapshots.reports import report_name, write_report
 from scripts.command_line import status_of
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.report") -> int:
     """Make the report and print where it is; 1 where there is not enough data, 2 where something is wrong."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser(prog).parse_args(arguments)
     if options.start >= options.end:
         print("error: --from must be before --to", file=sys.stderr)
         return 2
     return status_of(lambda: _make(options, Settings()))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.report",
+        prog=prog,
         description="Make one HTML report for any stretch of the log. It is not posted and changes no window. "
         "The log, the model and the limits are those of the VIGIE_ settings.",
     )

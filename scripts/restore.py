@@ -13,9 +13,9 @@ from scripts.backup.places import Places, places
 from scripts.command_line import status_of
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.restore") -> int:
     """Restore and print what was put where; 2 where something stands in the way or the backup is not sound."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser(prog).parse_args(arguments)
     return status_of(lambda: restore(options.file, places(options.workspace_url)), BadBackup)
 
 
@@ -54,10 +54,10 @@ def _refuse_what_stands(target: Places) -> None:
         )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.restore",
+        prog=prog,
         description="Put a backup where the VIGIE_ settings say that log, workspace, model and reports are. "
         "Nothing may be there yet, and nothing may run on it.",
     )

@@ -30,16 +30,16 @@ ROWS = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.retention") -> int:
     """Remove or tell; 1 where something could not be removed, 2 where nothing can be done at all."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser(prog).parse_args(arguments)
     return status_of(lambda: _run(Settings(), dry_run=options.dry_run))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.retention",
+        prog=prog,
         description="Remove snapshots, reports and logged rows that are older than the VIGIE_ settings keep them. "
         "The API does the same by itself; both may run at once.",
     )

@@ -41,9 +41,9 @@ class Picture:
     await_drawn: Callable[["Page"], object]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.screenshots") -> int:
     """Run the command and return its exit status: 0 all were made, 1 one was not, 2 it could not begin."""
-    options = _parse(arguments)
+    options = _parse(arguments, prog)
     try:
         chromium = _chromium()
         pictures = pictures_of(options.url, _windows(options.url))
@@ -134,9 +134,9 @@ def _chromium() -> str:
     raise NoPicturesError("no Chromium on this machine (Debian: apt-get install chromium)")
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.screenshots",
+        prog=prog,
         description="Take the pictures of README and docs from a running stack: start page, Swagger UI, dashboard, "
         "a snapshot and its report. Wants a Chromium. Grafana is not among them.",
         epilog="Exit status: 0 all made, 1 one is too large, 2 nothing to take pictures of.",

@@ -22,9 +22,9 @@ KEYS = {"api_key": ("predict", "feedback", "read"), "front_key": ("read",)}
 """Files with a key to the API, and what it is for: the first caller's, and the front's, which shows pages with it."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.secrets") -> int:
     """Make what is missing and say what was made."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.secrets", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(), help="the checkout (%(default)s)")
     folder: Path = parser.parse_args(arguments).folder
     try:

@@ -42,9 +42,13 @@ MIN_PANEL_POINTS = 10
 logger = logging.getLogger("evidently_workspace.ui")
 
 
-def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+def main(
+    arguments: list[str] | None = None,
+    environment: Mapping[str, str] = os.environ,
+    prog: str = "python -m evidently_workspace.ui",
+) -> int:
     """Serve until stopped; return 0, or 2 with one line on standard error when it cannot start."""
-    options = build_parser(environment).parse_args(arguments)
+    options = build_parser(environment, prog).parse_args(arguments)
     # uvicorn raises the signal again once it has stopped; by default that would skip what Python does at its exit
     signal(SIGTERM, lambda _signal, _frame: sys.exit(0))
     try:
@@ -63,10 +67,10 @@ def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os
     return 0
 
 
-def build_parser(environment: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:
+def build_parser(environment: Mapping[str, str] = os.environ, prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments; some have their default from the environment, where it has one."""
     parser = argparse.ArgumentParser(
-        prog="python -m evidently_workspace.ui",
+        prog=prog,
         description=f"Serve Evidently UI. Set {SECRET_VARIABLE} or {SECRET_VARIABLE}_FILE to guard writes; "
         f"{DATABASE_VARIABLE} or {DATABASE_VARIABLE}_FILE name the database where --database does not.",
     )

@@ -13,9 +13,9 @@ from scripts.backup.places import Places, places
 from scripts.command_line import status_of
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.backup") -> int:
     """Write one backup and print where it is; 2 where that cannot be done."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser(prog).parse_args(arguments)
     file: Path = options.out or Path("backups") / f"vigie-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.tar"
     if file.exists():
         print(f"error: {file} is there already", file=sys.stderr)
@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status_of(lambda: _back_up(places(options.workspace_url), file))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.backup",
+        prog=prog,
         description="Copy log, windows, model, reports and Evidently UI's workspace into one file while they are used; "
         "the VIGIE_ settings say where they are.",
     )

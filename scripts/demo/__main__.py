@@ -79,9 +79,9 @@ def _remove_unless_running(folder: Path) -> None:
 _FILE_WIDTH = 100
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.demo") -> int:
     """Run the command and return its exit status."""
-    options = _parse(arguments)
+    options = _parse(arguments, prog)
     console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
     errors = Console(stderr=True)
     with Interruption() as interruption:
@@ -171,9 +171,9 @@ def _script(options: argparse.Namespace) -> Script:
     return Script(phases, options.interval, options.rate, options.seed)
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.demo",
+        prog=prog,
         description="Start a stack of its own, play steady traffic and four kinds of trouble, show which checks fired.",
         epilog="With DEMO_EXIT=1 in the environment it stops after the story; otherwise Ctrl-C stops it. "
         "Exit status: 0 the story came true, 1 it did not, 2 a port is taken, 130 ended early.",

@@ -23,10 +23,10 @@ from scripts.load.target import probe
 from scripts.load.traffic import NAMES, make_calls, pool_for
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Return the command line's values; an argument error ends the process with status 2 and one line."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.load",
+        prog=prog,
         description="Send seeded traffic to the API at a fixed rate, whatever the answers take.",
         epilog="Exit status: 0 all as called for, 1 some requests failed, 2 not started, 130 ended early.",
     )
@@ -82,9 +82,9 @@ def _sound(text: str, source: str) -> str:
     return key
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.load") -> int:
     """Run the command and return its exit status."""
-    options = parse()
+    options = parse(arguments, prog)
     # Progress goes to standard error, so that --json leaves nothing but JSON on standard output.
     console = Console(stderr=True)
     try:

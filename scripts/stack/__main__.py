@@ -17,9 +17,9 @@ from scripts.stack.stack import Stack
 from scripts.stack.terminal import exit_status, show_addresses, show_error
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.stack") -> int:
     """Run the command and return its exit status."""
-    config = _config(arguments)
+    config = _config(arguments, prog)
     console = Console()
     with Interruption() as interruption:
         try:
@@ -35,9 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _config(arguments: Sequence[str] | None) -> StackConfig:
+def _config(arguments: Sequence[str] | None, prog: str) -> StackConfig:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.stack",
+        prog=prog,
         description="Train a model if there is none, start Evidently UI and the API, stop both on Ctrl-C.",
         epilog="Variables that begin with VIGIE_ reach the services, as does VIGIE_DATABASE_URL.",
     )
