@@ -84,7 +84,8 @@ def test_an_unknown_subcommand_is_refused() -> None:
 
 
 def test_the_help_loads_none_of_the_commands() -> None:
-    code = "import sys, scripts.vigie as v; v.app(['--help'], standalone_mode=False); print(*sys.modules, file=sys.stderr)"
+    show = "from scripts.vigie import app; app(['--help'], standalone_mode=False)"
+    code = f"import sys; {show}; print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
     assert "typer" in loaded
