@@ -5,13 +5,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.ports import ALERTMANAGER_PORT, API_PORT, GRAFANA_PORT, HOST, PROMETHEUS_PORT, UI_PORT
+
 PAGES = (
-    ("start page", "VIGIE_API_PORT", "8000", "/"),
-    ("predictions by hand (Swagger UI)", "VIGIE_API_PORT", "8000", "/docs"),
-    ("model health (Evidently UI)", "VIGIE_EVIDENTLY_PORT", "8001", "/"),
-    ("API, containers and host (Grafana)", "VIGIE_GRAFANA_PORT", "3000", "/"),
-    ("Prometheus", "VIGIE_PROMETHEUS_PORT", "9090", "/"),
-    ("Alertmanager", "VIGIE_ALERTMANAGER_PORT", "9093", "/"),
+    ("start page", "VIGIE_API_PORT", API_PORT, "/"),
+    ("predictions by hand (Swagger UI)", "VIGIE_API_PORT", API_PORT, "/docs"),
+    ("model health (Evidently UI)", "VIGIE_EVIDENTLY_PORT", UI_PORT, "/"),
+    ("API, containers and host (Grafana)", "VIGIE_GRAFANA_PORT", GRAFANA_PORT, "/"),
+    ("Prometheus", "VIGIE_PROMETHEUS_PORT", PROMETHEUS_PORT, "/"),
+    ("Alertmanager", "VIGIE_ALERTMANAGER_PORT", ALERTMANAGER_PORT, "/"),
 )
 
 
@@ -30,8 +32,8 @@ def addresses(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the pages' addresses, given what may set their ports, and the site's name where others reach it."""
     site = variables.get("VIGIE_SITE")
     if not site:
-        return {name: f"http://127.0.0.1:{variables.get(port, default)}{path}" for name, port, default, path in PAGES}
-    https = ("VIGIE_HTTPS_PORT", "443")
+        return {name: f"http://{HOST}:{variables.get(port, default)}{path}" for name, port, default, path in PAGES}
+    https = ("VIGIE_HTTPS_PORT", 443)
     public = [
         (name, *(https if port == "VIGIE_API_PORT" else (port, default)), path) for name, port, default, path in PAGES
     ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from api.errors import LogUnavailable
 from model.errors import ModelError
+from scripts.ports import API_PORT, UI_PORT
 
 
 def above_zero(text: str) -> float:
@@ -43,8 +44,8 @@ def whole_from(low: int, high: int | None = None) -> Callable[[str], int]:
 def add_ports(parser: argparse.ArgumentParser) -> None:
     """Add the ports of the embedded stack to a command."""
     port = whole_from(1, 65535)
-    parser.add_argument("--api-port", type=port, default=8000, help="where the API listens (%(default)s)")
-    parser.add_argument("--ui-port", type=port, default=8001, help="where Evidently UI listens (%(default)s)")
+    parser.add_argument("--api-port", type=port, default=API_PORT, help="where the API listens (%(default)s)")
+    parser.add_argument("--ui-port", type=port, default=UI_PORT, help="where Evidently UI listens (%(default)s)")
 
 
 def _number(text: str, allowed: str, fits: Callable[[float], bool]) -> float:

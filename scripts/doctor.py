@@ -17,21 +17,17 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from scripts.ports import is_free
+from scripts.ports import ALERTMANAGER_PORT, API_PORT, GRAFANA_PORT, HOST, PROMETHEUS_PORT, UI_PORT, is_free
 
 ROOT = Path(__file__).parents[1]
-_HOST = "127.0.0.1"
 _PYTHONS = ((3, 11), (3, 13))
 _NEEDED_BYTES = 200 * 2**20
 _ADVISED_BYTES = 2 * 2**30
-_STACK_PORTS = {8000: "the API", 8001: "Evidently UI"}
-_COMPOSE_PORTS = {
-    9090: "Prometheus",
-    9093: "Alertmanager",
-    3000: "Grafana",
-}
+_STACK_PORTS = {API_PORT: "the API", UI_PORT: "Evidently UI"}
+_COMPOSE_PORTS = {PROMETHEUS_PORT: "Prometheus", ALERTMANAGER_PORT: "Alertmanager", GRAFANA_PORT: "Grafana"}
 """Of what compose publishes beside the embedded stack's two."""
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NO_CHROMIUM = "no Chromium on this machine (Debian: apt-get install chromium)"
 _LOCKED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)(?:\s*;\s*(?P<marker>[^\\]+))?")
 
 
@@ -146,11 +142,11 @@ def writable(folder: Path) -> Finding:
 def stack_port(port: int, service: str) -> Finding:
     """Return whether a port of the embedded stack is free, or used by a running Vigie."""
     what = f"port {port} for {service}"
-    if is_free(_HOST, port):
+    if is_free(HOST, port):
         return Finding(what)
     if runs_here(port):
         return Finding(f"{what} (in use by a running Vigie)")
-    option = "--api-port" if port == 8000 else "--ui-port"
+    option = "--api-port" if port == API_PORT else "--ui-port"
     return Finding(what, f"taken (see: lsof -i :{port})", f"use python -m scripts.stack {option}", needed=True)
 
 
@@ -160,7 +156,7 @@ def runs_here(port: int) -> bool:
         try:
             # Straight to loopback: a proxy of the shell knows nothing of this machine's ports.
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(f"http://{_HOST}:{port}{path}", timeout=2) as answer:
+            with opener.open(f"http://{HOST}:{port}{path}", timeout=2) as answer:
                 if key in json.load(answer):
                     return True
         except (OSError, ValueError, TypeError):
@@ -171,17 +167,20 @@ def runs_here(port: int) -> bool:
 def compose_port(port: int, service: str) -> Finding:
     """Return whether a port of the composed stack is free."""
     what = f"port {port} for {service}"
-    if is_free(_HOST, port):
+    if is_free(HOST, port):
         return Finding(what)
     return Finding(what, "taken", f"make up cannot start {service}, unless it is what runs there")
 
 
 def program(name: str, commands: Iterable[str], disables: str) -> Finding:
     """Return whether one of these commands is on the path."""
-    for command in commands:
-        if found := shutil.which(command):
-            return Finding(f"{name} ({found})")
-    return Finding(name, "not on the path", disables)
+    found = find_program(commands)
+    return Finding(f"{name} ({found})") if found else Finding(name, "not on the path", disables)
+
+
+def find_program(commands: Iterable[str] = CHROMIUMS) -> str | None:
+    """Return the path of the first of these commands that this machine has, by default of a Chromium; else None."""
+    return next(filter(None, map(shutil.which, commands)), None)
 
 
 def docker() -> Finding:

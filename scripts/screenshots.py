@@ -4,7 +4,6 @@ It only looks: no prediction is made and no window is taken. Grafana is left out
 """
 
 import argparse
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from scripts.doctor import CHROMIUMS
+from scripts.doctor import NO_CHROMIUM, find_program
+from scripts.ports import API_URL
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -128,10 +128,10 @@ def _windows(url: str) -> list[Mapping[str, Any]]:
 def _chromium() -> str:
     if find_spec("playwright") is None:
         raise NoPicturesError("playwright is not installed; run: scripts/setup.sh dev")
-    for command in CHROMIUMS:
-        if found := shutil.which(command):
-            return found
-    raise NoPicturesError("no Chromium on this machine (Debian: apt-get install chromium)")
+    chromium = find_program()
+    if chromium is None:
+        raise NoPicturesError(NO_CHROMIUM)
+    return chromium
 
 
 def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
@@ -141,7 +141,7 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
         "a snapshot and its report. Wants a Chromium. Grafana is not among them.",
         epilog="Exit status: 0 all made, 1 one is too large, 2 nothing to take pictures of.",
     )
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the API's address (%(default)s)")
+    parser.add_argument("--url", default=API_URL, help="the API's address (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="their folder (%(default)s)")
     return parser.parse_args(arguments)
 

@@ -16,11 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from model.errors import ModelError
 from scripts.command_line import above_zero, from_zero, share, whole_from
 from scripts.load.errors import BadKeyError, LoadError
-from scripts.load.report import as_json, show
 from scripts.load.run import Plan, run_load
-from scripts.load.summary import Summary
+from scripts.load.summary import Summary, as_json, show
 from scripts.load.target import probe
 from scripts.load.traffic import NAMES, make_calls, pool_for
+from scripts.ports import API_URL
 
 
 def parse(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -31,7 +31,7 @@ def parse(arguments: Sequence[str] | None = None, prog: str | None = None) -> ar
         epilog="Exit status: 0 all as called for, 1 some requests failed, 2 not started, 130 ended early.",
     )
     add = parser.add_argument
-    add("--url", default="http://127.0.0.1:8000", help="the API's address (%(default)s)")
+    add("--url", default=API_URL, help="the API's address (%(default)s)")
     add("--scenario", choices=NAMES, default="steady", help="what the traffic is like (%(default)s)")
     add("--rate", type=above_zero, default=20.0, help="requests per second (%(default)s)")
     add("--duration", type=above_zero, default=60.0, help="seconds (%(default)s)")

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from scripts.load.calls import Call
 from scripts.load.connection import Connection
-from scripts.load.labels import LabelSender
-from scripts.load.sender import Sender
+from scripts.load.senders import LabelSender, Sender
 from scripts.load.summary import Summary
 
 

@@ -13,8 +13,7 @@ from scripts.command_line import add_ports, whole_from
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import StackError
 from scripts.stack.interruption import Interruption
-from scripts.stack.stack import Stack
-from scripts.stack.terminal import exit_status, show_addresses, show_error
+from scripts.stack.stack import Stack, exit_status, show_addresses, show_error
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.stack") -> int:

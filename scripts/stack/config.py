@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from scripts.ports import API_PORT, HOST, UI_PORT
 
 # The stack decides these itself; a value inherited from the shell would contradict it.
 _OWN = ("VIGIE_EVIDENTLY_SECRET",)
@@ -22,8 +22,8 @@ class StackConfig:
 
     data_dir: Path
     model_dir: Path
-    api_port: int = 8000
-    ui_port: int = 8001
+    api_port: int = API_PORT
+    ui_port: int = UI_PORT
     interval_seconds: int | None = None
     workers: int | None = None
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))

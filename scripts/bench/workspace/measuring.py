@@ -17,8 +17,7 @@ from evidently_workspace.client import EvidentlyClient, project_id_for
 from evidently_workspace.dashboard import build_dashboard
 from evidently_workspace.ui.__main__ import FIGURES_DAYS
 from model.artifact.manifest import Manifest
-from scripts.bench.workspace.bodies import Bodies
-from scripts.bench.workspace.history import PastWindow
+from scripts.bench.workspace.history import Bodies, PastWindow
 from scripts.bench.workspace.server import RunningUI, Workspace, running
 
 LIMIT_MS = 600_000

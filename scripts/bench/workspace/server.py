@@ -11,8 +11,7 @@ from pathlib import Path
 import httpx
 
 from scripts.ports import free_port
-from scripts.stack.child import Child, Guard
-from scripts.stack.readiness import Service
+from scripts.stack.services import Child, Guard, Service
 
 START_LIMIT_SECONDS = 300.0
 POLL_SECONDS = 0.05

@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from scripts.bench.__main__ import main
-from scripts.bench.workspace.bodies import Bodies
 from scripts.bench.workspace.command import SPANS, panel_table, summary_table
-from scripts.bench.workspace.history import kept, past
+from scripts.bench.workspace.history import Bodies, kept, past
 from scripts.bench.workspace.measuring import WorkspaceMeasurement
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -65,5 +64,5 @@ def test_options_that_make_no_sense_are_refused(arguments):
 
 
 def test_the_docs_have_a_measured_row_of_each_span() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "workspace.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "workspace.md").read_text(encoding="utf-8")
     assert [span for span in SPANS if page.count(f"\n| 1 {span} |") != 1] == []

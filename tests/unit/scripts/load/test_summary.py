@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from scripts.load.report import as_json, show
-from scripts.load.summary import TRANSPORT_ERROR, Summary, percentile
+from scripts.load.summary import TRANSPORT_ERROR, Summary, as_json, percentile, show
 
 
 @pytest.mark.parametrize(
