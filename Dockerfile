@@ -36,9 +36,8 @@ FROM base AS evidently-ui
 LABEL org.opencontainers.image.title="Vigie: Evidently UI" \
       org.opencontainers.image.description="The self-hosted Evidently UI on SQL storage, with Vigie's launcher"
 COPY --from=ui-packages /opt/vigie /opt/vigie
-COPY model/__init__.py model/
-COPY model/artifact/__init__.py model/artifact/manifest.py model/artifact/
-COPY evidently_workspace ./evidently_workspace
+COPY evidently_workspace/__init__.py evidently_workspace/
+COPY evidently_workspace/ui evidently_workspace/ui
 COPY deploy/healthcheck.py ./
 EXPOSE 8001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=90s --retries=3 \

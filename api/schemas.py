@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from api.prediction_log.records import WindowStatus
+from evidently_workspace.checks import CheckName
 
 
 class FeedbackReceipt(BaseModel):
@@ -13,17 +14,6 @@ class FeedbackReceipt(BaseModel):
 
     accepted: int = Field(description="Labels whose prediction is known; repeating one is harmless.")
     unknown: list[str] = Field(description="Ids that no logged prediction has; nothing is stored for them.")
-
-
-CheckName = Literal[
-    "data_drift",
-    "prediction_drift",
-    "target_drift",
-    "concept_drift",
-    "attribution_drift",
-    "data_quality",
-    "performance",
-]
 
 
 class FailedCheck(BaseModel):

@@ -4,17 +4,8 @@ Imports neither Evidently nor pandas, so that the API may import it.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-Check = Literal[
-    "data_drift",
-    "prediction_drift",
-    "target_drift",
-    "concept_drift",
-    "attribution_drift",
-    "data_quality",
-    "performance",
-]
+from evidently_workspace.checks import CheckName
 
 
 @dataclass(frozen=True)
@@ -26,7 +17,7 @@ class FailedCheck:
     attribution drift, "size_z" or "bias_z" of the concept drift of numbers, else None.
     """
 
-    check: Check
+    check: CheckName
     column: str | None
     value: float
     threshold: float

@@ -30,7 +30,7 @@ with warnings.catch_warnings():
     from evidently_workspace.report_page import join_sections, snapshot_body, snapshot_html
     from evidently_workspace.section import NotEnoughDataError, Section
 
-from evidently_workspace.results import Check, FailedCheck, MetricValue, WindowSnapshot
+from evidently_workspace.results import FailedCheck, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import ClassifierManifest, Manifest
 
@@ -132,6 +132,3 @@ def _attempt(window: Window, title: str, measure: Callable[[], Section]) -> Sect
 
 def _short(check: FailedCheck) -> str:
     return ":".join(part for part in (check.check, check.column, check.measure) if part is not None)
-
-
-__all__ = ["Check", "FailedCheck", "MetricValue", "WindowSnapshot", "take_snapshot"]

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from api.prediction_log.copying import backend_of, is_empty, place_database
 from scripts.backup.archive import DATABASES, BadBackup, unpack_backup
-from scripts.backup.places import Places, places
+from scripts.backup.places import Places, add_workspace_url, places
 from scripts.command_line import status_of
 
 
@@ -62,9 +62,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "Nothing may be there yet, and nothing may run on it.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="what scripts.backup wrote")
-    parser.add_argument(
-        "--workspace-url", help="database of Evidently UI (default: VIGIE_EVIDENTLY_DATABASE_URL[_FILE])"
-    )
+    add_workspace_url(parser)
     return parser
 
 

@@ -10,10 +10,11 @@ from http import HTTPStatus
 import httpx
 
 from api.alerts.payload import Alert, Wording, alert_of, summary
-from api.alerts.rules import RULES, AlertRule, CheckState, Quorum, state_of
+from api.alerts.rules import CheckState, Quorum, state_of
 from api.errors import LogUnavailable
 from api.metrics import Metrics
 from api.prediction_log.windows import WindowStore
+from evidently_workspace.checks import CHECKS, Check
 
 logger = logging.getLogger(__name__)
 
@@ -149,26 +150,26 @@ class AlertNotifier:
             logger.exception("alerts could not be told")
             self._metrics.alert_posts.labels("failed").inc()
 
-    def _states(self) -> Iterator[tuple[AlertRule, CheckState]]:
-        for rule in RULES:
-            history = self._store.measured(rule.measures, self._model_version, max(HISTORY, 2 * self._quorum.windows))
-            state = state_of(rule.check, history, self._quorum)
+    def _states(self) -> Iterator[tuple[Check, CheckState]]:
+        for check in CHECKS:
+            history = self._store.measured(check.measures, self._model_version, max(HISTORY, 2 * self._quorum.windows))
+            state = state_of(check.name, history, self._quorum)
             if state is not None:
-                yield rule, state
+                yield check, state
 
-    def _log_changes(self, states: Sequence[tuple[AlertRule, CheckState]]) -> None:
-        firing = {rule.check for rule, state in states if state.firing}
-        for rule, state in states:
-            if state.firing != (rule.check in self._firing):
+    def _log_changes(self, states: Sequence[tuple[Check, CheckState]]) -> None:
+        firing = {check.name for check, state in states if state.firing}
+        for check, state in states:
+            if state.firing != (check.name in self._firing):
                 turn = "fires" if state.firing else "is over"
-                logger.warning("%s %s: %s", rule.alertname, turn, summary(rule, state, self._wording.model))
+                logger.warning("%s %s: %s", check.alertname, turn, summary(check, state, self._wording.model))
         self._firing = firing
 
-    def _post(self, states: Sequence[tuple[AlertRule, CheckState]]) -> None:
+    def _post(self, states: Sequence[tuple[Check, CheckState]]) -> None:
         now = datetime.now(UTC)
         alerts = [
-            alert_of(rule, state, self._wording, now)
-            for rule, state in states
+            alert_of(check, state, self._wording, now)
+            for check, state in states
             if state.firing or now - state.since < OVER_FOR
         ]
         if alerts and self._alertmanager is not None:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from api.alerts.rules import AlertRule, CheckState
+from api.alerts.rules import CheckState
 from api.prediction_log.records import WindowRecord
 from api.snapshots.queries import SnapshotLinks
+from evidently_workspace.checks import Check
 
 NAMED_IN_SUMMARY = 5
 """Most columns that the summary names with their numbers; the annotation ``columns`` has them all."""
@@ -27,7 +28,7 @@ class Wording:
     """How long Alertmanager keeps an alert firing that is not repeated."""
 
 
-def alert_of(rule: AlertRule, state: CheckState, wording: Wording, now: datetime) -> Alert:
+def alert_of(check: Check, state: CheckState, wording: Wording, now: datetime) -> Alert:
     """Build the alert: firing until its lifetime from now has passed, or over since the window that ended it.
 
     The labels, which Alertmanager tells alerts apart by, take few values; what may be anything is in annotations.
@@ -35,18 +36,18 @@ def alert_of(rule: AlertRule, state: CheckState, wording: Wording, now: datetime
     window = state.newest_failed
     report = wording.links.report(window)
     annotations = {
-        "summary": summary(rule, state, wording.model),
+        "summary": summary(check, state, wording.model),
         "window": f"{_rfc3339(window.start)}/{_rfc3339(window.end)}",
-        "columns": ", ".join(_columns(_failures(rule, window))),
+        "columns": ", ".join(_columns(_failures(check, window))),
         "report_url": report,
         "evidently_url": wording.links.evidently(window),
     }
     return {
         "labels": {
-            "alertname": rule.alertname,
-            "check": rule.check,
+            "alertname": check.alertname,
+            "check": check.name,
             "model": wording.model,
-            "severity": rule.severity,
+            "severity": check.severity,
         },
         "annotations": {name: text for name, text in annotations.items() if text},
         "startsAt": _rfc3339(state.fired_at),
@@ -55,20 +56,20 @@ def alert_of(rule: AlertRule, state: CheckState, wording: Wording, now: datetime
     }
 
 
-def summary(rule: AlertRule, state: CheckState, model: str) -> str:
+def summary(check: Check, state: CheckState, model: str) -> str:
     """Return one sentence: how many windows failed, and by how much the newest of them did, the worst column first."""
-    failures = _failures(rule, state.newest_failed)
-    named = ", ".join(_measured(rule, failed) for failed in failures[:NAMED_IN_SUMMARY])
+    failures = _failures(check, state.newest_failed)
+    named = ", ".join(_measured(check, failed) for failed in failures[:NAMED_IN_SUMMARY])
     more = len(failures) - NAMED_IN_SUMMARY
     rest = f" and {more} more" if more > 0 else ""
     return (
-        f"{rule.title} in {state.failed} of the last {state.considered} windows of {model}; "
+        f"{check.title} in {state.failed} of the last {state.considered} windows of {model}; "
         f"the newest that failed: {named}{rest}."
     )
 
 
-def _failures(rule: AlertRule, window: WindowRecord) -> list[dict[str, Any]]:
-    failures = [failed for failed in window.failed_checks if failed["check"] == rule.check]
+def _failures(check: Check, window: WindowRecord) -> list[dict[str, Any]]:
+    failures = [failed for failed in window.failed_checks if failed["check"] == check.name]
     return sorted(failures, key=_excess, reverse=True)
 
 
@@ -88,8 +89,8 @@ def _measure(failed: dict[str, Any]) -> str | None:
     return measure
 
 
-def _measured(rule: AlertRule, failed: dict[str, Any]) -> str:
-    names = dict.fromkeys(name for name in (failed["column"], _measure(failed)) if name) or rule.measures[:1]
+def _measured(check: Check, failed: dict[str, Any]) -> str:
+    names = dict.fromkeys(name for name in (failed["column"], _measure(failed)) if name) or check.measures[:1]
     return f"{' '.join(names)} {failed['value']:.3g} (threshold {failed['threshold']:.3g})"
 
 

@@ -23,8 +23,9 @@ from evidently.metrics.column_statistics import ValueDriftCalculation
 from evidently.tests import lt
 from scipy.stats import wasserstein_distance
 
+from evidently_workspace.checks import CheckName
 from evidently_workspace.frames import columns_dataset, with_few_new_values
-from evidently_workspace.results import Check, FailedCheck
+from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, finite, plain_figures, require, run_report
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, DriftMethod, DriftThreshold, Manifest
 from model.statistics.drift import column_deviation
@@ -178,7 +179,7 @@ class NumberSummary:
 class _Question(NamedTuple):
     """Which columns of two frames to compare, and what the answers are called."""
 
-    check: Check
+    check: CheckName
     columns: list[str]
     current: pd.DataFrame
     reference: pd.DataFrame

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from scripts.backup.archive import write_backup
-from scripts.backup.places import Places, places
+from scripts.backup.places import Places, add_workspace_url, places
 from scripts.command_line import status_of
 
 
@@ -31,9 +31,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "the VIGIE_ settings say where they are.",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: backups/vigie-<time>.tar")
-    parser.add_argument(
-        "--workspace-url", help="database of Evidently UI (default: VIGIE_EVIDENTLY_DATABASE_URL[_FILE])"
-    )
+    add_workspace_url(parser)
     return parser
 
 

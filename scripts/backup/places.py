@@ -1,13 +1,12 @@
 """Where a stack keeps what is backed up: by the settings of the API and the launcher of Evidently UI."""
 
+import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from api.settings import Settings
-
-WORKSPACE_VARIABLE = "VIGIE_EVIDENTLY_DATABASE_URL"
-WORKSPACE_DEFAULT = "sqlite:///data/evidently.db"
+from evidently_workspace.ui.options import DATABASE_VARIABLE, DEFAULT_DATABASE
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,11 @@ class Places:
         return {"model": self.model_dir, "reports": self.reports_dir}
 
 
+def add_workspace_url(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the database of Evidently UI."""
+    parser.add_argument("--workspace-url", help=f"database of Evidently UI (default: {DATABASE_VARIABLE}[_FILE])")
+
+
 def places(workspace_url: str | None = None) -> Places:
     """Return where the VIGIE_ settings say that things are. Raises pydantic.ValidationError or OSError."""
     settings = Settings()
@@ -46,7 +50,7 @@ def places(workspace_url: str | None = None) -> Places:
 
 
 def _workspace_url() -> str:
-    file = os.environ.get(f"{WORKSPACE_VARIABLE}_FILE")
+    file = os.environ.get(f"{DATABASE_VARIABLE}_FILE")
     if file is not None:
         return Path(file).read_text(encoding="utf-8").strip()
-    return os.environ.get(WORKSPACE_VARIABLE, WORKSPACE_DEFAULT)
+    return os.environ.get(DATABASE_VARIABLE, DEFAULT_DATABASE)

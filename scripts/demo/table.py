@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import get_args
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from evidently_workspace.results import Check
+from evidently_workspace.checks import CHECKS
 from scripts.demo.phases import Performance, Role, role_of, windows_between
 from scripts.demo.story import Outcome
 from scripts.demo.windows import SnapshotWindow
@@ -48,9 +47,6 @@ def fault_of(role: Role, window: SnapshotWindow | None) -> str | None:
     return "should not be flagged with " + ", ".join(wrong) if wrong else None
 
 
-_CHECKS: tuple[str, ...] = get_args(Check)
-
-
 def show_windows(outcome: Outcome, console: Console) -> None:
     """Print the windows of the story, oldest first, and below them their links: in a cell they would be folded."""
     windows = sorted(outcome.windows.values(), key=lambda one: one.start)
@@ -73,8 +69,8 @@ def show_scenarios(outcome: Outcome, console: Console) -> None:
     """Print for each act in how many of its full windows each check fired."""
     table = _table("Checks that fired, in how many of a scenario's windows")
     table.add_column("traffic", no_wrap=True)
-    for check in _CHECKS:
-        table.add_column(check.replace("_", "\n"), justify="center")
+    for check in CHECKS:
+        table.add_column(check.name.replace("_", "\n"), justify="center")
     table.add_column("as\ntold", justify="center")
     for performance in outcome.played:
         table.add_row(*_fired(performance, outcome))
@@ -108,7 +104,7 @@ def _cells(window: SnapshotWindow, outcome: Outcome) -> list[str]:
 
 def _fired(performance: Performance, outcome: Outcome) -> list[str]:
     full = [(role, window) for role, window in _roles(outcome) if role.full and role.phase is performance.phase]
-    counts = [sum(check in window.checks for _, window in full) for check in _CHECKS]
+    counts = [sum(check.name in window.checks for _, window in full) for check in CHECKS]
     cells = [f"[yellow]{count}/{len(full)}[/]" if count else "·" for count in counts]
     return [performance.phase.scenario, *cells, _verdict([fault_of(role, window) for role, window in full])]
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evidently_workspace.ui.options import SECRET_VARIABLE
 from scripts.ports import API_PORT, HOST, UI_PORT
 
 # The stack decides these itself; a value inherited from the shell would contradict it.
-_OWN = ("VIGIE_EVIDENTLY_SECRET",)
+_OWN = (SECRET_VARIABLE,)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class StackConfig:
         outside = kept.get("no_proxy") or kept.get("NO_PROXY")
         direct = ",".join(filter(None, (outside, HOST, "localhost")))
         own = {
-            "VIGIE_EVIDENTLY_SECRET_FILE": str(self.secret_file),
+            f"{SECRET_VARIABLE}_FILE": str(self.secret_file),
             "NO_PROXY": direct,
             "no_proxy": direct,
             "PYTHONUNBUFFERED": "1",

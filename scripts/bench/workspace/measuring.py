@@ -15,7 +15,7 @@ from playwright.sync_api import Page, Response, sync_playwright
 
 from evidently_workspace.client import EvidentlyClient, project_id_for
 from evidently_workspace.dashboard import build_dashboard
-from evidently_workspace.ui.__main__ import FIGURES_DAYS
+from evidently_workspace.ui.options import FIGURES_DAYS
 from model.artifact.manifest import Manifest
 from scripts.bench.workspace.history import Bodies, PastWindow
 from scripts.bench.workspace.server import RunningUI, Workspace, running
@@ -110,12 +110,12 @@ class Bench:
 def measure_workspace(
     title: str, workspace: Workspace, windows: Sequence[PastWindow], bench: Bench, told: Callable[[str], None]
 ) -> WorkspaceMeasurement:
-    """Post the windows' snapshots, let the upkeep do its round, start the UI anew and look at it."""
+    """Post the windows' snapshots, run the maintenance, start the UI anew and look at it."""
     log = workspace.folder.with_suffix(".log")
     with running(workspace, log) as ui:
         post_seconds = _post(ui, windows, bench, told)
     if not workspace.plain:
-        told("upkeep")
+        told("maintenance")
         _run_maintenance(workspace)
     told("looking")
     dashboard = build_dashboard(bench.manifest)

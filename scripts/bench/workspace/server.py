@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from evidently_workspace.ui.options import SECRET_VARIABLE
 from scripts.ports import free_port
 from scripts.stack.services import Child, Guard, Service
 
@@ -62,7 +63,7 @@ def running(workspace: Workspace, log: Path) -> Iterator[RunningUI]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "DO_NOT_TRACK": "1"}
-    for name in ("VIGIE_EVIDENTLY_SECRET", "VIGIE_EVIDENTLY_SECRET_FILE"):
+    for name in (SECRET_VARIABLE, f"{SECRET_VARIABLE}_FILE"):
         environment.pop(name, None)  # the bench writes without one
     began = time.monotonic()
     with Guard() as guard:

@@ -137,7 +137,7 @@ def postgres() -> Iterator[str]:
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, imported_evidently: None
 ) -> Iterator[Engine]:
-    from evidently_workspace.ui.database import (
+    from evidently_workspace.ui.database import (  # noqa: PLC0415 - takes seconds
         TunedDatabaseComponent,
         prepare_tables,
     )

@@ -6,16 +6,16 @@ from typing import get_args
 import pytest
 
 from api.alerts.payload import Wording, alert_of, summary
-from api.alerts.rules import RULES, CheckState, Quorum, state_of
+from api.alerts.rules import CheckState, Quorum, state_of
 from api.prediction_log.records import WindowRecord, WindowStatus
 from api.snapshots.queries import SnapshotLinks
-from evidently_workspace.results import Check
+from evidently_workspace.checks import CHECKS, CheckName
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 STEP = timedelta(minutes=5)
 DELAY = timedelta(seconds=3)
 TWO_OF_THREE = Quorum(2, 3)
-DATA_DRIFT = next(rule for rule in RULES if rule.check == "data_drift")
+DATA_DRIFT = next(check for check in CHECKS if check.name == "data_drift")
 LINKS = SnapshotLinks("https://vigie.example/", "https://evidently.example", "iris")
 WORDING = Wording("iris", LINKS, timedelta(minutes=4))
 
@@ -60,8 +60,8 @@ def finish(place: int) -> datetime:
 
 
 def test_every_check_of_a_snapshot_has_an_alert() -> None:
-    assert [rule.check for rule in RULES] == list(get_args(Check))
-    assert len({rule.alertname for rule in RULES}) == len(RULES)
+    assert [check.name for check in CHECKS] == list(get_args(CheckName))
+    assert len({check.alertname for check in CHECKS}) == len(CHECKS)
 
 
 @pytest.mark.parametrize("story", ["", ".", "x", "...", "x..x", ".x.", "x..x..x"])
@@ -168,22 +168,22 @@ def test_a_check_without_a_column_is_named_by_its_measure() -> None:
 
 
 def test_the_checks_of_a_model_of_numbers_are_told_by_what_they_measure() -> None:
-    by_name = {rule.check: rule for rule in RULES}
+    by_name = {check.name: check for check in CHECKS}
     error = {"check": "performance", "column": "mean_absolute_error", "measure": "mean_absolute_error"}
     bias = {"check": "concept_drift", "column": None, "measure": "bias_z"}
     for failed, said in (
         (error | {"value": 139.1, "threshold": 62.79}, "mean_absolute_error 139 (threshold 62.8)."),
         (bias | {"value": 10.2, "threshold": 4.82}, "bias_z 10.2 (threshold 4.82)."),
     ):
-        rule = by_name[str(failed["check"])]
-        state = state_of(rule.check, [window(1, failed), window(0, failed)], TWO_OF_THREE)
+        check = by_name[str(failed["check"])]
+        state = state_of(check.name, [window(1, failed), window(0, failed)], TWO_OF_THREE)
         assert state is not None
-        annotations = alert_of(rule, state, WORDING, NOON)["annotations"]
+        annotations = alert_of(check, state, WORDING, NOON)["annotations"]
         assert annotations["summary"].endswith(said)
         assert "columns" not in annotations
 
 
 def test_every_kind_of_model_has_a_value_that_shows_its_checks_were_computed() -> None:
-    measures = {rule.check: rule.measures for rule in RULES}
+    measures = {check.name: check.measures for check in CHECKS}
     assert {"accuracy", "mean_absolute_error"} <= set(measures["performance"])
     assert "concept_z" in measures["concept_drift"]

@@ -1,4 +1,4 @@
-"""The upkeep of the UI's database, on SQLite and PostgreSQL."""
+"""The maintenance of the UI's database, on SQLite and PostgreSQL."""
 
 import asyncio
 import sqlite3
@@ -70,12 +70,12 @@ def test_the_metadata_say_that_figures_are_gone_and_the_window_is_still_found(en
     assert after == before | {"figures": "removed"} == read(manager, project, old)["metadata"]
 
 
-def test_a_second_round_has_nothing_to_do(engine, old_and_new):
+def test_a_second_run_has_nothing_to_do(engine, old_and_new):
     manager, project, old, _ = old_and_new
     assert maintenance(engine).run().stripped >= 1
-    slim = read(manager, project, old)
+    stripped = read(manager, project, old)
     assert maintenance(engine).run().stripped == 0
-    assert read(manager, project, old) == slim
+    assert read(manager, project, old) == stripped
 
 
 def test_figures_stay_where_the_setting_says_so_and_in_snapshots_of_others(engine, old_and_new, snap):
@@ -88,7 +88,7 @@ def test_figures_stay_where_the_setting_says_so_and_in_snapshots_of_others(engin
     assert has_figures(read(manager, project, of_others))
 
 
-def test_a_round_that_fails_half_way_leaves_the_snapshot_whole(engine, old_and_new):
+def test_a_run_that_fails_half_way_leaves_the_snapshot_whole(engine, old_and_new):
     manager, project, old, _ = old_and_new
     before = read(manager, project, old)
     statements = []
@@ -135,7 +135,7 @@ def pages(file: Path) -> tuple[int, int]:
 
 @pytest.mark.parametrize("existing", [False, True])
 def test_an_sqlite_file_shrinks_after_deletions_even_one_made_by_evidently_alone(tmp_path, snap, existing, monkeypatch):
-    from evidently_workspace.ui.database import (
+    from evidently_workspace.ui.database import (  # noqa: PLC0415 - takes seconds
         TunedDatabaseComponent,
         prepare_tables,
     )
@@ -171,7 +171,7 @@ def test_the_thread_works_beside_the_pages_and_ends_with_the_block(engine, old_a
     manager, project, old, _ = old_and_new
     task = maintenance(engine)
     with task.running():
-        (thread,) = [thread for thread in threading.enumerate() if thread.name == "upkeep"]
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "maintenance"]
         while has_figures(read(manager, project, old)):
             assert thread.is_alive()
     assert not thread.is_alive()
