@@ -103,16 +103,11 @@ def _cells(window: SnapshotWindow, outcome: Outcome) -> list[str]:
 
 
 def _failed_counts(played: PlayedPhase, outcome: Outcome) -> list[str]:
-    full = [
-        (traffic, window) for traffic, window in _traffic(outcome) if traffic.full and traffic.phase is played.phase
-    ]
+    everything = [(traffic_of(one.start, one.end, outcome.played), one) for one in outcome.windows.values()]
+    full = [(traffic, window) for traffic, window in everything if traffic.full and traffic.phase is played.phase]
     counts = [sum(check.name in window.checks for _, window in full) for check in CHECKS]
     cells = [f"[yellow]{count}/{len(full)}[/]" if count else "·" for count in counts]
     return [played.phase.scenario, *cells, _verdict([difference_of(traffic, window) for traffic, window in full])]
-
-
-def _traffic(outcome: Outcome) -> list[tuple[WindowTraffic, SnapshotWindow]]:
-    return [(traffic_of(one.start, one.end, outcome.played), one) for one in outcome.windows.values()]
 
 
 def _verdict(differences: Sequence[str | None]) -> str:

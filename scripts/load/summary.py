@@ -1,4 +1,4 @@
-"""The counts, latencies and verdict of a load, and how they are shown."""
+"""The counts and latencies of a load, and how they are shown."""
 
 from array import array
 from collections import Counter
@@ -25,7 +25,7 @@ def percentile(ordered: "array[float] | list[float]", share: float) -> float:
 
 @dataclass
 class LabelCounts:
-    """Labels by what became of them; `failed` met no 200, `unsent` waited when the load was ended."""
+    """Labels by their outcome: `failed` had no answer 200, `unsent` still waited when the load was stopped."""
 
     sent: int = 0
     accepted: int = 0
@@ -68,17 +68,17 @@ class Summary:
 
     @property
     def failures(self) -> int:
-        """Return how many requests met a transport error or an answer other than the one called for."""
+        """Return how many requests had a transport error or an unexpected answer."""
         return sum(self.unexpected.values())
 
-    def note(self, status: str, latency_seconds: float, lateness_seconds: float) -> None:
+    def record(self, status: str, latency_seconds: float, lateness_seconds: float) -> None:
         """Count one request that was sent."""
         self.statuses[status] += 1
         self.latencies.append(latency_seconds)
         self.late += lateness_seconds > LATE_SECONDS
 
-    def blame(self, what: str, example: str) -> None:
-        """Count something that should not have happened and keep the first few examples."""
+    def record_failure(self, what: str, example: str) -> None:
+        """Count an unexpected answer or error, and keep the first few as examples."""
         self.unexpected[what] += 1
         if len(self.examples) < _EXAMPLES:
             self.examples.append(example)
@@ -124,7 +124,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
 
 
 def show(summary: Summary, console: Console) -> None:
-    """Print the summary as tables, and what went wrong below them."""
+    """Print the summary as tables, and the failures below them."""
     table = Table(title=f"Load: {summary.scenario}", show_header=False, title_justify="left")
     table.add_column()
     table.add_column(justify="right")
@@ -139,7 +139,7 @@ def show(summary: Summary, console: Console) -> None:
     for example in summary.examples:
         console.print(f"  for example: {example}", markup=False, style="dim")
     if summary.interrupted:
-        console.print("ended early; the counts are those of the part that ran")
+        console.print("stopped early; the counts are those of the requests until then")
 
 
 def _requests(summary: Summary) -> list[tuple[str, str]]:

@@ -74,10 +74,10 @@ def _measure(options: argparse.Namespace, folder: Path, chromium: str) -> list[W
             histories.append((f"plain way, {len(plain):,} windows", Workspace(folder / "plain", plain=True), plain))
         for title, place, windows in histories:
 
-            def told(text: str, title: str = title) -> None:
+            def report(text: str, title: str = title) -> None:
                 status.update(f"{title}: {text}")
 
-            measured.append(measure_workspace(title, place, windows, bench, told))
+            measured.append(measure_workspace(title, place, windows, bench, report))
             # As they come, so that a run that is cut off has not been for nothing.
             console.print(summary_table(measured[-1:]), soft_wrap=True)
     return measured

@@ -55,28 +55,28 @@ ANY_WINDOW = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 5,
 
 @dataclass(frozen=True)
 class Bodies:
-    """Measured snapshots as JSON objects: of quiet windows, and of windows with failed checks."""
+    """Measured snapshots as JSON objects: of windows without failed checks, and of windows with some."""
 
-    quiet: list[dict[str, Any]]
+    passed: list[dict[str, Any]]
     failed: list[dict[str, Any]]
 
     def of(self, past_window: PastWindow) -> bytes:
         """Return the body of a window: that of a measured one, with this window's times and key."""
-        measured = self.failed if past_window.failed_checks else self.quiet
+        measured = self.failed if past_window.failed_checks else self.passed
         body = measured[past_window.number % len(measured)]
         window: Window = past_window.window
         timed = {"timestamp": window.evidently_timestamp.isoformat(), "name": window.title}
         return json.dumps({**body, **timed, "metadata": {**body["metadata"], "window": window.key}}).encode()
 
 
-def measure_bodies(artifact: Path, count: int, told: Callable[[int], None]) -> Bodies:
+def measure_bodies(artifact: Path, count: int, report: Callable[[int], None]) -> Bodies:
     """Measure windows of rows drawn from the reference, a fourth of them drifted, until there are `count` of them."""
     from evidently_workspace.snapshot import take_snapshot  # noqa: PLC0415 - takes seconds
 
     manifest, reference, explainer = read_manifest(artifact), read_reference(artifact), load_explainer(artifact)
     bodies = Bodies([], [])
     for number in range(count):
-        told(number)
+        report(number)
         current = reference.sample(ROWS, replace=True, random_state=number)
         if number % 4 == 0:
             current[list(manifest.feature_names)] += DRIFT
@@ -91,7 +91,7 @@ def measure_bodies(artifact: Path, count: int, told: Callable[[int], None]) -> B
             min_labels=30,
             attributions=explainer.attributions(current.head(EXPLAINED_ROWS)),
         )
-        (bodies.failed if taken.failed_checks else bodies.quiet).append(json.loads(taken.body))
-    if not bodies.quiet or not bodies.failed:
-        raise RuntimeError("the measured windows are all quiet or all failed: measure more of them")
+        (bodies.failed if taken.failed_checks else bodies.passed).append(json.loads(taken.body))
+    if not bodies.passed or not bodies.failed:
+        raise RuntimeError("all measured windows passed their checks, or none did; use a higher --measured")
     return bodies

@@ -27,9 +27,9 @@ def test_a_year_keeps_its_first_and_last_window_and_those_of_the_last_day():
 
 def test_a_copy_of_a_measured_snapshot_has_the_times_and_the_key_of_its_window():
     body = {"timestamp": "x", "name": "x", "metadata": {"window": "x", "model": "iris"}}
-    bodies = Bodies(quiet=[body], failed=[body | {"tags": ["failed"]}])
-    quiet, failed = past(timedelta(days=1), NOW)[-1], past(timedelta(days=1), NOW)[0]
-    assert bodies.of(quiet) == (
+    bodies = Bodies(passed=[body], failed=[body | {"tags": ["failed"]}])
+    passed, failed = past(timedelta(days=1), NOW)[-1], past(timedelta(days=1), NOW)[0]
+    assert bodies.of(passed) == (
         b'{"timestamp": "2026-11-23T08:00:00", "name": "2026-11-23 07:55 to 08:00 UTC", '
         b'"metadata": {"window": "2026-11-23T07:55:00Z/2026-11-23T08:00:00Z", "model": "iris"}}'
     )

@@ -137,17 +137,17 @@ def test_a_bad_request_must_be_refused_with_a_problem_document() -> None:
     async def refuse(path: str, body: bytes) -> tuple[int, bytes]:
         return 422, b"{}"
 
-    bad = Call(PREDICT, b"{", ("not JSON",), called_for=Expectation.REFUSAL)
+    bad = Call(PREDICT, b"{", ("not JSON",), expected=Expectation.REFUSAL)
     assert played(refuse, bad, duration_seconds=0.05).failures == 0
     accepted = played(predicted, bad, duration_seconds=0.05)
-    assert accepted.unexpected == {"not JSON: 200 where 4xx is called for": 5}
+    assert accepted.unexpected == {"not JSON: 200 where 4xx is expected": 5}
 
 
 def test_an_unknown_prediction_id_must_be_listed() -> None:
     async def listed(path: str, body: bytes) -> tuple[int, bytes]:
         return 200, b'{"accepted": 0, "unknown": ["x"]}'
 
-    unknown = Call(FEEDBACK, b'{"labels": [1]}', ("unknown prediction id",), called_for=Expectation.UNKNOWN_ID)
+    unknown = Call(FEEDBACK, b'{"labels": [1]}', ("unknown prediction id",), expected=Expectation.UNKNOWN_ID)
     assert played(listed, unknown, duration_seconds=0.05).failures == 0
     assert played(predicted, unknown, duration_seconds=0.05).failures == 5
 
