@@ -1,4 +1,4 @@
-"""Where a stack keeps what is backed up: by the settings of the API and the launcher of Evidently UI."""
+"""The databases and folders of a stack, by the settings of the API and of Evidently UI."""
 
 import argparse
 import os
@@ -22,8 +22,8 @@ class Places:
     def databases(self) -> dict[str, str]:
         """Return the databases' addresses by their name in a backup, in the order in which they are copied.
 
-        The log comes first: a snapshot that is posted after it was copied is looked up before its window is posted
-        again, while a window recorded as posted has its snapshot in whatever is copied later.
+        The log comes first. A window that it records as posted then has its snapshot in the workspace, which is copied
+        later; and a snapshot that is posted in between is found before its window is posted again.
         """
         return {"log": self.log_url, "workspace": self.workspace_url}
 
@@ -39,7 +39,7 @@ def add_workspace_url(parser: argparse.ArgumentParser) -> None:
 
 
 def places(workspace_url: str | None = None) -> Places:
-    """Return where the VIGIE_ settings say that things are. Raises pydantic.ValidationError or OSError."""
+    """Return the places that the VIGIE_ settings name. Raises pydantic.ValidationError or OSError."""
     settings = Settings()
     return Places(
         settings.database_url.get_secret_value(),

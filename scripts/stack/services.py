@@ -1,4 +1,4 @@
-"""The services of a stack: child processes that are started, become ready and are stopped."""
+"""The services of a stack as child processes: how they start, become ready and stop."""
 
 import os
 import signal
@@ -26,10 +26,10 @@ _LAST_LINES = 20
 
 
 class Guard:
-    """The process that stops our children if we end without doing it ourselves."""
+    """The process that stops our children if we end without stopping them."""
 
     def __init__(self) -> None:
-        # -I and -S: no site packages and no environment, so it starts in milliseconds and cannot be misled.
+        # -I and -S: no site packages and no environment, so it starts in milliseconds, the same everywhere.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__],
             stdin=subprocess.PIPE,
@@ -45,20 +45,20 @@ class Guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the pipe, on which the guard stops what is still named and ends."""
+        """Close the pipe. The guard then stops the processes that are left, and ends."""
         if self._process.stdin:
             self._process.stdin.close()
         self._process.wait()
 
-    def name(self, pid: int) -> None:
-        """Have this process, the head of its own group, stopped if we end."""
-        self._tell(f"+{pid}\n")
+    def add(self, pid: int) -> None:
+        """Add a process, the head of its own group, to those that are stopped if we end."""
+        self._write(f"+{pid}\n")
 
     def release(self, pid: int) -> None:
-        """Forget a process that has ended."""
-        self._tell(f"-{pid}\n")
+        """Remove a process that has ended."""
+        self._write(f"-{pid}\n")
 
-    def _tell(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         if self._process.stdin:
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
@@ -67,8 +67,8 @@ class Guard:
 class Child:
     """A running service.
 
-    It leads its own session, so Ctrl-C in the terminal reaches only us and we decide the order of the end.
-    With a `log_file` its output goes there and the log of the run before is kept as `.1`; without one it is
+    It leads its own session, so Ctrl-C in the terminal reaches only us, and we decide in which order services stop.
+    With a `log_file` its output goes there, and the log of the last run is kept as `.1`. Without one its output is
     shown.
     """
 
@@ -85,7 +85,7 @@ class Child:
         self._guard = guard
         self._process = self._start(command, environment)
         self.pid = self._process.pid
-        guard.name(self.pid)
+        guard.add(self.pid)
 
     def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         if self.log_file is None:
@@ -107,13 +107,13 @@ class Child:
             return tuple(line.rstrip("\n") for line in deque(log, _LAST_LINES))
 
     def stop(self, hurried: Callable[[], bool] = lambda: False, grace_seconds: float = GRACE_SECONDS) -> None:
-        """End the service: SIGTERM, and SIGKILL for its whole group after the grace or when `hurried`."""
+        """Stop the service: SIGTERM, and SIGKILL for its whole group after the grace period or when `hurried`."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             deadline = time.monotonic() + grace_seconds
             while self._process.poll() is None and time.monotonic() < deadline and not hurried():
                 time.sleep(0.05)
-        # The group may hold processes of the service that outlived it.
+        # The group may have processes of the service that still run.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()

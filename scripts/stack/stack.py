@@ -52,9 +52,8 @@ class Stack:
     """Evidently UI and the API as child processes, for as long as the `with` block lasts.
 
     Entering checks the ports, trains a model if there is none, starts both services and waits until both are
-    ready. Leaving stops the API first, so that it can still finish what it was handing to the UI. Raises
-    StackError; whatever had been started is stopped before it is raised. `interruption`, if given, ends the
-    start early with StoppedError.
+    ready. Leaving stops the API first, so that it can finish what it posts to the UI. Raises StackError after
+    stopping all that had been started. `interruption`, if given, stops the start early with StoppedError.
     """
 
     def __init__(
@@ -100,12 +99,12 @@ class Stack:
             service.check()
 
     def wait(self) -> None:
-        """Return when an end is asked for; raises ChildDiedError if a service ends before that."""
+        """Return when the user stops the stack; raises ChildDiedError if a service ends before that."""
         while not self._interruption.wait(_POLL_SECONDS):
             self.check()
 
     def addresses(self) -> dict[str, str]:
-        """Return the pages worth opening, by what is seen there."""
+        """Return the addresses of the pages, by their titles."""
         return {
             "Swagger UI": f"{self.config.api_url}/docs",
             "Model health": self.project_url(),
@@ -139,7 +138,7 @@ class Stack:
         finally:
             training.stop()
         if status != 0:
-            raise TrainingError(f"training the model ended with status {status}; what it printed says why")
+            raise TrainingError(f"training the model ended with status {status}; see its output above")
 
     def _start(self, guard: Guard, name: str, command: list[str], environment: dict[str, str], log_name: str) -> Child:
         child = Child(name, command, environment, guard, self.config.logs_dir / f"{log_name}.log")
@@ -147,12 +146,12 @@ class Stack:
         return child
 
     def _hurried(self) -> bool:
-        """Return whether an end was asked for a second time, which cuts every grace short."""
+        """Return whether a second signal came, which ends every grace period."""
         return self._interruption.count > 1
 
 
 def check_ports(config: StackConfig) -> None:
-    """Raise PortTakenError unless both services can listen where they are meant to."""
+    """Raise PortTakenError unless both ports are free."""
     wanted: dict[str, tuple[int, str]] = {
         "Evidently UI": (config.ui_port, "--ui-port"),
         "the API": (config.api_port, "--api-port"),
@@ -162,16 +161,16 @@ def check_ports(config: StackConfig) -> None:
     for service, (port, option) in wanted.items():
         if not is_free(HOST, port):
             raise PortTakenError(
-                f"port {port} is taken, and {service} needs it; stop what listens there "
+                f"port {port} is taken, and {service} needs it; stop the program that listens there "
                 f"(see: lsof -i :{port}) or choose another port with {option}"
             )
 
 
 def show_addresses(stack: Stack, console: Console) -> None:
-    """Print where to look."""
+    """Print the addresses of the pages, and the folder of the logs."""
     table = Table(show_header=False, box=None, padding=(0, 2))
     for what, url in stack.addresses().items():
-        # A link cut by a narrow terminal is no link.
+        # A link that a narrow terminal cuts does not work.
         table.add_row(what, f"[link={url}]{url}[/]", style="bold", end_section=False)
     table.columns[1].no_wrap = True
     console.print(table)
@@ -191,7 +190,7 @@ def show_error(error: StackError, console: Console) -> None:
 
 
 def exit_status(error: StackError) -> int:
-    """Return 2 for what was wrong before the start, 130 for an end that was asked for, else 1."""
+    """Return 2 for a port that is taken, 130 after the user stopped the stack, else 1."""
     if isinstance(error, StoppedError):
         return 130
     return 2 if isinstance(error, PortTakenError) else 1
