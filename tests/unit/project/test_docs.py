@@ -23,7 +23,7 @@ PAGES = {
     for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md"))
 }
 README, LISEZMOI = PAGES["README.md"], PAGES["README.fr.md"]
-SETTINGS, TROUBLESHOOTING = PAGES["docs/settings.md"], PAGES["docs/troubleshooting.md"]
+SETTINGS, COMMANDS = PAGES["docs/settings.md"], PAGES["docs/commands.md"]
 TODAY = {name: text for name, text in PAGES.items() if name != "CHANGELOG.md"}
 """The pages that say what is so now; the changelog may name what is gone."""
 TRANSLATED = {
@@ -119,11 +119,12 @@ def test_every_make_target_is_in_the_table() -> None:
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     real = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
-    shown = rows(section("Make targets", PAGES["docs/commands.md"]))
+    shown = rows(COMMANDS.partition("\n## ")[0])
     assert [[f"`make {target}`", what] for _, target, what in real] == shown
     targets = {target for _, target, _ in real}
     for page, content in TODAY.items():
-        named = re.findall(r"(?:^|`)(?:[A-Z_]+=\S+ )*make (?:[A-Z_]+=\S+ )*([a-z]+)", content, re.MULTILINE)
+        text = "\n".join([*spans(content), *code(content)])
+        named = re.findall(r"^(?:[A-Z_]+=\S+ )*make (?:[A-Z_]+=\S+ )*([a-z]+)", text, re.MULTILINE)
         assert set(named) <= targets, page
 
 
@@ -136,7 +137,7 @@ def test_every_program_is_in_the_table_and_every_program_of_a_page_exists() -> N
         for path in files
         if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
     }
-    shown = {name.strip("`") for name, _ in rows(section("Programs", PAGES["docs/commands.md"]))}
+    shown = {module.strip("`").removeprefix("python -m ") for _, module, _ in rows(COMMANDS[COMMANDS.index("\n## ") :])}
     # what lies deeper is started by a program, not by a person
     assert shown == {name for name in real if name.count(".") < 2} - entry_points
     for page, content in TODAY.items():
