@@ -37,7 +37,7 @@ PANELS: dict[str, tuple[Command, ...]] = {
     ),
     "Look at it": (
         Command("addresses", "scripts.addresses", "Print the addresses of the Docker stack.", has_options=False),
-        Command("report", "scripts.report", "Make one HTML report for any stretch of the prediction log."),
+        Command("report", "scripts.report", "Make one HTML report for any period of the prediction log."),
         Command("doctor", "scripts.doctor", "Check what this machine lacks, and what needs it."),
     ),
     "Look after it": (
