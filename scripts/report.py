@@ -1,4 +1,4 @@
-"""The command that makes one HTML report for any stretch of the log: python -m scripts.report --from … --to …."""
+"""The command that makes one HTML report for any period of the log: python -m scripts.report --from … --to …."""
 
 import argparse
 import os
@@ -14,26 +14,28 @@ from api.snapshots.reports import report_name, write_report
 from scripts.command_line import status_of
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the report and print where it is; 1 where there is not enough data, 2 where something is wrong."""
-    options = build_parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.report") -> int:
+    """Make the report and print its file; 1 where there is not enough data, 2 after an error."""
+    options = build_parser(prog).parse_args(arguments)
     if options.start >= options.end:
         print("error: --from must be before --to", file=sys.stderr)
         return 2
     return status_of(lambda: _make(options, Settings()))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.report",
-        description="Make one HTML report for any stretch of the log. It is not posted and changes no window. "
-        "The log, the model and the limits are those of the VIGIE_ settings.",
+        prog=prog,
+        description="Make one HTML report for any period of the prediction log. It is not posted and changes no "
+        "window. The VIGIE_ settings name the log, the model and the limits.",
     )
-    moment = "such as 2026-11-23 or 2026-11-23T04:45; without an offset it is UTC"
+    moment = "first moment, such as 2026-11-23 or 2026-11-23T04:45; UTC unless it has an offset"
     parser.add_argument("--from", dest="start", type=_moment, required=True, metavar="TIME", help=moment)
-    parser.add_argument("--to", dest="end", type=_moment, required=True, metavar="TIME", help="not included")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: a file under VIGIE_REPORTS_DIR/by-hand")
+    parser.add_argument("--to", dest="end", type=_moment, required=True, metavar="TIME", help="end, not included")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file to write (default: one in VIGIE_REPORTS_DIR/by-hand)"
+    )
     return parser
 
 
@@ -62,7 +64,7 @@ def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-11-23T04:45") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-23T04:45") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

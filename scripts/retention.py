@@ -1,4 +1,4 @@
-"""The command that removes what is old, or tells what would go: python -m scripts.retention [--dry-run]."""
+"""The command that removes old data, or shows what it would remove: python -m scripts.retention [--dry-run]."""
 
 import argparse
 import socket
@@ -30,20 +30,22 @@ ROWS = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Remove or tell; 1 where something could not be removed, 2 where nothing can be done at all."""
-    options = build_parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.retention") -> int:
+    """Remove or show old data; 1 where something could not be removed, 2 after an error."""
+    options = build_parser(prog).parse_args(arguments)
     return status_of(lambda: _run(Settings(), dry_run=options.dry_run))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.retention",
+        prog=prog,
         description="Remove snapshots, reports and logged rows that are older than the VIGIE_ settings keep them. "
-        "The API does the same by itself; both may run at once.",
+        "The API also does this by itself; both may run at the same time.",
     )
-    parser.add_argument("--dry-run", action="store_true", help="tell what would go and what would be freed, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only show what would be removed and how much space it would free"
+    )
     return parser
 
 

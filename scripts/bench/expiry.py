@@ -72,14 +72,14 @@ def run_expiring(options: argparse.Namespace) -> int:
             still = options.rows - _removed(config.api_url)
             _await_removed(config.api_url, options.rows)
             took = perf_counter() - began
-            quiet = _load(config, options)
+            afterwards = _load(config, options)
     if still <= 0:
         print("error: the rows were gone before the load was over; take more rows, or a shorter load", file=sys.stderr)
         return 1
     print(f"{options.rows:,} rows expired in {took:,.0f} s: {options.rows / took:,.0f} a second\n")
     print(f"| {options.rate:g} predictions a second | p50 | p99 | slowest |")
     print("|---|---|---|---|")
-    for what, seen in (("while rows expire", during), ("after that", quiet)):
+    for what, seen in (("while rows expire", during), ("after that", afterwards)):
         cells = " | ".join(f"{1000 * seen[key]:.1f} ms" for key in ("p50", "p99", "max"))
         print(f"| {what} | {cells} |")
     return 0

@@ -9,14 +9,14 @@ from rich.console import Console
 
 from evidently_workspace.checks import CHECKS
 from scripts.demo.__main__ import RUNS_KEPT, RunFolder
-from scripts.demo.phases import Performance, Phase, next_boundary, role_of, windows_between
+from scripts.demo.phases import Phase, PlayedPhase, next_boundary, traffic_of, windows_between
 from scripts.demo.story import Outcome
-from scripts.demo.table import complaints, show_scenarios, show_windows
+from scripts.demo.table import show_scenarios, show_windows, unexpected
 from scripts.demo.windows import SnapshotWindow
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 STEADY = Phase("steady", 2, expects=None)
-DRIFT = Phase("data_drift", 1, expects="data_drift", spares=frozenset({"concept_drift"}))
+DRIFT = Phase("data_drift", 1, expects="data_drift", must_pass=frozenset({"concept_drift"}))
 LINK = (
     "http://127.0.0.1:8001/projects/5c0814f5-0277-54a3-bb84-b2adb3698389/reports/01a206db-a0f3-73b2-a5c7-ac0853ea8904"
 )
@@ -45,7 +45,7 @@ def window(start: float, *checks: str, status: str = "posted", reason: str | Non
     )
 
 
-PLAYED = [Performance(STEADY, at(0.3), at(38.5)), Performance(DRIFT, at(40.3), at(58.5))]
+PLAYED = [PlayedPhase(STEADY, at(0.3), at(38.5)), PlayedPhase(DRIFT, at(40.3), at(58.5))]
 
 
 def seen(*windows: SnapshotWindow) -> dict[datetime, SnapshotWindow]:
@@ -71,48 +71,48 @@ def test_the_windows_of_a_span_are_those_it_touches() -> None:
     [(0, "steady", True), (20, "steady", True), (40, "data_drift", True), (60, "idle", False), (30, "mixed", False)],
 )
 def test_a_window_is_what_played_in_it(start: float, name: str, full: bool) -> None:
-    role = role_of(at(start), at(start + 20), PLAYED)
-    assert (role.name, role.full) == (name, full)
+    traffic = traffic_of(at(start), at(start + 20), PLAYED)
+    assert (traffic.name, traffic.full) == (name, full)
 
 
-def test_a_window_in_which_an_act_only_began_is_not_full() -> None:
-    assert role_of(at(-15), at(5), PLAYED).name == "steady, in part"
+def test_a_window_in_which_a_phase_only_began_is_not_full() -> None:
+    assert traffic_of(at(-15), at(5), PLAYED).name == "steady, in part"
 
 
-def test_a_story_that_came_true_has_no_complaints() -> None:
-    assert complaints(PLAYED, GOOD, 20) == []
+def test_windows_as_expected_give_no_line() -> None:
+    assert unexpected(PLAYED, GOOD, 20) == []
 
 
 @pytest.mark.parametrize(
-    ("changed", "complaint"),
+    ("changed", "message"),
     [
         (
             window(20, "data_drift"),
-            "12:00:20 (steady) should be quiet, but raised data_drift of age (0.70, limit 0.40)",
+            "12:00:20 (steady) should have no failed checks, but has data_drift of age (0.70, limit 0.40)",
         ),
-        (window(40), "12:00:40 (data_drift) should be flagged with data_drift, but was not"),
-        (window(40, "prediction_drift"), "should be flagged with data_drift"),
+        (window(40), "12:00:40 (data_drift) should have a failed check data_drift, but has none"),
+        (window(40, "prediction_drift"), "should have a failed check data_drift"),
         (
             window(40, "data_drift", "concept_drift"),
-            "12:00:40 (data_drift) should not be flagged with concept_drift of age (0.70, limit 0.40)",
+            "12:00:40 (data_drift) should not have the failed check concept_drift of age (0.70, limit 0.40)",
         ),
         (window(0, status="skipped", reason="not enough data"), "12:00:00 (steady) is skipped: not enough data"),
         (window(40, status="failed"), "(data_drift) is failed: no reason given"),
     ],
 )
-def test_each_window_that_is_not_as_told_is_named(changed: SnapshotWindow, complaint: str) -> None:
-    (line,) = complaints(PLAYED, GOOD | seen(changed), 20)
-    assert complaint in line
+def test_each_window_that_is_not_as_expected_is_named(changed: SnapshotWindow, message: str) -> None:
+    (line,) = unexpected(PLAYED, GOOD | seen(changed), 20)
+    assert message in line
 
 
 def test_a_window_that_never_came_is_named() -> None:
-    (line,) = complaints(PLAYED, {at(0): GOOD[at(0)], at(40): GOOD[at(40)]}, 20)
-    assert "12:00:20 (steady) does not appear" in line
+    (line,) = unexpected(PLAYED, {at(0): GOOD[at(0)], at(40): GOOD[at(40)]}, 20)
+    assert "12:00:20 (steady) is not in GET /snapshots" in line
 
 
-def test_an_act_without_a_full_window_proves_nothing() -> None:
-    short = [PLAYED[0], Performance(DRIFT, at(45), at(58))]
-    assert complaints(short, GOOD, 20) == ["no window was wholly data_drift"]
+def test_a_phase_without_a_full_window_is_named() -> None:
+    short = [PLAYED[0], PlayedPhase(DRIFT, at(45), at(58))]
+    assert unexpected(short, GOOD, 20) == ["no window has traffic of only data_drift"]
 
 
 @pytest.mark.parametrize("width", [80, 100, 280])
@@ -136,7 +136,7 @@ def test_the_tables_fit_a_hundred_columns() -> None:
     assert "…" not in shown.getvalue()
 
 
-def test_the_last_table_says_which_checks_fired_in_how_many_windows_of_a_scenario() -> None:
+def test_the_last_table_counts_the_windows_in_which_each_check_failed_of_a_scenario() -> None:
     shown = io.StringIO()
     show_scenarios(Outcome(played=PLAYED, windows=GOOD), Console(file=shown, width=100))
     cells = {line.split()[0]: line.split()[1:] for line in shown.getvalue().splitlines() if line.split()}

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from scripts.ports import free_port, is_free
-from scripts.stack.child import Child, Guard
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import DataDirError, PortTakenError
 from scripts.stack.guard import named_groups
 from scripts.stack.interruption import Interruption
+from scripts.stack.services import Child, Guard
 from scripts.stack.stack import Stack, check_ports, ensure_secret
 
 # A service that ignores SIGTERM and has a process of its own, as a hanging worker would.
@@ -177,7 +177,7 @@ def test_children_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None
     code = f"""
 import os, sys, time
 from pathlib import Path
-from scripts.stack.child import Child, Guard
+from scripts.stack.services import Child, Guard
 guard = Guard()
 child = Child("gentle", [sys.executable, "-c", {GENTLE!r}], os.environ, guard, Path({str(tmp_path / "log")!r}))
 print(child.pid, flush=True)

@@ -68,5 +68,5 @@ def test_a_label_that_is_no_number_is_a_text_or_a_boolean(regression_pool: Pool)
 def test_an_unknown_prediction_id_is_to_be_reported_and_all_else_refused(either_pool: Pool) -> None:
     for call in islice(bad_requests(either_pool, 5), KINDS):
         unknown = call.kinds == ("unknown prediction id",)
-        assert call.called_for is (Expectation.UNKNOWN_ID if unknown else Expectation.REFUSAL)
+        assert call.expected is (Expectation.UNKNOWN_ID if unknown else Expectation.REFUSAL)
         assert not unknown or call.path == FEEDBACK

@@ -84,7 +84,7 @@ def test_what_is_restored_is_what_was_there_when_it_was_copied(standing: Places,
 def test_nothing_is_put_where_something_stands(standing: Places, empty: Places, tmp_path: Path) -> None:
     file = tmp_path / "one.tar"
     write_backup(standing, file, lambda _what: None)
-    with pytest.raises(BadBackup, match="there is something already: the log's database, the workspace's database"):
+    with pytest.raises(BadBackup, match="these places are not empty: the log's database, the workspace's database"):
         restore.restore(file, standing)
     (empty.reports_dir / "old").mkdir(parents=True)
     with pytest.raises(BadBackup, match="elsewhere/reports"):
@@ -112,7 +112,7 @@ def test_a_backup_that_was_cut_off_is_refused_before_anything_is_put_back(file: 
 def test_a_backup_of_which_a_byte_changed_is_refused(file: Path, tmp_path: Path) -> None:
     content = file.read_bytes()
     file.write_bytes(content.replace(b"<p>noon</p>", b"<p>moon</p>"))
-    with pytest.raises(BadBackup, match=r"reports/2026-11-23/noon\.html is not what was backed up"):
+    with pytest.raises(BadBackup, match=r"reports/2026-11-23/noon\.html has changed since the backup"):
         unpack_backup(file, tmp_path / "unpacked")
 
 

@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from scripts.bench.__main__ import main
-from scripts.bench.workspace.bodies import Bodies
 from scripts.bench.workspace.command import SPANS, panel_table, summary_table
-from scripts.bench.workspace.history import kept, past
+from scripts.bench.workspace.history import Bodies, kept, past
 from scripts.bench.workspace.measuring import WorkspaceMeasurement
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -28,9 +27,9 @@ def test_a_year_keeps_its_first_and_last_window_and_those_of_the_last_day():
 
 def test_a_copy_of_a_measured_snapshot_has_the_times_and_the_key_of_its_window():
     body = {"timestamp": "x", "name": "x", "metadata": {"window": "x", "model": "iris"}}
-    bodies = Bodies(quiet=[body], failed=[body | {"tags": ["failed"]}])
-    quiet, failed = past(timedelta(days=1), NOW)[-1], past(timedelta(days=1), NOW)[0]
-    assert bodies.of(quiet) == (
+    bodies = Bodies(passed=[body], failed=[body | {"tags": ["failed"]}])
+    passed, failed = past(timedelta(days=1), NOW)[-1], past(timedelta(days=1), NOW)[0]
+    assert bodies.of(passed) == (
         b'{"timestamp": "2026-11-23T08:00:00", "name": "2026-11-23 07:55 to 08:00 UTC", '
         b'"metadata": {"window": "2026-11-23T07:55:00Z/2026-11-23T08:00:00Z", "model": "iris"}}'
     )
@@ -65,5 +64,5 @@ def test_options_that_make_no_sense_are_refused(arguments):
 
 
 def test_the_docs_have_a_measured_row_of_each_span() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "workspace.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "workspace.md").read_text(encoding="utf-8")
     assert [span for span in SPANS if page.count(f"\n| 1 {span} |") != 1] == []

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from scripts.load.report import as_json, show
-from scripts.load.summary import TRANSPORT_ERROR, Summary, percentile
+from scripts.load.summary import TRANSPORT_ERROR, Summary, as_json, percentile, show
 
 
 @pytest.mark.parametrize(
@@ -32,8 +31,8 @@ def test_a_percentile_is_a_value_with_its_share_up_to_it(values: list[float], sh
 
 def summary() -> Summary:
     made = Summary("steady", 3)
-    made.note("200", 0.010, 0.0)
-    made.note("200", 0.020, 0.1)
+    made.record("200", 0.010, 0.0)
+    made.record("200", 0.020, 0.1)
     return made
 
 
@@ -43,8 +42,8 @@ def test_a_clean_load_exits_with_0() -> None:
 
 def test_a_load_with_failures_exits_with_1() -> None:
     made = summary()
-    made.note(TRANSPORT_ERROR, 1.0, 0.0)
-    made.blame("steady: ReadTimeout", "steady: ReadTimeout: no answer")
+    made.record(TRANSPORT_ERROR, 1.0, 0.0)
+    made.record_failure("steady: ReadTimeout", "steady: ReadTimeout: no answer")
     assert made.exit_status() == 1
     assert (made.sent, made.answered, made.failures) == (3, 2, 1)
 
@@ -73,7 +72,7 @@ def test_an_empty_summary_can_be_shown() -> None:
 
 def test_text_of_the_api_is_shown_as_it_is_not_as_markup() -> None:
     made = summary()
-    made.blame("steady: 500", "steady: [/nothing] [bold]")
+    made.record_failure("steady: 500", "steady: [/nothing] [bold]")
     shown = io.StringIO()
     show(made, Console(file=shown, width=120))
     assert "[/nothing] [bold]" in shown.getvalue()
