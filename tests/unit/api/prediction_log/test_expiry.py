@@ -40,7 +40,7 @@ def database(database_url: str) -> Iterator[ClockedDatabase]:
 
 def log(database: ClockedDatabase, time: datetime, *names: str, features: str = "{}") -> None:
     async def write() -> None:
-        writer = LogWriter(database, 100_000, answer=as_they_are)
+        writer = LogWriter(database, 100_000, respond=as_they_are)
         writer.start()
         await writer.log_responses([PredictionRecord(name, 0, "v1", features, "a", "{}") for name in names])
         writer.count_rejection("missing")
@@ -52,7 +52,7 @@ def log(database: ClockedDatabase, time: datetime, *names: str, features: str = 
 
 def label(database: ClockedDatabase, time: datetime, *names: str) -> LabelReceipt:
     async def write() -> LabelReceipt:
-        writer = LogWriter(database, 100_000, answer=as_they_are)
+        writer = LogWriter(database, 100_000, respond=as_they_are)
         writer.start()
         receipt = await writer.log_labels([LabelRecord(name, "a") for name in names])
         await writer.close()
@@ -164,9 +164,9 @@ def test_an_sqlite_file_shrinks_when_its_rows_have_gone(tmp_path: Path) -> None:
     expiry = LogExpiry(database)
     while expiry.remove(NOON + HOUR, 2000).predictions:
         pass
-    assert expiry.give_back(0) == 0
+    assert expiry.shrink(0) == 0
     freed = 0
-    while (step := expiry.give_back(500)) > 0:
+    while (step := expiry.shrink(500)) > 0:
         freed += step
     assert freed > 15_000_000
     database.dispose()

@@ -9,7 +9,7 @@ from api.snapshots.retention_tiers import DEFAULT_TIERS, Tier, parse_tiers
 
 
 def test_the_default_setting_says_the_default_tiers() -> None:
-    assert Settings().policy.tiers == DEFAULT_TIERS
+    assert Settings().retention_policy.tiers == DEFAULT_TIERS
 
 
 def test_a_tier_has_a_spacing_an_end_and_another_for_failed_windows() -> None:

@@ -136,7 +136,7 @@ def test_rows_and_labels_are_counted_by_version(database_url: str) -> None:
     database.migrate()
 
     async def write() -> None:
-        writer = LogWriter(database, 100, answer=as_they_are)
+        writer = LogWriter(database, 100, respond=as_they_are)
         writer.start()
         await writer.log_responses([PredictionRecord(f"{n}", n, f"v{n % 2}", "{}", "a", "{}") for n in range(5)])
         await writer.log_labels([LabelRecord("1", "a"), LabelRecord("3", "b"), LabelRecord("4", "a")])
