@@ -63,7 +63,7 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     metrics = runtime.metrics
 
     def refuse(reason: str) -> None:
-        runtime.writer.count_rejection(metrics.reject(reason))
+        runtime.serving.writer.count_rejection(metrics.reject(reason))
 
     install_problem_handlers(app, refuse)
     app.add_middleware(
@@ -77,14 +77,14 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
 
 
 def _add_routes(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
-    plane, queries = runtime.plane, runtime.queries
+    plane, queries, status = runtime.serving.plane, runtime.monitoring.queries, runtime.monitoring.status
     # first, and without a router of their own: to find them costs as much as to predict
     routes = prediction_routes(plane, row_type(plane.manifest), settings.max_batch_rows).routes
     app.router.routes[:0] = routes
     app.include_router(health_routes(plane))
-    app.include_router(model_routes(plane, runtime.reloader))
+    app.include_router(model_routes(plane, runtime.serving.reloader))
     app.include_router(snapshot_routes(queries))
-    app.include_router(landing_routes(plane, queries, settings.grafana_url, lambda: runtime.status.evidently_up))
+    app.include_router(landing_routes(plane, queries, settings.grafana_url, lambda: status.evidently_up))
     app.include_router(documentation_routes(app.title))
 
 
@@ -93,13 +93,13 @@ def _follow_the_model(app: FastAPI, settings: Settings, runtime: Runtime) -> Non
 
     def show(shown: AnyPredictor) -> None:
         runtime.metrics.describe_model(__version__, shown.manifest.name, shown.manifest.version, shown.engine)
-        runtime.notifier.follow(shown.manifest.version)
+        runtime.monitoring.notifier.follow(shown.manifest.version)
 
     def renew(shown: AnyPredictor) -> None:
-        renewed = prediction_routes(runtime.plane, row_type(shown.manifest), settings.max_batch_rows).routes
+        renewed = prediction_routes(runtime.serving.plane, row_type(shown.manifest), settings.max_batch_rows).routes
         app.router.routes[: len(renewed)] = renewed
         app.version, app.openapi_schema = shown.manifest.version, None
 
     show(runtime.predictor)
-    runtime.served.tell(show)
-    runtime.served.tell(renew)
+    runtime.serving.served.tell(show)
+    runtime.serving.served.tell(renew)

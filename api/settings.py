@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from api.snapshots.retention_tiers import RetentionPolicy, parse_tiers
+from api.snapshots.retention_tiers import DEFAULT_TIERS, RetentionPolicy, parse_tiers
 
 SECRETS = ("database_url", "evidently_secret")
 ORIGIN = re.compile(r"https?://[^/\s*]+")
@@ -225,7 +225,7 @@ class RetentionSettings(BaseModel):
     snapshot_tiers: Annotated[
         str,
         Field(description="Which snapshots stay: one per spacing until an age, and until another where checks failed."),
-    ] = "all:24h:7d, 1h:7d:30d, 6h:90d, 1d"
+    ] = DEFAULT_TIERS
     log_keep_days: Annotated[
         int, Field(ge=1, description="Age at which logged rows and their labels are removed, in days.")
     ] = 90

@@ -53,40 +53,54 @@ FIRST_RETENTION_AFTER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
+class Serving:
+    """What answers requests for one model."""
+
+    served: ServedModel
+    writer: LogWriter
+    plane: DataPlane
+    reloader: ModelReloader
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """What watches one model: its snapshots, its alerts, and the state of what it needs."""
+
+    queries: SnapshotQueries
+    notifier: AlertNotifier
+    status: StatusProbe
+    heartbeat: SnapshotHeartbeat
+
+
+@dataclass(frozen=True, slots=True)
 class Runtime:
     """What a process of the API consists of, put together and not yet started."""
 
     predictor: AnyPredictor
     metrics: Metrics
     database: Database
-    served: ServedModel
-    writer: LogWriter
-    plane: DataPlane
-    reloader: ModelReloader
-    notifier: AlertNotifier
-    queries: SnapshotQueries
-    status: StatusProbe
-    heartbeat: SnapshotHeartbeat
+    serving: Serving
+    monitoring: Monitoring
     scheduler: JobScheduler
 
     def start(self) -> None:
         """Migrate the log, then start what works beside the requests. Raises LogUnavailable."""
         self.database.migrate()
-        self.writer.start()
-        self.reloader.begin()
+        self.serving.writer.start()
+        self.serving.reloader.begin()
         self.scheduler.start()
 
     async def stop(self) -> None:
         """Commit what was accepted, stop the jobs and the worker, and close what is open."""
-        await self.writer.close()
+        await self.serving.writer.close()
         self.scheduler.stop()
-        self.heartbeat.stop()
-        self.status.close()
+        self.monitoring.heartbeat.stop()
+        self.monitoring.status.close()
         self.database.dispose()
 
 
 def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
-    """Put together what answers requests for the model in ``settings.model_dir``; nothing but the model is read.
+    """Put together a process that serves the model in ``settings.model_dir``; only the model is read.
 
     Raises model.errors.ArtifactError where there is no valid model.
     """
@@ -94,7 +108,16 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
     metrics = Metrics(registry)
     metrics.describe(log_queue_rows=settings.log_queue_rows)
     database = build_database(settings, settings.log_timeout_seconds)
-    store = WindowStore(database)
+    serving = _build_serving(settings, predictor, database, metrics)
+    scheduler = JobScheduler(metrics)
+    monitoring = _build_monitoring(settings, predictor.manifest, database, scheduler, metrics)
+    scheduler.add(MODEL_RELOAD, serving.reloader.follow, settings.heartbeat)
+    if settings.snapshots:
+        _add_snapshot_jobs(settings, scheduler, monitoring)
+    return Runtime(predictor, metrics, database, serving, monitoring, scheduler)
+
+
+def _build_serving(settings: Settings, predictor: AnyPredictor, database: Database, metrics: Metrics) -> Serving:
     served = ServedModel(predictor)
     writer = LogWriter(
         database,
@@ -106,17 +129,17 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
     )
     archive = ModelArchive(settings.reports_dir)
     reloader = ModelReloader(served, settings.model_dir, ServedVersionStore(database), metrics, archive)
-    project = project_name(settings, predictor.manifest)  # it stays, whatever a later version is called
+    return Serving(served, writer, DataPlane(served, writer, metrics), reloader)
+
+
+def _build_monitoring(
+    settings: Settings, manifest: Manifest, database: Database, scheduler: JobScheduler, metrics: Metrics
+) -> Monitoring:
+    store = WindowStore(database)
+    project = project_name(settings, manifest)  # it stays, whatever the name of a later version is
     links = SnapshotLinks(settings.api_url, settings.evidently_public_url or settings.evidently_url, project)
-    notifier = _build_notifier(settings, store, predictor.manifest, links, metrics)
     lease = snapshot_lease(database, new_holder(), settings.heartbeat)
-    status = StatusProbe(metrics, settings.evidently_url, lease.held, partial(read_progress, database))
-    scheduler = JobScheduler(metrics)
     build_context = partial(build_worker_context, settings, project, lease.holder)
-    heartbeat = _build_heartbeat(settings, store, lease, scheduler, metrics, build_context=build_context)
-    scheduler.add(MODEL_RELOAD, reloader.follow, settings.heartbeat)
-    if settings.snapshots:
-        _add_snapshot_jobs(settings, scheduler, heartbeat, status, notifier)
     queries = SnapshotQueries(
         store,
         interval=settings.snapshot_interval,
@@ -124,19 +147,11 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
         links=links,
         wake=partial(scheduler.wake, HEARTBEAT),
     )
-    return Runtime(
-        predictor=predictor,
-        metrics=metrics,
-        database=database,
-        served=served,
-        writer=writer,
-        plane=DataPlane(served, writer, metrics),
-        reloader=reloader,
-        notifier=notifier,
-        queries=queries,
-        status=status,
-        heartbeat=heartbeat,
-        scheduler=scheduler,
+    return Monitoring(
+        queries,
+        _build_notifier(settings, store, manifest, links, metrics),
+        StatusProbe(metrics, settings.evidently_url, lease.held, partial(read_progress, database)),
+        _build_heartbeat(settings, store, lease, scheduler, metrics, build_context=build_context),
     )
 
 
@@ -178,21 +193,17 @@ def _build_heartbeat(
     )
 
 
-def _add_snapshot_jobs(
-    settings: Settings,
-    scheduler: JobScheduler,
-    heartbeat: SnapshotHeartbeat,
-    status: StatusProbe,
-    notifier: AlertNotifier,
-) -> None:
+def _add_snapshot_jobs(settings: Settings, scheduler: JobScheduler, monitoring: Monitoring) -> None:
+    heartbeat = monitoring.heartbeat
+
     def notify_while_the_lease_is_held() -> None:
         if heartbeat.lease_held:
-            notifier.notify()
+            monitoring.notifier.notify()
 
     at_once = timedelta(0)
     retention_interval = timedelta(seconds=settings.retention_interval_seconds)
     scheduler.add(HEARTBEAT, heartbeat.run, settings.heartbeat, at_once)
-    scheduler.add(STATUS, status.look, settings.heartbeat, at_once)
+    scheduler.add(STATUS, monitoring.status.look, settings.heartbeat, at_once)
     scheduler.add(ALERTS, notify_while_the_lease_is_held, settings.alert_repeat)
     scheduler.add(
         RETENTION, heartbeat.request_retention, retention_interval, min(FIRST_RETENTION_AFTER, retention_interval)

@@ -35,21 +35,21 @@ class WindowStore:
         step = _microseconds_of(interval)
         with self._database.writing() as connection:
             now = self._database.closing(connection)
-            reopen(connection, now, step)
-            start = open_since(connection, step)
-            if start is None or next_boundary(start, step) > now:
+            _reopen(connection, now, step)
+            start = _open_since(connection, step)
+            if start is None or _next_boundary(start, step) > now:
                 return 0
-            return close_windows(connection, start, last_boundary(now, step), step)
+            return _close_windows(connection, start, _last_boundary(now, step), step)
 
     def close_now(self, interval: timedelta) -> WindowRecord | None:
         """Close the window that is open, whatever its length; None where nothing was logged since the last window."""
         step = _microseconds_of(interval)
         with self._database.writing() as connection:
             now = self._database.closing(connection)
-            start = open_since(connection, step)
-            if start is None or events_since(connection, start) is None:
+            start = _open_since(connection, step)
+            if start is None or _events_since(connection, start) is None:
                 return None
-            close_windows(connection, start, now, step)
+            _close_windows(connection, start, now, step)
             row = connection.execute(select(windows).order_by(windows.c.start.desc()).limit(1)).one()
             return window_of(row)
 
@@ -232,16 +232,16 @@ def window_of(row: Row[Any], **changed: Any) -> WindowRecord:
     return WindowRecord(**fields)
 
 
-def open_since(connection: Connection, step: int) -> int | None:
+def _open_since(connection: Connection, step: int) -> int | None:
     """Return the start of the open window; None if nothing was ever logged."""
     last_end = connection.execute(select(func.max(windows.c.end))).scalar_one()
     if last_end is not None:
         return int(last_end)
-    first = events_since(connection, 0)
-    return None if first is None else last_boundary(first, step)
+    first = _events_since(connection, 0)
+    return None if first is None else _last_boundary(first, step)
 
 
-def events_since(connection: Connection, since: int) -> int | None:
+def _events_since(connection: Connection, since: int) -> int | None:
     """Return when the first prediction or label at or after ``since`` was logged."""
     found = [
         connection.execute(select(func.min(column)).where(column >= since)).scalar_one()
@@ -250,29 +250,29 @@ def events_since(connection: Connection, since: int) -> int | None:
     return min((stamp for stamp in found if stamp is not None), default=None)
 
 
-def next_boundary(start: int, step: int) -> int:
+def _next_boundary(start: int, step: int) -> int:
     """Return the end of a window that starts at ``start``; a step is the length of a window."""
-    return last_boundary(start, step) + step
+    return _last_boundary(start, step) + step
 
 
-def last_boundary(time: int, step: int) -> int:
+def _last_boundary(time: int, step: int) -> int:
     """Return the newest end of a window that is not after ``time``."""
     return time // step * step
 
 
-def close_windows(connection: Connection, start: int, until: int, step: int) -> int:
+def _close_windows(connection: Connection, start: int, until: int, step: int) -> int:
     """Close the time from ``start`` to ``until``, and return the number of its windows.
 
     They end on boundaries, except the last one, which ends at ``until``. A window is due if something was logged in
     it; otherwise it is skipped at once.
     """
     rows: list[dict[str, Any]] = []
-    event = events_since(connection, start)
+    event = _events_since(connection, start)
     while start < until:
         if event is not None and event < start:
-            event = events_since(connection, start)
-        end = min(next_boundary(start, step), until)
-        quiet_until = last_boundary(until if event is None else min(event, until), step)
+            event = _events_since(connection, start)
+        end = min(_next_boundary(start, step), until)
+        quiet_until = _last_boundary(until if event is None else min(event, until), step)
         if quiet_until - start > MAX_CUT:
             end = quiet_until
         rows.append(_closed(start, end, empty=event is None or event >= end))
@@ -283,7 +283,7 @@ def close_windows(connection: Connection, start: int, until: int, step: int) -> 
     return len(rows)
 
 
-def reopen(connection: Connection, now: int, step: int) -> None:
+def _reopen(connection: Connection, now: int, step: int) -> None:
     """Delete the newest windows if they are empty and in the future: the clock that closed them was ahead.
 
     Otherwise rows would be dated into that future, and would miss the windows until then.

@@ -99,9 +99,7 @@ class SnapshotQueries:
         try:
             return read_report(path)
         except FileNotFoundError as error:
-            raise NotFound(
-                f"the report {day}/{name} lacks a part that no longer exists: {Path(error.filename).name}"
-            ) from None
+            raise NotFound(f"a part of the report {day}/{name} is gone: {Path(error.filename).name}") from None
 
     def project_url(self) -> str:
         """Return the URL of the model's project in Evidently UI."""

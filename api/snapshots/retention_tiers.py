@@ -41,20 +41,13 @@ class Tier:
         return until is None or age < until
 
 
-DEFAULT_TIERS = (
-    Tier(None, timedelta(hours=24), timedelta(days=7)),
-    Tier(timedelta(hours=1), timedelta(days=7), timedelta(days=30)),
-    Tier(timedelta(hours=6), timedelta(days=90)),
-    Tier(timedelta(days=1), None),
-)
+DEFAULT_TIERS = "all:24h:7d, 1h:7d:30d, 6h:90d, 1d"
 """Every window for 24 h, hourly for 7 days, six-hourly for 90 days, daily for ever; with failed checks every window
 for 7 days and hourly for 30. At a five-minute interval that is about 1,040 snapshots after a quiet year, and about
 3,100 after one in which every window failed."""
 
 
-def windows_to_remove(
-    windows: Iterable[AnyWindow], now: datetime, tiers: Sequence[Tier] = DEFAULT_TIERS
-) -> list[AnyWindow]:
+def windows_to_remove(windows: Iterable[AnyWindow], now: datetime, tiers: Sequence[Tier]) -> list[AnyWindow]:
     """Return the windows whose snapshot to remove now, oldest first.
 
     Of each stretch of `spacing` the first window with failed checks stays, or the first one if none failed. It is the

@@ -31,7 +31,7 @@ from api.snapshots import window_job
 from api.snapshots.measure import WindowEvaluation
 from api.snapshots.reports import write_window_report
 from api.snapshots.retention import OrphanSnapshots, Retention
-from api.snapshots.retention_tiers import DEFAULT_TIERS, RetentionPolicy
+from api.snapshots.retention_tiers import DEFAULT_TIERS, RetentionPolicy, parse_tiers
 from api.snapshots.scheduler import SnapshotHeartbeat
 from api.snapshots.window_job import WindowProcessor
 from api.snapshots.worker import SnapshotWorker
@@ -47,7 +47,7 @@ V1 = cast("Manifest", SimpleNamespace(version="v1"))
 """All that the record of a window asks of the version that it measured."""
 FIVE_MINUTES = timedelta(minutes=5)
 HEARTBEAT = timedelta(seconds=5)
-POLICY = RetentionPolicy(DEFAULT_TIERS, timedelta(days=2), timedelta(days=7), timedelta(days=90))
+POLICY = RetentionPolicy(parse_tiers(DEFAULT_TIERS), timedelta(days=2), timedelta(days=7), timedelta(days=90))
 WINDOW_JOB_POINTS = ("reading", "measured", "reporting", "reported", "posting", "posted", "recording", "recorded")
 REMOVING_POINTS = ("deleted", "forgetting", "forgot", "expiring", "expired")
 UI_FAULTS = ("500", "refused", "hangs", "answer lost", "lands late")
