@@ -95,8 +95,8 @@ def _serve_with_workers(settings: Settings) -> None:
 def _warn_if_open_to_all(settings: Settings) -> None:
     if settings.is_exposed and not settings.has_keys:
         logger.warning(
-            "the API listens on %s without keys: every machine that reaches it may predict, send labels and read; make keys "
-            "with python -m scripts.keys, and name their file in VIGIE_API_KEYS_FILE",
+            "the API listens on %s without keys: every machine that reaches it may predict, send labels and read; "
+            "make keys with python -m scripts.keys, and name their file in VIGIE_API_KEYS_FILE",
             settings.host,
         )
 

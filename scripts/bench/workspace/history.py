@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from api.snapshots.retention_tiers import windows_to_remove
+from api.snapshots.retention_tiers import DEFAULT_TIERS, parse_tiers, windows_to_remove
 from evidently_workspace.window import Window
 
 INTERVAL = timedelta(minutes=5)
@@ -34,7 +34,7 @@ def past(span: timedelta, now: datetime) -> list[PastWindow]:
 
 def kept(windows: Sequence[PastWindow], now: datetime) -> list[PastWindow]:
     """Return the windows that keep their snapshot under the default tiers, oldest first."""
-    removed = {window.number for window in windows_to_remove(windows, now)}
+    removed = {window.number for window in windows_to_remove(windows, now, parse_tiers(DEFAULT_TIERS))}
     return [window for window in windows if window.number not in removed]
 
 
