@@ -134,14 +134,16 @@ def ends_later(alert: dict[str, Any]) -> bool:
     return datetime.fromisoformat(alert["endsAt"]) > datetime.now(UTC)
 
 
-def test_quiet_windows_are_not_told(log: Windows, store: WindowStore, metrics: Metrics, receiver: Receiver) -> None:
+def test_windows_without_failed_checks_post_nothing(
+    log: Windows, store: WindowStore, metrics: Metrics, receiver: Receiver
+) -> None:
     for _ in range(3):
         log.add(failed=False)
     notifier(store, metrics, receiver.url).notify()
     assert (receiver.posted, posts(metrics)) == ([], {})
 
 
-def test_a_firing_alert_is_repeated_and_its_end_told(
+def test_a_firing_alert_is_repeated_and_its_end_posted(
     log: Windows, store: WindowStore, metrics: Metrics, receiver: Receiver
 ) -> None:
     alerts = notifier(store, metrics, receiver.url)
@@ -257,7 +259,7 @@ def test_a_refusal_is_logged_with_its_reason_and_so_is_its_end(
     assert "again" in good
 
 
-def test_an_address_that_is_none_costs_nothing_else(
+def test_an_invalid_address_counts_as_unavailable(
     log: Windows, store: WindowStore, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):

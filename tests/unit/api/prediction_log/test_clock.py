@@ -34,7 +34,7 @@ def test_a_jump_ahead_that_does_not_last_is_not_seen() -> None:
     assert clock.follow(366 * DAY) == DAY + 900 * SECOND
 
 
-def test_a_jump_back_is_bridged_and_then_believed() -> None:
+def test_a_jump_back_is_bridged_and_then_followed() -> None:
     passing = Passing()
     clock = SteadyClock(passing)
     clock.follow(10 * DAY)
@@ -47,7 +47,7 @@ def test_a_jump_back_is_bridged_and_then_believed() -> None:
     assert clock.follow(shown + SECOND) == shown + SECOND
 
 
-def test_a_clock_that_jumps_about_is_not_believed() -> None:
+def test_a_clock_that_jumps_about_is_not_followed() -> None:
     passing = Passing()
     clock = SteadyClock(passing)
     clock.follow(DAY)

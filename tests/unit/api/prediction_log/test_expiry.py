@@ -97,7 +97,7 @@ def test_old_rows_go_in_batches_with_their_labels_and_young_ones_stay(database: 
     assert (expiry.remove_rejections(before, 10), expiry.remove_rejections(before, 10)) == (1, 0)
 
 
-def test_a_row_that_a_window_is_still_to_read_stays_however_old_it_is(database: ClockedDatabase) -> None:
+def test_a_row_that_a_window_has_yet_to_read_stays_however_old_it_is(database: ClockedDatabase) -> None:
     log(database, NOON, "waits")
     database.time = NOON + HOUR
     WindowStore(database).close_elapsed(HOUR)
@@ -108,7 +108,7 @@ def test_a_row_that_a_window_is_still_to_read_stays_however_old_it_is(database: 
     assert left(database) == {"in the open window"}
 
 
-def test_an_old_row_whose_label_a_window_is_still_to_read_stays(database: ClockedDatabase) -> None:
+def test_an_old_row_whose_label_a_window_has_yet_to_read_stays(database: ClockedDatabase) -> None:
     log(database, NOON, "late label")
     post_all(database, NOON + HOUR)
     label(database, NOON + 50 * HOUR, "late label")
@@ -137,7 +137,7 @@ def test_a_row_whose_label_is_being_stored_is_left_for_the_next_time(database: C
     assert left(database) == {"being labelled"}
 
 
-def test_what_a_window_has_is_forgotten_but_not_the_window(database: ClockedDatabase) -> None:
+def test_snapshot_and_report_of_a_window_are_marked_as_removed_and_the_window_stays(database: ClockedDatabase) -> None:
     log(database, NOON, "a")
     post_all(database, NOON + HOUR)
     kept, store = RetainedWindows(database), WindowStore(database)

@@ -1,4 +1,4 @@
-"""How the timeline is cut into windows, and who may take one, at times that the test sets."""
+"""How time is cut into windows, and which process may claim one, at times that the test sets."""
 
 import asyncio
 from collections.abc import Iterator
@@ -180,7 +180,7 @@ def test_a_postponed_window_waits_for_its_retry(database: ClockedDatabase, store
 
 
 @pytest.mark.parametrize("faults", [0, FAULTS_UNTIL_DEFERRED])
-def test_a_retry_set_while_a_clock_was_ahead_holds_nothing_up(
+def test_no_window_waits_for_a_retry_that_was_set_while_a_clock_was_ahead(
     database: ClockedDatabase, store: WindowStore, faults: int
 ) -> None:
     window = replace(closed_window(database, store), faults=faults)
@@ -194,7 +194,7 @@ def test_a_retry_set_while_a_clock_was_ahead_holds_nothing_up(
     assert claimed.start == window.start
 
 
-def test_a_window_given_up_does_not_hold_back_the_next(database: ClockedDatabase, store: WindowStore) -> None:
+def test_the_next_window_does_not_wait_for_one_that_was_given_up(database: ClockedDatabase, store: WindowStore) -> None:
     window = closed_window(database, store)
     hopeless = replace(window, faults=MAX_FAULTS - 1)
     assert store.defer(hopeless, "cannot be computed", FailureCause.WINDOW) is None
@@ -247,7 +247,7 @@ def test_a_claim_needs_the_lease_in_the_same_transaction(database: ClockedDataba
     assert store.claim(first) is not None
 
 
-def test_who_lost_a_window_to_another_claimant_records_nothing(database: ClockedDatabase, store: WindowStore) -> None:
+def test_a_process_that_lost_its_claim_records_nothing(database: ClockedDatabase, store: WindowStore) -> None:
     lost = closed_window(database, store)
     won = store.claim()
     assert won is not None
@@ -260,9 +260,7 @@ def test_who_lost_a_window_to_another_claimant_records_nothing(database: Clocked
     assert store.finish(won, [], {"status": WindowStatus.POSTED})
 
 
-def test_a_window_handed_back_is_taken_by_the_next_claimant_without_a_fault(
-    database: ClockedDatabase, store: WindowStore
-) -> None:
+def test_a_released_window_is_claimed_again_without_a_fault(database: ClockedDatabase, store: WindowStore) -> None:
     store.release_claim(closed_window(database, store))
     again = store.claim()
     assert again is not None
@@ -285,7 +283,7 @@ def test_waits_double_up_to_a_bound_however_long_evidently_ui_is_down(
     assert set(waits[8:]) == {300}
 
 
-def test_a_window_that_fails_by_itself_steps_aside_is_tried_hourly_and_given_up_after_a_day(
+def test_a_window_that_fails_by_itself_is_deferred_tried_hourly_and_given_up_after_a_day(
     database: ClockedDatabase, store: WindowStore
 ) -> None:
     log(database, NOON, "p1")
@@ -323,7 +321,7 @@ def test_a_window_that_fails_by_itself_steps_aside_is_tried_hourly_and_given_up_
     assert store.newest(2)[1].reason == "refused"
 
 
-def test_a_window_over_which_the_process_dies_again_and_again_steps_aside(
+def test_a_window_during_which_the_process_dies_again_and_again_is_deferred(
     database: ClockedDatabase, store: WindowStore
 ) -> None:
     log(database, NOON, "p1")
@@ -347,7 +345,7 @@ def test_a_month_without_a_row_is_one_window(database: ClockedDatabase, store: W
     ]
 
 
-def test_empty_windows_of_a_clock_that_was_ahead_are_taken_back(database: ClockedDatabase, store: WindowStore) -> None:
+def test_empty_windows_of_a_clock_that_was_ahead_are_deleted(database: ClockedDatabase, store: WindowStore) -> None:
     log(database, NOON, "p1")
     database.time = NOON + FIVE_MINUTES
     store.close_elapsed(FIVE_MINUTES)
@@ -362,7 +360,7 @@ def test_empty_windows_of_a_clock_that_was_ahead_are_taken_back(database: Clocke
     assert read_predictions(database, NOON + FIVE_MINUTES, NOON + 2 * FIVE_MINUTES, "v1", 10).total == 1
 
 
-def test_a_lease_that_ends_in_a_far_future_is_a_mistake_of_a_clock_and_may_be_taken(database: ClockedDatabase) -> None:
+def test_a_lease_that_ends_in_a_far_future_comes_from_a_wrong_clock_and_may_be_taken(database: ClockedDatabase) -> None:
     first, second = (snapshot_lease(database, name, timedelta(seconds=5)) for name in ("first", "second"))
     database.time = NOON + timedelta(days=365)
     assert first.take()
