@@ -69,6 +69,7 @@ class Metrics:
         self._declare_log(registry)
         self._declare_snapshots(registry)
         self._declare_retention(registry)
+        self._declare_periodic_jobs(registry)
         self._declare_model(registry)
         self._in_progress = Gauge(
             "vigie_requests_in_progress",
@@ -223,6 +224,31 @@ class Metrics:
         ):
             for label in labels:
                 counter.labels(label)  # from 0 on
+
+    def _declare_periodic_jobs(self, registry: CollectorRegistry) -> None:
+        self._job_failures = Counter(
+            "vigie_periodic_job_failures_total", "Runs of periodic jobs that failed.", ["name"], registry=registry
+        )
+        self._job_succeeded_at = Gauge(
+            "vigie_periodic_job_last_success_timestamp_seconds",
+            "When a periodic job last ran without a failure; 0 if it never has.",
+            ["name"],
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+
+    def add_periodic_job(self, name: str) -> None:
+        """Show a job that this process runs, from 0 on, so that its first failure is an increase."""
+        self._job_failures.labels(name)
+        self._job_succeeded_at.labels(name)
+
+    def count_job_failure(self, name: str) -> None:
+        """Count one run of a periodic job that failed."""
+        self._job_failures.labels(name).inc()
+
+    def observe_job_success(self, name: str, now: float) -> None:
+        """Show that a periodic job ran without a failure; ``now`` is in seconds since the epoch."""
+        self._job_succeeded_at.labels(name).set(now)
 
     def observe_removals(self, removals: Removals | None) -> None:
         """Count what a run of retention removed; None where the run failed as a whole."""

@@ -1,16 +1,14 @@
 """The command that makes one HTML report for any period of the log: python -m scripts.report --from … --to …."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from api.prediction_log.database import Database
-from api.serving.model_archive import ModelArchive
 from api.settings import Settings
 from api.snapshots.reports import report_name, write_report
+from api.wiring import build_database, build_evaluator
 from scripts.command_line import status_of
 
 
@@ -40,22 +38,17 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def _make(options: argparse.Namespace, settings: Settings) -> int:
-    database = Database(settings.database_url.get_secret_value())
+    database = build_database(settings)
     database.migrate()
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
     print("measuring; Evidently takes some seconds to start", file=sys.stderr)
-    from api.snapshots.measure import SampleLimits, WindowEvaluator  # noqa: PLC0415 - seconds, which a mistyped time should not cost
-
-    enough = SampleLimits(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
-    measuring = WindowEvaluator(database, settings.model_dir, ModelArchive(settings.reports_dir), enough)
-    measured = measuring.measure(options.start, options.end)
-    if measured.snapshot is None:
-        print(measured.reason, file=sys.stderr)
+    evaluation = build_evaluator(settings, database).evaluate(options.start, options.end)
+    if evaluation.snapshot is None:
+        print(evaluation.reason, file=sys.stderr)
         return 1
     path: Path = options.out or settings.reports_dir / "by-hand" / report_name(options.start, options.end)
-    write_report(path, measured.snapshot.html)
-    failed = ", ".join(dict.fromkeys(check.check for check in measured.snapshot.failed_checks)) or "none"
-    print(f"{measured.logged.total:,} rows, {measured.labelled.total:,} labels; failed checks: {failed}")
+    write_report(path, evaluation.snapshot.html)
+    failed = ", ".join(dict.fromkeys(check.check for check in evaluation.snapshot.failed_checks)) or "none"
+    print(f"{evaluation.logged.total:,} rows, {evaluation.labelled.total:,} labels; failed checks: {failed}")
     print(path)
     return 0
 

@@ -4,9 +4,9 @@ import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock
 
-from api.errors import LogUnavailable, ModelUnusable, SchemaChanged, StateError
+from api.errors import ModelUnusable, SchemaChanged, StateError
 from api.metrics import Metrics
 from api.prediction_log.served_version import ServedVersion, ServedVersionStore
 from api.serving.model_archive import ModelArchive
@@ -242,36 +242,3 @@ def _try_out(candidate: AnyPredictor) -> None:
         responses_for(candidate).respond([[feature.example for feature in candidate.manifest.features]])
     except Exception as error:  # whatever a model's libraries raise: it must not serve
         raise ModelUnusable(f"version {candidate.manifest.version} does not answer its own example: {error}") from error
-
-
-STOP_SECONDS = 5.0
-
-
-class ModelWatcher:
-    """Has the roll follow what was announced, every ``every_seconds``."""
-
-    def __init__(self, roll: ModelReloader, every_seconds: float) -> None:
-        self._roll = roll
-        self._every_seconds = every_seconds
-        self._stopping = Event()
-        self._thread = Thread(target=self._run, name="model-follower", daemon=True)
-
-    def start(self) -> None:
-        """Start looking. Raises LogUnavailable."""
-        self._roll.begin()
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop looking."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self._every_seconds):
-            try:
-                self._roll.follow()
-            except LogUnavailable as error:
-                logger.debug("the announced version could not be read: %s", error)  # requests say it loudly
-            except Exception:  # the thread must outlive any fault, or this process would never roll again
-                logger.exception("the announced version could not be taken up")

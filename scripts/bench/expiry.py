@@ -96,7 +96,7 @@ async def _fill(url: str, model_dir: Path, rows: int) -> None:
     database.migrate()
     predictor = load_predictor(model_dir)
     row = [feature.example for feature in predictor.manifest.features]
-    writer = LogWriter(database, 10 * COMMIT_ROWS, answer=responses_for(predictor).respond)
+    writer = LogWriter(database, 10 * COMMIT_ROWS, respond=responses_for(predictor).respond)
     writer.start()
     for begin in range(0, rows, COMMIT_ROWS):
         answers = await writer.log_responses([row] * min(COMMIT_ROWS, rows - begin))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from api.snapshots.retention_tiers import windows_to_remove
+from api.snapshots.retention_tiers import DEFAULT_TIERS, parse_tiers, windows_to_remove
 from evidently_workspace.window import Window
 from model.artifact.store import read_manifest, read_reference
 from model.explain.explainer import load_explainer
@@ -39,7 +39,7 @@ def past(span: timedelta, now: datetime) -> list[PastWindow]:
 
 def kept(windows: Sequence[PastWindow], now: datetime) -> list[PastWindow]:
     """Return the windows that keep their snapshot under the default tiers, oldest first."""
-    removed = {window.number for window in windows_to_remove(windows, now)}
+    removed = {window.number for window in windows_to_remove(windows, now, parse_tiers(DEFAULT_TIERS))}
     return [window for window in windows if window.number not in removed]
 
 

@@ -72,13 +72,14 @@ def test_callers_that_come_while_the_model_answers_cost_one_more_call(
     monkeypatch.setattr(pipeline, "predict_proba", counted)
 
     async def ask() -> list[Sequence[bytes]]:
-        writer = LogWriter(database, 1000, answer=responses_for(predictor).respond)
+        queue = [0]
+        writer = LogWriter(database, 1000, observe_queue=queue.append, respond=responses_for(predictor).respond)
         writer.start()
         first = asyncio.create_task(writer.log_responses(FLOWERS[:1]))
         while not calls:  # noqa: ASYNC110 - the call is made on another thread, which knows no event of this loop
             await asyncio.sleep(0.001)
         others = [asyncio.create_task(writer.log_responses([flower])) for flower in FLOWERS[1:]]
-        while writer.waiting_rows < len(others):  # noqa: ASYNC110 - as above
+        while queue[-1] < len(others):  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.001)
         all_wait.set()
         answered = await asyncio.gather(first, *others)
@@ -94,7 +95,7 @@ def test_callers_that_come_while_the_model_answers_cost_one_more_call(
 
 def test_a_row_that_the_model_cannot_take_fails_no_other_request(iris_artifact: Path, database: Database) -> None:
     async def ask() -> list[Any]:
-        writer = LogWriter(database, 1000, answer=responses_for(load_predictor(iris_artifact)).respond)
+        writer = LogWriter(database, 1000, respond=responses_for(load_predictor(iris_artifact)).respond)
         waiting = [asyncio.create_task(writer.log_responses(rows)) for rows in ([FLOWERS[0]], [[1.0]], FLOWERS[1:4])]
         await asyncio.sleep(0)
         writer.start()
@@ -119,7 +120,7 @@ def test_every_row_of_a_group_is_logged_whatever_its_size(database_url: str, row
     ]
 
     async def write() -> None:
-        writer = LogWriter(database, 10_000, answer=as_they_are)
+        writer = LogWriter(database, 10_000, respond=as_they_are)
         writer.start()
         await writer.log_responses(records)
         await writer.close()

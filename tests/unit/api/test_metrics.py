@@ -9,23 +9,15 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
-import httpx
-import pytest
 from fastapi.testclient import TestClient
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 import api
-from api.errors import LogUnavailable
-from api.metrics import Metrics
 from api.metrics_folder import prepare_metrics_folder
-from api.prediction_log.reader import SnapshotProgress
-from api.status_probe import StatusProbe
 
 ROOT = Path(__file__).parents[3]
 
@@ -111,47 +103,6 @@ def test_outcomes_are_counted_from_nought_on(client: TestClient) -> None:
     text = client.get("/metrics").text
     for outcome in ("posted", "skipped", "failed", "given_up", "worker_failed"):
         assert value(text, "vigie_snapshot_windows_total", outcome=outcome) == 0
-
-
-def unavailable() -> bool:
-    raise LogUnavailable("gone")
-
-
-PROGRESS = SnapshotProgress(waiting=2, behind=timedelta(seconds=90), posted_at=1e9, duration_seconds=4.5)
-
-
-@pytest.mark.parametrize(("status", "up"), [(200, 1), (503, 0), (None, 0)])
-def test_the_probe_shows_evidently_the_lease_and_the_progress(status: int | None, up: int) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        assert str(request.url) == "http://ui:8001/api/version"
-        if status is None:
-            raise httpx.ConnectError("refused")
-        return httpx.Response(status)
-
-    registry = CollectorRegistry()
-    probe = StatusProbe(Metrics(registry), "http://ui:8001/", lambda: True, lambda: PROGRESS, 5)
-    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        probe.look(client)
-    shown = {
-        "vigie_evidently_up": up,
-        "vigie_snapshot_lease_held": 1,
-        "vigie_snapshot_windows_waiting": 2,
-        "vigie_snapshot_behind_seconds": 90,
-        "vigie_snapshot_last_posted_timestamp_seconds": 1e9,
-        "vigie_snapshot_last_duration_seconds": 4.5,
-    }
-    assert {name: registry.get_sample_value(name) for name in shown} == shown
-    assert probe.evidently_up is bool(up)
-    assert (registry.get_sample_value("vigie_status_timestamp_seconds") or 0) > 1.6e9
-
-
-def test_a_lease_that_cannot_be_read_is_not_held() -> None:
-    registry = CollectorRegistry()
-    probe = StatusProbe(Metrics(registry), "http://ui:8001", unavailable, lambda: PROGRESS, 5)
-    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
-        probe.look(client)
-    assert registry.get_sample_value("vigie_snapshot_lease_held") == 0
-    assert registry.get_sample_value("vigie_evidently_up") == 1
 
 
 WORKER = """

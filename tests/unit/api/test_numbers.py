@@ -199,7 +199,7 @@ def test_a_row_without_a_finite_number_fails_no_other_request(
     sound = [20.0, *[1.0] * (len(manifest.features) - 1)]
 
     async def ask() -> list[Any]:
-        writer = LogWriter(database, 1000, answer=responses_for(RegressionPredictor(manifest, Broken())).respond)
+        writer = LogWriter(database, 1000, respond=responses_for(RegressionPredictor(manifest, Broken())).respond)
         requests = [[sound], [[200.0, *sound[1:]]], [sound] * 3]
         waiting = [asyncio.create_task(writer.log_responses(rows)) for rows in requests]
         await asyncio.sleep(0)

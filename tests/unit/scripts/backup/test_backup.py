@@ -39,7 +39,7 @@ def log(url: str, name: str) -> None:
     async def write() -> None:
         database = Database(url)
         database.migrate()
-        writer = LogWriter(database, 10, answer=as_they_are)
+        writer = LogWriter(database, 10, respond=as_they_are)
         writer.start()
         await writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
         await writer.close()

@@ -97,14 +97,14 @@ def test_a_script_that_is_there_is_written_anew_only_where_it_is_damaged_or_aged
     assert now - datetime.fromtimestamp(path.stat().st_mtime, tz=UTC) < timedelta(hours=1)
 
 
-def test_a_page_of_another_form_is_kept_whole_and_a_warning_says_so(
+def test_a_page_of_another_form_is_stored_whole_and_a_warning_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for html in ("<p>", SCRIPT_END + SCRIPT_START, page_with(""), page_with("a</SCRIPT>b"), page_with("a") * 2):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             write_window_report(tmp_path, "2026-11-23/one.html", html)
-        assert "report 2026-11-23/one.html is kept whole" in caplog.text
+        assert "report 2026-11-23/one.html is stored whole" in caplog.text
         assert read_report(tmp_path / "2026-11-23" / "one.html") == html.encode()
     assert not (tmp_path / "assets").exists()
 

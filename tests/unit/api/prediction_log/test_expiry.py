@@ -40,7 +40,7 @@ def database(database_url: str) -> Iterator[ClockedDatabase]:
 
 def log(database: ClockedDatabase, time: datetime, *names: str, features: str = "{}") -> None:
     async def write() -> None:
-        writer = LogWriter(database, 100_000, answer=as_they_are)
+        writer = LogWriter(database, 100_000, respond=as_they_are)
         writer.start()
         await writer.log_responses([PredictionRecord(name, 0, "v1", features, "a", "{}") for name in names])
         writer.count_rejection("missing")
@@ -52,7 +52,7 @@ def log(database: ClockedDatabase, time: datetime, *names: str, features: str = 
 
 def label(database: ClockedDatabase, time: datetime, *names: str) -> LabelReceipt:
     async def write() -> LabelReceipt:
-        writer = LogWriter(database, 100_000, answer=as_they_are)
+        writer = LogWriter(database, 100_000, respond=as_they_are)
         writer.start()
         receipt = await writer.log_labels([LabelRecord(name, "a") for name in names])
         await writer.close()
@@ -97,7 +97,7 @@ def test_old_rows_go_in_batches_with_their_labels_and_young_ones_stay(database: 
     assert (expiry.remove_rejections(before, 10), expiry.remove_rejections(before, 10)) == (1, 0)
 
 
-def test_a_row_that_a_window_is_still_to_read_stays_however_old_it_is(database: ClockedDatabase) -> None:
+def test_a_row_that_a_window_has_yet_to_read_stays_however_old_it_is(database: ClockedDatabase) -> None:
     log(database, NOON, "waits")
     database.time = NOON + HOUR
     WindowStore(database).close_elapsed(HOUR)
@@ -108,7 +108,7 @@ def test_a_row_that_a_window_is_still_to_read_stays_however_old_it_is(database: 
     assert left(database) == {"in the open window"}
 
 
-def test_an_old_row_whose_label_a_window_is_still_to_read_stays(database: ClockedDatabase) -> None:
+def test_an_old_row_whose_label_a_window_has_yet_to_read_stays(database: ClockedDatabase) -> None:
     log(database, NOON, "late label")
     post_all(database, NOON + HOUR)
     label(database, NOON + 50 * HOUR, "late label")
@@ -137,7 +137,7 @@ def test_a_row_whose_label_is_being_stored_is_left_for_the_next_time(database: C
     assert left(database) == {"being labelled"}
 
 
-def test_what_a_window_has_is_forgotten_but_not_the_window(database: ClockedDatabase) -> None:
+def test_snapshot_and_report_of_a_window_are_marked_as_removed_and_the_window_stays(database: ClockedDatabase) -> None:
     log(database, NOON, "a")
     post_all(database, NOON + HOUR)
     kept, store = RetainedWindows(database), WindowStore(database)
@@ -164,9 +164,9 @@ def test_an_sqlite_file_shrinks_when_its_rows_have_gone(tmp_path: Path) -> None:
     expiry = LogExpiry(database)
     while expiry.remove(NOON + HOUR, 2000).predictions:
         pass
-    assert expiry.give_back(0) == 0
+    assert expiry.shrink(0) == 0
     freed = 0
-    while (step := expiry.give_back(500)) > 0:
+    while (step := expiry.shrink(500)) > 0:
         freed += step
     assert freed > 15_000_000
     database.dispose()

@@ -1,4 +1,4 @@
-"""How the timeline is cut into windows, and who may take one, at times that the test sets."""
+"""How time is cut into windows, and which process may claim one, at times that the test sets."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.prediction_log.lease import Lease
+from api.prediction_log.lease import snapshot_lease
 from api.prediction_log.reader import read_predictions
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, WindowValue
 from api.prediction_log.retry import FAULTS_UNTIL_DEFERRED, MAX_FAULTS, FailureCause
@@ -35,7 +35,7 @@ def store(database: ClockedDatabase) -> WindowStore:
 
 def log(database: ClockedDatabase, time: datetime, name: str, label: str | None = None) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 100, answer=as_they_are)
+        writer = LogWriter(database, 100, respond=as_they_are)
         writer.start()
         await writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
         if label is not None:
@@ -96,7 +96,7 @@ def test_a_label_that_arrives_in_a_window_without_predictions_makes_it_due(
     database.time = NOON + timedelta(minutes=6)
 
     async def send_label() -> None:
-        writer = LogWriter(database, 100, answer=as_they_are)
+        writer = LogWriter(database, 100, respond=as_they_are)
         writer.start()
         await writer.log_labels([LabelRecord("p1", "b")])
         await writer.close()
@@ -173,14 +173,14 @@ def test_a_postponed_window_waits_for_its_retry(database: ClockedDatabase, store
     window = closed_window(database, store)
     assert store.defer(window, "Evidently UI is down", FailureCause.SURROUNDINGS) == timedelta(seconds=4)
     assert store.newest(1)[0].reason == "Evidently UI is down"
-    assert (store.waiting(), store.claim()) == (False, None)
+    assert (store.has_due_window(), store.claim()) == (False, None)
     database.time += timedelta(seconds=4)
-    assert store.waiting()
+    assert store.has_due_window()
     assert store.claim() is not None
 
 
 @pytest.mark.parametrize("faults", [0, FAULTS_UNTIL_DEFERRED])
-def test_a_retry_set_while_a_clock_was_ahead_holds_nothing_up(
+def test_no_window_waits_for_a_retry_that_was_set_while_a_clock_was_ahead(
     database: ClockedDatabase, store: WindowStore, faults: int
 ) -> None:
     window = replace(closed_window(database, store), faults=faults)
@@ -188,13 +188,13 @@ def test_a_retry_set_while_a_clock_was_ahead_holds_nothing_up(
     database.time += timedelta(days=400)
     assert store.defer(window, "down", FailureCause.SURROUNDINGS) is not None
     database.time = right
-    assert store.waiting()
+    assert store.has_due_window()
     claimed = store.claim()
     assert claimed is not None
     assert claimed.start == window.start
 
 
-def test_a_window_given_up_does_not_hold_back_the_next(database: ClockedDatabase, store: WindowStore) -> None:
+def test_the_next_window_does_not_wait_for_one_that_was_given_up(database: ClockedDatabase, store: WindowStore) -> None:
     window = closed_window(database, store)
     hopeless = replace(window, faults=MAX_FAULTS - 1)
     assert store.defer(hopeless, "cannot be computed", FailureCause.WINDOW) is None
@@ -212,7 +212,7 @@ def test_a_finished_window_keeps_its_values(database: ClockedDatabase, store: Wi
     values = [WindowValue("data_drift", "x", 0.5), WindowValue("accuracy", "", 0.9)]
     assert store.finish(window, values, {"status": WindowStatus.POSTED, "rows": 1})
     assert store.claim() is None
-    assert store.count_by_status() == {"posted": 1}
+    assert [one.status for one in store.newest(10)] == [WindowStatus.POSTED]
     assert [value for _, _, value in store.series("data_drift", None, None, None, limit=10)] == [values[0]]
     assert store.series(None, None, NOON + FIVE_MINUTES, None, limit=10) == []
     pages = [store.series(None, None, None, None, limit=1, skip=skip) for skip in range(3)]
@@ -220,7 +220,7 @@ def test_a_finished_window_keeps_its_values(database: ClockedDatabase, store: Wi
 
 
 def test_one_process_holds_the_lease_until_it_stops_renewing(database: ClockedDatabase) -> None:
-    first, second = (Lease(database, name, timedelta(seconds=10)) for name in ("first", "second"))
+    first, second = (snapshot_lease(database, name, timedelta(seconds=5)) for name in ("first", "second"))
     assert (first.take(), second.take()) == (True, False)
     database.time += timedelta(seconds=9)
     assert (first.take(), second.take()) == (True, False)
@@ -231,14 +231,14 @@ def test_one_process_holds_the_lease_until_it_stops_renewing(database: ClockedDa
 
 
 def test_a_released_lease_is_free_at_once(database: ClockedDatabase) -> None:
-    first, second = (Lease(database, name, timedelta(seconds=10)) for name in ("first", "second"))
+    first, second = (snapshot_lease(database, name, timedelta(seconds=5)) for name in ("first", "second"))
     first.take()
     first.release()
     assert second.take()
 
 
 def test_a_claim_needs_the_lease_in_the_same_transaction(database: ClockedDatabase, store: WindowStore) -> None:
-    first, second = (Lease(database, name, timedelta(seconds=10)) for name in ("first", "second"))
+    first, second = (snapshot_lease(database, name, timedelta(seconds=5)) for name in ("first", "second"))
     log(database, NOON, "p1")
     database.time = NOON + FIVE_MINUTES
     store.close_elapsed(FIVE_MINUTES)
@@ -247,11 +247,11 @@ def test_a_claim_needs_the_lease_in_the_same_transaction(database: ClockedDataba
     assert store.claim(first) is not None
 
 
-def test_who_lost_a_window_to_another_claimant_records_nothing(database: ClockedDatabase, store: WindowStore) -> None:
+def test_a_process_that_lost_its_claim_records_nothing(database: ClockedDatabase, store: WindowStore) -> None:
     lost = closed_window(database, store)
     won = store.claim()
     assert won is not None
-    assert (store.claimed(lost), store.claimed(won)) == (False, True)
+    assert (store.is_claimed(lost), store.is_claimed(won)) == (False, True)
     assert not store.finish(lost, [WindowValue("rows", "", 1.0)], {"status": WindowStatus.POSTED, "rows": 1})
     store.defer(lost, "too late", FailureCause.WINDOW)
     store.release_claim(lost)
@@ -260,9 +260,7 @@ def test_who_lost_a_window_to_another_claimant_records_nothing(database: Clocked
     assert store.finish(won, [], {"status": WindowStatus.POSTED})
 
 
-def test_a_window_handed_back_is_taken_by_the_next_claimant_without_a_fault(
-    database: ClockedDatabase, store: WindowStore
-) -> None:
+def test_a_released_window_is_claimed_again_without_a_fault(database: ClockedDatabase, store: WindowStore) -> None:
     store.release_claim(closed_window(database, store))
     again = store.claim()
     assert again is not None
@@ -285,7 +283,7 @@ def test_waits_double_up_to_a_bound_however_long_evidently_ui_is_down(
     assert set(waits[8:]) == {300}
 
 
-def test_a_window_that_fails_by_itself_steps_aside_is_tried_hourly_and_given_up_after_a_day(
+def test_a_window_that_fails_by_itself_is_deferred_tried_hourly_and_given_up_after_a_day(
     database: ClockedDatabase, store: WindowStore
 ) -> None:
     log(database, NOON, "p1")
@@ -319,11 +317,11 @@ def test_a_window_that_fails_by_itself_steps_aside_is_tried_hourly_and_given_up_
             break
     assert hours == 24
     database.time += timedelta(days=30)
-    assert (store.waiting(), store.claim()) == (False, None)
+    assert (store.has_due_window(), store.claim()) == (False, None)
     assert store.newest(2)[1].reason == "refused"
 
 
-def test_a_window_over_which_the_process_dies_again_and_again_steps_aside(
+def test_a_window_during_which_the_process_dies_again_and_again_is_deferred(
     database: ClockedDatabase, store: WindowStore
 ) -> None:
     log(database, NOON, "p1")
@@ -332,7 +330,7 @@ def test_a_window_over_which_the_process_dies_again_and_again_steps_aside(
     store.close_elapsed(FIVE_MINUTES)
     claimed = [store.claim() for _ in range(FAULTS_UNTIL_DEFERRED + 1)]
     assert [window.start for window in claimed if window] == [NOON] * FAULTS_UNTIL_DEFERRED + [NOON + FIVE_MINUTES]
-    assert store.newest(2)[1].reason == "the process ended while it took this window"
+    assert store.newest(2)[1].reason == "the process ended while it processed this window"
 
 
 def test_a_month_without_a_row_is_one_window(database: ClockedDatabase, store: WindowStore) -> None:
@@ -347,7 +345,7 @@ def test_a_month_without_a_row_is_one_window(database: ClockedDatabase, store: W
     ]
 
 
-def test_empty_windows_of_a_clock_that_was_ahead_are_taken_back(database: ClockedDatabase, store: WindowStore) -> None:
+def test_empty_windows_of_a_clock_that_was_ahead_are_deleted(database: ClockedDatabase, store: WindowStore) -> None:
     log(database, NOON, "p1")
     database.time = NOON + FIVE_MINUTES
     store.close_elapsed(FIVE_MINUTES)
@@ -362,8 +360,8 @@ def test_empty_windows_of_a_clock_that_was_ahead_are_taken_back(database: Clocke
     assert read_predictions(database, NOON + FIVE_MINUTES, NOON + 2 * FIVE_MINUTES, "v1", 10).total == 1
 
 
-def test_a_lease_that_ends_in_a_far_future_is_a_mistake_of_a_clock_and_may_be_taken(database: ClockedDatabase) -> None:
-    first, second = (Lease(database, name, timedelta(seconds=10)) for name in ("first", "second"))
+def test_a_lease_that_ends_in_a_far_future_comes_from_a_wrong_clock_and_may_be_taken(database: ClockedDatabase) -> None:
+    first, second = (snapshot_lease(database, name, timedelta(seconds=5)) for name in ("first", "second"))
     database.time = NOON + timedelta(days=365)
     assert first.take()
     database.time = NOON

@@ -39,7 +39,7 @@ def record(name: str, version: str = "v1", sample_key: int = 0) -> PredictionRec
 
 def written(database: Database, *records: PredictionRecord, labels: tuple[LabelRecord, ...] = ()) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 1_000_000, answer=as_they_are)
+        writer = LogWriter(database, 1_000_000, respond=as_they_are)
         writer.start()
         if records:
             await writer.log_responses(records)
@@ -85,7 +85,7 @@ def test_calls_that_wait_together_share_a_commit(database: Database) -> None:
     commits: list[int] = []
 
     async def write() -> None:
-        writer = LogWriter(database, 1000, lambda rows, _seconds: commits.append(rows), answer=as_they_are)
+        writer = LogWriter(database, 1000, lambda rows, _seconds: commits.append(rows), respond=as_they_are)
         pending = [asyncio.create_task(writer.log_responses([record(f"p{n}")])) for n in range(50)]
         await asyncio.sleep(0)
         writer.start()
@@ -98,7 +98,7 @@ def test_calls_that_wait_together_share_a_commit(database: Database) -> None:
 
 def test_closing_commits_what_was_accepted_and_refuses_more(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 1000, answer=as_they_are)
+        writer = LogWriter(database, 1000, respond=as_they_are)
         accepted = asyncio.create_task(writer.log_responses([record("accepted")]))
         await asyncio.sleep(0)
         writer.start()
@@ -113,7 +113,7 @@ def test_closing_commits_what_was_accepted_and_refuses_more(database: Database) 
 
 def test_a_full_queue_refuses_at_once(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 10, answer=as_they_are)
+        writer = LogWriter(database, 10, respond=as_they_are)
         first = asyncio.create_task(writer.log_responses([record(f"p{n}") for n in range(8)]))
         await asyncio.sleep(0)
         with pytest.raises(LogOverloaded):
@@ -128,7 +128,7 @@ def test_a_full_queue_refuses_at_once(database: Database) -> None:
 
 def test_a_batch_larger_than_the_queue_is_taken_when_nothing_waits(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 10, answer=as_they_are)
+        writer = LogWriter(database, 10, respond=as_they_are)
         writer.start()
         await writer.log_responses([record(f"p{n}") for n in range(50)])
         await writer.close()
@@ -142,7 +142,7 @@ def test_a_locked_sqlite_is_an_error_and_the_writer_recovers(tmp_path: Path) -> 
     database.migrate()
 
     async def write() -> None:
-        writer = LogWriter(database, 10, answer=as_they_are)
+        writer = LogWriter(database, 10, respond=as_they_are)
         writer.start()
         other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -160,7 +160,7 @@ def test_a_locked_sqlite_is_an_error_and_the_writer_recovers(tmp_path: Path) -> 
 
 def test_of_an_entry_that_fails_none_of_its_rows_is_logged(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 10, answer=as_they_are)
+        writer = LogWriter(database, 10, respond=as_they_are)
         writer.start()
         with pytest.raises(LogUnavailable):
             await writer.log_responses([record("same"), record("same")])
@@ -205,7 +205,7 @@ def test_writers_in_several_threads_lose_nothing(database: Database) -> None:
 
 def test_refused_requests_are_counted_in_the_window_in_which_they_came(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 10, answer=as_they_are)
+        writer = LogWriter(database, 10, respond=as_they_are)
         writer.start()
         for reason in ("missing", "missing", "json_invalid"):
             writer.count_rejection(reason)
@@ -218,7 +218,7 @@ def test_refused_requests_are_counted_in_the_window_in_which_they_came(database:
 
 def test_refused_requests_are_written_without_any_other_row(database: Database) -> None:
     async def write() -> None:
-        writer = LogWriter(database, 10, answer=as_they_are)
+        writer = LogWriter(database, 10, respond=as_they_are)
         writer.start()
         writer.count_rejection("missing")
         deadline = monotonic() + 10
@@ -235,7 +235,7 @@ def test_a_file_that_was_deleted_takes_no_more_rows_until_it_is_put_back(tmp_pat
     database.migrate()
 
     async def write() -> None:
-        writer = LogWriter(database, 10, answer=as_they_are)
+        writer = LogWriter(database, 10, respond=as_they_are)
         writer.start()
         await writer.log_responses([record("before")])
         (tmp_path / "log.db").rename(tmp_path / "elsewhere.db")

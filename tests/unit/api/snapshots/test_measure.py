@@ -25,7 +25,7 @@ def test_numbers_are_read_from_the_log_to_the_last_digit() -> None:
 
 
 @pytest.mark.parametrize("word", ["setosa", "", "True", None])
-def test_an_answer_that_is_no_number_is_missing(word: str | None) -> None:
+def test_a_label_that_is_no_number_is_missing(word: str | None) -> None:
     frame = window_frame([logged("1.0", word), logged("2.0", "3.0")], build_regression_manifest(), labelled=True)
     assert math.isnan(frame["label"][0])
     assert frame["label"][1] == 3.0

@@ -1,4 +1,4 @@
-"""A round of alerts: a real log, and a real HTTP server in the place of Alertmanager."""
+"""Alerts from a real log, with a real HTTP server in the place of Alertmanager."""
 
 import json
 import logging
@@ -12,9 +12,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
-from api.alerts.notifier import Alertmanager, AlertNotifier, AlertRounds
+from api.alerts.notifier import Alertmanager, AlertNotifier
 from api.alerts.payload import Wording
 from api.alerts.rules import Quorum
+from api.errors import LogUnavailable
 from api.metrics import Metrics
 from api.prediction_log.database import Database, microseconds
 from api.prediction_log.records import WindowStatus, WindowValue
@@ -133,24 +134,26 @@ def ends_later(alert: dict[str, Any]) -> bool:
     return datetime.fromisoformat(alert["endsAt"]) > datetime.now(UTC)
 
 
-def test_quiet_windows_are_not_told(log: Windows, store: WindowStore, metrics: Metrics, receiver: Receiver) -> None:
+def test_windows_without_failed_checks_post_nothing(
+    log: Windows, store: WindowStore, metrics: Metrics, receiver: Receiver
+) -> None:
     for _ in range(3):
         log.add(failed=False)
-    notifier(store, metrics, receiver.url).tell()
+    notifier(store, metrics, receiver.url).notify()
     assert (receiver.posted, posts(metrics)) == ([], {})
 
 
-def test_a_firing_alert_is_repeated_and_its_end_told(
+def test_a_firing_alert_is_repeated_and_its_end_posted(
     log: Windows, store: WindowStore, metrics: Metrics, receiver: Receiver
 ) -> None:
-    told = notifier(store, metrics, receiver.url)
+    alerts = notifier(store, metrics, receiver.url)
     for failed in (True, True):
         log.add(failed=failed)
-    told.tell()
-    told.tell()
+    alerts.notify()
+    alerts.notify()
     for failed in (False, False):
         log.add(failed=failed)
-    told.tell()
+    alerts.notify()
     (first,), (again,), (last,) = receiver.posted
     assert first["labels"] == again["labels"] == last["labels"]
     assert first["startsAt"] == again["startsAt"] == last["startsAt"]
@@ -163,10 +166,10 @@ def test_another_process_goes_on_where_the_last_one_ended(
 ) -> None:
     for _ in range(2):
         log.add(failed=True)
-    notifier(store, metrics, receiver.url).tell()
+    notifier(store, metrics, receiver.url).notify()
     for _ in range(2):
         log.add(failed=False)
-    notifier(store, metrics, receiver.url).tell()
+    notifier(store, metrics, receiver.url).notify()
     (firing,), (over,) = receiver.posted
     assert (ends_later(firing), ends_later(over)) == (True, False)
     assert firing["startsAt"] == over["startsAt"]
@@ -179,13 +182,13 @@ def test_windows_that_did_not_compute_the_check_neither_fire_nor_end_it(
     log.add(failed=True)
     for _ in range(5):
         log.add(failed=False, measured="accuracy" if status == WindowStatus.POSTED else None, status=status)
-    told = notifier(store, metrics, receiver.url)
-    told.tell()
+    alerts = notifier(store, metrics, receiver.url)
+    alerts.notify()
     assert receiver.posted == []
     log.add(failed=True)
     for _ in range(5):
         log.add(failed=False, measured="accuracy" if status == WindowStatus.POSTED else None, status=status)
-    told.tell()
+    alerts.notify()
     ((alert,),) = receiver.posted
     assert ends_later(alert)
 
@@ -195,26 +198,26 @@ def test_windows_of_another_version_of_the_model_do_not_count(
 ) -> None:
     for version in ("v0", "v0", "v1"):
         log.add(failed=True, model_version=version)
-    notifier(store, metrics, receiver.url).tell()
+    notifier(store, metrics, receiver.url).notify()
     assert receiver.posted == []
 
 
 def test_without_an_alertmanager_changes_are_logged_once(
     log: Windows, store: WindowStore, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = notifier(store, metrics, None)
+    alerts = notifier(store, metrics, None)
     for failed in (True, True, False, False):
         log.add(failed=failed)
-        told.tell()
-        told.tell()
+        alerts.notify()
+        alerts.notify()
     lines = [record.message.split(":")[0] for record in caplog.records]
     assert lines == ["ModelDataDrift fires", "ModelDataDrift is over"]
     assert "petal_length 0.8 (threshold 0.4)" in caplog.text
     assert posts(metrics) == {}
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.message for record in caplog.records if record.name == "api.alerts.notifier"]
+def about_alertmanager(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.message.startswith("Alertmanager")]
 
 
 def test_an_alertmanager_that_is_down_is_logged_once_and_counted_each_time(
@@ -223,10 +226,10 @@ def test_an_alertmanager_that_is_down_is_logged_once_and_counted_each_time(
     caplog.set_level(logging.INFO)
     for _ in range(2):
         log.add(failed=True)
-    told = notifier(store, metrics, f"http://127.0.0.1:{free_port()}")
+    alerts = notifier(store, metrics, f"http://127.0.0.1:{free_port()}")
     for _ in range(3):
-        told.tell()
-    (line,) = warnings(caplog)
+        alerts.notify()
+    (line,) = about_alertmanager(caplog)
     assert "ConnectError" in line
     assert posts(metrics) == {"unavailable": 3}
 
@@ -245,80 +248,43 @@ def test_a_refusal_is_logged_with_its_reason_and_so_is_its_end(
     caplog.set_level(logging.INFO)
     for _ in range(2):
         log.add(failed=True)
-    told = notifier(store, metrics, receiver.url)
+    alerts = notifier(store, metrics, receiver.url)
     receiver.status = status
-    told.tell()
+    alerts.notify()
     receiver.status = 200
-    told.tell()
+    alerts.notify()
     assert posts(metrics) == {outcome: 1, "sent": 1}
-    bad, good = warnings(caplog)
+    bad, good = about_alertmanager(caplog)
     assert f"{status} as told" in bad
     assert "again" in good
 
 
-def test_an_address_that_is_none_costs_nothing_else(
+def test_an_invalid_address_counts_as_unavailable(
     log: Windows, store: WindowStore, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
         log.add(failed=True)
-    told = notifier(store, metrics, "http://[nowhere")
-    told.tell()
-    told.tell()
-    assert len(warnings(caplog)) == 1
+    alerts = notifier(store, metrics, "http://[nowhere")
+    alerts.notify()
+    alerts.notify()
+    assert len(about_alertmanager(caplog)) == 1
     assert posts(metrics) == {"unavailable": 2}
 
 
-def test_a_log_that_does_not_answer_ends_the_round_quietly(
-    database: Database, store: WindowStore, metrics: Metrics, receiver: Receiver, caplog: pytest.LogCaptureFixture
+def test_a_log_that_does_not_answer_posts_nothing(
+    database: Database, store: WindowStore, metrics: Metrics, receiver: Receiver
 ) -> None:
     with database.writing() as connection:
         windows.drop(connection) if database.is_sqlite else connection.exec_driver_sql("DROP TABLE windows CASCADE")
-    notifier(store, metrics, receiver.url).tell()
-    assert "no alerts for now" in caplog.text
-    assert receiver.posted == []
+    with pytest.raises(LogUnavailable):
+        notifier(store, metrics, receiver.url).notify()
+    assert (receiver.posted, posts(metrics)) == ([], {})
 
 
-class Rounds:
-    """Real rounds whose calls a test awaits."""
-
-    def __init__(self, period: timedelta = timedelta(hours=1)) -> None:
-        self.told = threading.Semaphore(0)
-        self.rounds = AlertRounds(self.told.release, period)
-
-    def comes(self, seconds: float = 10) -> bool:
-        return self.told.acquire(timeout=seconds)
-
-
-@pytest.fixture
-def rounds() -> Iterator[Rounds]:
-    rounds = Rounds()
-    rounds.rounds.start()
-    yield rounds
-    rounds.rounds.stop(10)
-
-
-def test_whoever_takes_the_lease_tells_at_once_and_again_when_woken(rounds: Rounds) -> None:
-    rounds.rounds.hold(True)
-    assert rounds.comes()
-    rounds.rounds.wake()
-    assert rounds.comes()
-
-
-def test_holding_on_is_no_reason_to_tell(rounds: Rounds) -> None:
-    rounds.rounds.hold(True)
-    assert rounds.comes()
-    rounds.rounds.hold(True)
-    assert not rounds.comes(0.1)
-
-
-def test_without_the_lease_nothing_is_told(rounds: Rounds) -> None:
-    rounds.rounds.wake()
-    assert not rounds.comes(0.1)
-
-
-def test_while_the_lease_is_held_it_is_told_at_every_period() -> None:
-    every = Rounds(timedelta(milliseconds=1))
-    every.rounds.start()
-    every.rounds.hold(True)
-    assert all(every.comes() for _ in range(3))
-    every.rounds.stop(10)
+def test_an_unexpected_error_is_counted(
+    store: WindowStore, metrics: Metrics, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "measured", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        notifier(store, metrics, receiver.url).notify()
+    assert posts(metrics) == {"failed": 1}

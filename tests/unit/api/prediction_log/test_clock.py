@@ -1,6 +1,6 @@
 """Which clock is trusted: jumps are set by the test, and so is the time that really passes."""
 
-from api.prediction_log.clock import PATIENCE, TOLERANCE, SteadyClock
+from api.prediction_log.clock import MIN_JUMP_DURATION, TOLERANCE, SteadyClock
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -28,26 +28,26 @@ def test_a_jump_ahead_that_does_not_last_is_not_seen() -> None:
     clock.follow(DAY)
     passing.seconds = 300
     assert clock.follow(366 * DAY) == DAY + 300 * SECOND
-    passing.seconds = PATIENCE.total_seconds() - 1
+    passing.seconds = MIN_JUMP_DURATION.total_seconds() - 1
     assert clock.follow(DAY + 599 * SECOND) == DAY + 599 * SECOND
-    passing.seconds = PATIENCE.total_seconds() + 300
+    passing.seconds = MIN_JUMP_DURATION.total_seconds() + 300
     assert clock.follow(366 * DAY) == DAY + 900 * SECOND
 
 
-def test_a_jump_back_is_bridged_and_then_believed() -> None:
+def test_a_jump_back_is_bridged_and_then_followed() -> None:
     passing = Passing()
     clock = SteadyClock(passing)
     clock.follow(10 * DAY)
     passing.seconds = 1
     assert clock.follow(DAY) == 10 * DAY + SECOND
-    passing.seconds = 1 + PATIENCE.total_seconds()
+    passing.seconds = 1 + MIN_JUMP_DURATION.total_seconds()
     shown = DAY + 600 * SECOND
     assert clock.follow(shown) == shown
     passing.seconds += 1
     assert clock.follow(shown + SECOND) == shown + SECOND
 
 
-def test_a_clock_that_jumps_about_is_not_believed() -> None:
+def test_a_clock_that_jumps_about_is_not_followed() -> None:
     passing = Passing()
     clock = SteadyClock(passing)
     clock.follow(DAY)

@@ -51,7 +51,7 @@ def history(story: str) -> list[WindowRecord]:
     return [window(place, failure()) if mark == "x" else window(place) for place, mark in enumerate(story)][::-1]
 
 
-def told(story: str, quorum: Quorum = TWO_OF_THREE) -> CheckState | None:
+def after(story: str, quorum: Quorum = TWO_OF_THREE) -> CheckState | None:
     return state_of("data_drift", history(story), quorum)
 
 
@@ -66,39 +66,39 @@ def test_every_check_of_a_snapshot_has_an_alert() -> None:
 
 @pytest.mark.parametrize("story", ["", ".", "x", "...", "x..x", ".x.", "x..x..x"])
 def test_fewer_failed_windows_than_the_quorum_are_no_alert(story: str) -> None:
-    assert told(story) is None
+    assert after(story) is None
 
 
 @pytest.mark.parametrize(
     ("story", "failed", "considered"), [("xx", 2, 2), ("x.x", 2, 3), ("..xx", 2, 3), ("xxx", 3, 3)]
 )
 def test_an_alert_fires_once_enough_of_the_last_windows_failed(story: str, failed: int, considered: int) -> None:
-    state = told(story)
+    state = after(story)
     assert state is not None
     assert (state.firing, state.failed, state.considered) == (True, failed, considered)
 
 
 def test_it_goes_on_since_the_window_that_made_it_fire() -> None:
-    state = told("..xx.x")
+    state = after("..xx.x")
     assert state is not None
     assert (state.firing, state.since, state.fired_at) == (True, finish(3), finish(3))
 
 
 def test_it_is_over_since_the_window_that_left_too_few_failed_ones() -> None:
-    state = told("..xx....")
+    state = after("..xx....")
     assert state is not None
     assert (state.firing, state.fired_at, state.since) == (False, finish(3), finish(5))
     assert state.newest_failed.start == NOON + 3 * STEP
 
 
 def test_one_that_fires_again_began_anew() -> None:
-    state = told("xx...xx")
+    state = after("xx...xx")
     assert state is not None
     assert (state.firing, state.since) == (True, finish(6))
 
 
 def test_a_quorum_of_one_follows_every_window() -> None:
-    assert [state and state.firing for state in (told(story, Quorum(1, 1)) for story in (".", "x", "x.", "x.x"))] == [
+    assert [state and state.firing for state in (after(story, Quorum(1, 1)) for story in (".", "x", "x.", "x.x"))] == [
         None,
         True,
         False,
@@ -112,7 +112,7 @@ def test_other_checks_do_not_count() -> None:
 
 
 def test_a_firing_alert_lives_until_it_is_missed_and_labels_hold_no_column() -> None:
-    state = told(".xx")
+    state = after(".xx")
     assert state is not None
     now = datetime(2026, 11, 23, 12, 20, 0, 5, tzinfo=UTC)
     assert alert_of(DATA_DRIFT, state, WORDING, now) == {
@@ -132,7 +132,7 @@ def test_a_firing_alert_lives_until_it_is_missed_and_labels_hold_no_column() -> 
 
 
 def test_an_alert_that_is_over_says_since_when() -> None:
-    state = told(".xx..")
+    state = after(".xx..")
     assert state is not None
     alert = alert_of(DATA_DRIFT, state, WORDING, NOON + timedelta(hours=1))
     assert (alert["startsAt"], alert["endsAt"]) == ("2026-11-23T12:15:03Z", "2026-11-23T12:25:03Z")
@@ -167,7 +167,7 @@ def test_a_check_without_a_column_is_named_by_its_measure() -> None:
     assert "the newest that failed: data_drift 0.8 (threshold 0.4)." in alert["annotations"]["summary"]
 
 
-def test_the_checks_of_a_model_of_numbers_are_told_by_what_they_measure() -> None:
+def test_the_checks_of_a_regression_model_are_named_by_what_they_measure() -> None:
     by_name = {check.name: check for check in CHECKS}
     error = {"check": "performance", "column": "mean_absolute_error", "measure": "mean_absolute_error"}
     bias = {"check": "concept_drift", "column": None, "measure": "bias_z"}
