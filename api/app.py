@@ -30,12 +30,11 @@ from api.problems import install_problem_handlers
 from api.routes.health import health_routes
 from api.routes.models import model_routes
 from api.routes.pages import documentation_routes, landing_routes
-from api.routes.predictions import prediction_routes
+from api.routes.predictions import install_openapi, prediction_routes
 from api.routes.snapshots import snapshot_routes
 from api.serving.data_plane import DataPlane
 from api.serving.model_archive import ModelArchive
 from api.serving.reload import ModelReloader, ModelWatcher
-from api.serving.schemas import row_type
 from api.serving.served_model import ServedModel
 from api.settings import Settings
 from api.snapshots.queries import SnapshotLinks, SnapshotQueries
@@ -108,12 +107,14 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        routes=prediction_routes(plane, settings.max_batch_rows),  # first: to find a route costs as much as to predict
         lifespan=_lifespan(_Parts(database, writer, scheduler, probe, watcher), settings.snapshots),
     )
 
     def refuse(reason: str) -> None:
         writer.count_rejection(metrics.reject(reason))
 
+    install_openapi(app, plane, settings.max_batch_rows)
     install_problem_handlers(app, refuse)
     app.add_middleware(
         BodyLimit, max_bytes=settings.max_body_bytes, max_seconds=settings.body_timeout_seconds, refuse=refuse
@@ -123,9 +124,6 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     )
     install_security(app, settings, metrics)
     metrics.install(app)  # outermost, so that what is refused above is measured too
-    # first, and without a router of their own: to find them costs as much as to predict
-    routes = prediction_routes(plane, row_type(manifest), settings.max_batch_rows).routes
-    app.router.routes[:0] = routes
     app.include_router(health_routes(plane))
     app.include_router(model_routes(plane, roll))
     app.include_router(snapshot_routes(queries))
@@ -136,15 +134,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         metrics.describe_model(__version__, shown.manifest.name, shown.manifest.version, shown.engine)
         notifier.follow(shown.manifest.version)
 
-    def renew(shown: AnyPredictor) -> None:
-        """Let the rows' types and their documentation tell of what this version saw in training."""
-        renewed = prediction_routes(plane, row_type(shown.manifest), settings.max_batch_rows).routes
-        app.router.routes[: len(renewed)] = renewed
-        app.version, app.openapi_schema = shown.manifest.version, None
-
     show(predictor)
-    served.tell(show)
-    served.tell(renew)
+    served.on_change(show)
     return app
 
 

@@ -4,6 +4,7 @@ VigieError
 ├── PayloadError        what was sent cannot be accepted
 │   ├── UnknownClass    a label that the model does not predict
 │   └── NoFiniteAnswer  a row for which the model has no finite number
+├── UnreadableBody      the body is not JSON that can be parsed, or broke off
 ├── StateError          the request is fine, but not in this state
 │   ├── NothingToSnapshot
 │   ├── ModelUnusable   what is in the model folder cannot serve
@@ -15,7 +16,13 @@ VigieError
     └── LogOverloaded   more rows wait for the log than it may hold
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
+
+MAX_ERRORS = 100
+"""Errors that one refusal of a payload names."""
+MAX_SUMMED_UP = 3
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,17 @@ class FieldError:
     field: str
     message: str
     type: str
+
+    @classmethod
+    def from_pydantic(cls, item: Mapping[str, Any]) -> Self:
+        """Translate one of pydantic's errors: its location ("rows", 3, "age") becomes rows[3].age."""
+        path = ""
+        for part in item["loc"]:
+            if isinstance(part, int):
+                path += f"[{part}]"
+            else:
+                path += f".{part}" if path else str(part)
+        return cls(path or "body", str(item["msg"]), str(item["type"]))
 
 
 class VigieError(Exception):
@@ -38,6 +56,15 @@ class PayloadError(VigieError):
         super().__init__(message)
         self.errors = errors
 
+    @classmethod
+    def of(cls, errors: Sequence[FieldError], *, complete: bool = True) -> Self:
+        """Build the error whose message sums up ``errors``; there are more of them where they are not ``complete``."""
+        message = "; ".join(f"{error.field}: {error.message}" for error in errors[:MAX_SUMMED_UP])
+        more = len(errors) - MAX_SUMMED_UP
+        if more > 0:
+            message += f"; and {more} more" if complete else f"; and at least {more} more"
+        return cls(message, tuple(errors[:MAX_ERRORS]))
+
 
 class UnknownClass(PayloadError):
     """A label that is none of the model's classes."""
@@ -45,6 +72,10 @@ class UnknownClass(PayloadError):
 
 class NoFiniteAnswer(PayloadError):
     """A row for which the model has no finite number: JSON has no other."""
+
+
+class UnreadableBody(VigieError):
+    """The body did not arrive whole, or cannot be parsed, and JSON's own rules do not say why."""
 
 
 class StateError(VigieError):

@@ -10,12 +10,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api.errors import DependencyError, FieldError, NotFound, PayloadError, StateError, VigieError
+from api.errors import (
+    MAX_ERRORS,
+    DependencyError,
+    FieldError,
+    NotFound,
+    PayloadError,
+    StateError,
+    UnreadableBody,
+    VigieError,
+)
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-MAX_ERRORS = 100
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -97,15 +105,19 @@ def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> N
 
     async def validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-        errors = tuple(field_error(item) for item in error.errors())
-        return await payload(request, PayloadError(_summary(errors), errors))
+        # the first part of a location says which part of the request it is in, such as "query"
+        items = [{**item, "loc": item["loc"][1:]} for item in error.errors()]
+        return await payload(request, PayloadError.of([FieldError.from_pydantic(item) for item in items]))
 
     async def domain(_request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, DependencyError):
             headers = {"Retry-After": str(error.retry_after_seconds)}
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=headers)
-        status = HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.CONFLICT
-        return problem(status, str(error))
+        statuses: dict[type[Exception], HTTPStatus] = {
+            NotFound: HTTPStatus.NOT_FOUND,
+            UnreadableBody: HTTPStatus.BAD_REQUEST,
+        }
+        return problem(statuses.get(type(error), HTTPStatus.CONFLICT), str(error))
 
     async def http(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101 - as above
@@ -122,23 +134,3 @@ def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> N
         app.add_exception_handler(kind, domain)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unexpected)
-
-
-def field_error(item: dict[str, Any]) -> FieldError:
-    """Translate one error of pydantic: ("body", "rows", 3, "age") becomes rows[3].age."""
-    path = ""
-    for part in item["loc"]:
-        if part in {"body", "query", "path"} and not path:
-            continue
-        if isinstance(part, int):
-            path += f"[{part}]"
-        else:
-            path += f".{part}" if path else str(part)
-    if item["type"] == "json_invalid":
-        return FieldError("body", f"not valid JSON: {item.get('ctx', {}).get('error', item['msg'])}", "json_invalid")
-    return FieldError(path or "body", str(item["msg"]), str(item["type"]))
-
-
-def _summary(errors: tuple[FieldError, ...]) -> str:
-    first = "; ".join(f"{error.field}: {error.message}" for error in errors[:3])
-    return first if len(errors) <= 3 else f"{first}; and {len(errors) - 3} more"

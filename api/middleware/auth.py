@@ -221,14 +221,14 @@ def _describe(app: FastAPI, rules: ScopeRules) -> None:
     plain = app.openapi
 
     def with_keys() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = plain()
-            schema.setdefault("components", {})["securitySchemes"] = SCHEMES
+        schema = plain()
+        components = schema.setdefault("components", {})
+        if "securitySchemes" not in components:  # the schema is built anew for each version of the model
+            components["securitySchemes"] = SCHEMES
             for path, calls in schema["paths"].items():
                 for method, call in calls.items():
                     _describe_call(call, rules.needed(method.upper(), path))
-            app.openapi_schema = schema
-        return app.openapi_schema
+        return schema
 
     app.openapi = with_keys  # type: ignore[method-assign] # FastAPI's own way to change the schema
 

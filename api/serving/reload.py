@@ -206,7 +206,7 @@ class ModelReloader:
     def _put(self, candidate: AnyPredictor, version: str) -> None:
         previous = self.version
         self._keep(version)  # before it answers: then no row is of a version that was not kept
-        self._served.put(candidate)
+        self._served.replace(candidate)
         self._metrics.count_reload(ReloadStatus.RELOADED)
         logger.info("version %s of the model serves instead of %s", version, previous)
 

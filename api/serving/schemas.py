@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model
 
 from api.serving.responses import LabelValue
 from model.artifact.manifest import ClassifierManifest, Feature, Manifest, NumberRange, RegressorManifest, Value
@@ -24,6 +24,14 @@ class Row(BaseModel):
         return list(self.__dict__.values())
 
 
+class Batch(BaseModel):
+    """Rows to predict together; the type of its rows is set by `batch_type`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: Annotated[list[Row], FailFast()]
+
+
 def row_type(manifest: Manifest) -> type[Row]:
     """Build the type of one row. A field's alias is the feature's name, which may be any text."""
     fields: dict[str, Any] = {f"feature_{number}": _field(feature) for number, feature in enumerate(manifest.features)}
@@ -34,6 +42,18 @@ def row_type(manifest: Manifest) -> type[Row]:
         __doc__=f"One row for the model {manifest.name}, version {manifest.version}.",
         __cls_kwargs__={"json_schema_extra": {"examples": [example]}},
         **fields,
+    )
+
+
+def batch_type(row: type[Row], max_rows: int) -> type[Batch]:
+    """Build the type of several rows. The sizes are for the schema only: `ListBody` checks them, and says more."""
+    sizes: Any = {"minItems": 1, "maxItems": max_rows}
+    rows: Any = Annotated[list[row], FailFast()]  # type: ignore[valid-type] # made at run time
+    return create_model(
+        "Batch",
+        __base__=Batch,
+        __doc__="Rows to predict together: all of them are logged, or none.",
+        rows=(rows, Field(description=f"1 to {max_rows:,} rows.", json_schema_extra=sizes)),
     )
 
 
@@ -109,7 +129,7 @@ class Feedback(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    labels: list[Label]
+    labels: Annotated[list[Label], FailFast()]
 
 
 class ModelCard(BaseModel):
@@ -142,6 +162,7 @@ class TaskTypes:
 
     prediction: type[BaseModel]
     predictions: type[BaseModel]
+    label: type[Label]
     feedback: type[Feedback]
     card: type[ModelCard]
     example: dict[str, Any]
@@ -169,9 +190,9 @@ def task_types(manifest: Manifest) -> TaskTypes:
 def _types(prediction: type[BaseModel], label: Any, card: type[ModelCard], example: dict[str, Any]) -> TaskTypes:
     predictions = create_model("Predictions", __doc__=_PREDICTIONS, predictions=(list[prediction], ...))  # type: ignore[valid-type] # made at run time
     labelled = create_model("Label", __base__=Label, __doc__=Label.__doc__, label=label)
-    labels: Any = (list[labelled], Field(json_schema_extra=_MIN_ONE))
+    labels: Any = (Annotated[list[labelled], FailFast()], Field(json_schema_extra=_MIN_ONE))
     feedback = create_model("Feedback", __base__=Feedback, __doc__=_FEEDBACK, labels=labels)
-    return TaskTypes(prediction, predictions, feedback, card, example)
+    return TaskTypes(prediction, predictions, labelled, feedback, card, example)
 
 
 def _known(manifest: RegressorManifest) -> str:

@@ -229,7 +229,7 @@ def test_each_version_is_kept_before_it_answers(folder: Path, database: Database
     process = Process(folder, database)
     assert kept(folder).versions() == ["v1"]
     seen: list[list[str]] = []
-    process.served.tell(lambda _: seen.append(kept(folder).versions()))
+    process.served.on_change(lambda _: seen.append(kept(folder).versions()))
     retrain(folder, folder, "v2")
     process.roll.reload()
     assert seen == [["v1", "v2"]]

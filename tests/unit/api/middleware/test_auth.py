@@ -20,7 +20,7 @@ from api.middleware.auth import ScopeRules
 from api.security.keys import LOOK_SECONDS, SCOPES, KeyFile
 from api.settings import Settings
 from scripts.keys import create_key, revoke_key
-from tests.unit.api.security.conftest import Bearer, Clock
+from tests.unit.api.conftest import Bearer, Clock
 
 PROBLEM = "application/problem+json"
 CALLS = {
