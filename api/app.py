@@ -20,6 +20,7 @@ from api.metrics import Metrics
 from api.middleware.admission import Admission
 from api.middleware.auth import install_security
 from api.middleware.body_limit import BodyLimit
+from api.middleware.request_metrics import measure_requests
 from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
 from api.prediction_log.reader import read_progress
@@ -123,7 +124,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         Admission, max_requests=settings.max_requests_in_progress, max_body_bytes=settings.max_body_bytes
     )
     install_security(app, settings, metrics)
-    metrics.install(app)  # outermost, so that what is refused above is measured too
+    measure_requests(app, metrics)  # outermost, so that what is refused above is measured too
     app.include_router(health_routes(plane))
     app.include_router(model_routes(plane, roll))
     app.include_router(snapshot_routes(queries))
@@ -195,7 +196,7 @@ def _scheduler(
     )
 
     def report(outcome: str) -> None:
-        metrics.windows.labels(outcome).inc()
+        metrics.count_window(outcome)
         alerts.wake()
 
     worker = SnapshotWorker(config, report, settings.snapshot_timeout_seconds)

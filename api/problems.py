@@ -95,6 +95,12 @@ def unexpected_problem() -> JSONResponse:
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the API failed; its log says why")
 
 
+_STATUSES: dict[type[Exception], HTTPStatus] = {
+    NotFound: HTTPStatus.NOT_FOUND,
+    UnreadableBody: HTTPStatus.BAD_REQUEST,
+}
+
+
 def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> None:
     """Make every error of the app a problem; ``refuse`` is told the reason of each that the payload caused."""
 
@@ -113,11 +119,7 @@ def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> N
         if isinstance(error, DependencyError):
             headers = {"Retry-After": str(error.retry_after_seconds)}
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=headers)
-        statuses: dict[type[Exception], HTTPStatus] = {
-            NotFound: HTTPStatus.NOT_FOUND,
-            UnreadableBody: HTTPStatus.BAD_REQUEST,
-        }
-        return problem(statuses.get(type(error), HTTPStatus.CONFLICT), str(error))
+        return problem(_STATUSES.get(type(error), HTTPStatus.CONFLICT), str(error))
 
     async def http(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101 - as above

@@ -147,7 +147,7 @@ class AlertNotifier:
             logger.warning("no alerts for now: %s", error)
         except Exception:
             logger.exception("alerts could not be told")
-            self._metrics.alert_posts.labels("failed").inc()
+            self._metrics.count_alert_post("failed")
 
     def _states(self) -> Iterator[tuple[AlertRule, CheckState]]:
         for rule in RULES:
@@ -172,4 +172,4 @@ class AlertNotifier:
             if state.firing or now - state.since < OVER_FOR
         ]
         if alerts and self._alertmanager is not None:
-            self._metrics.alert_posts.labels(self._alertmanager.post(alerts)).inc()
+            self._metrics.count_alert_post(self._alertmanager.post(alerts))

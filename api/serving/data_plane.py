@@ -32,7 +32,7 @@ class DataPlane:
         self._metrics.observe_request_rows(len(rows))
         charge_rows(len(rows))
         answers = await self._writer.log_responses(rows)
-        self._metrics.predicted_rows.inc(len(answers))
+        self._metrics.count_predictions(len(answers))
         return answers
 
     async def give_labels(self, labels: Sequence[tuple[str, LabelValue]]) -> LabelReceipt:
@@ -44,7 +44,7 @@ class DataPlane:
         texts = label_texts([label for _, label in labels], self.manifest)
         records = [LabelRecord(key, text) for (key, _), text in zip(labels, texts, strict=True)]
         receipt = await self._writer.log_labels(records)
-        self._metrics.stored_labels.inc(receipt.accepted)
+        self._metrics.count_labels(receipt.accepted)
         return receipt
 
     async def check(self) -> None:

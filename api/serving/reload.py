@@ -225,14 +225,14 @@ class ModelReloader:
     def _settle(self, roll: ServedVersion) -> None:
         self._done = roll.generation
         self._failure_reason = None
-        self._metrics.observe_out_of_date(behind=False)
+        self._metrics.observe_out_of_date(out_of_date=False)
 
     def _hinder(self, roll: ServedVersion, reason: str) -> None:
         if reason == self._failure_reason:
             return
         self._failure_reason = reason
         self._metrics.count_reload("refused")
-        self._metrics.observe_out_of_date(behind=True)
+        self._metrics.observe_out_of_date(out_of_date=True)
         logger.error("version %s of the model is not taken up: %s", roll.model_version, reason)
 
 

@@ -160,13 +160,14 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from api.metrics import Metrics
+from api.middleware.request_metrics import measure_requests
 app = FastAPI()
 metrics = Metrics(CollectorRegistry())
-metrics.install(app)
+measure_requests(app, metrics)
 metrics.describe(log_queue_rows=100)
 metrics.describe_model("1", "iris", "old", "onnx")
 metrics.describe_model("1", "iris", "2", "onnx")
-metrics.predicted_rows.inc(5)
+metrics.count_predictions(5)
 metrics.observe_queue(int(sys.argv[1]))
 metrics.observe_status(1e9, lease_held=sys.argv[1] == "3", evidently_up=True)
 print(os.getpid(), flush=True)

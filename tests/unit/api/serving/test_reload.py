@@ -27,13 +27,13 @@ class Counted:
 
     def __init__(self) -> None:
         self.reloads: list[str] = []
-        self.behind = False
+        self.out_of_date = False
 
     def count_reload(self, outcome: str) -> None:
         self.reloads.append(outcome)
 
-    def observe_out_of_date(self, *, behind: bool) -> None:
-        self.behind = behind
+    def observe_out_of_date(self, *, out_of_date: bool) -> None:
+        self.out_of_date = out_of_date
 
 
 def kept(folder: Path) -> ModelArchive:
@@ -192,11 +192,11 @@ def test_a_process_whose_folder_has_not_the_version_says_so_and_follows_once_it_
     here.roll.reload()
     there.roll.follow()
     there.roll.follow()
-    assert (there.roll.version, there.metrics.behind, there.metrics.reloads) == ("v1", True, ["refused"])
+    assert (there.roll.version, there.metrics.out_of_date, there.metrics.reloads) == ("v1", True, ["refused"])
     assert "elsewhere holds the version v1" in caplog.text
     retrain(folder, elsewhere, "v2")
     there.roll.follow()
-    assert (there.roll.version, there.metrics.behind) == ("v2", False)
+    assert (there.roll.version, there.metrics.out_of_date) == ("v2", False)
 
 
 def test_a_process_that_starts_takes_what_is_in_its_folder_whatever_was_announced_before(
@@ -206,7 +206,7 @@ def test_a_process_that_starts_takes_what_is_in_its_folder_whatever_was_announce
     retrain(folder, folder, "v2")
     late = Process(folder, database)
     late.roll.follow()
-    assert (late.roll.version, late.metrics.behind) == ("v2", False)
+    assert (late.roll.version, late.metrics.out_of_date) == ("v2", False)
 
 
 def test_a_folder_that_changed_while_the_process_started_is_taken_up(folder: Path, database: Database) -> None:
