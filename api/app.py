@@ -90,10 +90,10 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         metrics, settings.evidently_url, lease.held, lambda: read_progress(database), settings.heartbeat_seconds
     )
     plane = DataPlane(served, writer, metrics)
-    roll = ModelReloader(
+    reloader = ModelReloader(
         served, settings.model_dir, ServedVersionStore(database), metrics, ModelArchive(settings.reports_dir)
     )
-    watcher = ModelWatcher(roll, settings.heartbeat_seconds)
+    watcher = ModelWatcher(reloader, settings.heartbeat_seconds)
     queries = SnapshotQueries(
         store,
         interval=settings.snapshot_interval,
@@ -126,7 +126,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     install_security(app, settings, metrics)
     measure_requests(app, metrics)  # outermost, so that what is refused above is measured too
     app.include_router(health_routes(plane))
-    app.include_router(model_routes(plane, roll))
+    app.include_router(model_routes(plane, reloader))
     app.include_router(snapshot_routes(queries))
     app.include_router(landing_routes(plane, queries, settings.grafana_url, lambda: probe.evidently_up))
     app.include_router(documentation_routes(app.title))

@@ -1,4 +1,4 @@
-"""Owns how an error becomes an answer: RFC 9457 application/problem+json, for every error the API gives."""
+"""Problem responses: every error of the API as application/problem+json (RFC 9457)."""
 
 import logging
 from collections.abc import Callable
@@ -48,9 +48,9 @@ _FIELD_ERROR = {"field": "sepal_length", "message": "Input should be a valid num
 _EXAMPLE_DETAILS = {
     HTTPStatus.BAD_REQUEST: "There was an error parsing the body",
     HTTPStatus.UNAUTHORIZED: "this call needs an API key; send one as Authorization: Bearer KEY, or as X-API-Key: KEY",
-    HTTPStatus.FORBIDDEN: "this call needs an API key with the scope admin; the key shop has it not",
-    HTTPStatus.REQUEST_TIMEOUT: "the body did not arrive within 30 s; send fewer rows, or find what holds it up",
-    HTTPStatus.TOO_MANY_REQUESTS: "the key shop sends more rows than its limit allows; try again in 3 s",
+    HTTPStatus.FORBIDDEN: "the key 'shop' lacks the scope admin, which this call needs",
+    HTTPStatus.REQUEST_TIMEOUT: "the body did not arrive within 30 s; send fewer rows, or check the connection",
+    HTTPStatus.TOO_MANY_REQUESTS: "the key 'shop' sent more rows than its limit allows; try again in 3 s",
     HTTPStatus.NOT_FOUND: "there is no report of this name; it may have expired",
     HTTPStatus.CONFLICT: "nothing was logged since the last window; send predictions first",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is larger than the limit of 16,777,216 bytes; send fewer rows",
@@ -78,7 +78,7 @@ def _example(status: HTTPStatus) -> dict[str, Any]:
 def problem(
     status: int, detail: str, errors: tuple[FieldError, ...] = (), headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """Build the answer for one error."""
+    """Build the response to one error."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -91,8 +91,8 @@ def problem(
 
 
 def unexpected_problem() -> JSONResponse:
-    """Build the answer to an error that nobody expected, which tells a caller nothing of its cause."""
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the API failed; its log says why")
+    """Build the response to an unexpected error; it does not reveal the cause to the caller."""
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the API failed; see its log for the cause")
 
 
 _STATUSES: dict[type[Exception], HTTPStatus] = {
@@ -102,10 +102,10 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
 
 
 def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> None:
-    """Make every error of the app a problem; ``refuse`` is told the reason of each that the payload caused."""
+    """Make every error of the app a problem; ``refuse`` is called with the reason of each error in a payload."""
 
     async def payload(_request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, PayloadError)  # noqa: S101 - says what Starlette's untyped registration promises
+        assert isinstance(error, PayloadError)  # noqa: S101 - Starlette registers handlers without this type
         refuse(error.errors[0].type if error.errors else "payload")
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), error.errors)
 

@@ -107,7 +107,7 @@ class RequestMeasures:
 
 
 def measure_requests(app: FastAPI, metrics: Metrics) -> None:
-    """Measure the app's requests, and serve all metrics at /metrics; to be called after other middleware is added."""
+    """Measure the app's requests, and serve all metrics at /metrics; call it after all other middleware is added."""
     app.add_middleware(RequestMeasures, metrics=metrics.of_requests)
 
     @app.get("/metrics", include_in_schema=False)

@@ -20,7 +20,7 @@ from model.artifact.manifest import Manifest
 def prediction_routes(plane: DataPlane, max_rows: int) -> list[BaseRoute]:
     """Build the routes, which serve without FastAPI: its handling of a request costs more than to predict.
 
-    They stay when another version of the model is taken up, as a version with other fields or labels never is.
+    They stay when the model is reloaded, as `ModelReloader` refuses a version with other fields or labels.
     """
     row, label_types = row_type(plane.manifest), task_types(plane.manifest)
 
@@ -32,7 +32,7 @@ def prediction_routes(plane: DataPlane, max_rows: int) -> list[BaseRoute]:
         return b'{"predictions":[' + b",".join(responses) + b"]}"
 
     async def feedback(body: Feedback) -> bytes:
-        receipt = await plane.give_labels([(one.prediction_id, one.label) for one in body.labels])
+        receipt = await plane.store_labels([(one.prediction_id, one.label) for one in body.labels])
         shown = FeedbackReceipt(accepted=receipt.accepted, unknown=list(receipt.unknown))
         return shown.model_dump_json().encode()
 
@@ -87,7 +87,7 @@ def _is_json(scope: Scope) -> bool:
 
 
 def install_openapi(app: FastAPI, plane: DataPlane, max_rows: int) -> None:
-    """Make the OpenAPI schema that of the model version that serves; to be called before `install_security`."""
+    """Make the OpenAPI schema follow the model version that serves; call it before `install_security`."""
     built: dict[str, dict[str, Any]] = {}
 
     def openapi() -> dict[str, Any]:
@@ -100,11 +100,11 @@ def install_openapi(app: FastAPI, plane: DataPlane, max_rows: int) -> None:
             )
         return built[manifest.version]
 
-    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to change the schema
+    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI documents it
 
 
 def documented_routes(manifest: Manifest, max_rows: int) -> Sequence[BaseRoute]:
-    """Describe the routes to FastAPI, for the OpenAPI schema alone: these serve nothing."""
+    """Describe the routes to FastAPI, only for the OpenAPI schema; these serve no request."""
     types = task_types(manifest)
     row = row_type(manifest)
     batch = batch_type(row, max_rows)

@@ -46,7 +46,7 @@ def snapshot_routes(queries: SnapshotQueries) -> APIRouter:
 
     @router.get(
         "/snapshots/metrics",
-        summary="What the windows measured, over time",
+        summary="The values of the windows over time",
         responses=problem_responses(422, 503),
     )
     def metrics(  # noqa: PLR0917 - FastAPI hands over query parameters by name
@@ -56,9 +56,9 @@ def snapshot_routes(queries: SnapshotQueries) -> APIRouter:
             datetime | None, Query(alias="from", description="Windows that start at or after this.")
         ] = None,
         end: Annotated[datetime | None, Query(alias="to", description="Windows that start before this.")] = None,
-        limit: Annotated[int, Query(ge=1, le=100_000, description="Most values in one answer.")] = 10_000,
+        limit: Annotated[int, Query(ge=1, le=100_000, description="Most values in one response.")] = 10_000,
         skip: Annotated[
-            int, Query(ge=0, le=MAX_SKIPPED, description="Newest values to leave out: a page is skip and limit.")
+            int, Query(ge=0, le=MAX_SKIPPED, description="Newest values to leave out; page with skip and limit.")
         ] = 0,
     ) -> MetricSeriesList:
         series = queries.series(name, column, start, end, limit=limit, skip=skip)

@@ -1,4 +1,4 @@
-"""The request and response types that follow from the model: its features, and its task."""
+"""Request and response types that depend on the model: on its features and its task."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ MAX_CATEGORY = 1000
 class Row(BaseModel):
     """One row of features; its fields are made from the model's schema by `row_type`.
 
-    Values are strict: the text "5.1" is no number, and true is none either.
+    Values are strict: neither the text "5.1" nor true is a number.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -33,7 +33,7 @@ class Batch(BaseModel):
 
 
 def row_type(manifest: Manifest) -> type[Row]:
-    """Build the type of one row. A field's alias is the feature's name, which may be any text."""
+    """Build the type of one row. A feature's name may be any text, so it is the alias of its field."""
     fields: dict[str, Any] = {f"feature_{number}": _field(feature) for number, feature in enumerate(manifest.features)}
     example = {feature.name: feature.example for feature in manifest.features}
     return create_model(
@@ -81,7 +81,7 @@ def _field(feature: Feature) -> Any:
 
 
 def _describe(feature: Feature) -> str:
-    """Say what the training data had; other values are accepted, and watched."""
+    """Describe a feature's values in the training data; other values are accepted, and monitored."""
     parts = [feature.description] if feature.description else []
     if feature.unit:
         parts.append(f"in {feature.unit}")
@@ -96,18 +96,18 @@ def _describe(feature: Feature) -> str:
 
 
 PredictionId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
-"""Visible ASCII, as in the ids that are given out. PostgreSQL takes no NUL, nor anything that is committed with it."""
+"""Visible ASCII, as in the ids of predictions. PostgreSQL refuses NUL, and with it the whole commit."""
 ClassValue = str | int | bool
 EXAMPLE_ID = "01a206d1-4af7-73b6-82be-e3ad6c7ae0a1"
 
 _FOR_FEEDBACK = "Send it back with the label, at POST /feedback."
-_PREDICTIONS = "What the model says of several rows, in the order in which they were sent."
-_FEEDBACK = "Labels, whenever they come to be known."
+_PREDICTIONS = "The predictions of several rows, in the order in which they were sent."
+_FEEDBACK = "Labels of earlier predictions."
 _MIN_ONE: Any = {"minItems": 1}
 
 
 class Prediction(BaseModel):
-    """What the model says of one row."""
+    """The prediction of one row."""
 
     prediction_id: str = Field(description=_FOR_FEEDBACK)
     prediction: ClassValue = Field(description="The class with the highest probability.")
@@ -116,7 +116,7 @@ class Prediction(BaseModel):
 
 
 class Label(BaseModel):
-    """What turned out to be true of an earlier prediction."""
+    """The true value of an earlier prediction."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -125,7 +125,7 @@ class Label(BaseModel):
 
 
 class Feedback(BaseModel):
-    """Labels, whenever they come to be known."""
+    """Labels of earlier predictions."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -133,7 +133,7 @@ class Feedback(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """What the model is, what it was trained on, and how good it was then."""
+    """What the model predicts, its training data, and its quality in the test."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -143,14 +143,14 @@ class ModelCard(BaseModel):
 
 
 class ClassifierCard(ModelCard):
-    """What the model is, what it was trained on, and how good it was then."""
+    """What the model predicts, its training data, and its quality in the test."""
 
     task: Literal["classification"]
     classes: list[ClassValue]
 
 
 class RegressorCard(ModelCard):
-    """What the model is, what it was trained on, and how good it was then."""
+    """What the model predicts, its training data, and its quality in the test."""
 
     task: Literal["regression"]
     label_range: NumberRange
@@ -158,7 +158,7 @@ class RegressorCard(ModelCard):
 
 @dataclass(frozen=True, slots=True)
 class TaskTypes:
-    """The types of one task, and an answer for Swagger UI."""
+    """The types of one task, and an example response for Swagger UI."""
 
     prediction: type[BaseModel]
     predictions: type[BaseModel]
@@ -177,7 +177,7 @@ def task_types(manifest: Manifest) -> TaskTypes:
     number = f"{manifest.target}{_known(manifest)}"
     prediction = create_model(
         "Prediction",
-        __doc__="What the model says of one row.",
+        __doc__="The prediction of one row.",
         prediction_id=(str, Field(description=_FOR_FEEDBACK)),
         prediction=(float, Field(description=f"The predicted {number}")),
         model_version=(str, ...),
@@ -208,8 +208,8 @@ def _typical(manifest: RegressorManifest) -> float:
 def _class_example(manifest: ClassifierManifest) -> dict[str, Any]:
     names = manifest.class_names
     shares = {name: 0.9 if name == names[0] else round(0.1 / (len(names) - 1), 3) for name in names}
-    said = {"prediction": manifest.classes[0], "probabilities": shares}
-    return {"prediction_id": EXAMPLE_ID, **said, "model_version": manifest.version}
+    answer = {"prediction": manifest.classes[0], "probabilities": shares}
+    return {"prediction_id": EXAMPLE_ID, **answer, "model_version": manifest.version}
 
 
 def _number_example(manifest: RegressorManifest) -> dict[str, Any]:

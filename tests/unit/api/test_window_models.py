@@ -11,7 +11,7 @@ from api.prediction_log.database import Database
 from api.prediction_log.reader import VersionCount, count_versions
 from api.prediction_log.records import LabelRecord, PredictionRecord
 from api.prediction_log.writer import LogWriter
-from api.serving.model_archive import MOST, ModelArchive
+from api.serving.model_archive import MAX_VERSIONS, ModelArchive
 from api.snapshots.window_models import WindowModels
 from model.artifact.store import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE
 from model.errors import ArtifactError
@@ -94,14 +94,14 @@ def test_a_kept_version_that_is_damaged_holds_no_window_up(folder: Path) -> None
 
 def test_of_the_versions_that_served_only_the_newest_few_are_kept(folder: Path) -> None:
     shelf = kept(folder)
-    for number in range(1, MOST + 1):
+    for number in range(1, MAX_VERSIONS + 1):
         retrain(folder, folder, f"v{number}")
         shelf.keep(folder, f"v{number}")
     retrain(folder, folder, "v1")
     shelf.keep(folder, "v1")  # rolled back: what serves now is the newest again
     retrain(folder, folder, "new")
     shelf.keep(folder, "new")
-    assert shelf.versions() == [*(f"v{number}" for number in range(3, MOST + 1)), "v1", "new"]
+    assert shelf.versions() == [*(f"v{number}" for number in range(3, MAX_VERSIONS + 1)), "v1", "new"]
     assert not (shelf.folder_of("v1") / ONNX_FILE).exists()
 
 

@@ -66,7 +66,7 @@ def test_the_landing_page_links_what_people_use(client: TestClient) -> None:
     page = client.get("/").text
     for link in ("docs", "http://127.0.0.1:8001", "snapshots", "metrics"):
         assert f'href="{link}' in page
-    assert '<meta http-equiv="refresh"' in page, "what is shown does not grow old in an open tab"
+    assert '<meta http-equiv="refresh"' in page, "an open tab stays current"
 
 
 def test_the_landing_page_says_whether_predictions_are_answered(client: TestClient, database_url: str) -> None:
@@ -77,7 +77,7 @@ def test_the_landing_page_says_whether_predictions_are_answered(client: TestClie
     answer = client.get("/")
     assert answer.status_code == 200
     assert "<b>API</b> not ready: the prediction log does not answer" in answer.text
-    assert "Not known while the log does not answer" in answer.text
+    assert "Unknown while the log does not answer" in answer.text
     with database.writing() as connection:
         connection.execute(text("ALTER TABLE elsewhere RENAME TO horizon"))
     database.dispose()
@@ -85,14 +85,14 @@ def test_the_landing_page_says_whether_predictions_are_answered(client: TestClie
 
 
 @pytest.mark.parametrize(
-    ("up", "said"), [(True, "answers"), (False, "does not answer; windows wait"), (None, "not looked at")]
+    ("up", "text"), [(True, "answers"), (False, "does not answer; windows wait"), (None, "not checked")]
 )
-def test_the_landing_page_says_whether_evidently_ui_answers(client: TestClient, up: bool | None, said: str) -> None:
-    assert f"<b>Evidently UI</b> {said}" in status_lines(None, up)
+def test_the_landing_page_says_whether_evidently_ui_answers(client: TestClient, up: bool | None, text: str) -> None:
+    assert f"<b>Evidently UI</b> {text}" in status_lines(None, up)
     assert status_lines(None, None) in client.get("/").text  # a process that takes no snapshots does not look
 
 
-def test_what_hinders_the_api_is_shown_as_text() -> None:
+def test_a_failure_reason_is_shown_as_text() -> None:
     assert "&lt;b&gt;" in status_lines("<b>", True)
 
 

@@ -312,7 +312,7 @@ def test_a_model_without_a_finite_number_for_its_own_example_does_not_serve(
     monkeypatch.setattr("model.serving.engines.OnnxRegressor.numbers", lambda _self, rows: np.full(len(rows), np.inf))
     answer = client.post("/model/reload")
     assert answer.status_code == 409
-    assert "does not answer its own example" in answer.json()["detail"]
+    assert "does not predict its own example" in answer.json()["detail"]
 
 
 def test_what_was_logged_reads_back_as_the_numbers_that_were_meant(
