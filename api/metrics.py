@@ -112,14 +112,17 @@ class Metrics:
 
     def _declare_callers(self) -> None:
         self._denied = self._counter(
-            "vigie_denied_requests_total", "Requests that were not let in, by reason.", "reason", DENIALS
+            "vigie_denied_requests_total",
+            "Requests refused because of their key, rate or host name, by reason.",
+            "reason",
+            DENIALS,
         )
         self._keys = self._gauge(
-            "vigie_api_keys", "API keys that count; 0 where callers need none.", mode="livemostrecent"
+            "vigie_api_keys", "API keys that were read; 0 if callers need none.", mode="livemostrecent"
         )
         self._keys_valid = self._gauge(
             "vigie_api_keys_sound",
-            "Whether the API keys could be read when they last changed; 1 where callers need none.",
+            "Whether the API keys could be read when they last changed; 1 if callers need none.",
             mode="livemin",
         )
         self._keys_valid.set(1)
@@ -139,20 +142,23 @@ class Metrics:
             "vigie_log_queue_rows", "Rows and labels that wait for a commit to begin.", mode="livesum"
         )
         self._queue_limit_rows = self._gauge(
-            "vigie_log_queue_limit_rows", "Most rows that may wait; past it a request gets 503.", mode="livesum"
+            "vigie_log_queue_limit_rows", "Most rows that may wait; above it, a request gets 503.", mode="livesum"
         )
 
     def _declare_snapshots(self) -> None:
         self._windows = self._counter(
-            "vigie_snapshot_windows_total", "Tries of windows by this process, by outcome.", "outcome", WINDOW_OUTCOMES
+            "vigie_snapshot_windows_total",
+            "Windows that this process tried to snapshot, by outcome.",
+            "outcome",
+            WINDOW_OUTCOMES,
         )
 
         def shared(name: str, text: str) -> Gauge:
             return self._gauge(name, text, mode="livemostrecent")
 
-        self._waiting = shared("vigie_snapshot_windows_waiting", "Windows that have ended and are still to be posted.")
+        self._waiting = shared("vigie_snapshot_windows_waiting", "Windows that have ended and are not posted yet.")
         self._behind = shared(
-            "vigie_snapshot_behind_seconds", "Time since the end of the oldest window that waits; 0 where none does."
+            "vigie_snapshot_behind_seconds", "Time since the end of the oldest waiting window; 0 if none waits."
         )
         self._posted_at = shared(
             "vigie_snapshot_last_posted_timestamp_seconds", "When the newest posted window was posted; 0 if none was."
@@ -162,13 +168,13 @@ class Metrics:
         )
         self._lease_held = self._gauge(
             "vigie_snapshot_lease_held",
-            "Whether the lease on taking snapshots is held here; over all processes exactly one has it.",
+            "Whether this process holds the snapshot lease; exactly one of all processes does.",
             mode="livesum",
         )
-        self._looked_at = shared(
-            "vigie_status_timestamp_seconds", "When the state of log, snapshots and Evidently UI was last looked at."
+        self._checked_at = shared(
+            "vigie_status_timestamp_seconds", "When the log, the snapshots and Evidently UI were last checked."
         )
-        self._evidently_up = shared("vigie_evidently_up", "Whether Evidently UI answered when it was last asked.")
+        self._evidently_up = shared("vigie_evidently_up", "Whether Evidently UI answered the last check.")
         self._alert_posts = self._counter(
             "vigie_alert_posts_total",
             "Posts of alerts on model health to Alertmanager, by outcome.",
@@ -178,23 +184,23 @@ class Metrics:
 
     def _declare_retention(self) -> None:
         self._removed = self._counter(
-            "vigie_retention_removed_total", "What was removed because of its age.", "kind", KINDS
+            "vigie_retention_removed_total", "Removed because of its age, by kind.", "kind", KINDS
         )
         self._freed_bytes = self._counter(
             "vigie_retention_freed_bytes_total",
-            "Bytes freed by removing what is old; of snapshots the size at which they were posted.",
+            "Bytes freed by removing old data; for snapshots, their size when they were posted.",
             "store",
             STORES,
         )
         self._retention_runs = self._counter(
             "vigie_retention_runs_total",
-            "Runs that removed what is old, by outcome; one that could not remove all of it failed.",
+            "Runs that remove old data, by outcome; a run that could not remove all of it failed.",
             "outcome",
             RETENTION_OUTCOMES,
         )
         self._retention_done_at = self._gauge(
             "vigie_retention_last_done_timestamp_seconds",
-            "When a run last removed all that was old; 0 if none has.",
+            "When a run last removed all old data; 0 if none has.",
             mode="livemax",
         )
 
@@ -208,13 +214,13 @@ class Metrics:
         self._built: tuple[str, ...] | None = None
         self._reloads = self._counter(
             "vigie_model_reloads_total",
-            "Artifacts that this process was told to take up, by outcome.",
+            "Requests to reload the model in this process, by outcome.",
             "outcome",
             RELOADS,
         )
         self._model_out_of_date = self._gauge(
             "vigie_model_behind",
-            "Processes that were told of a version of the model that they cannot take up.",
+            "Processes that cannot load the announced version of the model.",
             mode="livesum",
         )
 
@@ -222,7 +228,7 @@ class Metrics:
         return RequestMetrics(
             in_progress=self._gauge(
                 "vigie_requests_in_progress",
-                "Requests under way, other than health checks and scrapes.",
+                "Requests in progress, other than health checks and scrapes.",
                 mode="livesum",
             ),
             requests=Counter(
@@ -274,11 +280,11 @@ class Metrics:
         return counted
 
     def deny(self, reason: str) -> None:
-        """Count one request that was not let in; ``reason`` is one of `DENIALS`."""
+        """Count one request refused because of its key, rate or host name; ``reason`` is one of `DENIALS`."""
         self._denied.labels(reason).inc()
 
     def observe_keys(self, keys: int, valid: bool) -> None:
-        """Show how many API keys count, and whether they could be read when they last changed."""
+        """Show how many API keys there are, and whether they could be read when they last changed."""
         self._keys.set(keys)
         self._keys_valid.set(valid)
 
@@ -307,7 +313,7 @@ class Metrics:
         """Show the lease and Evidently UI as seen at ``now``, in seconds since the epoch."""
         self._lease_held.set(lease_held)
         self._evidently_up.set(evidently_up)
-        self._looked_at.set(now)
+        self._checked_at.set(now)
 
     def observe_progress(self, progress: SnapshotProgress) -> None:
         """Show how far the snapshots are."""
@@ -346,7 +352,7 @@ class Metrics:
         self._build.labels(*self._built).set(1)
 
     def count_reload(self, outcome: str) -> None:
-        """Count one artifact that this process was told to take up; ``outcome`` is one of `RELOADS`."""
+        """Count one request to reload the model; ``outcome`` is one of `RELOADS`."""
         self._reloads.labels(outcome).inc()
 
     def observe_out_of_date(self, *, out_of_date: bool) -> None:

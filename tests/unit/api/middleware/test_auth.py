@@ -204,14 +204,14 @@ class Watched:
     def __init__(self, file: Path, clock: Clock) -> None:
         self.seen: list[tuple[int, bool]] = []
         self._clock = clock
-        self._keys = KeyFile(file, lambda count, sound: self.seen.append((count, sound)), clock)
+        self._keys = KeyFile(file, lambda count, valid: self.seen.append((count, valid)), clock)
 
     def knows(self, key: str, *, later: float = CHECK_SECONDS) -> bool:
         self._clock.now += later
         return self._keys.find(key.encode()) is not None
 
 
-def test_a_key_counts_from_the_next_look_and_no_more_once_revoked(keys_file: Path, clock: Clock) -> None:
+def test_a_key_is_accepted_from_the_next_check_until_it_is_revoked(keys_file: Path, clock: Clock) -> None:
     first = create_key(keys_file, "first", ["read"])
     watched = Watched(keys_file, clock)
     second = create_key(keys_file, "second", ["read"])

@@ -85,7 +85,7 @@ def test_a_bad_body_in_pieces_is_refused_by_its_field(client: TestClient, setosa
 
 @pytest.mark.parametrize("headers", [{"content-type": "text/plain"}, {"content-type": "application/ld+json/x"}, {}])
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/feedback"])
-def test_a_body_that_does_not_say_it_is_json_is_refused(
+def test_a_body_that_does_not_declare_json_is_refused(
     client: TestClient, setosa: dict[str, Any], path: str, headers: dict[str, str]
 ) -> None:
     bodies = {"/predict": setosa, "/predict/batch": {"rows": [setosa]}, "/feedback": {"labels": []}}
@@ -94,7 +94,7 @@ def test_a_body_that_does_not_say_it_is_json_is_refused(
 
 
 @pytest.mark.parametrize("kind", ["APPLICATION/JSON", "application/json; charset=utf-8", "application/ld+json; x=1"])
-def test_a_body_says_in_several_ways_that_it_is_json(client: TestClient, setosa: dict[str, Any], kind: str) -> None:
+def test_a_body_may_declare_json_in_several_ways(client: TestClient, setosa: dict[str, Any], kind: str) -> None:
     assert client.post("/predict", content=orjson.dumps(setosa), headers={"content-type": kind}).status_code == 200
 
 
@@ -104,7 +104,7 @@ def test_a_field_is_named_whatever_its_name(client: TestClient, setosa: dict[str
     assert [error["field"] for error in answer.json()["errors"]] == [name]
 
 
-def test_the_schema_still_says_what_is_answered(client: TestClient) -> None:
+def test_the_schema_describes_the_responses(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     for path, name in (("/predict", "Prediction"), ("/predict/batch", "Predictions"), ("/feedback", "FeedbackReceipt")):
         content = paths[path]["post"]["responses"]["200"]["content"]["application/json"]
