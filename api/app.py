@@ -11,13 +11,13 @@ from api import __version__
 from api.middleware.admission import Admission
 from api.middleware.auth import install_security
 from api.middleware.body_limit import BodyLimit
+from api.middleware.request_metrics import measure_requests
 from api.problems import install_problem_handlers
 from api.routes.health import health_routes
 from api.routes.models import model_routes
 from api.routes.pages import documentation_routes, landing_routes
-from api.routes.predictions import prediction_routes
+from api.routes.predictions import install_openapi, prediction_routes
 from api.routes.snapshots import snapshot_routes
-from api.serving.schemas import row_type
 from api.settings import Settings
 from api.wiring import Runtime, build_runtime
 from model.serving.predictor import AnyPredictor
@@ -39,11 +39,12 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        routes=prediction_routes(runtime.serving.plane, settings.max_batch_rows),  # first: found at the least cost
         lifespan=_lifespan(runtime),
     )
     _add_middleware(app, settings, runtime)
     _add_routes(app, settings, runtime)
-    _follow_the_model(app, settings, runtime)
+    _follow_the_model(runtime)
     return app
 
 
@@ -65,6 +66,9 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     def refuse(reason: str) -> None:
         runtime.serving.writer.count_rejection(metrics.reject(reason))
 
+    install_openapi(
+        app, runtime.serving.plane, settings.max_batch_rows
+    )  # before the security, which describes its keys in it
     install_problem_handlers(app, refuse)
     app.add_middleware(
         BodyLimit, max_bytes=settings.max_body_bytes, max_seconds=settings.body_timeout_seconds, refuse=refuse
@@ -73,14 +77,11 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
         Admission, max_requests=settings.max_requests_in_progress, max_body_bytes=settings.max_body_bytes
     )
     install_security(app, settings, metrics)
-    metrics.install(app)  # outermost, so that what is refused above is measured too
+    measure_requests(app, metrics)  # outermost, so that what is refused above is measured too
 
 
 def _add_routes(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     plane, queries, status = runtime.serving.plane, runtime.monitoring.queries, runtime.monitoring.status
-    # first, and without a router of their own: to find them costs as much as to predict
-    routes = prediction_routes(plane, row_type(plane.manifest), settings.max_batch_rows).routes
-    app.router.routes[:0] = routes
     app.include_router(health_routes(plane))
     app.include_router(model_routes(plane, runtime.serving.reloader))
     app.include_router(snapshot_routes(queries))
@@ -88,18 +89,12 @@ def _add_routes(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     app.include_router(documentation_routes(app.title))
 
 
-def _follow_the_model(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
-    """Have metrics, alerts, request types and their documentation describe the version that serves."""
+def _follow_the_model(runtime: Runtime) -> None:
+    """Have metrics and alerts describe the version that serves."""
 
     def show(shown: AnyPredictor) -> None:
         runtime.metrics.describe_model(__version__, shown.manifest.name, shown.manifest.version, shown.engine)
         runtime.monitoring.notifier.follow(shown.manifest.version)
 
-    def renew(shown: AnyPredictor) -> None:
-        renewed = prediction_routes(runtime.serving.plane, row_type(shown.manifest), settings.max_batch_rows).routes
-        app.router.routes[: len(renewed)] = renewed
-        app.version, app.openapi_schema = shown.manifest.version, None
-
     show(runtime.predictor)
-    runtime.serving.served.tell(show)
-    runtime.serving.served.tell(renew)
+    runtime.serving.served.on_change(show)

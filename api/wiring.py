@@ -87,7 +87,7 @@ class Runtime:
         """Migrate the log, then start what works beside the requests. Raises LogUnavailable."""
         self.database.migrate()
         self.serving.writer.start()
-        self.serving.reloader.begin()
+        self.serving.reloader.start()
         self.scheduler.start()
 
     async def stop(self) -> None:
@@ -111,7 +111,7 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
     serving = _build_serving(settings, predictor, database, metrics)
     scheduler = JobScheduler(metrics)
     monitoring = _build_monitoring(settings, predictor.manifest, database, scheduler, metrics)
-    scheduler.add(MODEL_RELOAD, serving.reloader.follow, settings.heartbeat)
+    scheduler.add(MODEL_RELOAD, serving.reloader.check_announced, settings.heartbeat)
     if settings.snapshots:
         _add_snapshot_jobs(settings, scheduler, monitoring)
     return Runtime(predictor, metrics, database, serving, monitoring, scheduler)
@@ -178,7 +178,7 @@ def _build_heartbeat(
     build_context: BuildContext,
 ) -> SnapshotHeartbeat:
     def report(outcome: str) -> None:
-        metrics.windows.labels(outcome).inc()
+        metrics.count_window(outcome)
         scheduler.wake(ALERTS)
 
     return SnapshotHeartbeat(

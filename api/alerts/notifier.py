@@ -104,7 +104,7 @@ class AlertNotifier:
         except LogUnavailable:
             raise
         except Exception:
-            self._metrics.alert_posts.labels("failed").inc()
+            self._metrics.count_alert_post("failed")
             raise
 
     def _states(self) -> Iterator[tuple[Check, CheckState]]:
@@ -130,4 +130,4 @@ class AlertNotifier:
             if state.firing or now - state.since < OVER_FOR
         ]
         if alerts and self._alertmanager is not None:
-            self._metrics.alert_posts.labels(self._alertmanager.post(alerts)).inc()
+            self._metrics.count_alert_post(self._alertmanager.post(alerts))

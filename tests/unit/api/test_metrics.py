@@ -53,7 +53,7 @@ def test_what_is_not_found_is_counted_without_its_path(client: TestClient) -> No
     assert value(text, "http_requests_total", handler="none", method="GET", status="4xx") == 1
 
 
-def test_health_and_scrapes_are_no_part_of_latency_but_other_paths_that_contain_the_words_are(
+def test_health_checks_and_scrapes_are_not_measured_but_similar_paths_are(
     client: TestClient,
 ) -> None:
     client.get("/health/live")
@@ -91,7 +91,7 @@ def test_rows_of_a_request_the_queue_and_requests_in_progress_are_shown(
     assert value(text, "vigie_requests_in_progress") == 0
 
 
-def test_the_build_says_which_version_serves_which_model(client: TestClient) -> None:
+def test_the_build_info_shows_which_version_serves_which_model(client: TestClient) -> None:
     card = client.get("/model").json()
     labels = {"version": api.__version__, "model": card["name"], "model_version": card["version"], "engine": "onnx"}
     assert value(client.get("/metrics").text, "vigie_build_info", **labels) == 1
@@ -99,7 +99,7 @@ def test_the_build_says_which_version_serves_which_model(client: TestClient) -> 
     assert project["project"]["version"] == api.__version__
 
 
-def test_outcomes_are_counted_from_nought_on(client: TestClient) -> None:
+def test_outcomes_are_counted_from_zero(client: TestClient) -> None:
     text = client.get("/metrics").text
     for outcome in ("posted", "skipped", "failed", "given_up", "worker_failed"):
         assert value(text, "vigie_snapshot_windows_total", outcome=outcome) == 0
@@ -111,13 +111,14 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from api.metrics import Metrics
+from api.middleware.request_metrics import measure_requests
 app = FastAPI()
 metrics = Metrics(CollectorRegistry())
-metrics.install(app)
+measure_requests(app, metrics)
 metrics.describe(log_queue_rows=100)
 metrics.describe_model("1", "iris", "old", "onnx")
 metrics.describe_model("1", "iris", "2", "onnx")
-metrics.predicted_rows.inc(5)
+metrics.count_predictions(5)
 metrics.observe_queue(int(sys.argv[1]))
 metrics.observe_status(1e9, lease_held=sys.argv[1] == "3", evidently_up=True)
 print(os.getpid(), flush=True)
@@ -147,7 +148,7 @@ def live_worker(folder: Path, *arguments: str) -> Iterator[None]:
         process.stdin.close()
 
 
-def test_whichever_of_several_workers_is_scraped_adds_all_up(tmp_path: Path) -> None:
+def test_any_worker_that_is_scraped_adds_up_all_workers(tmp_path: Path) -> None:
     folder = tmp_path / "metrics"
     prepare_metrics_folder(folder)
     with live_worker(folder, "3"):

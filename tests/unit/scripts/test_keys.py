@@ -132,7 +132,7 @@ def test_a_wrong_line_is_named_and_never_quoted(file: Path, change: dict[str, ob
 def test_two_keys_of_one_name_are_refused(file: Path) -> None:
     file.parent.mkdir()
     file.write_text(f"{json.dumps(LINE)}\n{json.dumps(LINE)}\n")
-    with pytest.raises(Exception, match="line 2: a second key is named shop"):
+    with pytest.raises(Exception, match="line 2: another key has the name shop already"):
         read_keys(file)
 
 

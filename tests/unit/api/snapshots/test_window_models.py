@@ -11,7 +11,7 @@ from api.prediction_log.database import Database
 from api.prediction_log.reader import VersionCount, count_versions
 from api.prediction_log.records import LabelRecord, PredictionRecord
 from api.prediction_log.writer import LogWriter
-from api.serving.model_archive import MOST, ModelArchive
+from api.serving.model_archive import MAX_VERSIONS, ModelArchive
 from api.snapshots.window_models import WindowModels
 from model.artifact.store import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE
 from model.errors import ArtifactError
@@ -94,14 +94,14 @@ def test_no_window_waits_for_an_archived_version_that_is_damaged(folder: Path) -
 
 def test_of_the_versions_that_served_only_the_newest_few_stay_in_the_archive(folder: Path) -> None:
     archive = archive_of(folder)
-    for number in range(1, MOST + 1):
+    for number in range(1, MAX_VERSIONS + 1):
         retrain(folder, folder, f"v{number}")
         archive.keep(folder, f"v{number}")
     retrain(folder, folder, "v1")
     archive.keep(folder, "v1")  # rolled back: what serves now is the newest again
     retrain(folder, folder, "new")
     archive.keep(folder, "new")
-    assert archive.versions() == [*(f"v{number}" for number in range(3, MOST + 1)), "v1", "new"]
+    assert archive.versions() == [*(f"v{number}" for number in range(3, MAX_VERSIONS + 1)), "v1", "new"]
     assert not (archive.folder_of("v1") / ONNX_FILE).exists()
 
 

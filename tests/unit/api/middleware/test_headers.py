@@ -22,7 +22,9 @@ def test_every_answer_tells_browsers_what_to_allow(client: TestClient) -> None:
         assert len(headers.get_list("content-security-policy")) == 1
 
 
-def test_an_answer_to_what_nobody_expected_has_them_too(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_response_to_an_unexpected_error_has_the_headers(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     app = create_app(settings.model_copy(update={"cors_origins": "https://app.example"}))
 
     @app.get("/broken")
@@ -41,7 +43,7 @@ def test_an_answer_to_what_nobody_expected_has_them_too(settings: Settings, capl
     assert logged.getMessage() == "GET /broken failed"
 
 
-def test_an_answer_that_breaks_off_is_not_made_to_look_whole(app: FastAPI) -> None:
+def test_a_response_that_breaks_off_does_not_look_complete(app: FastAPI) -> None:
     async def half() -> AsyncIterator[bytes]:
         yield b"half"
         raise ZeroDivisionError
@@ -81,7 +83,7 @@ def test_other_origins_are_told_nothing_by_default(client: TestClient) -> None:
     assert "access-control-allow-origin" not in client.get("/model", headers=asked).headers
 
 
-def test_an_origin_that_is_named_may_call_without_a_key_for_the_preflight(settings: Settings, tmp_path: Path) -> None:
+def test_an_allowed_origin_needs_no_key_for_the_preflight(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "keys.jsonl").touch()
     update = {"cors_origins": "https://app.example, https://b.example", "api_keys_file": tmp_path / "keys.jsonl"}
     with TestClient(create_app(settings.model_copy(update=update))) as client:

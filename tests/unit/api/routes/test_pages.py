@@ -40,7 +40,7 @@ def test_the_model_card_carries_schema_classes_and_quality(client: TestClient) -
     assert 0.8 < card["quality"]["accuracy"] <= 1
 
 
-def test_swagger_ui_needs_nothing_from_elsewhere(client: TestClient) -> None:
+def test_swagger_ui_loads_only_local_files(client: TestClient) -> None:
     page = client.get("/docs").text
     links = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page)
     assert links
@@ -66,10 +66,10 @@ def test_the_landing_page_links_what_people_use(client: TestClient) -> None:
     page = client.get("/").text
     for link in ("docs", "http://127.0.0.1:8001", "snapshots", "metrics"):
         assert f'href="{link}' in page
-    assert '<meta http-equiv="refresh"' in page, "what is shown does not grow old in an open tab"
+    assert '<meta http-equiv="refresh"' in page, "an open tab stays current"
 
 
-def test_the_landing_page_says_whether_predictions_are_answered(client: TestClient, database_url: str) -> None:
+def test_the_landing_page_shows_whether_the_api_is_ready(client: TestClient, database_url: str) -> None:
     assert "<b>API</b> ready" in client.get("/").text
     database = Database(database_url)
     with database.writing() as connection:
@@ -77,7 +77,7 @@ def test_the_landing_page_says_whether_predictions_are_answered(client: TestClie
     answer = client.get("/")
     assert answer.status_code == 200
     assert "<b>API</b> not ready: the prediction log does not answer" in answer.text
-    assert "Not known while the log does not answer" in answer.text
+    assert "Unknown while the log does not answer" in answer.text
     with database.writing() as connection:
         connection.execute(text("ALTER TABLE elsewhere RENAME TO horizon"))
     database.dispose()
@@ -85,18 +85,18 @@ def test_the_landing_page_says_whether_predictions_are_answered(client: TestClie
 
 
 @pytest.mark.parametrize(
-    ("up", "said"), [(True, "answers"), (False, "does not answer; windows wait"), (None, "not looked at")]
+    ("up", "text"), [(True, "answers"), (False, "does not answer; windows wait"), (None, "not checked")]
 )
-def test_the_landing_page_says_whether_evidently_ui_answers(client: TestClient, up: bool | None, said: str) -> None:
-    assert f"<b>Evidently UI</b> {said}" in status_lines(None, up)
+def test_the_landing_page_shows_whether_evidently_ui_answers(client: TestClient, up: bool | None, text: str) -> None:
+    assert f"<b>Evidently UI</b> {text}" in status_lines(None, up)
     assert status_lines(None, None) in client.get("/").text  # a process that takes no snapshots does not look
 
 
-def test_what_hinders_the_api_is_shown_as_text() -> None:
+def test_a_failure_reason_is_shown_as_text() -> None:
     assert "&lt;b&gt;" in status_lines("<b>", True)
 
 
-def test_the_windows_are_listed_newest_first_and_an_early_one_can_be_asked_for(
+def test_the_windows_are_listed_newest_first_and_one_can_be_closed_early(
     client: TestClient, setosa: dict[str, Any]
 ) -> None:
     assert client.get("/snapshots").json() == {"windows": []}
@@ -135,7 +135,7 @@ def test_only_reports_are_served(client: TestClient, tmp_path: Path) -> None:
         assert "hidden" not in answer.text
 
 
-def test_a_report_is_served_with_its_script_inside_or_said_to_lack_it(client: TestClient, tmp_path: Path) -> None:
+def test_a_report_is_served_with_its_script_or_the_missing_part_is_named(client: TestClient, tmp_path: Path) -> None:
     page = f"<p>one</p>{SCRIPT_START}draw('ä'){SCRIPT_END}data)</script>"
     write_window_report(tmp_path / "reports", "2026-11-23/one.html", page)
     answer = client.get("/reports/2026-11-23/one.html")
@@ -148,7 +148,7 @@ def test_a_report_is_served_with_its_script_inside_or_said_to_lack_it(client: Te
     assert answer.json()["detail"] == f"a part of the report 2026-11-23/one.html is gone: {script.name}"
 
 
-def test_metrics_carry_nothing_of_the_model_s_health(client: TestClient, setosa: dict[str, Any]) -> None:
+def test_metrics_do_not_show_the_health_of_the_model(client: TestClient, setosa: dict[str, Any]) -> None:
     client.post("/predict", json=setosa)
     client.get("/nowhere")
     client.get("/health/live")

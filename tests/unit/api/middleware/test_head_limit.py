@@ -113,7 +113,7 @@ def test_the_second_request_of_a_connection_is_limited_too(connect: Connect) -> 
         assert until_closed(connection) == b""
 
 
-def test_a_connection_that_asks_now_and_then_stays(connect: Connect) -> None:
+def test_a_connection_that_is_used_now_and_then_stays_open(connect: Connect) -> None:
     with connect() as connection:
         for _ in range(4):  # longer in all than a head may take
             connection.sendall(GET)

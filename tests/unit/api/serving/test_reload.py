@@ -1,4 +1,4 @@
-"""Taking up another version of the model while the API serves."""
+"""Reloading the model while the API serves."""
 
 from pathlib import Path
 from typing import Any
@@ -23,31 +23,31 @@ PROBLEM = "application/problem+json"
 
 
 class Counted:
-    """What a roll told the metrics."""
+    """What a reloader counted in the metrics."""
 
     def __init__(self) -> None:
         self.reloads: list[str] = []
-        self.behind = False
+        self.out_of_date = False
 
     def count_reload(self, outcome: str) -> None:
         self.reloads.append(outcome)
 
-    def observe_out_of_date(self, *, behind: bool) -> None:
-        self.behind = behind
+    def observe_out_of_date(self, *, out_of_date: bool) -> None:
+        self.out_of_date = out_of_date
 
 
-def kept(folder: Path) -> ModelArchive:
+def archive(folder: Path) -> ModelArchive:
     return ModelArchive(folder.parent / "reports")
 
 
 class Process:
-    """One process that serves the model of a folder, and follows the log's announcements."""
+    """One process that serves the model of a folder, and reads the announcements in the log."""
 
     def __init__(self, folder: Path, database: Database) -> None:
         self.metrics = Counted()
         self.served = ServedModel(load_predictor(folder))
-        self.roll = ModelReloader(self.served, folder, ServedVersionStore(database), self.metrics, kept(folder))  # type: ignore[arg-type]
-        self.roll.begin()
+        self.reloader = ModelReloader(self.served, folder, ServedVersionStore(database), self.metrics, archive(folder))  # type: ignore[arg-type]
+        self.reloader.start()
 
 
 @pytest.fixture
@@ -58,13 +58,13 @@ def folder(tmp_path: Path, iris_artifact: Path) -> Path:
 
 
 @pytest.fixture
-def rolling(settings: Settings, folder: Path) -> Settings:
+def reloading(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(update={"model_dir": folder})
 
 
 @pytest.fixture
-def client(rolling: Settings) -> Any:
-    with TestClient(create_app(rolling), raise_server_exceptions=False) as client:
+def client(reloading: Settings) -> Any:
+    with TestClient(create_app(reloading), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -99,7 +99,7 @@ def test_the_version_in_the_folder_serves_from_then_on(
     assert "v2" in client.get("/").text
 
 
-def test_metrics_and_documentation_tell_of_the_new_version_alone(client: TestClient, folder: Path) -> None:
+def test_metrics_and_documentation_show_only_the_new_version(client: TestClient, folder: Path) -> None:
     assert "newly described" not in client.get("/openapi.json").text
     features = renamed(read_manifest(folder).features, description="newly described")
     retrain(folder, folder, "v2", features=features)
@@ -131,13 +131,13 @@ def test_another_schema_is_refused_with_what_differs(client: TestClient, folder:
         "its fields come in another order": {"features": tuple(reversed(features))},
         "its classes are 'a', 'b', 'c', not 'setosa', 'versicolor', 'virginica'": {"classes": ("a", "b", "c")},
     }
-    for number, (said, change) in enumerate(changes.items()):
+    for number, (text, change) in enumerate(changes.items()):
         original = folder.with_name(f"original{number}")
         retrain(folder, original, "v1")
         retrain(folder, folder, "v2", **change)
         answer = client.post("/model/reload")
         assert (answer.status_code, answer.headers["content-type"]) == (409, PROBLEM), answer.text
-        assert said in answer.json()["detail"]
+        assert text in answer.json()["detail"]
         assert "restart the API" in answer.json()["detail"]
         retrain(original, folder, "v1")
     assert client.post("/predict", json=setosa).json()["model_version"] == "v1"
@@ -145,7 +145,7 @@ def test_another_schema_is_refused_with_what_differs(client: TestClient, folder:
 
 
 @pytest.mark.parametrize("file", [ONNX_FILE, REFERENCE_FILE, MANIFEST_FILE])
-def test_a_damaged_artifact_is_refused_and_the_old_one_serves_on(
+def test_a_damaged_artifact_is_refused_and_the_old_one_keeps_serving(
     client: TestClient, folder: Path, setosa: dict[str, Any], file: str
 ) -> None:
     retrain(folder, folder, "v2")
@@ -154,12 +154,12 @@ def test_a_damaged_artifact_is_refused_and_the_old_one_serves_on(
     answer = client.post("/model/reload")
     assert (answer.status_code, answer.headers["content-type"]) == (409, PROBLEM)
     assert file in answer.json()["detail"]
-    assert "v1 goes on serving" in answer.json()["detail"]
+    assert "the API keeps serving v1" in answer.json()["detail"]
     assert client.post("/predict", json=setosa).json()["model_version"] == "v1"
     assert 'vigie_model_reloads_total{outcome="refused"} 1.0' in client.get("/metrics").text
 
 
-def test_where_the_log_cannot_be_written_nothing_changes(
+def test_nothing_changes_if_the_log_cannot_be_written(
     client: TestClient, folder: Path, database: Database, setosa: dict[str, Any]
 ) -> None:
     with database.writing() as connection:
@@ -170,87 +170,87 @@ def test_where_the_log_cannot_be_written_nothing_changes(
     assert client.post("/predict", json=setosa).json()["model_version"] == "v1"
 
 
-def test_every_process_that_shares_the_log_follows(folder: Path, database: Database) -> None:
+def test_every_process_that_shares_the_log_reloads(folder: Path, database: Database) -> None:
     one, other = Process(folder, database), Process(folder, database)
     retrain(folder, folder, "v2")
-    other.roll.follow()
-    assert other.roll.version == "v1"  # nobody was told yet
-    one.roll.reload()
-    other.roll.follow()
-    one.roll.follow()
-    assert (one.roll.version, other.roll.version) == ("v2", "v2")
+    other.reloader.check_announced()
+    assert other.reloader.version == "v1"  # nothing is announced yet
+    one.reloader.reload()
+    other.reloader.check_announced()
+    one.reloader.check_announced()
+    assert (one.reloader.version, other.reloader.version) == ("v2", "v2")
     assert (one.metrics.reloads, other.metrics.reloads) == (["reloaded"], ["reloaded"])
 
 
-def test_a_process_whose_folder_has_not_the_version_says_so_and_follows_once_it_has(
+def test_a_process_without_the_version_in_its_folder_logs_it_and_reloads_once_it_is_there(
     folder: Path, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     elsewhere = folder.with_name("elsewhere")
     retrain(folder, elsewhere, "v1")
     here, there = Process(folder, database), Process(elsewhere, database)
     retrain(folder, folder, "v2")
-    here.roll.reload()
-    there.roll.follow()
-    there.roll.follow()
-    assert (there.roll.version, there.metrics.behind, there.metrics.reloads) == ("v1", True, ["refused"])
+    here.reloader.reload()
+    there.reloader.check_announced()
+    there.reloader.check_announced()
+    assert (there.reloader.version, there.metrics.out_of_date, there.metrics.reloads) == ("v1", True, ["refused"])
     assert "elsewhere holds the version v1" in caplog.text
     retrain(folder, elsewhere, "v2")
-    there.roll.follow()
-    assert (there.roll.version, there.metrics.behind) == ("v2", False)
+    there.reloader.check_announced()
+    assert (there.reloader.version, there.metrics.out_of_date) == ("v2", False)
 
 
-def test_a_process_that_starts_takes_what_is_in_its_folder_whatever_was_announced_before(
+def test_a_process_starts_with_the_version_in_its_folder_whatever_was_announced_before(
     folder: Path, database: Database
 ) -> None:
-    Process(folder, database).roll.reload()
+    Process(folder, database).reloader.reload()
     retrain(folder, folder, "v2")
     late = Process(folder, database)
-    late.roll.follow()
-    assert (late.roll.version, late.metrics.behind) == ("v2", False)
+    late.reloader.check_announced()
+    assert (late.reloader.version, late.metrics.out_of_date) == ("v2", False)
 
 
-def test_a_folder_that_changed_while_the_process_started_is_taken_up(folder: Path, database: Database) -> None:
+def test_a_folder_that_changed_while_the_process_started_is_loaded(folder: Path, database: Database) -> None:
     served = ServedModel(load_predictor(folder))
     retrain(folder, folder, "v2")
-    roll = ModelReloader(served, folder, ServedVersionStore(database), Counted(), kept(folder))  # type: ignore[arg-type]
-    roll.begin()
-    assert roll.version == "v2"
+    reloader = ModelReloader(served, folder, ServedVersionStore(database), Counted(), archive(folder))  # type: ignore[arg-type]
+    reloader.start()
+    assert reloader.version == "v2"
 
 
-def test_an_older_version_can_be_put_back(folder: Path, database: Database) -> None:
+def test_an_older_version_can_be_reloaded(folder: Path, database: Database) -> None:
     process = Process(folder, database)
     for version in ("v2", "v1", "v2"):
         retrain(folder, folder, version)
-        process.roll.reload()
-        assert process.roll.version == version
+        process.reloader.reload()
+        assert process.reloader.version == version
 
 
-def test_each_version_is_kept_before_it_answers(folder: Path, database: Database) -> None:
+def test_each_version_is_kept_before_it_serves(folder: Path, database: Database) -> None:
     process = Process(folder, database)
-    assert kept(folder).versions() == ["v1"]
+    assert archive(folder).versions() == ["v1"]
     seen: list[list[str]] = []
-    process.served.tell(lambda _: seen.append(kept(folder).versions()))
+    process.served.on_change(lambda _: seen.append(archive(folder).versions()))
     retrain(folder, folder, "v2")
-    process.roll.reload()
+    process.reloader.reload()
     assert seen == [["v1", "v2"]]
 
 
-def test_a_version_that_cannot_be_kept_serves_all_the_same_and_is_kept_as_soon_as_it_can(
+def test_a_version_that_cannot_be_kept_serves_anyway_and_is_kept_as_soon_as_possible(
     folder: Path, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     in_the_way = folder.parent / "reports"
     in_the_way.write_text("a file", encoding="utf-8")
     process = Process(folder, database)
-    process.roll.follow()
-    assert process.roll.version == "v1"
+    process.reloader.check_announced()
+    assert process.reloader.version == "v1"
     assert len([record for record in caplog.records if "could not be kept" in record.getMessage()]) == 1
     in_the_way.unlink()
-    process.roll.follow()
-    assert kept(folder).versions() == ["v1"]
+    process.reloader.check_announced()
+    assert archive(folder).versions() == ["v1"]
 
 
-def test_no_report_is_a_file_of_a_kept_version(client: TestClient, rolling: Settings) -> None:
-    folder = rolling.reports_dir / "models" / "v1"
+def test_no_report_is_a_file_of_a_kept_version(client: TestClient, reloading: Settings) -> None:
+    folder = reloading.reports_dir / "models" / "v1"
     assert (folder / MANIFEST_FILE).is_file()
     for path in ("models/v1", "models/v1%2Fmanifest.json", "models%2Fv1/manifest.json", "models/v1/manifest.json"):
         assert client.get(f"/reports/{path}").status_code in {404, 422}, path

@@ -41,7 +41,7 @@ def unconverted(iris_artifact: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_answer_says_what_is_logged(iris_artifact: Path) -> None:
+def test_a_response_matches_what_is_logged(iris_artifact: Path) -> None:
     answers = responses_for(load_predictor(iris_artifact))
     records, sent = answers.respond([[5.1, 3.5, 1.4, 0.2], [7.2, 3.2, 6.0, None]])
     for record, text in zip(records, map(orjson.loads, sent), strict=True):
@@ -55,7 +55,7 @@ def test_an_answer_says_what_is_logged(iris_artifact: Path) -> None:
     assert records[0].prediction_id < records[1].prediction_id
 
 
-def test_callers_that_come_while_the_model_answers_cost_one_more_call(
+def test_requests_that_arrive_while_the_model_predicts_share_the_next_call(
     unconverted: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = load_predictor(unconverted)
@@ -93,7 +93,7 @@ def test_callers_that_come_while_the_model_answers_cost_one_more_call(
     assert [one["probabilities"] for one in together] == [one["probabilities"] for one in alone]
 
 
-def test_a_row_that_the_model_cannot_take_fails_no_other_request(iris_artifact: Path, database: Database) -> None:
+def test_a_row_that_the_model_refuses_fails_no_other_request(iris_artifact: Path, database: Database) -> None:
     async def ask() -> list[Any]:
         writer = LogWriter(database, 1000, respond=responses_for(load_predictor(iris_artifact)).respond)
         waiting = [asyncio.create_task(writer.log_responses(rows)) for rows in ([FLOWERS[0]], [[1.0]], FLOWERS[1:4])]

@@ -11,7 +11,7 @@ from api.security.keys import ApiKey
 from api.security.rate_limit import BURST_SECONDS, Bucket, RateLimits
 from api.settings import Settings
 from scripts.keys import create_key
-from tests.unit.api.security.conftest import Clock
+from tests.unit.api.conftest import Clock
 
 
 def key(name: str, rows_per_second: float | None = None) -> ApiKey:

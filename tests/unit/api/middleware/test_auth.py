@@ -17,10 +17,10 @@ from starlette.types import Message
 from api.app import create_app
 from api.errors import BadKeys
 from api.middleware.auth import ScopeRules
-from api.security.keys import LOOK_SECONDS, SCOPES, KeyFile
+from api.security.keys import CHECK_SECONDS, SCOPES, KeyFile
 from api.settings import Settings
 from scripts.keys import create_key, revoke_key
-from tests.unit.api.security.conftest import Bearer, Clock
+from tests.unit.api.conftest import Bearer, Clock
 
 PROBLEM = "application/problem+json"
 CALLS = {
@@ -91,7 +91,7 @@ def test_a_missing_scope_is_named(caller: TestClient, bearer: Callable[[str], Be
     answer = caller.post("/predict", json=setosa, headers=bearer("read"))
     assert answer.status_code == 403
     assert answer.headers["content-type"] == PROBLEM
-    assert answer.json()["detail"] == "this call needs an API key with the scope predict; the key read has it not"
+    assert answer.json()["detail"] == "the key 'read' lacks the scope predict, which this call needs"
     assert 'error="insufficient_scope", scope="predict"' in answer.headers["www-authenticate"]
 
 
@@ -204,14 +204,14 @@ class Watched:
     def __init__(self, file: Path, clock: Clock) -> None:
         self.seen: list[tuple[int, bool]] = []
         self._clock = clock
-        self._keys = KeyFile(file, lambda count, sound: self.seen.append((count, sound)), clock)
+        self._keys = KeyFile(file, lambda count, valid: self.seen.append((count, valid)), clock)
 
-    def knows(self, key: str, *, later: float = LOOK_SECONDS) -> bool:
+    def knows(self, key: str, *, later: float = CHECK_SECONDS) -> bool:
         self._clock.now += later
         return self._keys.find(key.encode()) is not None
 
 
-def test_a_key_counts_from_the_next_look_and_no_more_once_revoked(keys_file: Path, clock: Clock) -> None:
+def test_a_key_is_accepted_from_the_next_check_until_it_is_revoked(keys_file: Path, clock: Clock) -> None:
     first = create_key(keys_file, "first", ["read"])
     watched = Watched(keys_file, clock)
     second = create_key(keys_file, "second", ["read"])
@@ -242,7 +242,7 @@ def test_a_file_that_breaks_leaves_the_last_good_keys_and_says_so_once(
         assert all(watched.knows(key) for _ in range(3))
     assert watched.seen == [(1, True), (1, False)]
     (line,) = [record.getMessage() for record in caplog.records]
-    assert "stay valid until it is mended" in line
+    assert "stay valid until the file is corrected" in line
     assert "half a li" not in line
     if breaks == "unreadable":
         keys_file.rmdir()
