@@ -10,10 +10,10 @@ RUN python -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --no-deps -
 ENV COMPILE="python -m compileall -q -j 0 -x plotly/validators /opt/vigie/lib"
 
 FROM installer AS api-packages
-COPY requirements.lock deploy/slim.py ./
+COPY requirements.lock deploy/slim.py deploy/install_command.py ./
 RUN python -m venv --without-pip /opt/vigie \
     && VIRTUAL_ENV=/opt/vigie /opt/uv/bin/uv pip install --no-cache --no-deps --require-hashes -r requirements.lock \
-    && python slim.py /opt/vigie && $COMPILE
+    && python slim.py /opt/vigie && $COMPILE && /opt/vigie/bin/python install_command.py /app
 
 FROM installer AS ui-packages
 COPY requirements-ui.lock deploy/slim.py ./
@@ -36,9 +36,8 @@ FROM base AS evidently-ui
 LABEL org.opencontainers.image.title="Vigie: Evidently UI" \
       org.opencontainers.image.description="The self-hosted Evidently UI on SQL storage, with Vigie's launcher"
 COPY --from=ui-packages /opt/vigie /opt/vigie
-COPY model/__init__.py model/
-COPY model/artifact/__init__.py model/artifact/manifest.py model/artifact/
-COPY evidently_workspace ./evidently_workspace
+COPY evidently_workspace/__init__.py evidently_workspace/
+COPY evidently_workspace/ui evidently_workspace/ui
 COPY deploy/healthcheck.py ./
 EXPOSE 8001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=90s --retries=3 \

@@ -1,6 +1,6 @@
-"""The few calls to the Evidently UI that this project needs, with timeouts and errors that say what to do.
+"""A client of the Evidently UI: the few calls that this project needs, with timeouts and errors that say what to do.
 
-Evidently's own RemoteWorkspace has no timeout, and its calls that list or find snapshots are not implemented.
+Evidently's own RemoteWorkspace has no timeout, and does not implement the calls that list or find snapshots.
 """
 
 import json
@@ -40,7 +40,7 @@ def project_id_for(name: str) -> UUID:
 class EvidentlyClient:
     """A connection to the Evidently UI at `url`; closes with `close()` or as a context manager.
 
-    `transport` carries the requests another way, as tests do to lose some. Every call raises EvidentlyUnavailable (no
+    `transport` replaces the network; tests use it to lose requests. Every call raises EvidentlyUnavailable (no
     answer, 5xx) or EvidentlyRejected (4xx).
     """
 
@@ -75,7 +75,7 @@ class EvidentlyClient:
             try:
                 self._call("POST", "/api/v2/projects/", json_body=project)
             except EvidentlyUnavailable:
-                # Another process may have created it a moment ago: a second insert of one id is a 500.
+                # Another process may have just created it: the UI answers 500 to a second insert of the same id.
                 if not self._project_exists(project_id):
                     raise
         return project_id
@@ -89,9 +89,9 @@ class EvidentlyClient:
         return True
 
     def snapshots_by_window(self, project_id: UUID) -> dict[str, list[UUID]]:
-        """Return the ids of the project's snapshots by the window that their metadata name; more than one is too many.
+        """Return the ids of the project's snapshots by the window in their metadata; each window should have one.
 
-        Snapshots without a window, which somebody else added, are left out. A project that is not there has none.
+        Snapshots without a window, added by others, are left out. A project that does not exist has none.
         """
         found: dict[str, list[UUID]] = {}
         answer = self._call("GET", f"/api/projects/{project_id}/snapshots", accept=HTTPStatus.NOT_FOUND)
@@ -104,7 +104,7 @@ class EvidentlyClient:
         return found
 
     def delete_snapshot(self, project_id: UUID, snapshot_id: UUID) -> bool:
-        """Delete a snapshot and return whether it was there; one that is gone already is as good as deleted."""
+        """Delete a snapshot and return whether it was there; a missing one is not an error."""
         path = f"/api/projects/{project_id}/{snapshot_id}"
         return self._call("DELETE", path, accept=HTTPStatus.NOT_FOUND).status_code != HTTPStatus.NOT_FOUND
 
@@ -143,20 +143,18 @@ class EvidentlyClient:
 
     def _error(self, response: httpx.Response, method: str, path: str) -> EvidentlyUnavailable | EvidentlyRejected:
         status = response.status_code
-        said = f"Evidently UI at {self._url} answered {status} to {method} {path}: {response.text[:200]}"
+        text = f"Evidently UI at {self._url} answered {status} to {method} {path}: {response.text[:200]}"
         if response.is_server_error:
-            return EvidentlyUnavailable(said)
+            return EvidentlyUnavailable(text)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return EvidentlyForbidden(
-                f"{said}. Its secret differs from ours: set VIGIE_EVIDENTLY_SECRET to the same on both."
+                f"{text}. The UI has another secret: set VIGIE_EVIDENTLY_SECRET to the same value for both."
             )
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return EvidentlyRejected(
-                f"{said}. The snapshot is larger than the UI accepts: start the UI with a higher limit."
-            )
+            return EvidentlyRejected(f"{text}. The snapshot is larger than the UI accepts: raise the limit of the UI.")
         if status == HTTPStatus.NOT_FOUND:
-            return EvidentlyRejected(f"{said}. Is this an Evidently UI, and was the project deleted there?")
-        return EvidentlyRejected(said)
+            return EvidentlyRejected(f"{text}. Is this an Evidently UI? Was the project deleted there?")
+        return EvidentlyRejected(text)
 
 
 def _read(response: httpx.Response, expected: TypeAdapter[Answer]) -> Answer:

@@ -1,6 +1,6 @@
 """The project's dashboard in Evidently UI: one panel per measure of the snapshots.
 
-The labels of each series are those under which `section.Section.keep` stores a result. Imports no Evidently.
+The labels of each series are those under which `section.Section.add_result` stores a result. Imports no Evidently.
 """
 
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Any
 
 from evidently_workspace.classification.panels import ClassificationPanels
 from evidently_workspace.panels import (
+    BY_LABEL,
     LABEL_DELAY,
     Panel,
     Series,
@@ -22,11 +23,9 @@ from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Manif
 from model.statistics.attribution import NDCG_ALARM
 
 UNITS = {"probability": "probabilities", "log odds": "log odds", "target": "the unit of the target"}
-"""What attributions are in, for people."""
+"""The unit of the attributions, for people."""
 Kind = ClassificationPanels | RegressionPanels
-"""What depends on the kind of model."""
-BY_LABEL = "{{label}}"
-"""The UI puts the label of each line here, so that nobody need know them beforehand."""
+"""The panels that depend on the kind of model."""
 
 
 def build_dashboard(manifest: Manifest) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def _summary_panels(kind: Kind) -> Iterator[Panel]:
         series("labels per row", "LabelledShare"),
         _rows("predicted"),
     ]
-    yield counter_panel("Newest window", "A window with too little data leaves a value as it was.", newest)
+    yield counter_panel("Newest window", "A window with too little data leaves the previous value.", newest)
     yield line_panel(
         "Failed checks", "All kinds together; each report lists them.", [series("failed checks", "FailedChecks")]
     )
@@ -63,14 +62,16 @@ def _summary_panels(kind: Kind) -> Iterator[Panel]:
 def _drift_panels(manifest: Manifest, kind: Kind) -> Iterator[Panel]:
     yield text_panel(
         "Data drift: features and predictions",
-        "Distances from the reference, of the predictions made in each window. Numbers: Wasserstein distance in "
-        "standard deviations of the reference; all else: Jensen-Shannon distance. The threshold of a column "
-        "depends on the rows of the window and is in each report.",
+        "The distance of the predictions made in each window from the reference. Numbers: Wasserstein distance, in "
+        "standard deviations of the reference. Everything else: Jensen-Shannon distance. The threshold of a column "
+        "depends on the number of rows in the window; each report shows it.",
     )
     names = manifest.feature_names
     drifts = [series(name, "ValueDrift", column=name) for name in names]
     yield line_panel("Drift distance of each feature", None, drifts, "full")
-    yield line_panel("Drifted features", "Features whose distance reached their threshold.", [_drifted("count")])
+    yield line_panel(
+        "Drifted features", "The number of features whose distance reached their threshold.", [_drifted("count")]
+    )
     yield line_panel("Share of drifted features", None, [_drifted("share")])
     yield line_panel("Prediction drift", None, [series(PREDICTION, "ValueDrift", column=PREDICTION)])
     yield kind.predictions()
@@ -82,10 +83,10 @@ def _attribution_panels(manifest: Manifest) -> Iterator[Panel]:
         return
     yield text_panel(
         "Attributions: what moves the predictions",
-        "Mean |SHAP| of each feature on a sample of the window's rows: how far it moves the model's answers, in "
+        "Mean |SHAP| of each feature on a sample of the window's rows: how far it moves the model's predictions, in "
         f"{UNITS[manifest.attributions.unit]}. "
-        f"Ranking (nDCG): 1 is the order of the reference, below {NDCG_ALARM} fails. Distance: the part of all "
-        "attribution that sits on other features than on the reference.",
+        f"Ranking (nDCG): 1 is the order of the reference; below {NDCG_ALARM} the check fails. Distance: the share of "
+        "all attribution that belongs to other features than on the reference.",
     )
     means = [series(name, "MeanAttribution", label=name) for name in manifest.feature_names]
     yield line_panel("Attribution of each feature", _attributions_on_reference(manifest), means, "full")
@@ -102,7 +103,7 @@ def _attributions_on_reference(manifest: Manifest) -> str | None:
 
 def _quality_panels(manifest: Manifest) -> Iterator[Panel]:
     yield text_panel(
-        "Data quality", "Of the predictions made in each window; ranges and categories are those of training."
+        "Data quality", "Of the predictions made in each window. Ranges and categories are those of the training data."
     )
     numbers = [feature.name for feature in manifest.features if feature.type == "number"]
     others = [feature.name for feature in manifest.features if feature.type != "number"]
@@ -115,8 +116,11 @@ def _quality_panels(manifest: Manifest) -> Iterator[Panel]:
         new = [_share(name, "OutListValueCount") for name in others]
         yield line_panel("Share of categories new since training", None, new)
     yield line_panel("Duplicated rows", None, [series("duplicated rows", "DuplicatedRowCount")])
-    odd = [series("constant columns", "ConstantColumnsCount"), series("duplicate columns", "DuplicatedColumnsCount")]
-    yield line_panel("Constant and duplicate columns", "Each report names them.", odd)
+    same = [
+        series("constant columns", "ConstantColumnsCount"),
+        series("duplicate columns", "DuplicatedColumnsCount"),
+    ]
+    yield line_panel("Constant and duplicate columns", "Each report names them.", same)
     # One line per reason that occurred.
     rejected = [series(BY_LABEL, "RejectedRequests")]
     yield line_panel("Rejected requests", "Requests that the API refused in each window, by reason.", rejected)
@@ -131,13 +135,12 @@ def _target_panels(kind: Kind) -> Iterator[Panel]:
 def _version_panels(kind: Kind) -> Iterator[Panel]:
     yield text_panel(
         "Versions of the model",
-        "One line for each version. A window is measured against the version that made most of its rows; rows of "
-        "another are counted, not measured. Every snapshot has its version among its tags.",
+        "One line for each version. A window is measured for the version that predicted most of its rows; rows of "
+        "other versions are counted but not measured. The tags of every snapshot contain its version.",
     )
     yield line_panel("Rows of each version", None, [series(BY_LABEL, "VersionRows")], "full")
     yield line_panel("Failed checks of each version", None, [series(BY_LABEL, "VersionFailedChecks")])
-    title, score = kind.version_score
-    yield line_panel(title, None, [series(BY_LABEL, "VersionScore", score=score)])
+    yield kind.version_score()
 
 
 def _rows(kind: str) -> Series:

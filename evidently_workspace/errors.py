@@ -2,8 +2,8 @@
 
 EvidentlyError
 ├── EvidentlyUnavailable   no answer, or a 5xx: the same call may succeed later
-└── EvidentlyRejected      a 4xx, or an answer that cannot be used: a person has to act
-    └── EvidentlyForbidden a 401 or 403: our secret is not the UI's
+└── EvidentlyRejected      a 4xx, or an unusable answer: a person has to act
+    └── EvidentlyForbidden a 401 or 403: the UI has another secret
 """
 
 

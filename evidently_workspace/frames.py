@@ -1,4 +1,4 @@
-"""Turns a window's frame into what Evidently measures: typed columns, and one Dataset per question."""
+"""Turns the frame of a window into typed columns, and these into the datasets that Evidently measures."""
 
 import math
 
@@ -22,14 +22,14 @@ PROBABILITY, CORRECT = "probability of the predicted class", "prediction is righ
 MAX_NEW_VALUES = 5
 MAX_VALUE = 40
 LARGEST_NUMBER = 1e100
-"""Predicted numbers and labels are cut off here, so that squares of them can be added up."""
+"""Predicted numbers and labels are limited to this size, so that their squares can be added up."""
 ERROR, EXPECTED_ERROR = "error", "expected error"
 
 
 def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """Return the frame with every feature present and typed: numbers float64, all else str or None.
 
-    Predictions and labels are text for a model of classes, and numbers for one of numbers. A column that the frame
+    Predictions and labels are text for a classifier, and numbers for a regressor. A column that the frame
     lacks, or that holds nothing, becomes all missing instead of breaking a report; so does a value that is no number
     where one belongs (a row logged under another schema), and a probability that was not logged.
     """

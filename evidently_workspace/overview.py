@@ -12,12 +12,12 @@ from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
 
 SCORES = ("accuracy", "mean_absolute_error")
-"""What is shown of each version; one number that every model has, of classes and of numbers."""
+"""The score shown for each version: every classifier has the first, every regressor the second."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a snapshot is of, whatever its sections find."""
+    """The model, the window and the rows of a snapshot, known before anything is measured."""
 
     window: Window
     manifest: Manifest
@@ -56,7 +56,7 @@ class Facts:
 
 
 def overview(facts: Facts, sections: Sequence[Section]) -> Section:
-    """Return the first section, which every snapshot has, however few its rows."""
+    """Return the first section, which every snapshot has, even without any rows."""
     failed_checks = [check for section in sections for check in section.failed_checks]
     section = Section(f"{facts.manifest.name}: {facts.window.title}", _scope(facts))
     section.record("rows", facts.rows, "RowCount", rows="predicted")
@@ -65,7 +65,7 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     if (share := facts.labelled_share) is not None:
         section.record("labelled_share", share, "LabelledShare")
         counters.append(CounterData("Labels per row", f"{share:.0%}"))
-    # Where nothing could be measured, "no failed check" would be a promise.
+    # If nothing could be measured, "no failed check" would promise too much.
     if any(other.values for other in sections):
         section.record("failed_checks", len(failed_checks), "FailedChecks")
         _record_by_version(section, facts, failed_checks, sections)
@@ -81,7 +81,7 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
 def _record_by_version(
     section: Section, facts: Facts, failed_checks: Sequence[FailedCheck], sections: Sequence[Section]
 ) -> None:
-    """Record what a chart with a line for each version shows."""
+    """Record the values of the charts that have a line for each version."""
     version = facts.manifest.version
     section.record("version_failed_checks", len(failed_checks), "VersionFailedChecks", label=version)
     for value in (value for other in sections for value in other.values if value.name in SCORES):
@@ -94,13 +94,13 @@ def _scope(facts: Facts) -> str:
     others = ""
     if facts.other_rows or facts.other_labels:
         others = (
-            f" {facts.other_rows:,} rows of the window, and {facts.other_labels:,} labels that arrived in it, are of "
-            "other versions of the model: they are counted, not measured."
+            f" {facts.other_rows:,} rows of the window, and {facts.other_labels:,} labels that arrived in it, belong "
+            "to other versions of the model. They are counted but not measured."
         )
     return (
-        f"Model version {facts.manifest.version}. Data drift, prediction drift, data quality and attributions look at "
-        "the predictions made in this window; target drift, concept drift and performance look at the labels that "
-        f"arrived in it, whenever their predictions were made.{sample}{others}"
+        f"Model version {facts.manifest.version}. Data drift, prediction drift, data quality and attributions use the "
+        "predictions made in this window. Target drift, concept drift and performance use the labels that arrived in "
+        f"it, whenever their predictions were made.{sample}{others}"
     )
 
 

@@ -1,7 +1,7 @@
 """Panels of an Evidently dashboard as the JSON that its UI stores.
 
-Written by hand rather than with evidently.sdk, so that the API process can build a dashboard without
-importing Evidently. Every key that the UI would fill in is here, so that what it stores equals what was sent.
+Written by hand rather than with evidently.sdk, so that the API process can build a dashboard without importing
+Evidently. Each panel has every key that the UI would add, so that the stored dashboard equals the one that was sent.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +12,12 @@ from uuid import UUID, uuid5
 DASHBOARD_NAMESPACE = UUID("6d7f2f0e-6f0b-5d0c-9a55-1c5d3f6a9b10")
 
 LABEL_DELAY = (
-    "These look at the labels that arrived in a window, whenever their predictions were made: nobody knows how "
-    "late a label may be, so no window ever has to be computed again."
+    "Computed from the labels that arrived in a window, whenever their predictions were made: nobody knows how late "
+    "a label may be, so no window has to be computed again."
 )
+
+BY_LABEL = "{{label}}"
+"""The UI replaces it with the label of each line, so that the labels need not be known beforehand."""
 
 Panel = dict[str, Any]
 Series = dict[str, Any]
@@ -22,7 +25,7 @@ Size = Literal["full", "half"]
 
 
 def series(legend: str, metric: str, **labels: str) -> Series:
-    """Return what one line or counter shows: a metric's name, and the labels of its points."""
+    """Return one line or counter: the name of its metric, and the labels of its points."""
     return {
         "legend": legend,
         "tags": [],
@@ -34,7 +37,7 @@ def series(legend: str, metric: str, **labels: str) -> Series:
 
 
 def text_panel(title: str, text: str) -> Panel:
-    """Return a panel of text; it serves as the head of a section, as a dashboard has a single tab."""
+    """Return a panel of text: the heading of a section, because a dashboard has a single tab."""
     return _panel(title, text, "full", [], {"plot_type": "text"})
 
 
@@ -48,11 +51,11 @@ def line_panel(title: str, text: str | None, shown: Sequence[Series], size: Size
     return _panel(title, text, size, list(shown), {"plot_type": "line"})
 
 
-def on_test_set(scored: float | Mapping[str, float], form: str = ".3f") -> str:
-    """Return a sentence on what was scored at training: one number, or several by name."""
-    if not isinstance(scored, Mapping):
-        return f"On the test set: {scored:{form}}."
-    return f"On the test set: {', '.join(f'{name} {score:{form}}' for name, score in scored.items())}."
+def on_test_set(scores: float | Mapping[str, float], form: str = ".3f") -> str:
+    """Return a sentence with the scores on the test set: one number, or several by name."""
+    if not isinstance(scores, Mapping):
+        return f"On the test set: {scores:{form}}."
+    return f"On the test set: {', '.join(f'{name} {score:{form}}' for name, score in scores.items())}."
 
 
 def dashboard(title: str, panels: Sequence[Panel]) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def dashboard(title: str, panels: Sequence[Panel]) -> dict[str, Any]:
 
 
 def _without_holes(panels: Sequence[Panel]) -> Iterator[Panel]:
-    # Two half panels fill a row; an odd one out is widened, or the page shows a hole.
+    # Two half panels fill a row. A single one is widened, or the page would show a hole.
     for size, run in groupby(panels, key=lambda panel: panel["size"]):
         *others, last = run
         yield from others

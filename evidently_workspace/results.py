@@ -1,32 +1,23 @@
-"""What a snapshot yields besides its page: failed checks, values, reasons.
+"""The results of a snapshot: failed checks, values, and reasons for what was not computed.
 
 Imports neither Evidently nor pandas, so that the API may import it.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-Check = Literal[
-    "data_drift",
-    "prediction_drift",
-    "target_drift",
-    "concept_drift",
-    "attribution_drift",
-    "data_quality",
-    "performance",
-]
+from evidently_workspace.checks import CheckName
 
 
 @dataclass(frozen=True)
 class FailedCheck:
     """One alarm: `value` crossed `threshold`; `column` is None when the check is not about one column.
 
-    `measure` tells apart the checks of one column, and the statistics of one check: "missing", "out_of_range" or
-    "new_category" of data quality, "accuracy" or "mean_absolute_error" of performance, "ndcg" or "distance" of
-    attribution drift, "size_z" or "bias_z" of the concept drift of numbers, else None.
+    `measure` says which statistic of the check failed: "missing", "out_of_range" or "new_category" of data quality,
+    "accuracy" or "mean_absolute_error" of performance, "ndcg" or "distance" of attribution drift, "size_z" or "bias_z"
+    of the concept drift of a regressor, else None.
     """
 
-    check: Check
+    check: CheckName
     column: str | None
     value: float
     threshold: float
@@ -46,8 +37,8 @@ class MetricValue:
 class WindowSnapshot:
     """A finished snapshot.
 
-    `body` is the JSON to post to Evidently UI, `html` the same report as one file that needs no network,
-    `not_computed` says "section: reason" for whatever could not be measured.
+    `body` is the JSON to post to Evidently UI, `html` the same report as one file that needs no network.
+    `not_computed` has "section: reason" for each part that could not be measured.
     """
 
     body: bytes

@@ -1,20 +1,18 @@
-"""One section of a snapshot: runs an Evidently report and keeps what is finite, small and stable of it."""
+"""One section of a snapshot: runs an Evidently report and adds what is finite, small and stable of it."""
 
 import hashlib
 import json
 import math
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import plotly.io  # type: ignore[import-untyped]  # ships no types
 from evidently import Dataset, Report
 from evidently.core.metric_types import (
-    ByLabelCalculation,
     ByLabelCountValue,
-    ByLabelMetric,
     ByLabelValue,
     CountValue,
     Metric,
@@ -24,7 +22,7 @@ from evidently.core.metric_types import (
     single_value_location,
 )
 from evidently.core.report import Snapshot
-from evidently.legacy.model.widget import BaseWidgetInfo
+from evidently.legacy.model.widget import BaseWidgetInfo, WidgetType
 
 from evidently_workspace.results import FailedCheck, MetricValue
 
@@ -36,7 +34,13 @@ line whenever any parameter changes, so the settings of one window (thresholds, 
 
 
 class NotEnoughDataError(Exception):
-    """A section has too few rows or labels to say anything."""
+    """A section has too few rows or labels to measure anything."""
+
+
+def require(what: str, found: int, needed: int) -> None:
+    """Raise NotEnoughDataError unless at least `needed` of `what` were found (and at least one)."""
+    if found < max(needed, 1):
+        raise NotEnoughDataError(f"not enough data ({found} of at least {max(needed, 1)} {what})")
 
 
 @dataclass
@@ -51,15 +55,15 @@ class Section:
     values: list[MetricValue] = field(default_factory=list)
     not_computed: list[str] = field(default_factory=list)
 
-    def measure(self, name: str, column: str | None, value: float) -> None:
+    def add_value(self, name: str, column: str | None, value: float) -> None:
         """Add a value, unless it is not a finite number."""
         if math.isfinite(value):
             self.values.append(MetricValue(name, column, float(value)))
 
-    def keep(self, result: MetricResult | None, metric: str | None = None, **labels: str) -> None:
+    def add_result(self, result: MetricResult | None, metric: str | None = None, **labels: str) -> None:
         """Add a metric's result under a stable id; `labels` tell it from another of the same metric.
 
-        `metric` is the name under which Evidently UI shall find it, if not that of the metric's own class.
+        `metric` is the name under which Evidently UI finds it, if not that of the metric's own class.
         """
         if result is None:
             return
@@ -72,20 +76,20 @@ class Section:
         self.results[metric_id] = result
 
     def record(self, name: str, value: float, metric: str, **labels: str) -> None:
-        """Add a finite value that no Evidently metric computed, under the name of `metric`.
+        """Add a finite value that no Evidently metric computed, and a result of it under the name of `metric`.
 
         A label called "label" is the value's column.
         """
-        self.measure(name, labels.get("label"), value)
+        self.add_value(name, labels.get("label"), value)
         result = SingleValue(value=value, display_name=name.replace("_", " ").capitalize())
         result.metric_value_location = single_value_location(MetricConfig(metric_id=name, params={}))
-        self.keep(result, metric, **labels)
+        self.add_result(result, metric, **labels)
 
 
-def require(what: str, found: int, needed: int) -> None:
-    """Raise NotEnoughDataError unless at least `needed` of `what` were found (and at least one)."""
-    if found < max(needed, 1):
-        raise NotEnoughDataError(f"not enough data ({found} of at least {max(needed, 1)} {what})")
+def _params(result: MetricResult) -> dict[str, Any]:
+    location = result.get_metric_value_location()
+    params: dict[str, Any] = location.metric.params
+    return params
 
 
 def run_report(metrics: Sequence[Metric], current: Dataset, reference: Dataset | None) -> Snapshot:
@@ -105,6 +109,21 @@ def plain_figures() -> Iterator[None]:
         plotly.io.templates.default = template
 
 
+def result_of(snapshot: Snapshot, metric: Metric) -> Any:
+    """Return the result of a metric of a report on the window."""
+    return snapshot.context.get_metric_result(metric.metric_id)
+
+
+def reference_result_of(snapshot: Snapshot, metric: Metric) -> Any:
+    """Return the result of a metric of a report on the reference."""
+    return snapshot.context.get_reference_metric_result(metric.metric_id)
+
+
+def values_by_label(result: ByLabelValue) -> dict[str, float]:
+    """Return the numbers of a result by their labels."""
+    return {str(label): float(value.value) for label, value in result.values.items()}
+
+
 def finite(result: MetricResult) -> MetricResult | None:
     """Return the result without values that are NaN or infinite; None when nothing is left.
 
@@ -122,37 +141,32 @@ def finite(result: MetricResult) -> MetricResult | None:
     raise TypeError(f"a result of type {type(result).__name__} cannot be stored as points")
 
 
-def _params(result: MetricResult) -> dict[str, Any]:
-    location = result.get_metric_value_location()
-    params: dict[str, Any] = location.metric.params
-    return params
+def figures_of(widgets: Sequence[BaseWidgetInfo] | None, title: str) -> list[BaseWidgetInfo]:
+    """Return the figures among some widgets, under another title."""
+    figures = [widget for widget in widgets or () if widget.type == WidgetType.BIG_GRAPH.value]
+    for figure in figures:
+        figure.title = title
+    return figures
 
 
-AnyMetric = TypeVar("AnyMetric", bound=ByLabelMetric)
+AnyMetric = TypeVar("AnyMetric", bound=Metric)
 
 
-class ReferenceComparison(ByLabelCalculation[AnyMetric], ABC):  # type: ignore[misc]  # Evidently ships no types
-    """Calculates a metric on each of the two. ABC keeps Evidently from making it the calculation of a metric."""
+class ReferenceComparison(Generic[AnyMetric], metaclass=ABCMeta):
+    """The part of a metric's calculation that measures the window, and the reference beside it.
+
+    It has to be the first base of a calculation: from the first base Evidently reads which metric is calculated.
+    """
+
+    metric: AnyMetric
 
     def calculate(
         self, context: Any, current_data: Dataset, reference_data: Dataset | None
-    ) -> tuple[ByLabelValue, ByLabelValue | None]:
+    ) -> tuple[MetricResult, MetricResult | None]:
         """Return the results of the window and of the reference."""
         del context
         return self._measure(current_data), None if reference_data is None else self._measure(reference_data)
 
     @abstractmethod
-    def _measure(self, dataset: Dataset) -> ByLabelValue:
+    def _measure(self, dataset: Dataset) -> MetricResult:
         """Return the result of one of the two."""
-
-
-class ConceptCalculation(ReferenceComparison[AnyMetric], ABC):
-    """Calculates a concept drift metric, of a model of classes or of one of numbers, which are called the same."""
-
-    def display_name(self) -> str:
-        """Return the name of the metric."""
-        return "Concept drift"
-
-    def label_display_name(self, label: Any) -> str:
-        """Return the name of one of its values."""
-        return f"{self.display_name()}, {str(label).replace('_', ' ')}"

@@ -1,8 +1,8 @@
 """Turns one window of the log into one Evidently snapshot.
 
-Rows predicted in the window answer what comes in (data drift, prediction drift, data quality); labels that
-arrived in the window answer how right the model is (target drift, performance), because nobody knows how late
-a label may be. Importing this module imports Evidently, which takes seconds: do it in a worker process.
+The rows predicted in the window show what comes in (data drift, prediction drift, data quality). The labels that
+arrived in the window show how right the model is (target drift, concept drift, performance), because nobody knows how
+late a label may be. Importing this module imports Evidently, which takes seconds: do it in a worker process.
 """
 
 import logging
@@ -18,19 +18,18 @@ with warnings.catch_warnings():
     # Evidently's import uses deprecated parts of its dependencies; its users cannot help that.
     warnings.simplefilter("ignore")
     from evidently_workspace.checks.attributions import attributions as attributions_section
-    from evidently_workspace.checks.data_quality import data_quality, rejections_text
-    from evidently_workspace.checks.data_quality import rejected_requests as rejections_section
+    from evidently_workspace.checks.data_quality import data_quality
     from evidently_workspace.checks.drift import data_drift, prediction_drift, target_drift
-    from evidently_workspace.classification.concept_drift import concept_drift
-    from evidently_workspace.classification.performance import performance
+    from evidently_workspace.classification.concept_drift import concept_drift as classification_concept_drift
+    from evidently_workspace.classification.performance import performance as classification_performance
     from evidently_workspace.frames import with_schema
-    from evidently_workspace.overview import Facts, overview
-    from evidently_workspace.regression.concept_drift import regression_concept_drift
-    from evidently_workspace.regression.performance import regression_performance
-    from evidently_workspace.report_page import join_sections, snapshot_body, snapshot_html
+    from evidently_workspace.overview import Facts
+    from evidently_workspace.regression.concept_drift import concept_drift as regression_concept_drift
+    from evidently_workspace.regression.performance import performance as regression_performance
+    from evidently_workspace.report_page import build_snapshot
     from evidently_workspace.section import NotEnoughDataError, Section
 
-from evidently_workspace.results import Check, FailedCheck, MetricValue, WindowSnapshot
+from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import ClassifierManifest, Manifest
 
@@ -55,15 +54,15 @@ def take_snapshot(
 ) -> WindowSnapshot:
     """Measure one window against the reference.
 
-    `current` holds the rows predicted in the window, `labelled` the rows whose label arrived in it (with
-    LABEL), `reference` held-out rows with predictions, labels and, of a model of classes, probabilities; all in
-    the artifact's columns. `sampled_fraction` is the share of the window's rows that `current` is. `attributions`
-    (rows, features) holds |SHAP| of some rows of `current`, or `attributions_missing` says why there are none.
-    `rejected_requests` counts the requests refused in the window by reason, `rows_by_version` the window's rows
-    by the version of the model that predicted them, `other_labels` the labels that arrived for other versions
-    than the manifest's. A section with fewer
-    than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed and costs
-    none of the others.
+    `current` holds the rows predicted in the window, `labelled` the rows whose label arrived in it (with LABEL), and
+    `reference` held-out rows with predictions, labels and, for a classifier, probabilities; all in the artifact's
+    columns. `current` is the `sampled_fraction` of the window's rows. `attributions` (rows, features) holds |SHAP| of
+    some rows of `current`, or `attributions_missing` says why there are none. `rejected_requests` counts the requests
+    refused in the window by reason, `rows_by_version` the window's rows by the version of the model that predicted
+    them, and `other_labels` the labels that arrived for other versions than the manifest's.
+
+    A section with fewer than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed;
+    the other sections are computed all the same.
     """
     current, labelled, reference = (with_schema(frame, manifest) for frame in (current, labelled, reference))
     sections = [
@@ -80,40 +79,19 @@ def take_snapshot(
         _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels)),
     ]
     facts = Facts(window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels)
-    return _assemble(facts, sections, rejected_requests)
+    return build_snapshot(facts, sections, rejected_requests)
 
 
 def _concept_drift(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
     if isinstance(manifest, ClassifierManifest):
-        return concept_drift(labelled, reference, manifest, min_labels)
+        return classification_concept_drift(labelled, reference, manifest, min_labels)
     return regression_concept_drift(labelled, reference, manifest, min_labels)
 
 
 def _performance(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
     if isinstance(manifest, ClassifierManifest):
-        return performance(labelled, reference, manifest, min_labels)
+        return classification_performance(labelled, reference, manifest, min_labels)
     return regression_performance(labelled, reference, manifest, min_labels)
-
-
-def _assemble(facts: Facts, sections: list[Section], rejected_requests: Mapping[str, int]) -> WindowSnapshot:
-    failed_checks = tuple(check for section in sections for check in section.failed_checks)
-    not_computed = tuple(
-        f"{section.title.lower()}: {reason}" for section in sections for reason in section.not_computed
-    )
-    sections = [overview(facts, sections), *sections, rejections_section(rejected_requests)]
-    metadata = facts.metadata() | {
-        "failed_checks": ", ".join(dict.fromkeys(_short(check) for check in failed_checks)),
-        "not_computed": "; ".join(not_computed),
-        "rejected_requests": rejections_text(rejected_requests),
-    }
-    model = join_sections(sections, facts.window, metadata, [facts.manifest.name, facts.manifest.version])
-    return WindowSnapshot(
-        body=snapshot_body(model),
-        html=snapshot_html(model),
-        failed_checks=failed_checks,
-        values=tuple(value for section in sections for value in section.values),
-        not_computed=not_computed,
-    )
 
 
 def _attempt(window: Window, title: str, measure: Callable[[], Section]) -> Section:
@@ -125,13 +103,6 @@ def _attempt(window: Window, title: str, measure: Callable[[], Section]) -> Sect
             return measure()
     except NotEnoughDataError as shortage:
         return Section(title, not_computed=[str(shortage)])
-    except Exception as error:  # the boundary of a job: one section must not cost the others
+    except Exception as error:  # the boundary of a job: a section that fails must not stop the others
         logger.exception("section %r of window %s failed", title, window.key)
         return Section(title, not_computed=[f"failed with {type(error).__name__}: {error}"])
-
-
-def _short(check: FailedCheck) -> str:
-    return ":".join(part for part in (check.check, check.column, check.measure) if part is not None)
-
-
-__all__ = ["Check", "FailedCheck", "MetricValue", "WindowSnapshot", "take_snapshot"]

@@ -25,12 +25,12 @@ class Window:
 
     @property
     def key(self) -> str:
-        """Return the name that finds this window's snapshot again, as "start/end" in ISO 8601 with a Z."""
+        """Return the name under which the window's snapshot can be found, as "start/end" in ISO 8601 with a Z."""
         return f"{_iso(self.start)}/{_iso(self.end)}"
 
     @property
     def title(self) -> str:
-        """Return the window for a person, as "2026-11-23 04:45 to 04:50 UTC"."""
+        """Return the window as people read it: "2026-11-23 04:45 to 04:50 UTC"."""
         precision = "%H:%M" if self.start.second == self.end.second == 0 else "%H:%M:%S"
         day = "" if self.start.date() == self.end.date() else "%Y-%m-%d "
         return f"{self.start:%Y-%m-%d} {self.start:{precision}} to {self.end:{day}{precision}} UTC"

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from api.alerts.rules import AlertRule, CheckState
+from api.alerts.rules import CheckState
 from api.prediction_log.records import WindowRecord
 from api.snapshots.queries import SnapshotLinks
+from evidently_workspace.checks import Check
 
 NAMED_IN_SUMMARY = 5
 """Most columns that the summary names with their numbers; the annotation ``columns`` has them all."""
 
-REPEATS_OF_A_LIFE = 4
-"""Repeats that may fail in a row before Alertmanager takes an alert for over, as with Prometheus."""
+REPEATS_PER_LIFETIME = 4
+"""Repeats that may fail in a row before Alertmanager considers an alert as over, as with Prometheus."""
 
 Alert = dict[str, Any]
 
@@ -24,29 +25,29 @@ class Wording:
     model: str
     links: SnapshotLinks
     lifetime: timedelta
-    """How long Alertmanager keeps an alert firing that is not repeated."""
+    """How long an alert fires in Alertmanager when it is not repeated."""
 
 
-def alert_of(rule: AlertRule, state: CheckState, wording: Wording, now: datetime) -> Alert:
+def alert_of(check: Check, state: CheckState, wording: Wording, now: datetime) -> Alert:
     """Build the alert: firing until its lifetime from now has passed, or over since the window that ended it.
 
-    The labels, which Alertmanager tells alerts apart by, take few values; what may be anything is in annotations.
+    Alertmanager identifies an alert by its labels, so these take few values; free text is in the annotations.
     """
     window = state.newest_failed
     report = wording.links.report(window)
     annotations = {
-        "summary": summary(rule, state, wording.model),
+        "summary": summary(check, state, wording.model),
         "window": f"{_rfc3339(window.start)}/{_rfc3339(window.end)}",
-        "columns": ", ".join(_columns(_failures(rule, window))),
+        "columns": ", ".join(_columns(_failures(check, window))),
         "report_url": report,
         "evidently_url": wording.links.evidently(window),
     }
     return {
         "labels": {
-            "alertname": rule.alertname,
-            "check": rule.check,
+            "alertname": check.alertname,
+            "check": check.name,
             "model": wording.model,
-            "severity": rule.severity,
+            "severity": check.severity,
         },
         "annotations": {name: text for name, text in annotations.items() if text},
         "startsAt": _rfc3339(state.fired_at),
@@ -55,31 +56,31 @@ def alert_of(rule: AlertRule, state: CheckState, wording: Wording, now: datetime
     }
 
 
-def summary(rule: AlertRule, state: CheckState, model: str) -> str:
+def summary(check: Check, state: CheckState, model: str) -> str:
     """Return one sentence: how many windows failed, and by how much the newest of them did, the worst column first."""
-    failures = _failures(rule, state.newest_failed)
-    named = ", ".join(_measured(rule, failed) for failed in failures[:NAMED_IN_SUMMARY])
+    failures = _failures(check, state.newest_failed)
+    named = ", ".join(_measured(check, failed) for failed in failures[:NAMED_IN_SUMMARY])
     more = len(failures) - NAMED_IN_SUMMARY
     rest = f" and {more} more" if more > 0 else ""
     return (
-        f"{rule.title} in {state.failed} of the last {state.considered} windows of {model}; "
+        f"{check.title} in {state.failed} of the last {state.considered} windows of {model}; "
         f"the newest that failed: {named}{rest}."
     )
 
 
-def _failures(rule: AlertRule, window: WindowRecord) -> list[dict[str, Any]]:
-    failures = [failed for failed in window.failed_checks if failed["check"] == rule.check]
+def _failures(check: Check, window: WindowRecord) -> list[dict[str, Any]]:
+    failures = [failed for failed in window.failed_checks if failed["check"] == check.name]
     return sorted(failures, key=_excess, reverse=True)
 
 
 def _excess(failed: dict[str, Any]) -> float:
-    """By which part of its threshold a value is beyond it, on whichever side it must not be."""
+    """Return by what share of its threshold a value is beyond it, above or below."""
     value, threshold = float(failed["value"]), float(failed["threshold"])
     return abs(value - threshold) / max(abs(threshold), 1e-9)
 
 
 def _columns(failures: list[dict[str, Any]]) -> list[str]:
-    """Return each column once, though it may have failed in several ways; a score such as accuracy is none."""
+    """Return each column once, though it may have failed in several ways; a score such as accuracy is no column."""
     return list(dict.fromkeys(str(one["column"]) for one in failures if one["column"] not in {None, _measure(one)}))
 
 
@@ -88,8 +89,8 @@ def _measure(failed: dict[str, Any]) -> str | None:
     return measure
 
 
-def _measured(rule: AlertRule, failed: dict[str, Any]) -> str:
-    names = dict.fromkeys(name for name in (failed["column"], _measure(failed)) if name) or rule.measures[:1]
+def _measured(check: Check, failed: dict[str, Any]) -> str:
+    names = dict.fromkeys(name for name in (failed["column"], _measure(failed)) if name) or check.measures[:1]
     return f"{' '.join(names)} {failed['value']:.3g} (threshold {failed['threshold']:.3g})"
 
 

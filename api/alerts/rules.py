@@ -1,40 +1,10 @@
-"""Which checks become alerts, and when one fires: k failed windows of the last n that computed the check."""
+"""When the alert of a check fires: k failed windows of the last n that computed the check."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from api.prediction_log.records import WindowRecord
-
-
-@dataclass(frozen=True, slots=True)
-class AlertRule:
-    """The alert of one check; a window computed the check if it has a value called one of ``measures``."""
-
-    check: str
-    alertname: str
-    title: str
-    severity: Literal["critical", "warning"]
-    measures: tuple[str, ...]
-
-
-RULES = (
-    AlertRule("data_drift", "ModelDataDrift", "Data drift", "warning", ("data_drift",)),
-    AlertRule("prediction_drift", "ModelPredictionDrift", "Prediction drift", "warning", ("prediction_drift",)),
-    AlertRule("target_drift", "ModelTargetDrift", "Target drift", "warning", ("target_drift",)),
-    AlertRule("concept_drift", "ModelConceptDrift", "Concept drift", "critical", ("concept_z",)),
-    AlertRule(
-        "attribution_drift",
-        "ModelAttributionDrift",
-        "Attribution drift",
-        "warning",
-        ("attribution_ndcg", "attribution_distance"),
-    ),
-    AlertRule("data_quality", "ModelDataQuality", "Bad data quality", "warning", ("missing_share",)),
-    AlertRule("performance", "ModelPerformance", "Worse performance", "critical", ("accuracy", "mean_absolute_error")),
-)
-"""Critical is what says that answers are wrong; the rest says that the world has changed and they may become so."""
 
 
 @dataclass(frozen=True, slots=True)

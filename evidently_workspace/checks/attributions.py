@@ -1,6 +1,5 @@
-"""Which features move the model's answers in a window, beside the reference: mean |SHAP| and its drift."""
+"""Attributions: which features move the model's predictions in a window and on the reference (mean |SHAP|)."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,12 +20,107 @@ from evidently_workspace.section import (
     Section,
     plain_figures,
     require,
+    result_of,
     run_report,
+    values_by_label,
 )
 from model.artifact.manifest import Manifest
 from model.statistics.attribution import NDCG_ALARM, attribution_distance, attribution_ndcg, attribution_shares
 
 NDCG, DISTANCE = "ndcg", "distance"
+MAX_BARS = 20
+STATISTICS = {
+    NDCG: ("Ranking (nDCG, 1 = as on the reference)", "below"),
+    DISTANCE: ("Distance of the shares (0 = as on the reference)", "from"),
+}
+"""By measure: its title, and on which side of its threshold it fails."""
+NOTE = (
+    "How to read this: each bar shows how far a feature moves the model's predictions on average. If the ranking or "
+    "the shares differ from the reference, the model relies on other features than before, even if its accuracy is "
+    "still good."
+)
+
+
+class Attribution(NamedTuple):
+    """Mean |SHAP| of one feature in the window and on the reference, and its shares of the sums over features."""
+
+    feature: str
+    window: float
+    reference: float
+    window_share: float
+    reference_share: float
+
+
+class Verdict(NamedTuple):
+    """One statistic of the drift; without an alarm threshold there is no verdict."""
+
+    measure: str
+    value: float
+    alarm: float | None
+    failed: bool
+
+
+def attributions(
+    explained: NDArray[np.float64] | None, missing: str | None, manifest: Manifest, min_rows: int
+) -> Section:
+    """Compare the attributions of the window with those of the reference.
+
+    `explained` (rows, features) holds |SHAP| of a sample of the window's rows, in schema order; `missing` says why
+    there are none. NotEnoughDataError below `min_rows` rows. Two checks: the nDCG of the ranking fails below 0.9
+    (Amazon SageMaker Clarify's threshold), the distance at the threshold calibrated for this number of rows.
+    """
+    section = Section("Attributions", NOTE)
+    if manifest.attributions is None:
+        reason = manifest.attributions_missing or "training made none"
+        raise NotEnoughDataError(f"the model has no attributions on the reference: {reason}")
+    if explained is None:
+        raise NotEnoughDataError(missing or "no row was explained")
+    require("explained rows", len(explained), min_rows)
+    names = list(manifest.feature_names)
+    reference = pd.DataFrame([[manifest.attributions.mean_absolute[name] for name in names]], columns=names)
+    current = pd.DataFrame(explained, columns=names)
+    if not np.isfinite(explained).all():
+        raise ValueError("the attributions hold a value that is not a number")
+    _compare(section, current, reference, manifest)
+    return section
+
+
+def _compare(section: Section, current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> None:
+    names = list(current)
+    limit = None if manifest.attribution_threshold is None else manifest.attribution_threshold.at(len(current))
+    tests = {NDCG: [gte(NDCG_ALARM)]} | ({} if limit is None else {DISTANCE: [lt(limit)]})
+    mean, drift = MeanAttribution(columns=names), AttributionDrift(columns=names, tests=tests)
+    definition = DataDefinition(numerical_columns=names)
+    snapshot = run_report(
+        [mean, drift], *(Dataset.from_pandas(frame, data_definition=definition) for frame in (current, reference))
+    )
+    result = result_of(snapshot, drift)
+    values = values_by_label(result)
+    verdicts = [
+        Verdict(NDCG, values[NDCG], NDCG_ALARM, values[NDCG] < NDCG_ALARM),
+        Verdict(DISTANCE, values[DISTANCE], limit, limit is not None and values[DISTANCE] >= limit),
+    ]
+    for verdict in verdicts:
+        _add_verdict(section, verdict)
+    means = result_of(snapshot, mean)
+    for name, value in values_by_label(means).items():
+        section.add_value("attribution", name, value)
+    section.add_result(means)
+    section.add_result(result)
+    section.widgets += attribution_widgets(verdicts, _rows(current, reference), len(current))
+
+
+def _add_verdict(section: Section, verdict: Verdict) -> None:
+    measure, value, alarm, failed = verdict
+    section.add_value(f"attribution_{measure}", None, value)
+    if alarm is not None and failed:
+        section.failed_checks.append(FailedCheck("attribution_drift", None, value, alarm, measure))
+
+
+def _rows(current: pd.DataFrame, reference: pd.DataFrame) -> list[Attribution]:
+    now, then = (frame.to_numpy("float64").mean(axis=0) for frame in (current, reference))
+    shares = zip(current, now, then, attribution_shares(now), attribution_shares(then), strict=True)
+    return [Attribution(str(name), *map(float, values)) for name, *values in shares]
 
 
 class MeanAttribution(ByLabelMetric):  # type: ignore[misc]  # Evidently ships no types
@@ -35,7 +129,7 @@ class MeanAttribution(ByLabelMetric):  # type: ignore[misc]  # Evidently ships n
     columns: list[str]
 
 
-class MeanAttributionCalculation(ReferenceComparison[MeanAttribution]):
+class MeanAttributionCalculation(ReferenceComparison[MeanAttribution], ByLabelCalculation[MeanAttribution]):  # type: ignore[misc]
     """Calculates MeanAttribution on the window, and on the reference beside it."""
 
     def display_name(self) -> str:
@@ -87,28 +181,6 @@ def mean_attributions(dataset: Dataset, columns: list[str]) -> NDArray[np.float6
     return np.asarray(rows.mean(axis=0))
 
 
-MAX_BARS = 20
-
-
-class Attribution(NamedTuple):
-    """Mean |SHAP| of one feature in the window and on the reference, and its shares of the sums over features."""
-
-    feature: str
-    window: float
-    reference: float
-    window_share: float
-    reference_share: float
-
-
-class Verdict(NamedTuple):
-    """One statistic of the drift; without an alarm threshold there is no verdict."""
-
-    measure: str
-    value: float
-    alarm: float | None
-    failed: bool
-
-
 def attribution_widgets(verdicts: list[Verdict], rows: list[Attribution], explained: int) -> list[BaseWidgetInfo]:
     """Return the verdicts, the bars of the features that matter most, and the table of all features."""
     ordered = sorted(rows, key=lambda row: max(row.window_share, row.reference_share), reverse=True)
@@ -118,15 +190,10 @@ def attribution_widgets(verdicts: list[Verdict], rows: list[Attribution], explai
 def _verdicts_table(verdicts: list[Verdict]) -> BaseWidgetInfo:
     cells = []
     for verdict in verdicts:
-        is_ranking = verdict.measure == NDCG
-        cells.append(
-            [
-                "Ranking (nDCG, 1 = the reference's)" if is_ranking else "Distance of the shares (0 = the same)",
-                "no threshold" if verdict.alarm is None else "drifted" if verdict.failed else "within the threshold",
-                f"{verdict.value:.4f}",
-                "" if verdict.alarm is None else f"{'below' if is_ranking else 'from'} {verdict.alarm:.4f}",
-            ]
-        )
+        title, side = STATISTICS[verdict.measure]
+        text = "no threshold" if verdict.alarm is None else "drifted" if verdict.failed else "within the threshold"
+        fails = "" if verdict.alarm is None else f"{side} {verdict.alarm:.4f}"
+        cells.append([title, text, f"{verdict.value:.4f}", fails])
     return table_data(title="Attribution drift", column_names=["Statistic", "Verdict", "Value", "Fails"], data=cells)
 
 
@@ -181,77 +248,3 @@ def _features_table(rows: list[Attribution]) -> BaseWidgetInfo:
             for row in rows
         ],
     )
-
-
-NOTE = (
-    "Read it so: each bar is how far a feature moves the model's answers, on average; if the ranking or the "
-    "shares differ from the reference, the model leans on other features than it did, even where accuracy still holds."
-)
-
-
-def attributions(
-    explained: NDArray[np.float64] | None, missing: str | None, manifest: Manifest, min_rows: int
-) -> Section:
-    """Compare attributions with the reference's.
-
-    `explained` (rows, features) holds |SHAP| of a sample of the window's rows, in schema order; `missing` says why
-    there are none. NotEnoughDataError below `min_rows` rows. Two checks: the nDCG of the ranking fails below 0.9
-    (Amazon SageMaker Clarify's threshold), the distance at the threshold calibrated for this number of rows.
-    """
-    section = Section("Attributions", NOTE)
-    if manifest.attributions is None:
-        reason = manifest.attributions_missing or "training made none"
-        raise NotEnoughDataError(f"the model has no attributions on the reference: {reason}")
-    if explained is None:
-        raise NotEnoughDataError(missing or "no row was explained")
-    require("explained rows", len(explained), min_rows)
-    names = list(manifest.feature_names)
-    reference = pd.DataFrame([[manifest.attributions.mean_absolute[name] for name in names]], columns=names)
-    current = pd.DataFrame(explained, columns=names)
-    if not np.isfinite(explained).all():
-        raise ValueError("the attributions hold a value that is not a number")
-    _compare(section, current, reference, manifest)
-    return section
-
-
-def _compare(section: Section, current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> None:
-    names = list(current)
-    limit = None if manifest.attribution_threshold is None else manifest.attribution_threshold.at(len(current))
-    tests = {NDCG: [gte(NDCG_ALARM)]} | ({} if limit is None else {DISTANCE: [lt(limit)]})
-    mean, drift = MeanAttribution(columns=names), AttributionDrift(columns=names, tests=tests)
-    definition = DataDefinition(numerical_columns=names)
-    snapshot = run_report(
-        [mean, drift], *(Dataset.from_pandas(frame, data_definition=definition) for frame in (current, reference))
-    )
-    drifted: ByLabelValue = snapshot.context.get_metric_result(drift.metric_id)
-    verdicts = [
-        _judge(section, drifted, NDCG, NDCG_ALARM, lambda value, alarm: value < alarm),
-        _judge(section, drifted, DISTANCE, limit, lambda value, alarm: value >= alarm),
-    ]
-    means: ByLabelValue = snapshot.context.get_metric_result(mean.metric_id)
-    for name, result in means.values.items():
-        section.measure("attribution", str(name), result.value)
-    section.keep(means)
-    section.keep(drifted)
-    section.widgets += attribution_widgets(verdicts, _rows(current, reference), len(current))
-
-
-def _judge(
-    section: Section,
-    drifted: ByLabelValue,
-    measure: str,
-    alarm: float | None,
-    fails: Callable[[float, float], bool],
-) -> Verdict:
-    value = float(drifted.values[measure].value)
-    section.measure(f"attribution_{measure}", None, value)
-    failed = alarm is not None and fails(value, alarm)
-    if alarm is not None and failed:
-        section.failed_checks.append(FailedCheck("attribution_drift", None, value, alarm, measure))
-    return Verdict(measure, value, alarm, failed)
-
-
-def _rows(current: pd.DataFrame, reference: pd.DataFrame) -> list[Attribution]:
-    now, then = (frame.to_numpy("float64").mean(axis=0) for frame in (current, reference))
-    shares = zip(current, now, then, attribution_shares(now), attribution_shares(then), strict=True)
-    return [Attribution(str(name), *map(float, values)) for name, *values in shares]

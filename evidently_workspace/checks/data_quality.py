@@ -21,135 +21,8 @@ from evidently.tests import lte
 from evidently_workspace.checks.bounds import highest_share
 from evidently_workspace.frames import MAX_NEW_VALUES, columns_dataset, shortened
 from evidently_workspace.results import FailedCheck
-from evidently_workspace.section import Section, finite, require, run_report
+from evidently_workspace.section import Section, finite, require, result_of, run_report
 from model.artifact.manifest import Feature, Manifest
-
-
-def constant_columns(frame: pd.DataFrame) -> list[str]:
-    """Return the columns with one value or none, missing ones aside; Evidently counts them the same way."""
-    return [str(name) for name in frame if frame[name].nunique() <= 1]
-
-
-def duplicate_columns(frame: pd.DataFrame) -> list[str]:
-    """Return "first = second" for each pair of columns that agree in every row, missing values included."""
-    return [f"{one} = {other}" for one, other in combinations(frame, 2) if frame[one].equals(frame[other])]
-
-
-def constant_and_duplicate_columns_table(current: pd.DataFrame, reference: pd.DataFrame) -> list[BaseWidgetInfo]:
-    """Return a table of these columns, if there are any, with a word on those that the reference has too."""
-    rows = []
-    for title, find in (("constant", constant_columns), ("the same as another", duplicate_columns)):
-        known = set(find(reference))
-        rows += [[name, title, "so too" if name in known else "not so"] for name in find(current)]
-    header = ["Column", "In the window", "In the reference"]
-    return [table_data(title="Columns that say nothing new", column_names=header, data=rows)] if rows else []
-
-
-SHARE_TITLES = {
-    "missing_share": "missing",
-    "out_of_range_share": "outside the training range",
-    "new_category_share": "not a training category",
-}
-
-
-class ScoredShare(NamedTuple):
-    """One share of one column beside the reference's and the most that is allowed."""
-
-    column: str
-    name: str
-    share: float
-    reference_share: float
-    allowed: float
-    failed: bool
-
-
-def counts_widget(rows: int, counts: dict[str, int]) -> BaseWidgetInfo:
-    """Return the counters on top of the section."""
-    titles = [
-        ("Rows", rows),
-        *((name.replace("_", " ").capitalize(), count) for name, count in counts.items()),
-    ]
-    return counter(counters=[CounterData(title, f"{count:,}") for title, count in titles])
-
-
-def shares_table(manifest: Manifest, judged: list[ScoredShare]) -> BaseWidgetInfo:
-    """Return the table of shares; failed ones first, then in the order of the schema."""
-    order = {name: position for position, name in enumerate(manifest.feature_names)}
-    ordered = sorted(judged, key=lambda one: (not one.failed, order[one.column]))
-    return table_data(
-        title="Values that are missing or that training never saw",
-        column_names=["Column", "Share of values", "Window", "Reference", "Allowed", "Verdict"],
-        data=[
-            [
-                one.column,
-                SHARE_TITLES[one.name],
-                f"{one.share:.1%}",
-                f"{one.reference_share:.1%}",
-                f"{one.allowed:.1%}",
-                "too many" if one.failed else "allowed",
-            ]
-            for one in ordered
-        ],
-    )
-
-
-def new_categories_table(found: dict[str, "pd.Series[int]"]) -> list[BaseWidgetInfo]:
-    """Return a table of the commonest values that are no training category, if there are any."""
-    rows = []
-    for column, counts in found.items():
-        shown = [f"'{shortened(str(value))}' ({count:,})" for value, count in counts.head(MAX_NEW_VALUES).items()]
-        rest = [f"and {len(counts) - len(shown):,} more"] if len(counts) > len(shown) else []
-        rows.append([column, f"{len(counts):,}", ", ".join([*shown, *rest])])
-    title = "Values that are no training category"
-    header = ["Column", "Different values", "Most frequent (rows)"]
-    return [table_data(title=title, column_names=header, data=rows)] if rows else []
-
-
-def summary_table(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> BaseWidgetInfo:
-    """Return mean and extremes of each number, and the commonest value of every other feature."""
-    return table_data(
-        title="Summary of each column",
-        column_names=["Column", "Unit", "Window", "Reference"],
-        data=[
-            [feature.name, feature.unit or "", _summary(current, feature), _summary(reference, feature)]
-            for feature in manifest.features
-        ],
-    )
-
-
-def _summary(frame: pd.DataFrame, feature: Feature) -> str:
-    values = frame[feature.name].dropna()
-    if values.empty:
-        return "no values"
-    if feature.type == "number":
-        return f"mean {values.mean():.4g}, from {values.min():.4g} to {values.max():.4g}"
-    commonest = values.value_counts(normalize=True)
-    return f"{shortened(str(commonest.index[0]))} ({commonest.iloc[0]:.0%}), {len(commonest)} different"
-
-
-ALL_REASONS = "all reasons"
-
-
-def rejected_requests(requests: Mapping[str, int]) -> Section:
-    """Return the section of refused requests; `requests` counts them by reason."""
-    refused = {reason: count for reason, count in requests.items() if count}
-    section = Section("Rejected requests", "Requests that the API refused; none of their rows was predicted.")
-    if not refused:
-        section.note += " There were none in this window."
-    section.record("rejected_requests", sum(refused.values()), "RejectedRequests", label=ALL_REASONS)
-    for reason, count in refused.items():
-        section.record("rejected_requests", count, "RejectedRequests", label=reason)
-    if refused:
-        ordered = sorted(refused.items(), key=lambda item: item[1], reverse=True)
-        rows = [[reason.replace("_", " "), f"{count:,}"] for reason, count in ordered]
-        section.widgets.append(table_data(title="", column_names=["Reason", "Requests"], data=rows))
-    return section
-
-
-def rejections_text(requests: Mapping[str, int]) -> str:
-    """Return the counts as one string for the metadata of a snapshot."""
-    return ", ".join(f"{reason}: {count}" for reason, count in sorted(requests.items()) if count)
-
 
 WHOLE_WINDOW = {
     "duplicated_rows": DuplicatedRowCount(),
@@ -157,6 +30,13 @@ WHOLE_WINDOW = {
     "constant_columns": ConstantColumnsCount(),
 }
 MEASURES = {"missing_share": "missing", "out_of_range_share": "out_of_range", "new_category_share": "new_category"}
+MEASURE_TITLES = {
+    "missing_share": "missing",
+    "out_of_range_share": "outside the training range",
+    "new_category_share": "not a training category",
+}
+ALL_REASONS = "all reasons"
+
 CountMetric: TypeAlias = MissingValueCount | OutRangeValueCount | OutListValueCount
 
 
@@ -178,7 +58,7 @@ def data_quality(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manif
     shares: so all of them together raise a false alarm in at most that share of quiet windows.
     """
     require("rows", len(current), min_rows)
-    section = Section("Data quality", "Ranges and categories are those that training saw.")
+    section = Section("Data quality", "Ranges and categories are those of the training data.")
     checks = list(_share_checks(current, reference, manifest))
     names = list(manifest.feature_names)
     snapshot = run_report(
@@ -186,11 +66,9 @@ def data_quality(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manif
         columns_dataset(current, names, manifest),
         columns_dataset(reference, names, manifest),
     )
-    counts = _count(section, snapshot)
-    judged = _judge(section, snapshot, checks)
     section.widgets += [
-        counts_widget(len(current), counts),
-        shares_table(manifest, judged),
+        _add_counts(section, snapshot, len(current)),
+        shares_table(manifest, _add_shares(section, snapshot, checks)),
         *new_categories_table(_new_categories(current, manifest)),
         *constant_and_duplicate_columns_table(current[names], reference[names]),
         summary_table(current, reference, manifest),
@@ -198,32 +76,140 @@ def data_quality(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manif
     return section
 
 
-def _count(section: Section, snapshot: Snapshot) -> dict[str, int]:
-    counts = {}
+def rejected_requests(requests: Mapping[str, int]) -> Section:
+    """Return the section of the requests that the API refused; `requests` counts them by reason."""
+    refused = {reason: count for reason, count in requests.items() if count}
+    section = Section("Rejected requests", "Requests that the API refused. None of their rows was predicted.")
+    if not refused:
+        section.note += " There were none in this window."
+    section.record("rejected_requests", sum(refused.values()), "RejectedRequests", label=ALL_REASONS)
+    for reason, count in refused.items():
+        section.record("rejected_requests", count, "RejectedRequests", label=reason)
+    if refused:
+        ordered = sorted(refused.items(), key=lambda item: item[1], reverse=True)
+        rows = [[reason.replace("_", " "), f"{count:,}"] for reason, count in ordered]
+        section.widgets.append(table_data(title="", column_names=["Reason", "Requests"], data=rows))
+    return section
+
+
+def rejections_text(requests: Mapping[str, int]) -> str:
+    """Return the counts as one string for the metadata of a snapshot."""
+    return ", ".join(f"{reason}: {count}" for reason, count in sorted(requests.items()) if count)
+
+
+def _add_counts(section: Section, snapshot: Snapshot, rows: int) -> BaseWidgetInfo:
+    """Add what is counted over all columns, and return it as the counters at the top of the section."""
+    counters = [CounterData("Rows", f"{rows:,}")]
     for name, metric in WHOLE_WINDOW.items():
-        result = snapshot.context.get_metric_result(metric.metric_id)
-        counts[name] = int(result.value)
-        section.measure(name, None, result.value)
-        section.keep(finite(result))
-    return counts
+        result = result_of(snapshot, metric)
+        counters.append(CounterData(name.replace("_", " ").capitalize(), f"{int(result.value):,}"))
+        section.add_value(name, None, result.value)
+        section.add_result(finite(result))
+    return counter(counters=counters)
 
 
-def _judge(section: Section, snapshot: Snapshot, checks: list[_ShareCheck]) -> list[ScoredShare]:
-    judged = []
+class ScoredShare(NamedTuple):
+    """The share of a check in the window."""
+
+    check: _ShareCheck
+    share: float
+
+    @property
+    def failed(self) -> bool:
+        """Return whether it is more than the reference allows."""
+        return self.share > self.check.allowed
+
+
+def _add_shares(section: Section, snapshot: Snapshot, checks: list[_ShareCheck]) -> list[ScoredShare]:
+    scored = []
     for check in checks:
-        result = finite(snapshot.context.get_metric_result(check.metric.metric_id))
-        section.keep(result)
+        result = finite(result_of(snapshot, check.metric))
+        section.add_result(result)
         if result is None:
             continue
-        share = float(result.share.value)
-        failed = share > check.allowed
-        section.measure(check.name, check.column, share)
-        if failed:
+        one = ScoredShare(check, float(result.share.value))
+        section.add_value(check.name, check.column, one.share)
+        if one.failed:
             section.failed_checks.append(
-                FailedCheck("data_quality", check.column, share, check.allowed, MEASURES[check.name])
+                FailedCheck("data_quality", check.column, one.share, check.allowed, MEASURES[check.name])
             )
-        judged.append(ScoredShare(check.column, check.name, share, check.reference_share, check.allowed, failed))
-    return judged
+        scored.append(one)
+    return scored
+
+
+def shares_table(manifest: Manifest, scored: list[ScoredShare]) -> BaseWidgetInfo:
+    """Return the table of shares; failed ones first, then in the order of the schema."""
+    order = {name: position for position, name in enumerate(manifest.feature_names)}
+    ordered = sorted(scored, key=lambda one: (not one.failed, order[one.check.column]))
+    return table_data(
+        title="Missing values, and values outside the training data",
+        column_names=["Column", "Share of values", "Window", "Reference", "Allowed", "Verdict"],
+        data=[
+            [
+                one.check.column,
+                MEASURE_TITLES[one.check.name],
+                f"{one.share:.1%}",
+                f"{one.check.reference_share:.1%}",
+                f"{one.check.allowed:.1%}",
+                "too many" if one.failed else "allowed",
+            ]
+            for one in ordered
+        ],
+    )
+
+
+def constant_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the columns with one value or none, missing ones aside; Evidently counts them the same way."""
+    return [str(name) for name in frame if frame[name].nunique() <= 1]
+
+
+def duplicate_columns(frame: pd.DataFrame) -> list[str]:
+    """Return "first = second" for each pair of columns that agree in every row, missing values included."""
+    return [f"{one} = {other}" for one, other in combinations(frame, 2) if frame[one].equals(frame[other])]
+
+
+def constant_and_duplicate_columns_table(current: pd.DataFrame, reference: pd.DataFrame) -> list[BaseWidgetInfo]:
+    """Return a table of these columns, if there are any; it says which of them are so in the reference too."""
+    rows = []
+    for title, find in (("constant", constant_columns), ("duplicate", duplicate_columns)):
+        known = set(find(reference))
+        rows += [[name, title, "yes" if name in known else "no"] for name in find(current)]
+    header = ["Column", "In the window", "In the reference too"]
+    return [table_data(title="Constant and duplicate columns", column_names=header, data=rows)] if rows else []
+
+
+def new_categories_table(found: dict[str, "pd.Series[int]"]) -> list[BaseWidgetInfo]:
+    """Return a table of the most frequent values that are not training categories, if there are any."""
+    rows = []
+    for column, counts in found.items():
+        shown = [f"'{shortened(str(value))}' ({count:,})" for value, count in counts.head(MAX_NEW_VALUES).items()]
+        rest = [f"and {len(counts) - len(shown):,} more"] if len(counts) > len(shown) else []
+        rows.append([column, f"{len(counts):,}", ", ".join([*shown, *rest])])
+    title = "New categories"
+    header = ["Column", "Different values", "Most frequent (rows)"]
+    return [table_data(title=title, column_names=header, data=rows)] if rows else []
+
+
+def summary_table(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> BaseWidgetInfo:
+    """Return mean and extremes of each number, and the most frequent value of every other feature."""
+    return table_data(
+        title="Summary of each column",
+        column_names=["Column", "Unit", "Window", "Reference"],
+        data=[
+            [feature.name, feature.unit or "", _summary(current, feature), _summary(reference, feature)]
+            for feature in manifest.features
+        ],
+    )
+
+
+def _summary(frame: pd.DataFrame, feature: Feature) -> str:
+    values = frame[feature.name].dropna()
+    if values.empty:
+        return "no values"
+    if feature.type == "number":
+        return f"mean {values.mean():.4g}, from {values.min():.4g} to {values.max():.4g}"
+    commonest = values.value_counts(normalize=True)
+    return f"{shortened(str(commonest.index[0]))} ({commonest.iloc[0]:.0%}), {len(commonest)} different"
 
 
 def _share_checks(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> Iterator[_ShareCheck]:
@@ -245,7 +231,7 @@ def _share_checks(current: pd.DataFrame, reference: pd.DataFrame, manifest: Mani
 
 
 def _new_categories(current: pd.DataFrame, manifest: Manifest) -> dict[str, "pd.Series[int]"]:
-    """Return how often each value that is no training category occurs, most frequent first, by column."""
+    """Return how often each value that is not a training category occurs, most frequent first, by column."""
     found = {}
     for feature in manifest.features:
         if feature.type != "number":

@@ -23,11 +23,170 @@ from evidently.metrics.column_statistics import ValueDriftCalculation
 from evidently.tests import lt
 from scipy.stats import wasserstein_distance
 
+from evidently_workspace.checks import CheckName
 from evidently_workspace.frames import columns_dataset, with_few_new_values
-from evidently_workspace.results import Check, FailedCheck
-from evidently_workspace.section import Section, finite, plain_figures, require, run_report
+from evidently_workspace.results import FailedCheck
+from evidently_workspace.section import (
+    Section,
+    finite,
+    plain_figures,
+    reference_result_of,
+    require,
+    result_of,
+    run_report,
+)
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, DriftMethod, DriftThreshold, Manifest
 from model.statistics.drift import column_deviation
+
+MAX_FIGURES = 12
+"""Columns whose figures are drawn, furthest from the reference first: figures are most of the time and of the size
+of a wide model's report."""
+QUANTILES = {0.05: "5 % lie below", 0.5: "Half lie below", 0.95: "95 % lie below"}
+
+Thresholds = dict[str, tuple[DriftThreshold, float]]
+"""By column: the calibrated threshold, and its value for this window."""
+
+
+class _Comparison(NamedTuple):
+    """The columns of two frames that a check compares."""
+
+    check: CheckName
+    columns: list[str]
+    current: pd.DataFrame
+    reference: pd.DataFrame
+    min_values: int
+
+
+def data_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
+    """Compare each feature of the window with the reference; NotEnoughDataError below `min_rows` rows."""
+    require("rows", len(current), min_rows)
+    section = Section("Data drift", "The features of the window's predictions compared with the reference.")
+    comparison = _Comparison("data_drift", list(manifest.feature_names), current, reference, min_rows)
+    thresholds = _usable_thresholds(section, comparison, manifest)
+    if thresholds:
+        counted = DriftedColumnsCount(
+            columns=list(thresholds),
+            per_column_method={name: STATTESTS[threshold.method] for name, (threshold, _) in thresholds.items()},
+            per_column_threshold={name: limit for name, (_, limit) in thresholds.items()},
+        )
+        drifted = result_of(_compare(section, comparison, thresholds, manifest, [counted]), counted)
+        section.add_result(drifted)
+        section.add_value("drifted_columns", None, drifted.count.value)
+        section.add_value("drifted_share", None, drifted.share.value)
+    return section
+
+
+def prediction_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
+    """Compare the predicted classes or numbers with those on the reference; NotEnoughDataError below `min_rows`."""
+    require("rows", len(current), min_rows)
+    kind = "classes" if isinstance(manifest, ClassifierManifest) else "numbers"
+    section = Section("Prediction drift", f"The {kind} predicted in the window compared with those on the reference.")
+    _compare_answers(section, _Comparison("prediction_drift", [PREDICTION], current, reference, min_rows), manifest)
+    return section
+
+
+def target_drift(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
+    """Compare the labels that arrived with those of the reference; NotEnoughDataError below `min_labels`."""
+    require("labels", len(labelled), min_labels)
+    section = Section("Target drift", "The labels that arrived in the window compared with those of the reference.")
+    _compare_answers(section, _Comparison("target_drift", [LABEL], labelled, reference, min_labels), manifest)
+    return section
+
+
+def _compare_answers(section: Section, comparison: _Comparison, manifest: Manifest) -> None:
+    thresholds = _usable_thresholds(section, comparison, manifest)
+    if not thresholds:
+        return
+    (column,) = comparison.columns
+    if isinstance(manifest, ClassifierManifest):
+        counts = UniqueValueCount(column=column)
+        snapshot = _compare(section, comparison, thresholds, manifest, [counts])
+        section.add_result(finite(result_of(snapshot, counts)))
+    else:
+        mean = MeanValue(column=column)
+        quantiles = [QuantileValue(column=column, quantile=share) for share in QUANTILES]
+        snapshot = _compare(section, comparison, thresholds, manifest, [mean, *quantiles])
+        _summarize_numbers(section, snapshot, column, mean, quantiles)
+
+
+def _usable_thresholds(section: Section, comparison: _Comparison, manifest: Manifest) -> Thresholds:
+    # The sample of a statistic is the values that are there, so the threshold is that of their number.
+    calibrated = {threshold.column: threshold for threshold in manifest.thresholds}
+    usable: Thresholds = {}
+    for column in comparison.columns:
+        values = int(comparison.current[column].notna().sum())
+        if values < max(comparison.min_values, 1):
+            section.not_computed.append(f"{column}: not enough data ({values} values, the rest is missing)")
+        elif not comparison.reference[column].notna().any():
+            section.not_computed.append(f"{column}: the reference has no values")
+        elif column not in calibrated:
+            section.not_computed.append(f"{column}: training calibrated no threshold for it")
+        else:
+            usable[column] = (calibrated[column], calibrated[column].at(values))
+    return usable
+
+
+def _compare(
+    section: Section, comparison: _Comparison, thresholds: Thresholds, manifest: Manifest, also: list[Metric]
+) -> Snapshot:
+    """Measure the distance of each column, add the verdicts, and return the report, which also computed `also`."""
+    drifts = {
+        column: ColumnDrift(column=column, method=STATTESTS[threshold.method], threshold=limit, tests=[lt(limit)])
+        for column, (threshold, limit) in thresholds.items()
+    }
+    current = comparison.current
+    if comparison.check == "data_drift":
+        current = with_few_new_values(current, comparison.reference, manifest)
+    frames = (columns_dataset(frame, list(thresholds), manifest) for frame in (current, comparison.reference))
+    snapshot = run_report([*also, *drifts.values()], *frames)
+    rows = []
+    for column, drift in drifts.items():
+        result = result_of(snapshot, drift)
+        if finite(result) is None:
+            section.not_computed.append(f"{column}: the distance is not a number")
+            continue
+        threshold, limit = thresholds[column]
+        row = DriftRow(column, threshold.method, float(result.value), limit, result.value >= limit, drift.metric_id)
+        _add_distance(section, comparison.check, row)
+        section.add_result(result, "ValueDrift")
+        rows.append(row)
+    section.widgets += drift_widgets(rows, snapshot.context.get_metric) if rows else []
+    return snapshot
+
+
+class DriftRow(NamedTuple):
+    """The verdict on one column, and the id of the metric that can draw it."""
+
+    column: str
+    method: DriftMethod
+    distance: float
+    threshold: float
+    drifted: bool
+    metric_id: str
+
+
+def _add_distance(section: Section, check: CheckName, row: DriftRow) -> None:
+    if row.drifted:
+        section.failed_checks.append(FailedCheck(check, row.column, row.distance, row.threshold))
+    section.add_value(check, row.column if check == "data_drift" else None, row.distance)
+
+
+def _summarize_numbers(
+    section: Section, snapshot: Snapshot, column: str, mean: Metric, quantiles: list[Metric]
+) -> None:
+    """Add mean and quantiles of predicted numbers or of labels, and a table of them."""
+    points: list[tuple[str, Metric, str, dict[str, str]]] = [("Mean", mean, f"{column}_mean", {})]
+    for (share, title), metric in zip(QUANTILES.items(), quantiles, strict=True):
+        points.append((title, metric, f"{column}_quantile", {"label": str(share)}))
+    rows = []
+    for title, metric, name, labels in points:
+        result, reference = result_of(snapshot, metric), reference_result_of(snapshot, metric)
+        rows.append([title, f"{result.value:.4g}", f"{reference.value:.4g}"])
+        section.add_value(name, labels.get("label"), result.value)
+        section.add_result(finite(result), **labels)
+    table = table_data(title="Distribution of the numbers", column_names=["", "Window", "Reference"], data=rows)
+    section.widgets.append(table)
+
 
 _IN_DEVIATIONS = StatTest(
     name="wasserstein_in_deviations",
@@ -37,6 +196,10 @@ _IN_DEVIATIONS = StatTest(
 )
 STATTESTS: dict[DriftMethod, str] = {"wasserstein": _IN_DEVIATIONS.name, "jensenshannon": "jensenshannon"}
 """Evidently's name of each method. Its own "wasserstein" divides by no less than 0.001, whatever the unit."""
+METHOD_TITLES: dict[DriftMethod, str] = {
+    "wasserstein": _IN_DEVIATIONS.display_name,
+    "jensenshannon": "Jensen-Shannon",
+}
 
 
 def _distance(reference: pd.Series, current: pd.Series, _kind: ColumnType, threshold: float) -> tuple[float, bool]:
@@ -64,7 +227,7 @@ class ColumnDriftCalculation(ValueDriftCalculation, ABC):  # type: ignore[misc] 
 
 
 class ColumnDrift(ValueDrift):  # type: ignore[misc]
-    """ValueDrift as it is, except that its result comes without figures.
+    """Evidently's ValueDrift, but its result has no figures.
 
     Drawing takes more than half of the time of a wide model's data drift, and a report shows few of them.
     """
@@ -72,31 +235,13 @@ class ColumnDrift(ValueDrift):  # type: ignore[misc]
     __calculation_type__: ClassVar[type] = ColumnDriftCalculation
 
 
-MAX_FIGURES = 12
-"""Columns whose figures are drawn, furthest from the reference first: figures are most of the time and of the size
-of a wide model's report."""
-METHOD_NAMES = {
-    "wasserstein": "Wasserstein, in standard deviations",
-    "jensenshannon": "Jensen-Shannon",
-}
-
-
-class DriftRow(NamedTuple):
-    """The verdict on one column, and the id of the metric that can draw it."""
-
-    column: str
-    method: str
-    distance: float
-    threshold: float
-    drifted: bool
-    metric_id: str
-
-
 def drift_widgets(rows: list[DriftRow], metric: Callable[[str], ColumnDriftCalculation]) -> list[BaseWidgetInfo]:
     """Return a table that unfolds into figures; for a single column, a plain table and its figures."""
     if len(rows) > 1:
         return [_unfolding_table(rows, metric)]
-    return [_plain_table(rows[0]), *_figures(rows[0], metric).values()]
+    cells = _cells(rows[0])
+    table = table_data(title="", column_names=list(cells), data=[list(cells.values())])
+    return [table, *_figures(rows[0], metric).values()]
 
 
 def _unfolding_table(rows: list[DriftRow], metric: Callable[[str], ColumnDriftCalculation]) -> BaseWidgetInfo:
@@ -111,11 +256,6 @@ def _unfolding_table(rows: list[DriftRow], metric: Callable[[str], ColumnDriftCa
             _table_row(row, _figures(row, metric) if place < MAX_FIGURES else {}) for place, row in enumerate(ordered)
         ],
     )
-
-
-def _plain_table(row: DriftRow) -> BaseWidgetInfo:
-    cells = _cells(row)
-    return table_data(title="", column_names=list(cells), data=[list(cells.values())])
 
 
 def _table_row(row: DriftRow, figures: dict[str, BaseWidgetInfo]) -> RichTableDataRow:
@@ -136,160 +276,5 @@ def _cells(row: DriftRow) -> dict[str, str]:
         "Verdict": "drifted" if row.drifted else "within the threshold",
         "Distance": f"{row.distance:.4f}",
         "Threshold": f"{row.threshold:.4f}",
-        "Method": METHOD_NAMES[row.method],
+        "Method": METHOD_TITLES[row.method],
     }
-
-
-QUANTILES = {0.05: "5 % lie below", 0.5: "Half lie below", 0.95: "95 % lie below"}
-
-
-class NumberSummary:
-    """Mean and quantiles of one column of a report."""
-
-    def __init__(self, column: str) -> None:
-        self._column = column
-        self._mean = MeanValue(column=column)
-        self._quantiles = {share: QuantileValue(column=column, quantile=share) for share in QUANTILES}
-
-    @property
-    def metrics(self) -> list[Metric]:
-        """The metrics for the report to compute."""
-        return [self._mean, *self._quantiles.values()]
-
-    def keep(self, section: Section, snapshot: Snapshot) -> None:
-        """Put values and their table into the section."""
-        results = [self._keep(section, snapshot, self._mean, f"{self._column}_mean")]
-        for share, metric in self._quantiles.items():
-            results.append(self._keep(section, snapshot, metric, f"{self._column}_quantile", label=str(share)))
-        titles = ["Mean", *QUANTILES.values()]
-        rows = [[title, *(f"{value:.4g}" for value in values)] for title, values in zip(titles, results, strict=True)]
-        table = table_data(title="Where the numbers lie", column_names=["", "Window", "Reference"], data=rows)
-        section.widgets.append(table)
-
-    @staticmethod
-    def _keep(section: Section, snapshot: Snapshot, metric: Metric, name: str, **labels: str) -> tuple[float, float]:
-        result = snapshot.context.get_metric_result(metric.metric_id)
-        reference = snapshot.context.get_reference_metric_result(metric.metric_id)
-        section.measure(name, labels.get("label"), result.value)
-        section.keep(finite(result), **labels)
-        return float(result.value), float(reference.value)
-
-
-class _Question(NamedTuple):
-    """Which columns of two frames to compare, and what the answers are called."""
-
-    check: Check
-    columns: list[str]
-    current: pd.DataFrame
-    reference: pd.DataFrame
-    min_values: int
-
-
-def data_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
-    """Compare each feature of the window with the reference; NotEnoughDataError below `min_rows` rows."""
-    require("rows", len(current), min_rows)
-    section = Section("Data drift", "Each feature of the window's predictions against the reference.")
-    question = _Question("data_drift", list(manifest.feature_names), current, reference, min_rows)
-    thresholds = _usable_thresholds(section, question, manifest)
-    if thresholds:
-        counted = DriftedColumnsCount(
-            columns=list(thresholds),
-            per_column_method={name: STATTESTS[threshold.method] for name, (threshold, _) in thresholds.items()},
-            per_column_threshold={name: limit for name, (_, limit) in thresholds.items()},
-        )
-        snapshot = _compare(section, question, thresholds, manifest, [counted])
-        drifted = snapshot.context.get_metric_result(counted.metric_id)
-        section.keep(drifted)
-        section.measure("drifted_columns", None, drifted.count.value)
-        section.measure("drifted_share", None, drifted.share.value)
-    return section
-
-
-def prediction_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
-    """Compare the predicted classes or numbers with those on the reference; NotEnoughDataError below `min_rows`."""
-    require("rows", len(current), min_rows)
-    kind = "classes" if isinstance(manifest, ClassifierManifest) else "numbers"
-    section = Section("Prediction drift", f"The {kind} predicted in the window against those on the reference.")
-    question = _Question("prediction_drift", [PREDICTION], current, reference, min_rows)
-    _compare_answers(section, question, manifest)
-    return section
-
-
-def target_drift(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
-    """Compare the labels that arrived with those of the reference; NotEnoughDataError below `min_labels`."""
-    require("labels", len(labelled), min_labels)
-    section = Section("Target drift", "The labels that arrived in the window against those of the reference.")
-    question = _Question("target_drift", [LABEL], labelled, reference, min_labels)
-    _compare_answers(section, question, manifest)
-    return section
-
-
-Thresholds = dict[str, tuple[DriftThreshold, float]]
-"""By column: the calibrated threshold, and its value for this window."""
-
-
-def _compare_answers(section: Section, question: _Question, manifest: Manifest) -> None:
-    thresholds = _usable_thresholds(section, question, manifest)
-    if not thresholds:
-        return
-    (column,) = question.columns
-    if isinstance(manifest, ClassifierManifest):
-        counts = UniqueValueCount(column=column)
-        snapshot = _compare(section, question, thresholds, manifest, [counts])
-        section.keep(finite(snapshot.context.get_metric_result(counts.metric_id)))
-    else:
-        spread = NumberSummary(column)
-        spread.keep(section, _compare(section, question, thresholds, manifest, spread.metrics))
-
-
-def _usable_thresholds(section: Section, question: _Question, manifest: Manifest) -> Thresholds:
-    # The sample of a statistic is the values that are there, so the threshold is that of their number.
-    calibrated = {threshold.column: threshold for threshold in manifest.thresholds}
-    usable: Thresholds = {}
-    for column in question.columns:
-        values = int(question.current[column].notna().sum())
-        if values < max(question.min_values, 1):
-            section.not_computed.append(f"{column}: not enough data ({values} values, the rest is missing)")
-        elif not question.reference[column].notna().any():
-            section.not_computed.append(f"{column}: the reference has no values")
-        elif column not in calibrated:
-            section.not_computed.append(f"{column}: training calibrated no threshold for it")
-        else:
-            usable[column] = (calibrated[column], calibrated[column].at(values))
-    return usable
-
-
-def _compare(
-    section: Section,
-    question: _Question,
-    thresholds: Thresholds,
-    manifest: Manifest,
-    also: list[Metric],
-) -> Snapshot:
-    """Measure the distance of each column, record the verdicts, return what has the results of `also`."""
-    drifts = {
-        column: ColumnDrift(column=column, method=STATTESTS[threshold.method], threshold=limit, tests=[lt(limit)])
-        for column, (threshold, limit) in thresholds.items()
-    }
-    few = question.current
-    if question.check == "data_drift":
-        few = with_few_new_values(few, question.reference, manifest)
-    current = columns_dataset(few, list(thresholds), manifest)
-    reference = columns_dataset(question.reference, list(thresholds), manifest)
-    snapshot = run_report([*also, *drifts.values()], current, reference)
-    rows: list[DriftRow] = []
-    for column, drift in drifts.items():
-        result = snapshot.context.get_metric_result(drift.metric_id)
-        if finite(result) is None:
-            section.not_computed.append(f"{column}: the distance is not a number")
-            continue
-        threshold, limit = thresholds[column]
-        failed = result.value >= limit
-        if failed:
-            section.failed_checks.append(FailedCheck(question.check, column, float(result.value), limit))
-        is_feature = question.check == "data_drift"
-        section.measure(question.check, column if is_feature else None, result.value)
-        rows.append(DriftRow(column, threshold.method, float(result.value), limit, failed, drift.metric_id))
-        section.keep(result, "ValueDrift")
-    section.widgets += drift_widgets(rows, snapshot.context.get_metric) if rows else []
-    return snapshot

@@ -11,36 +11,36 @@ from model.artifact.manifest import LABEL, PREDICTION, RegressorManifest
 ACTUAL_NUMBER = "actual number"
 PREDICTED_NUMBER = "predicted number"
 ERROR = "error"
-EXPECTED_MEAN, EXPECTED_SPREAD = "expected error", "spread of the error"
-EXPECTED_SIZE, SIZE_SPREAD = "expected size of the error", "spread of its size"
+EXPECTED_ERROR, ERROR_DEVIATION = "expected error", "standard deviation of the error"
+EXPECTED_ABSOLUTE, ABSOLUTE_DEVIATION = "expected absolute error", "standard deviation of the absolute error"
 
 
-class Numbered(NamedTuple):
+class NumericRows(NamedTuple):
     """The rows whose prediction and label are both numbers, and how many are not."""
 
     rows: pd.DataFrame
     left_out: int
 
 
-def numbered(frame: pd.DataFrame) -> Numbered:
-    """Return the labelled rows that can be judged."""
+def numeric_rows(frame: pd.DataFrame) -> NumericRows:
+    """Return the labelled rows that can be scored."""
     rows = frame[frame[[PREDICTION, LABEL]].notna().all(axis="columns")]
-    return Numbered(rows, len(frame) - len(rows))
+    return NumericRows(rows, len(frame) - len(rows))
 
 
-def scored_numbers(rows: pd.DataFrame, manifest: RegressorManifest) -> pd.DataFrame:
-    """Return PREDICTION and ERROR (prediction - label) of each row, with what the calibration lets expect.
+def scored_errors(rows: pd.DataFrame, manifest: RegressorManifest) -> pd.DataFrame:
+    """Return PREDICTION and ERROR (prediction - label) of each row, with what the calibration predicts.
 
-    EXPECTED_MEAN and EXPECTED_SPREAD are mean and standard deviation of the error, EXPECTED_SIZE and SIZE_SPREAD
-    those of its absolute value, for a prediction of this number.
+    EXPECTED_ERROR and ERROR_DEVIATION are mean and standard deviation of the error, EXPECTED_ABSOLUTE and
+    ABSOLUTE_DEVIATION those of its absolute value, for a prediction of this number.
     """
     predicted = rows[PREDICTION].to_numpy("float64")
     known = manifest.calibration
     expected = {
-        EXPECTED_MEAN: known.mean_error,
-        EXPECTED_SPREAD: known.error_spread,
-        EXPECTED_SIZE: known.absolute_error,
-        SIZE_SPREAD: known.absolute_spread,
+        EXPECTED_ERROR: known.mean_error,
+        ERROR_DEVIATION: known.error_spread,
+        EXPECTED_ABSOLUTE: known.absolute_error,
+        ABSOLUTE_DEVIATION: known.absolute_spread,
     }
     columns = {name: np.interp(predicted, known.predictions, curve) for name, curve in expected.items()}
     return pd.DataFrame({PREDICTION: predicted, ERROR: predicted - rows[LABEL].to_numpy("float64")} | columns)
@@ -60,6 +60,6 @@ def regression_dataset(rows: pd.DataFrame, moved_by: float = 0.0) -> Dataset:
     return Dataset.from_pandas(data, data_definition=definition)
 
 
-def scored_dataset(judged: pd.DataFrame) -> Dataset:
-    """Return what `scored_numbers` gave as plain numbers."""
-    return Dataset.from_pandas(judged, data_definition=DataDefinition(numerical_columns=list(judged)))
+def scored_dataset(scored: pd.DataFrame) -> Dataset:
+    """Return the columns of `scored_errors` as plain numbers."""
+    return Dataset.from_pandas(scored, data_definition=DataDefinition(numerical_columns=list(scored)))

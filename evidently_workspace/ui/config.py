@@ -1,54 +1,52 @@
-"""Evidently UI's components, put together in code: SQL storage, the secret, the size limit, no telemetry."""
+"""Builds Evidently UI from its components: SQL storage, the secret, the size limit, no telemetry."""
 
 import logging
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
 from evidently._pydantic_compat import SecretStr
+from evidently.ui.service import app as evidently_app
 from evidently.ui.service.components.base import AppBuilder, ComponentContext
 from evidently.ui.service.components.dashboard import DashboardComponent
 from evidently.ui.service.components.security import NoSecurityComponent, TokenSecurityComponent
 from evidently.ui.service.components.telemetry import TelemetryComponent
 from evidently.ui.service.errors import EvidentlyServiceError
 from evidently.ui.service.local_service import LitestarComponent, LocalConfig, LocalServiceComponent
+from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.types import Scope
 from sqlalchemy.exc import SQLAlchemyError
 
 from evidently_workspace.ui.database import TunedDatabaseComponent, prepare_folder, prepare_tables
 from evidently_workspace.ui.frontend import frontend
+from evidently_workspace.ui.maintenance import Maintenance
 from evidently_workspace.ui.storage import WholeStorageComponent
 
 logger = logging.getLogger(__name__)
 
 
-class LoggedServiceComponent(LocalServiceComponent):  # type: ignore[misc]  # Evidently ships no types
-    """Evidently's service, with the traceback of every failure in the log and a mended page."""
-
-    def get_route_handlers(self, _ctx: ComponentContext) -> list[Any]:
-        """Return Evidently's pages, some words of which are ours."""
-        return frontend()
-
-    def apply(self, ctx: ComponentContext, builder: AppBuilder) -> None:
-        """Add the logging to what Evidently configures."""
-        super().apply(ctx, builder)
-        builder.kwargs["after_exception"] = [_log_failure]
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""Largest snapshot that the UI accepts. Evidently's default of 10 MB is too small for hundreds of columns."""
 
 
-async def _log_failure(error: Exception, scope: Scope) -> None:
-    # What says "not found" or "no permission" is an answer.
-    is_answer = isinstance(error, EvidentlyServiceError) or (
-        isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
-    )
-    if not is_answer:
-        logger.error("%s %s failed", scope.get("method"), scope.get("path"), exc_info=error)
+def create_app(database_url: str, secret: str | None, panel_points: int) -> Litestar:
+    """Return Evidently's application on the database. Raises ValueError for an address that cannot be used."""
+    app: Litestar = evidently_app.create_app(local_config(database_url, secret, panel_points))
+    return app
 
 
-def local_config(database_url: str, secret: str | None, max_body_bytes: int, panel_points: int) -> LocalConfig:
-    """Return the configuration of a UI on the given database, whose tables are brought up to date.
+def create_maintenance(database_url: str, figures_days: float) -> Maintenance:
+    """Return the maintenance of the database; figures are removed after so many days (0: never)."""
+    engine = TunedDatabaseComponent(url=database_url).get_engine()
+    return Maintenance(engine, timedelta(days=figures_days) if figures_days else None)
 
-    Without a secret anybody who reaches the port may write; with one, only reads are open. Raises
-    ValueError when the database cannot be used.
+
+def local_config(database_url: str, secret: str | None, panel_points: int) -> LocalConfig:
+    """Migrate the tables of the database, and return the configuration of a UI on it.
+
+    With a secret, only reads are open; without one, anybody who reaches the port may write. Raises ValueError when
+    the database cannot be used.
     """
     prepare_folder(database_url)
     database = TunedDatabaseComponent(url=database_url)
@@ -62,6 +60,28 @@ def local_config(database_url: str, secret: str | None, max_body_bytes: int, pan
         security=TokenSecurityComponent(token=SecretStr(secret)) if secret else NoSecurityComponent(),
         service=LoggedServiceComponent(),
         telemetry=TelemetryComponent(enabled=False),
-        litestar=LitestarComponent(request_max_body_size=max_body_bytes),
+        litestar=LitestarComponent(request_max_body_size=MAX_BODY_BYTES),
         additional_components={"database": database},
     )
+
+
+class LoggedServiceComponent(LocalServiceComponent):  # type: ignore[misc]  # Evidently ships no types
+    """Evidently's service, with the traceback of every failure in the log, and our changes to its pages."""
+
+    def get_route_handlers(self, _ctx: ComponentContext) -> list[Any]:
+        """Return the routes of Evidently's pages, some of them changed."""
+        return frontend()
+
+    def apply(self, ctx: ComponentContext, builder: AppBuilder) -> None:
+        """Add the logging to what Evidently configures."""
+        super().apply(ctx, builder)
+        builder.kwargs["after_exception"] = [_log_failure]
+
+
+async def _log_failure(error: Exception, scope: Scope) -> None:
+    # "Not found" and "no permission" are answers, not failures.
+    is_answer = isinstance(error, EvidentlyServiceError) or (
+        isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+    if not is_answer:
+        logger.error("%s %s failed", scope.get("method"), scope.get("path"), exc_info=error)

@@ -1,4 +1,4 @@
-"""The database of the Evidently UI: where it lies, how SQLite is set up for it, and its migrations."""
+"""The database of the Evidently UI: its folder, the settings of SQLite, and the migrations."""
 
 import logging
 import sqlite3
@@ -15,7 +15,21 @@ from evidently.ui.service.tracing.storage.sql import TraceSpanModel
 from sqlalchemy import Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError
 
+logger = logging.getLogger(__name__)
+
 BUSY_TIMEOUT_MS = 10_000
+INDEXES = {
+    "vigie_points_metric": "points (project_id, metric_type, snapshot_id)",
+    "vigie_snapshots_time": "snapshots (project_id, timestamp)",
+}
+"""Without the first, a panel reads all points of its project."""
+INCREMENTAL = 2
+"""SQLite's number for this mode of auto_vacuum."""
+
+# These three are part of Base only after their modules are imported.
+TABLES = {model.__tablename__ for model in (ArtifactModel, ArtifactVersionModel, TraceSpanModel)} | {
+    *Base.metadata.tables
+}
 
 
 class TunedDatabaseComponent(DatabaseComponent):  # type: ignore[misc]  # Evidently ships no types
@@ -25,7 +39,7 @@ class TunedDatabaseComponent(DatabaseComponent):  # type: ignore[misc]  # Eviden
     """
 
     class Config:
-        """Keep Evidently's registry of component names from seeing a second "database"."""
+        """Keep Evidently's registry of component names from finding a second "database"."""
 
         type_alias = "vigie"
 
@@ -59,31 +73,15 @@ def _set_pragmas(connection: Any, _: Any) -> None:
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
 
-logger = logging.getLogger(__name__)
-
-INDEXES = {
-    "vigie_points_metric": "points (project_id, metric_type, snapshot_id)",
-    "vigie_snapshots_time": "snapshots (project_id, timestamp)",
-}
-"""Without the first, a panel reads all points of its project."""
-INCREMENTAL = 2
-"""SQLite's number for this mode of auto_vacuum."""
-
-# These three belong to Base only once their modules are imported.
-TABLES = {model.__tablename__ for model in (ArtifactModel, ArtifactVersionModel, TraceSpanModel)} | {
-    *Base.metadata.tables
-}
-
-
 def prepare_tables(engine: Engine) -> None:
     """Create or migrate the tables; SQLAlchemyError or ValueError where that fails.
 
-    Evidently's own way hands the address to Alembic as a setting, where a "%", such as in an encoded password, is
-    taken for a placeholder; it then falls back to creating tables that nothing migrates afterwards.
+    Evidently itself passes the address to Alembic as a setting, where a "%", such as in an encoded password, is read as
+    a placeholder. It then falls back to creating tables that are never migrated.
     """
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__path__[0])).replace("%", "%%"))
-    # Without the pragmas of the serving engine: a migration may move a table, and no foreign key may act on that.
+    # Without the pragmas of the serving engine: a migration may move a table, and foreign keys must not react to that.
     plain = create_engine(engine.url)
     config.attributes["connection"] = plain
     try:
@@ -99,7 +97,7 @@ def prepare_tables(engine: Engine) -> None:
 
 
 def _lacks_its_version(engine: Engine) -> bool:
-    """Whether that fall-back made the tables. ValueError where it left some out, as it does when it is cut off."""
+    """Return whether that fallback created the tables. ValueError if some are missing, as after an interruption."""
     found = set(inspect(engine).get_table_names())
     if "alembic_version" in found or not found & TABLES:
         return False
@@ -110,7 +108,7 @@ def _lacks_its_version(engine: Engine) -> bool:
 
 
 def _let_shrink(engine: Engine) -> None:
-    """Let an SQLite file give free pages back (see `ui_upkeep`), which an old file must be rewritten for, once."""
+    """Let an SQLite file return free pages to the disk (see `Maintenance`); an old file is rewritten for it, once."""
     if engine.dialect.name != "sqlite":
         return
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -120,4 +118,6 @@ def _let_shrink(engine: Engine) -> None:
             connection.exec_driver_sql(f"PRAGMA auto_vacuum={INCREMENTAL}")
             connection.exec_driver_sql("VACUUM")
         except OperationalError as error:
-            logger.warning("the database file keeps its size whatever is deleted: it could not be rewritten: %s", error)
+            logger.warning(
+                "could not rewrite the database file, so deleted snapshots will not make it smaller: %s", error
+            )

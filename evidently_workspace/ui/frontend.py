@@ -1,4 +1,4 @@
-"""Changes to the scripts and the page of Evidently UI, made as they are served."""
+"""Patches for the scripts and the page of Evidently UI, applied when they are served."""
 
 import logging
 from pathlib import Path
@@ -13,9 +13,9 @@ from litestar.static_files import create_static_files_router
 logger = logging.getLogger(__name__)
 
 MAX_MARKS = 40
-"""A line of one point is nothing but its mark, and a short one is easier to read with them."""
+"""Longer lines have no marks. A line of one point consists of its mark, and marks make a short line easier to read."""
 MAX_TICKS = 20
-"""About twice as many as a chart of the page's width has room for times at."""
+"""About twice as many as a chart of the page's width can label."""
 
 Changes = tuple[tuple[str, str], ...]
 
@@ -27,7 +27,7 @@ CHARTS: Changes = (
     ),
 )
 DASHBOARD: Changes = (
-    # A chart is drawn when its own data came, not whenever another panel asks or is answered.
+    # Draw a chart when its own data arrive, not whenever another panel sends a request or gets an answer.
     ('s=qt(e),r=s.type!=="text",l="height"in s', 's=S.useMemo(()=>qt(e),[e]),r=s.type!=="text",l="height"in s'),
     (
         'fe=t=>{if(t.type==="bar"||t.type==="line")return a.jsx(Zs,{...t})',
@@ -42,15 +42,15 @@ DASHBOARD: Changes = (
 )
 SCRIPTS = (CHARTS, DASHBOARD)
 PAGE: Changes = (
-    # Three megabytes that only a report needs, and fetches by itself: else they are compiled before the dashboard.
+    # Three megabytes that only a report needs, and loads itself. Preloaded, they would delay the dashboard.
     ('<link rel="modulepreload" crossorigin href="/static/js/snapshot-view-main-DBpHJmd8.js">', ""),
 )
 NO_CACHE = {"Cache-Control": "no-cache"}
-"""Evidently's names for its files stay the same while ours may change."""
+"""The names of Evidently's files stay the same when our patches change."""
 
 
 def script_path(changes: Changes) -> Path | None:
-    """Return the one script that has every word to be mended exactly once; None where there is no such script."""
+    """Return the script in which all of the changes apply; None if there is none."""
     for path in sorted((Path(BASE_PATH) / "static" / "js").glob("*.js")):
         if _patched(path, changes) is not None:
             return path
@@ -58,19 +58,22 @@ def script_path(changes: Changes) -> Path | None:
 
 
 def frontend() -> list[Any]:
-    """Return the routes of the pages and their scripts: ours where Evidently's are as expected, else its own."""
+    """Return the routes of the pages and their scripts: patched if Evidently's are as expected, else unchanged."""
     found = [(path, changes) for changes in SCRIPTS if (path := script_path(changes))]
     routes: list[Any] = [_script(f"/static/js/{path.name}", _patched(path, changes) or "") for path, changes in found]
     page = _patched(Path(BASE_PATH) / "index.html", PAGE)
     if len(routes) < len(SCRIPTS) or page is None:
-        logger.warning("this Evidently's pages are other than expected: long charts are slow, and 0 reads 'no value'")
+        logger.warning(
+            "the pages of this Evidently version are other than expected and not patched: "
+            "long charts are slow, and 0 reads 'no value'"
+        )
     if page is None:
         return [*routes, assets_router()]
     return [*routes, _page(page), create_static_files_router("/", directories=[BASE_PATH])]
 
 
 def _patched(path: Path, changes: Changes) -> str | None:
-    """Return the file's text with the changes; None unless each of the old words is there exactly once."""
+    """Return the file's text with the changes; None unless each replaced text occurs exactly once."""
     text = path.read_text(encoding="utf-8")
     for old, new in changes:
         if text.count(old) != 1:
@@ -94,5 +97,5 @@ def _page(text: str) -> HTTPRouteHandler:
     async def served() -> Response[bytes]:
         return Response(content, media_type=MediaType.HTML, headers=NO_CACHE)
 
-    # The addresses of Evidently's own, see its assets_router: the page itself finds out what is asked for.
+    # The addresses of Evidently's assets_router; the page itself looks at the address.
     return litestar.get(["/", "/projects/{path:path}"], include_in_schema=False)(served)

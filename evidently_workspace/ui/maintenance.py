@@ -1,4 +1,4 @@
-"""Keeps the UI's database small: sweeps orphans, strips old figures, gives space back to the disk."""
+"""Keeps the UI's database small: deletes orphans, strips old figures, returns free space to the disk."""
 
 import json
 import logging
@@ -17,56 +17,53 @@ from sqlalchemy.orm import Session
 
 from evidently_workspace.ui.storage import blob_id
 
+logger = logging.getLogger(__name__)
+Item = TypeVar("Item")
+Widget = dict[str, Any]
+
+RUN_SECONDS = 300.0
+PAUSE_SECONDS = 0.05
+"""Pause after each snapshot, so that the pages have most of the processor even during a long backlog."""
+PAGES_AT_ONCE = 256
+SPARE_PAGES = 1_000
+"""Pages of an SQLite file that may lie free, for the next snapshots."""
+WINDOW_KEY, FIGURES_KEY, REMOVED = "window", "figures", "removed"
+"""Keys of a snapshot's metadata: our snapshots have the first; the second says that the figures are removed."""
 FIGURE = "big_graph"
 NOTICE = (
     "**The figures of this snapshot have been removed**, because it is old and they are most of its size. Its values, "
     "tables and checks are all below, and the dashboard's charts keep it."
 )
 
-Widget = dict[str, Any]
-
 
 def without_figures(snapshot: dict[str, Any]) -> dict[str, Any]:
     """Return the snapshot's JSON without figures, and with a notice if it had any."""
-    widgets = [slim for widget in snapshot["widgets"] if (slim := _slim(widget)) is not None]
+    widgets = [stripped for widget in snapshot["widgets"] if (stripped := _strip(widget)) is not None]
     if widgets == snapshot["widgets"]:
         return snapshot
     return {**snapshot, "widgets": [text_widget(text=NOTICE).dict(), *widgets]}
 
 
-def _slim(widget: Widget) -> Widget | None:
-    """Return the widget without figures; None where it is one."""
+def _strip(widget: Widget) -> Widget | None:
+    """Return the widget without figures; None where it is a figure itself."""
     if widget["type"] == FIGURE:
         return None
-    inner = [slim for part in widget.get("widgets") or [] if (slim := _slim(part)) is not None]
-    slim = {**widget, "additionalGraphs": [], "widgets": inner}
+    inner = [stripped for part in widget.get("widgets") or [] if (stripped := _strip(part)) is not None]
+    stripped = {**widget, "additionalGraphs": [], "widgets": inner}
     params = widget.get("params")
     if widget.get("additionalGraphs") and isinstance(params, dict) and isinstance(params.get("data"), list):
-        # A row that unfolds asks for its figures.
-        slim["params"] = {**params, "data": [_closed(row) for row in params["data"]]}
-    return slim
+        # A row that unfolds would ask for its figures.
+        stripped["params"] = {**params, "data": [_without_details(row) for row in params["data"]]}
+    return stripped
 
 
-def _closed(row: Any) -> Any:
+def _without_details(row: Any) -> Any:
     return {name: value for name, value in row.items() if name != "details"} if isinstance(row, dict) else row
-
-
-logger = logging.getLogger(__name__)
-Item = TypeVar("Item")
-
-ROUND_SECONDS = 300.0
-PAUSE_SECONDS = 0.05
-"""Between two snapshots: the pages have most of the processor even while a long backlog is worked off."""
-PAGES_AT_ONCE = 256
-SPARE_PAGES = 1_000
-"""Pages of an SQLite file that may lie free, for the next snapshots."""
-WINDOW_KEY, FIGURES_KEY, REMOVED = "window", "figures", "removed"
-"""A snapshot whose metadata have the first is ours; the second says that its figures are gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceRun:
-    """What a round did."""
+    """What one run did."""
 
     orphans: int = 0
     stripped: int = 0
@@ -74,7 +71,7 @@ class MaintenanceRun:
 
 
 class Maintenance:
-    """The upkeep of one database; figures go from snapshots older than `figures_for` (None: never)."""
+    """The maintenance of one database: strips snapshots older than `figures_for` of their figures (None: never)."""
 
     def __init__(
         self,
@@ -91,8 +88,8 @@ class Maintenance:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Work in a thread while the block lasts."""
-        thread = Thread(target=self._run, name="upkeep", daemon=True)
+        """Run every few minutes, in a thread, while the block lasts."""
+        thread = Thread(target=self._run_until_stopped, name="maintenance", daemon=True)
         thread.start()
         try:
             yield
@@ -101,26 +98,26 @@ class Maintenance:
             thread.join(timeout=5)
             self._engine.dispose()
 
-    def _run(self) -> None:
+    def _run_until_stopped(self) -> None:
         while not self._stopped.is_set():
             try:
                 done = self.run()
-            except Exception:  # the boundary of a job: the next round tries again
-                logger.exception("the upkeep of the database failed; it will be tried again")
+            except Exception:  # the boundary of a job: the next run tries again
+                logger.exception("the maintenance of the database failed; it will run again")
             else:
                 if done != MaintenanceRun():
-                    logger.info("upkeep: %s", done)
-            self._stopped.wait(ROUND_SECONDS)
+                    logger.info("maintenance: %s", done)
+            self._stopped.wait(RUN_SECONDS)
 
     def run(self) -> MaintenanceRun:
-        """Do one round, to its end or until stopped."""
-        return MaintenanceRun(self._sweep(), self._slim(), self._free_pages())
+        """Run once, to the end or until stopped."""
+        return MaintenanceRun(self._delete_orphans(), self._strip_old_snapshots(), self._free_pages())
 
-    def _sweep(self) -> int:
+    def _delete_orphans(self) -> int:
         """Delete blobs and points without a snapshot, which Evidently's own storage leaves behind."""
         blobs, points = BlobSQLModel, PointSQLModel
         with Session(self._engine) as session:
-            # Blobs before snapshots: the two come in one transaction, so no snapshot of a blob seen can be missed.
+            # Blobs are read before snapshots: both are written in one transaction, so each blob found has its snapshot.
             found = session.scalars(select(blobs.id).where(blobs.id.contains("/snapshots/"))).all()
             rows = session.execute(select(SnapshotSQLModel.project_id, SnapshotSQLModel.id))
             known = {blob_id(project, snapshot) for project, snapshot in rows}
@@ -135,7 +132,8 @@ class Maintenance:
                 session.execute(delete(points).where(points.snapshot_id == snapshot))
         return len(orphans) + len(lost)
 
-    def _slim(self) -> int:
+    def _strip_old_snapshots(self) -> int:
+        """Strip our snapshots of their figures once they are old; return how many."""
         if self._figures_for is None:
             return 0
         row = SnapshotSQLModel
@@ -153,7 +151,7 @@ class Maintenance:
         return stripped
 
     def _remove_figures(self, project_id: UUID, snapshot_id: UUID) -> None:
-        """Replace the blob and say so in the metadata, both or neither; a snapshot deleted meanwhile stays deleted."""
+        """Replace the blob and note that in the metadata, in one transaction, unless the snapshot has been deleted."""
         row, blob = SnapshotSQLModel, BlobSQLModel
         name = blob_id(project_id, snapshot_id)
         with Session(self._engine) as session, session.begin():
@@ -163,26 +161,26 @@ class Maintenance:
                 return
             metadata = {**metadata, FIGURES_KEY: REMOVED}
             if data is not None:
-                slim = without_figures(json.loads(data)) | {"metadata": metadata}
-                text = json.dumps(slim, separators=(",", ":")).encode()
+                stripped = without_figures(json.loads(data)) | {"metadata": metadata}
+                text = json.dumps(stripped, separators=(",", ":")).encode()
                 session.execute(update(blob).where(blob.id == name).values(data=text, size=len(text)))
             session.execute(update(row).where(row.id == snapshot_id).values(metadata_json=metadata))
 
     def _free_pages(self) -> int:
-        """Give the free pages of an SQLite file back; PostgreSQL's autovacuum lets the next snapshots reuse them."""
+        """Return the free pages of an SQLite file to the disk; PostgreSQL reuses them for new snapshots."""
         if self._engine.dialect.name != "sqlite":
             return 0
         freed = 0
         with closing(self._engine.raw_connection()) as connection:
 
             def pragma(text: str) -> list[tuple[int, ...]]:
-                # By the driver, and to its last row: SQLite frees one page a step, and none of them is a row to others.
+                # Fetched to the end by the driver: SQLite frees one page a step, and SQLAlchemy would see no rows.
                 return list(connection.cursor().execute(f"PRAGMA {text}").fetchall())
 
             while (before := pragma("freelist_count")[0][0]) > SPARE_PAGES and not self._stopped.is_set():
                 pragma(f"incremental_vacuum({PAGES_AT_ONCE})")
                 if (done := before - pragma("freelist_count")[0][0]) <= 0:
-                    break  # the file cannot shrink: see `ui_schema`
+                    break  # the file cannot shrink: see `database._let_shrink`
                 freed += done
                 self._stopped.wait(self._pause_seconds)
             if freed:

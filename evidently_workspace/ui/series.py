@@ -1,4 +1,4 @@
-"""The points of a dashboard panel, with the panel's filter in SQL, and no more of them than a browser draws at once."""
+"""The points of a dashboard panel, filtered in SQL, and no more of them than a browser can draw at once."""
 
 import json
 from collections import defaultdict
@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 
 ANY_METRIC = "*"
 FAILED_CHECKS = "failed_checks"
-"""The metadata of a snapshot under which ours name its failed checks; empty when there are none."""
+"""The key of the failed checks in the metadata of our snapshots; the value is empty when there are none."""
 MAX_NAMED = 10_000
-"""Databases take some ten thousand values in one question."""
+"""Databases accept about ten thousand values in one query."""
 
 SNAPSHOTS, POINTS = SnapshotSQLModel.__table__, PointSQLModel.__table__
 Source = dict[str, Any]
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class _Line(NamedTuple):
-    """What a point belongs to: its series, and the first filter of the panel that wants it (None: no filter)."""
+    """The series of a point, and the first filter of the panel that selects it (None: no filter does)."""
 
     name: str
     params: dict[str, str]
@@ -41,7 +41,7 @@ _Shown = tuple[Source, list[tuple[_Line, Point]]]
 
 
 class ReadySeriesResponse(SeriesResponse):  # type: ignore[misc]  # Evidently ships no types
-    """Evidently's answer of plain values; to validate and copy each of its thousands of parts is most of the work."""
+    """Evidently's answer, made without validating and copying its thousands of parts, which is most of the work."""
 
     def dict(self, **_: object) -> dict[str, Any]:
         """Return the parts as they are."""
@@ -51,7 +51,7 @@ class ReadySeriesResponse(SeriesResponse):  # type: ignore[misc]  # Evidently sh
 class FilteredDataStorage(SQLDataStorage):  # type: ignore[misc]  # Evidently ships no types
     """Evidently's storage of points, which reads for a panel only the points that the panel can show.
 
-    Of more than `panel_points` snapshots a panel gets that many, see `thinned` (0: all).
+    A panel gets at most `panel_points` snapshots, see `thinned` (0: all).
     """
 
     def __init__(self, engine: Engine, panel_points: int = 0) -> None:
@@ -89,22 +89,22 @@ class FilteredDataStorage(SQLDataStorage):  # type: ignore[misc]  # Evidently sh
 
 
 def _found_among_chosen(
-    session: Session, snapshots: Sequence[Limit], points: Sequence[Limit], filters: Sequence[SeriesFilter], most: int
+    session: Session, snapshots: Sequence[Limit], points: Sequence[Limit], filters: Sequence[SeriesFilter], limit: int
 ) -> list[_Shown] | None:
-    """Choose among the snapshots that have points of these metrics, and read no more than those.
+    """Choose among the snapshots that have points of these metrics, and read only the chosen ones.
 
-    None where there is nothing to choose, or where one of them has no point for the panel after all: a point whose
-    parameters are fewer than those of every filter counts for nothing, which only a look at all points can tell.
+    None where there is nothing to choose, or where a chosen snapshot turns out to have no point for the panel: a point
+    with fewer parameters than every filter does not count, and only reading all points can show that.
     """
-    if not 0 < most <= MAX_NAMED:
+    if not 0 < limit <= MAX_NAMED:
         return None
     failed = SNAPSHOTS.c.metadata_json[FAILED_CHECKS].as_string()
     query = select(type_coerce(SNAPSHOTS.c.id, String), func.coalesce(failed, "") != "")
     query = query.where(*snapshots, SNAPSHOTS.c.id.in_(select(POINTS.c.snapshot_id).where(*points)))
     rows = session.execute(query.order_by(SNAPSHOTS.c.timestamp, SNAPSHOTS.c.id)).all()
-    if len(rows) <= most:
+    if len(rows) <= limit:
         return None
-    chosen = thinned([(key, bool(failed)) for key, failed in rows], most)
+    chosen = thinned([(key, bool(failed)) for key, failed in rows], limit)
     named = type_coerce(SNAPSHOTS.c.id, String).in_(chosen), type_coerce(POINTS.c.snapshot_id, String).in_(chosen)
     shown = _shown(_snapshots(session, [*snapshots, named[0]]), _points(session, [*points, named[1]]), filters)
     return shown if len(shown) == len(chosen) else None
@@ -123,13 +123,13 @@ def _snapshots(session: Session, limits: Sequence[Limit]) -> list[tuple[Hashable
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
-    """Return what the JSON says, to be read only: all panels of a dashboard ask for the same snapshots."""
+    """Parse JSON; cached, because all panels of a dashboard ask for the same snapshots. Do not change the result."""
     return json.loads(text)
 
 
 def _points(session: Session, limits: Sequence[Limit]) -> Points:
     """Return (metric, its parameters as JSON, value) of each point, by its snapshot's id."""
-    # As the database has them: ids are only compared, and the same few parameters come again with each snapshot.
+    # Not parsed: ids are only compared, and the same few parameters occur in each snapshot.
     raw = (type_coerce(POINTS.c.snapshot_id, String), POINTS.c.metric_type, cast(POINTS.c.params, String))
     query = select(*raw, POINTS.c.value).where(*limits)
     found = defaultdict(list)
@@ -141,7 +141,7 @@ def _points(session: Session, limits: Sequence[Limit]) -> Points:
 def _shown(
     snapshots: Sequence[tuple[Hashable, Source]], points: Points, filters: Sequence[SeriesFilter]
 ) -> list[_Shown]:
-    """Return the snapshots that have something to do with the panel, each with its points and their lines."""
+    """Return the snapshots that have points for the panel, each with its points and their lines."""
 
     @cache
     def line_of(metric: str, text: str, admitted: tuple[int, ...]) -> _Line | None:
@@ -173,24 +173,24 @@ def _collect(found: Sequence[_Shown]) -> tuple[list[Source], list[dict[str, Any]
     return sources, list(series.values())
 
 
-def thinned(snapshots: Sequence[tuple[T, bool]], most: int) -> list[T]:
-    """Return at most `most` of the snapshots, all where it is 0; they come oldest first, each with whether it failed.
+def thinned(snapshots: Sequence[tuple[T, bool]], limit: int) -> list[T]:
+    """Return at most `limit` of the snapshots, all if it is 0; given oldest first, each with whether it failed a check.
 
-    A browser draws each point of each line as an element of its own. The newest two fifths of `most` are all shown. The
-    others stand in groups of equal number for the rest, each group by its newest snapshot with failed checks, else by
-    its newest; the very first snapshot is always there, so that the chart begins where the data do.
+    A browser draws each point of each line as an element of its own. Two fifths of `limit` are the newest snapshots.
+    One is the very first, so that the chart begins where the data begin. All others are divided into groups of equal
+    size, and each group is represented by its newest snapshot with failed checks, or else by its newest.
     """
-    if most <= 0 or len(snapshots) <= most:
+    if limit <= 0 or len(snapshots) <= limit:
         return [snapshot for snapshot, _ in snapshots]
-    newest = 2 * most // 5
-    groups = most - newest - 1
+    newest = 2 * limit // 5
+    groups = limit - newest - 1
     first, older, recent = snapshots[0], snapshots[1 : len(snapshots) - newest], snapshots[len(snapshots) - newest :]
     edges = [len(older) * group // groups for group in range(groups + 1)]
-    chosen = [_foremost(older[start:end]) for start, end in pairwise(edges)]
+    chosen = [_representative(older[start:end]) for start, end in pairwise(edges)]
     return [snapshot for snapshot, _ in (first, *chosen, *recent)]
 
 
-def _foremost(group: Sequence[tuple[T, bool]]) -> tuple[T, bool]:
+def _representative(group: Sequence[tuple[T, bool]]) -> tuple[T, bool]:
     return next((one for one in reversed(group) if one[1]), group[-1])
 
 
@@ -200,9 +200,9 @@ def _admits(wanted: SeriesFilter, snapshot: Source) -> bool:
 
 
 def _line(metric: str, text: str, filters: Sequence[tuple[int, SeriesFilter]]) -> _Line | None:
-    """Return the line of a point; None where the point has nothing to do with the panel.
+    """Return the line of a point; None if the point does not concern the panel.
 
-    A point of a metric of the panel that no filter selects has no line but counts: its snapshot is a gap in the chart.
+    If no filter selects a point of the panel's metrics, its snapshot still counts, as a gap in the chart.
     """
     params = {name: value for name, value in (json.loads(text) or {}).items() if value not in (None, "None")}
     named = [(index, wanted) for index, wanted in filters if wanted.metric in {ANY_METRIC, metric}]

@@ -1,4 +1,4 @@
-"""Evidently's SQL storage, in which a snapshot comes and goes as a whole."""
+"""Evidently's SQL storage, which adds and deletes each snapshot as a whole."""
 
 import posixpath
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,20 +22,20 @@ from evidently_workspace.ui.series import FilteredDataStorage
 
 
 class WholeStorageComponent(SQLStorageComponent):  # type: ignore[misc]  # Evidently ships no types
-    """Evidently's storage component with the parts below; the tables are there before it is asked for anything."""
+    """Evidently's storage component with the classes below; the tables must exist before."""
 
     class Config:
-        """Keep Evidently's registry of component names from seeing a second "sql"."""
+        """Keep Evidently's registry of component names from finding a second "sql"."""
 
         type_alias = "vigie-sql"
 
     panel_points: int = 0
 
     def project_manager_provider(self) -> Callable[..., Awaitable[ProjectManager]]:
-        """Return what makes the project manager."""
+        """Return the factory of the project manager."""
         panel_points = self.panel_points
 
-        # Evidently finds what to hand over by the name and by the type.
+        # Evidently chooses the argument by its name and its type.
         async def project_manager_factory(engine: Engine) -> ProjectManager:
             return project_manager(engine, panel_points)
 
@@ -64,7 +64,7 @@ class WholeProjectManager(ProjectManager):  # type: ignore[misc]  # Evidently sh
 
 
 class WholeMetadataStorage(SQLProjectMetadataStorage):  # type: ignore[misc]  # Evidently ships no types
-    """Evidently's storage of projects and snapshots, which deletes what belongs to them."""
+    """Evidently's storage of projects and snapshots, which also deletes everything that belongs to them."""
 
     async def delete_snapshot(self, project_id: UUID, snapshot_id: UUID) -> None:
         """Delete a snapshot with its points and its blob. Raises SnapshotNotFound where there is none, a 404."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evidently_workspace.results import Check
+from evidently_workspace.checks import CheckName
 from scripts.bench.baselines import BONFERRONI, PRESET, PRESET_DATASET
 from scripts.bench.replay import ALL_ROWS, UNSEEN_ROWS, Outcome
 from scripts.bench.traffic import QUIET
@@ -102,7 +102,7 @@ def _found(outcomes: Sequence[Outcome]) -> Fired:
     return _joined([outcome.ours[outcome.check] for outcome in outcomes if outcome.check])
 
 
-def _by_check(outcomes: Sequence[Outcome], check: Check) -> Fired:
+def _by_check(outcomes: Sequence[Outcome], check: CheckName) -> Fired:
     return _joined([outcome.ours[check] for outcome in outcomes])
 
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from evidently_workspace.results import Check
+from evidently_workspace.checks import CheckName
 from model.artifact.store import read_reference
 from model.data.dataset import AnyDataset
 from model.explain.explainer import load_explainer
@@ -32,9 +32,9 @@ class Outcome:
 
     source: str
     traffic: str
-    check: Check | None
+    check: CheckName | None
     window_rows: int
-    ours: dict[Check, Fired]
+    ours: dict[CheckName, Fired]
     baselines: dict[str, Fired]
 
     @property
@@ -75,7 +75,7 @@ def _replay_model(known: AnyDataset, rows: AnyDataset, source: str, windows: int
 
 def _judged(
     traffic: Traffic, size: int, windows: int, judges: tuple[VectorisedChecks, Baselines], rng: np.random.Generator
-) -> tuple[dict[Check, Fired], dict[str, Fired]]:
+) -> tuple[dict[CheckName, Fired], dict[str, Fired]]:
     ours, theirs = [], []
     chunk = max(1, _CELLS // len(traffic.rows))
     for start in range(0, windows, chunk):

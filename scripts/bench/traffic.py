@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evidently_workspace.results import Check
+from evidently_workspace.checks import CheckName
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX
 from model.data.dataset import AnyDataset, Dataset, RegressionDataset
 from model.serving.parity import rows_of
@@ -29,7 +29,7 @@ class Traffic:
     """
 
     name: str
-    check: Check | None
+    check: CheckName | None
     rows: pd.DataFrame
     weights: Weights
 

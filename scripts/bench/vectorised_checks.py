@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from evidently_workspace.checks import CHECKS, CheckName
 from evidently_workspace.checks.bounds import highest_mean_absolute_error, highest_share, lowest_share
-from evidently_workspace.results import Check
 from model.alarms.null_distributions import concept_gap_and_z, excess_errors, expected_regression_errors
 from model.alarms.thresholds import build_statistic
 from model.artifact.manifest import (
@@ -118,23 +118,23 @@ class VectorisedChecks:
             else RegressionVerdicts(manifest, reference, rows)
         )
 
-    def fired(self, counts: Counts, rng: np.random.Generator) -> dict[Check, Fired]:
-        """Return for each check which of the windows fail it."""
+    def fired(self, counts: Counts, rng: np.random.Generator) -> dict[CheckName, Fired]:
+        """Return for each check which of the windows fail it, in the order of CHECKS."""
         none = np.zeros(counts.shape[1], dtype=bool)
-        fired: dict[Check, Fired] = {
+        fired: dict[CheckName, Fired] = {
             "data_drift": none,
             "concept_drift": self._labels.concept(counts),
             "attribution_drift": none if self._phi is None else self._attributions(counts, rng),
             "data_quality": self._quality(counts),
             "performance": self._labels.performance(counts),
         }
-        names: dict[str, Check] = {PREDICTION: "prediction_drift", LABEL: "target_drift"}
+        names = {PREDICTION: "prediction_drift", LABEL: "target_drift"}
         for limit, statistic in self._columns:
             check = names.get(limit.column, "data_drift")
             present = self._rows[limit.column].notna().to_numpy(dtype=np.float32) @ counts
             far = statistic.distances(counts) >= limits_at(limit, present)
             fired[check] = fired.get(check, none) | (far & (present >= MIN_VALUES))
-        return fired
+        return {check.name: fired[check.name] for check in CHECKS if check.name in fired}
 
     def _attributions(self, counts: Counts, rng: np.random.Generator) -> Fired:
         known, limit = self._manifest.attributions, self._manifest.attribution_threshold

@@ -23,9 +23,9 @@ def new_project(engine: Engine, name: str = "iris"):
 def model_of(body: bytes, n: int = 0, **changed: object):
     from evidently.core.serialization import SnapshotModel  # noqa: PLC0415 - takes seconds
 
-    told = json.loads(body)
-    told["timestamp"] = (datetime.fromisoformat(told["timestamp"]) + timedelta(days=n)).isoformat()
-    return SnapshotModel.parse_obj(told | changed)
+    snapshot = json.loads(body)
+    snapshot["timestamp"] = (datetime.fromisoformat(snapshot["timestamp"]) + timedelta(days=n)).isoformat()
+    return SnapshotModel.parse_obj(snapshot | changed)
 
 
 def stored(engine: Engine, project: UUID) -> dict[str, int]:

@@ -26,7 +26,7 @@ def numbers(diabetes_artifact):
 
 @pytest.fixture(scope="module")
 def story(diabetes_artifact, numbers, windows):
-    """Snapshots by what was done to their rows: quiet ones, inputs moved, labels moved, labels of twice the spread."""
+    """Snapshots by what was done to their rows: quiet ones, inputs moved, labels moved, labels of twice the standard deviation."""
     from evidently_workspace.snapshot import take_snapshot  # noqa: PLC0415 - takes seconds
 
     reference, explainer = read_reference(diabetes_artifact), load_explainer(diabetes_artifact)
@@ -47,11 +47,11 @@ def story(diabetes_artifact, numbers, windows):
             rejected_requests=REFUSED,
         )
 
-    spread = numbers.label_range.standard_deviation
+    deviation = numbers.label_range.standard_deviation
     taken = {f"quiet {n}": take(n, drawn(n)) for n in range(QUIET)}
     taken["inputs"] = take(QUIET, drawn(QUIET, reference.nlargest(50, "s5")))
     shifted, wider = drawn(QUIET + 1), drawn(QUIET + 2)
-    taken["bias"] = take(QUIET + 1, shifted.assign(**{LABEL: shifted[LABEL] + 0.6 * spread}))
+    taken["bias"] = take(QUIET + 1, shifted.assign(**{LABEL: shifted[LABEL] + 0.6 * deviation}))
     far = wider[LABEL] + 2 * (wider[LABEL] - wider[PREDICTION])
     taken["size"] = take(QUIET + 2, wider.assign(**{LABEL: far}))
     return taken
@@ -95,7 +95,7 @@ def test_every_line_of_every_panel_has_its_points(ui, project, numbers, story):
             assert lines, (panel["title"], legend)
             # the lines of refused requests are as many as there were reasons, and one for all of them
             assert len(lines) == (2 if panel["title"] == "Rejected requests" else 1), (panel["title"], legend)
-            # labels of twice the spread come near zero, where percentages say nothing
+            # labels of twice the standard deviation come near zero, where percentages say nothing
             windows = len(story) - (panel["title"] == "Mean absolute percentage error")
             for line in lines:
                 assert len([value for value in line if value is not None]) == windows, (panel["title"], legend)

@@ -123,8 +123,8 @@ def test_an_old_snapshot_says_that_its_figures_are_gone_and_shows_its_values(pag
 
     with EvidentlyClient(ui.url, ui.secret) as client:
         project = client.ensure_project("iris story", "Steady, then longer flowers")
-        slim = without_figures(json.loads(snap(STEADY + DRIFTED, 200, shift=1.5).body))
-        page.goto(address(ui, project, client.post_snapshot(project, json.dumps(slim).encode())))
+        stripped = without_figures(json.loads(snap(STEADY + DRIFTED, 200, shift=1.5).body))
+        page.goto(address(ui, project, client.post_snapshot(project, json.dumps(stripped).encode())))
     expect(page.get_by_text("figures of this snapshot have been removed")).to_be_visible(timeout=30_000)
     for title in SECTIONS:
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()

@@ -69,7 +69,7 @@ def test_a_panel_gets_what_evidently_itself_would_give_it(filled, manifest):
     noon = datetime(2026, 11, 25, 12)  # noqa: DTZ001 - Evidently's times are naive
     some_points = 0
     for panel in filters(manifest):
-        wanted = [SeriesFilter(**told) for told in panel]
+        wanted = [SeriesFilter(**line) for line in panel]
         for limits in ((None, None), (noon, None), (None, noon), (noon, noon + timedelta(days=3))):
             ours, theirs = (
                 asyncio.run(storage(engine).get_data_series(project, wanted, *limits)).dict()
@@ -121,7 +121,7 @@ def test_what_is_read_of_chosen_snapshots_alone_is_what_is_chosen_of_all(filled,
     storage = series.FilteredDataStorage(engine, most)
 
     def answer(panel, limits):
-        wanted = [SeriesFilter(**told) for told in panel]
+        wanted = [SeriesFilter(**line) for line in panel]
         return asyncio.run(storage.get_data_series(project, wanted, *limits)).dict()
 
     noon = datetime(2026, 11, 25, 12)  # noqa: DTZ001 - Evidently's times are naive

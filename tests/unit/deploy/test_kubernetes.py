@@ -16,7 +16,7 @@ from kubernetes_validate import ValidationError
 
 from api.app import create_app
 from api.settings import SECRETS, Settings
-from evidently_workspace.ui.__main__ import DATABASE_VARIABLE, SECRET_VARIABLE, build_parser
+from evidently_workspace.ui.options import DATABASE_VARIABLE, SECRET_VARIABLE, build_parser
 from model.train import build_parser as build_train_parser
 
 ROOT = Path(__file__).parents[3]

@@ -233,7 +233,7 @@ def test_a_section_that_fails_costs_no_other(snap, monkeypatch, caplog, window):
     def broken(*_):
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr(snapshot_module, "performance", broken)
+    monkeypatch.setattr(snapshot_module, "classification_performance", broken)
     with caplog.at_level(logging.ERROR):
         partial = snap()
     assert partial.not_computed == ("performance: failed with RuntimeError: the disk is on fire",)
@@ -300,7 +300,7 @@ def test_the_page_needs_no_other_file(quiet):
 
 
 def test_evidently_s_script_is_found_in_its_page_whatever_was_sent(snap, manifest, make_rows):
-    """Where this fails after an upgrade of Evidently, look at its page and mend `report_script`: reports got large."""
+    """Where this fails after an upgrade of Evidently, look at its page and correct `split_page`: reports became large."""
     rows = make_rows(manifest, 200, seed=1)
     rows.loc[:49, "colour"] = SCRIPT_START
     rows.loc[50:99, "colour"] = SCRIPT_END
@@ -322,7 +322,7 @@ def test_the_frames_that_came_in_are_left_as_they_were(snap, manifest, make_rows
     assert rows.equals(before)
 
 
-def test_rows_of_other_versions_are_told_and_each_version_has_its_line(snap, manifest):
+def test_rows_of_other_versions_are_reported_and_each_version_has_its_line(snap, manifest):
     version = manifest.version
     mixed = snap(rows_by_version={"older": 70, version: 200}, other_labels=3)
     assert values_of(mixed, "version_rows") == {"older": 70.0, version: 200.0}

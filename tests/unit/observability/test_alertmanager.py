@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.alerts.rules import RULES as MODEL_ALERTS
+from evidently_workspace.checks import CHECKS, Check
 from tests.observability import ALERTMANAGER, alerts, read_yaml, without_url_files
 
 pytestmark = pytest.mark.skipif(
@@ -45,9 +45,9 @@ def test_severity_decides_who_is_told(config: Path, name: str) -> None:
     assert receiver(config, alertname=name, **labels) == told[labels["severity"]]
 
 
-@pytest.mark.parametrize("rule", MODEL_ALERTS, ids=lambda rule: rule.alertname)
-def test_alerts_on_the_model_s_health_take_the_same_way(config: Path, rule: object) -> None:
-    labels = {name: str(getattr(rule, name)) for name in ("alertname", "check", "severity")}
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.alertname)
+def test_alerts_on_the_model_s_health_take_the_same_way(config: Path, check: Check) -> None:
+    labels = {"alertname": check.alertname, "check": check.name, "severity": check.severity}
     told = {"critical": "on-call", "warning": "channel"}[labels["severity"]]
     assert receiver(config, model="iris", **labels) == told
 

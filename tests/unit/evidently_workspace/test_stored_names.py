@@ -1,0 +1,63 @@
+"""Evidently stores a metric under the name of its class, and dashboards of existing projects refer to these names."""
+
+import json
+
+import pytest
+
+from evidently_workspace.dashboard import build_dashboard
+
+EVERY_MODEL = {
+    "AttributionDrift",
+    "ConstantColumnsCount",
+    "DriftedColumnsCount",
+    "DuplicatedColumnsCount",
+    "DuplicatedRowCount",
+    "FailedChecks",
+    "LabelledShare",
+    "MeanAttribution",
+    "MissingValueCount",
+    "OutListValueCount",
+    "OutRangeValueCount",
+    "RejectedRequests",
+    "RowCount",
+    "ValueDrift",
+    "VersionFailedChecks",
+    "VersionRows",
+    "VersionScore",
+}
+CLASSIFIER = {
+    "Accuracy",
+    "CalibrationError",
+    "ConceptDrift",
+    "F1ByLabel",
+    "F1Score",
+    "LogLoss",
+    "Precision",
+    "PrecisionByLabel",
+    "Recall",
+    "RecallByLabel",
+    "RocAuc",
+    "UniqueValueCount",
+}
+REGRESSOR = {
+    "AbsMaxError",
+    "MAE",
+    "MAPE",
+    "MeanError",
+    "MeanValue",
+    "NumberConceptDrift",
+    "QuantileValue",
+    "R2Score",
+    "RMSE",
+}
+
+
+@pytest.mark.parametrize(("kind", "names"), [("manifest", CLASSIFIER), ("regression_manifest", REGRESSOR)])
+def test_metrics_are_stored_under_the_names_that_dashboards_refer_to(request, snap, kind, names):
+    model = request.getfixturevalue(kind)
+    results = json.loads(snap(model).body)["metric_results"].values()
+    stored = {result["metric_value_location"]["metric"]["params"]["type"] for result in results}
+    prefix = "evidently:metric_v2:"
+    assert {name.removeprefix(prefix) for name in stored} == EVERY_MODEL | names
+    shown = {line["metric"] for panel in build_dashboard(model)["panels"] for line in panel["values"]}
+    assert shown == stored
