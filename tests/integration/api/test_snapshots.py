@@ -100,7 +100,7 @@ def test_a_window_is_explained_and_counts_what_was_refused(caller: Caller) -> No
     assert found["rejected_requests", "float_type"] == 1
     shares = [found["attribution", name] for name in FEATURES]
     assert all(share > 0 for share in shares)
-    assert 0.9 < found["attribution_ndcg", None] <= 1
+    assert 0.9 < round(found["attribution_ndcg", None], 12) <= 1  # a sum of shares, so it may round above 1
 
 
 def test_a_window_of_100_000_rows_is_sampled_and_says_so(caller: Caller, stack: Stack) -> None:

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import httpx
@@ -143,7 +144,11 @@ def test_the_tables_hold_the_measurements_against_the_goals() -> None:
     assert "128.0" in table
 
 
-def test_the_command_measures_a_part_and_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_measures_a_part_and_prints_it(
+    iris_artifact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = "scripts.bench.serving.command.train_model"
+    monkeypatch.setattr(train, lambda _dataset, folder: copytree(iris_artifact, folder))
     assert command.main(["serving", "--parts", "memory", "--memory-rows", "1000", "--own-loader"]) == 0
     printed = capsys.readouterr().out
     assert "### Memory" in printed
