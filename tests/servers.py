@@ -40,7 +40,7 @@ class Guard:
         self._write(f"+{pid}\n")
 
     def release(self, pid: int) -> None:
-        """Leave a process alone, because it has ended or is somebody else's."""
+        """Leave a process alone, because it has ended or belongs to another worker."""
         self._write(f"-{pid}\n")
 
     def _write(self, line: str) -> None:

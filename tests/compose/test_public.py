@@ -38,7 +38,7 @@ def compose(checkout: Path) -> Iterator[Compose]:
 
 
 class Outside:
-    """Somebody on another machine, who trusts the front's own certificate authority and nothing else."""
+    """A client on another machine, which trusts the front's own certificate authority and nothing else."""
 
     def __init__(self, compose: Compose) -> None:
         self.ports = compose.ports
@@ -53,8 +53,8 @@ class Outside:
 
 @pytest.fixture(scope="module")
 def outside(compose: Compose) -> Iterator[Outside]:
-    with closing(Outside(compose)) as somebody:
-        yield somebody
+    with closing(Outside(compose)) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_prediction_needs_a_key(outside: Outside, key: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize(("method", "path"), HIDDEN)
-def test_what_is_for_the_inside_is_not_found_outside(
+def test_internal_calls_are_not_found_from_outside(
     method: str, path: str, outside: Outside, key: dict[str, str], password: tuple[str, str]
 ) -> None:
     for call in (partial(outside.call, headers=key), partial(outside.call, auth=password)):

@@ -123,7 +123,7 @@ def test_a_second_up_after_down_shows_the_old_predictions_and_snapshots(compose:
     assert datetime.fromisoformat(window["start"]).tzinfo is not None
 
 
-def test_a_table_of_ones_own_is_trained_into_the_stack_and_served_after_a_restart(compose: Compose) -> None:
+def test_a_user_s_table_is_trained_into_the_stack_and_served_after_a_restart(compose: Compose) -> None:
     table = compose.folder / "diabetes.csv"
     rows = load_diabetes(as_frame=True, scaled=False).frame
     rows.to_csv(table, index=False)

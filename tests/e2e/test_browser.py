@@ -156,9 +156,9 @@ def test_the_html_report_opens_by_itself_and_from_disk(stack: Stack, page: Page,
     day, name = window["report_url"].split("/")[-2:]
     (file,) = stack.config.data_dir.rglob(f"{day}/{name}")
     assert file.stat().st_size < 1_500_000  # without the script that all reports share
-    told: list[str] = []
-    page.on("console", lambda message: told.append(message.text))
-    page.on("pageerror", lambda error: told.append(str(error)))
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
     drawn = []
     for place, address in (("served", window["report_url"]), ("disk", file.as_uri())):
         page.goto(address)
@@ -168,10 +168,10 @@ def test_the_html_report_opens_by_itself_and_from_disk(stack: Stack, page: Page,
         drawn.append(page.locator(".js-plotly-plot").count())
         page.screenshot(path=artefacts / f"report-{place}.png", full_page=True)
     assert drawn[0] == drawn[1] > 0
-    assert told == []
+    assert complaints == []
 
 
-def test_the_pictures_of_the_docs_can_be_made_anew(stack: Stack, tmp_path: Path) -> None:
+def test_the_pictures_of_the_docs_can_be_taken_again(stack: Stack, tmp_path: Path) -> None:
     assert screenshots.main(["--url", stack.config.api_url, "--out", str(tmp_path)]) == 0
     for picture in (ROOT / "docs/images").glob("*.png"):
         assert picture.stat().st_size <= screenshots.LARGEST_BYTES

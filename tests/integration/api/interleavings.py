@@ -1,7 +1,7 @@
 """A small world in which two API processes share a log and a real Evidently UI, and anything may go wrong anywhere.
 
-Real are the log, the beat, the claim, the post, the look-up, the record, the removal and the UI. Faked are the clock,
-the faults, and what a snapshot measures: it is as small as Evidently UI takes.
+Real are the log, the heartbeat, the claim, the post, the look-up, the record, the removal and the UI. Faked are the
+clock, the faults, and what a snapshot measures: it is as small as Evidently UI accepts.
 """
 
 import asyncio
@@ -119,7 +119,7 @@ class FaultyTransport(httpx.BaseTransport):
 class WatchedStore(WindowStore):
     """The windows, with points around the record, and a look at the claims and at the order of age.
 
-    What it sees is noted, not raised: whatever is raised in there would pass for trouble with the window.
+    What it sees is noted, not raised: what is raised in there would count as an error of the window.
     """
 
     def __init__(self, database: Database, faults: Faults, posts: Posts, overtakings: list[str]) -> None:
@@ -231,12 +231,12 @@ class ApiProcess:
             self._measure,
             reports_dir=world.reports,
         )
-        kept = WatchedRetained(self.database, self.faults)
+        retained = WatchedRetained(self.database, self.faults)
         self.retention = Retention(
-            kept,
+            retained,
             WatchedExpiry(self.database, self.faults),
             self.client,
-            OrphanSnapshots(kept, self.client, world.project),
+            OrphanSnapshots(retained, self.client, world.project),
             lease=retention_lease(self.database, holder),
             policy=POLICY,
             reports_dir=world.reports,
@@ -261,7 +261,7 @@ class ApiProcess:
         return measured
 
     def beat(self) -> None:
-        """One beat; reports are written with points around that."""
+        """One heartbeat; reports are written with points around that."""
 
         def write(folder: Path, name: str, html: str) -> None:
             self.faults.reach("reporting")
@@ -337,7 +337,7 @@ class World:
         asyncio.run(write())
 
     def window(self, process: int, rows: int, labels: int, beats: int) -> None:
-        """Log rows, wait for the end of their window, and let a process beat, then the other one, and so on."""
+        """Log rows, wait for the end of their window, and give a process a heartbeat, then the other one, and so on."""
         self.rows(process, rows, labels)
         self.pass_time(FIVE_MINUTES.total_seconds())
         for beat in range(beats):
@@ -348,7 +348,7 @@ class World:
         self.clock.time += timedelta(seconds=seconds)
 
     def beat(self, process: int) -> None:
-        """Let a process beat, and restart it where that ended with a crash."""
+        """Give a process a heartbeat, and restart it if it crashed in it."""
         self.pass_time(HEARTBEAT.total_seconds())
         self._alive_or_restarted(process, self.processes[process].beat)
 
@@ -396,7 +396,7 @@ class World:
         self.clock.error += timedelta(seconds=seconds)
 
     def land(self) -> None:
-        """Let the posts that nobody waits for any more reach the UI."""
+        """Let the posts whose callers have stopped waiting reach the UI."""
         while self.late:
             self.happened["landed late"] += 1
             post = self.late.pop(0)
@@ -406,7 +406,7 @@ class World:
             self.posts.land(post, response)
 
     def settle(self) -> None:
-        """Let all trouble end, and the processes finish what there is."""
+        """End all errors, and let the processes finish what is left."""
         self.land()
         self.clock.error = timedelta(0)
         for process in self.processes:
@@ -436,19 +436,19 @@ class World:
             snapshots = found.get(Window(window.start, window.end).key, [])
             if window.snapshot_id is not None and window.snapshot_removed_at is None:
                 assert UUID(window.snapshot_id) in snapshots, f"the recorded snapshot of {window} is not there"
-            doubles = self.posts.dishonest(window, snapshots)
-            assert doubles == [], f"{window} has doubles that its last try should have removed: {doubles}"
-            honest = len(snapshots) - (window.snapshot_id is not None)
-            self.happened["doubles that landed too late for any look, left to retention"] += max(honest, 0)
+            duplicates = self.posts.forbidden_duplicates(window, snapshots)
+            assert duplicates == [], f"the last try of {window} should have removed {duplicates}"
+            allowed = len(snapshots) - (window.snapshot_id is not None)
+            self.happened["duplicates that arrived after every look-up, left to retention"] += max(allowed, 0)
 
     def age(self, days: int, errors: list[str]) -> None:
         """Let days pass, and have what became old removed, with the process killed or a call lost on the way."""
         self.pass_time(days * 86_400)
-        for trouble in errors:
-            if trouble in UI_FAULTS:
-                self.break_requests(0, [trouble])
+        for error in errors:
+            if error in UI_FAULTS:
+                self.break_requests(0, [error])
             else:
-                self.crash_at(0, trouble)
+                self.crash_at(0, error)
             self.remove_old(0)
         process = self.processes[0]
         process.faults.at_point.clear()

@@ -1,6 +1,6 @@
-"""Owns what is known of the posts of a small world: whose claim each was of, when it landed, which doubles are honest.
+"""The posts of a small world: the claim that each was made for, when it arrived, and which duplicates are allowed.
 
-It counts the claims itself, so that it does not lean on the fence that it is there to test.
+This counts the claims itself, so that it does not depend on the fence that it tests.
 """
 
 import json
@@ -27,9 +27,9 @@ class Post:
 class Posts:
     """The newest claim of each window, and each snapshot that landed: of which claim, and how many there were by then.
 
-    A double is honest where the claim it was made for was no longer the newest when it landed, and none was made since.
+    A duplicate is allowed if its claim was no longer the newest when it landed, and no claim was made since.
     That happens in two ways: the lease went to another process while the post was on its way, or the caller stopped
-    waiting for the answer, tried anew, and the first post landed after that. No look can find what has not landed, so
+    waiting for the answer, tried again, and the first post landed after that. No look can find what has not landed, so
     these wait for the next run of retention. Everything else was there when the newest claimant looked.
     """
 
@@ -58,11 +58,11 @@ class Posts:
         if answer.is_success:
             self.landed[UUID(answer.json()["snapshot_id"])] = post.claim, self.newest[post.key]
 
-    def dishonest(self, window: WindowRecord, snapshots: Iterable[UUID]) -> list[UUID]:
-        """Return those of a window's snapshots that are neither the recorded one nor an honest double."""
+    def forbidden_duplicates(self, window: WindowRecord, snapshots: Iterable[UUID]) -> list[UUID]:
+        """Return those of a window's snapshots that are neither the recorded one nor an allowed duplicate."""
         now = self.newest.get(_key(window), 0)
-        doubles = [one for one in snapshots if str(one) != window.snapshot_id]
-        return [one for one in doubles if not self.landed[one][0] < self.landed[one][1] == now]
+        duplicates = [one for one in snapshots if str(one) != window.snapshot_id]
+        return [one for one in duplicates if not self.landed[one][0] < self.landed[one][1] == now]
 
 
 def _key(window: WindowRecord) -> str:

@@ -1,4 +1,4 @@
-"""From drifted windows to a person's webhook, and back to quiet, through a real Alertmanager."""
+"""From drifted windows to a person's webhook, and to the end of the alert, through a real Alertmanager."""
 
 import json
 import shutil
@@ -89,7 +89,7 @@ def watched(iris_artifact: Path, tmp_path: Path, ui_port: int, alertmanager: str
 
 
 def send_windows(url: str, pool: pd.DataFrame, number: int, shift: float) -> list[dict[str, Any]]:
-    """Return posted windows of drifted or quiet rows."""
+    """Return posted windows of drifted or steady rows."""
     caller = Caller(url, pool)
     with closing(caller.http):
         return [window(caller, shift, seed) for seed in range(number)]

@@ -1,4 +1,4 @@
-"""Each window is posted once, in order of age, whatever goes wrong: random interleavings against a real Evidently UI.
+"""Each window is posted once, oldest first, through any errors: random interleavings against a real Evidently UI.
 
 VIGIE_TEST_INTERLEAVINGS says how many are run on SQLite, and a quarter of that on PostgreSQL; the default keeps the
 suite quick. `pytest -s` shows what they contained.
@@ -31,7 +31,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 a_process = st.integers(0, 1)
 a_window = st.tuples(st.just("window"), a_process, st.integers(1, 3), st.integers(0, 2), st.integers(1, 3))
-a_trouble = st.one_of(
+an_error = st.one_of(
     st.tuples(st.just("crash_at"), a_process, st.sampled_from(WINDOW_JOB_POINTS + REMOVING_POINTS)),
     st.tuples(st.just("take_over_at"), a_process, st.sampled_from(WINDOW_JOB_POINTS), st.none()),
     st.tuples(
@@ -49,7 +49,7 @@ a_trouble = st.one_of(
 
 @dataclass(frozen=True)
 class Story:
-    """Windows with troubles before them, then days that pass with troubles in the removal of what became old."""
+    """Windows, each after some errors; then days that pass, with errors while old data are removed."""
 
     chapters: list[tuple[list[tuple[object, ...]], tuple[object, ...]]]
     days: int
@@ -58,7 +58,7 @@ class Story:
 
 stories = st.builds(
     Story,
-    st.lists(st.tuples(st.lists(a_trouble, max_size=3), a_window), min_size=5, max_size=10),
+    st.lists(st.tuples(st.lists(an_error, max_size=3), a_window), min_size=5, max_size=10),
     st.integers(1, 9),
     st.lists(st.sampled_from(REMOVING_POINTS + UI_FAULTS), max_size=4),
 )
@@ -131,15 +131,15 @@ def interleaved(count: int) -> Callable[[Callable[..., None]], Callable[..., Non
 
 @interleaved(INTERLEAVINGS)
 def test_each_window_is_posted_once_in_order_of_age_on_sqlite(on_sqlite: Ground, story: Story) -> None:
-    tell(on_sqlite, story)
+    play(on_sqlite, story)
 
 
 @interleaved(INTERLEAVINGS // 4)
 def test_each_window_is_posted_once_in_order_of_age_on_postgresql(on_postgres: Ground, story: Story) -> None:
-    tell(on_postgres, story)
+    play(on_postgres, story)
 
 
-def tell(ground: Ground, story: Story) -> None:
+def play(ground: Ground, story: Story) -> None:
     name = f"world_{uuid4().hex}"
     world = World(ground.ui_url, ground.new_log(name), ground.folder / f"{name}-reports")
     try:

@@ -1,4 +1,4 @@
-"""What is left of the log when its API is killed, or told to stop, under load."""
+"""What is left of the log when its API is killed or stopped under load."""
 
 import json
 from collections import Counter
@@ -41,7 +41,7 @@ def test_twenty_kills_under_load_lose_no_acknowledged_prediction_and_double_none
     assert set(rows_of_a_call.values()) == {1, BATCH_ROWS}, "of a batch, all rows are logged or none"
 
 
-def test_an_api_told_to_stop_answers_what_it_accepted_and_logs_nothing_else(api: ApiProcess) -> None:
+def test_an_api_asked_to_stop_answers_what_it_accepted_and_logs_nothing_else(api: ApiProcess) -> None:
     with traffic(api.url, callers=16) as calls:
         calls.await_acknowledged(200)
         assert api.stop(SIGTERM) == 0

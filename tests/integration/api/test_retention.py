@@ -174,7 +174,7 @@ def test_snapshots_of_windows_that_the_log_does_not_know_are_left_alone(world: W
     assert len(world.in_ui()[Window(*elsewhere).key]) == 2
 
 
-def test_the_command_tells_what_would_go_and_then_removes_it(
+def test_the_command_shows_what_it_would_remove_and_then_removes_it(
     world: World,
     iris_artifact: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -197,12 +197,12 @@ def test_the_command_tells_what_would_go_and_then_removes_it(
         monkeypatch.setenv(f"VIGIE_{name}", value)
     monkeypatch.setenv("COLUMNS", "120")
     assert command.main(["--dry-run"]) == 0
-    told = capsys.readouterr().out
-    assert "would be freed" in told
+    planned = capsys.readouterr().out
+    assert "would be freed" in planned
     assert len(world.in_ui()) == 4
     assert command.main([]) == 0
     went = capsys.readouterr().out
-    for out in (told, went):
+    for out in (planned, went):
         counts = [[cell.strip() for cell in line.split("│")][1:3] for line in out.splitlines() if "VIGIE_" in line]
         assert counts == [
             ["snapshots in Evidently UI", "4"],

@@ -16,7 +16,7 @@ def snapshots_in_ui(stack: Stack, evidently_url: str) -> list[str]:
     return [str(item["metadata"]["window"]) for item in found]
 
 
-def test_a_steady_window_is_posted_and_quiet(caller: Caller, stack: Stack) -> None:
+def test_a_steady_window_is_posted_without_failed_checks(caller: Caller, stack: Stack) -> None:
     caller.send(200, seed=1)
     window = caller.snapshot()
     assert window["status"] == "posted"

@@ -1,4 +1,4 @@
-"""Callers that go on whatever happens to the API, and remember what it acknowledged."""
+"""Callers that go on while the API fails, and remember what it acknowledged."""
 
 import sqlite3
 import threading
@@ -20,7 +20,7 @@ NOBODY = 1
 
 
 class Traffic:
-    """Several callers, each with a connection of its own: single rows and batches in turn, until told to stop.
+    """Several callers, each with a connection of its own: single rows and batches in turn, until they are stopped.
 
     The rows of one call share a value of ``sepal_length`` that no other call has, by which the log tells which call a
     row came from. A call that gets no answer, or a 503, is not repeated.

@@ -33,7 +33,7 @@ def test_the_ui_is_of_the_version_that_the_launcher_was_checked_with(ui):
     assert httpx.get(f"{ui.url}/api/version").json()["version"] == EVIDENTLY_VERSION
 
 
-def test_the_log_says_where_the_ui_is_and_keeps_quiet_about_answers_such_as_not_found(ui):
+def test_the_log_says_where_the_ui_is_and_does_not_mention_answers_such_as_not_found(ui):
     httpx.get(f"{ui.url}/api/projects/{uuid4()}/info")
     httpx.get(f"{ui.url}/no/such/page")
     first, *others = ui.log.read_text().splitlines()

@@ -60,7 +60,7 @@ def running(command: list[str], folder: Path, ready_url: str) -> Iterator[Server
 def prometheus(folder: Path, config: Path, port: int) -> Iterator[str]:
     """A real Prometheus on a configuration; its address."""
     command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
-    # what fires before the first Alertmanager is discovered is told again, by default after a minute
+    # what fires before the first Alertmanager is discovered is sent again, by default after a minute
     command += [f"--web.listen-address=127.0.0.1:{port}", "--rules.alert.resend-delay=1s"]
     with running(command, folder, f"http://127.0.0.1:{port}/-/ready"):
         yield f"http://127.0.0.1:{port}"

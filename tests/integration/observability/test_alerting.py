@@ -67,7 +67,9 @@ def api(folder: Path, artifact: Path, port: int) -> Iterator[None]:
         process.stop()
 
 
-def test_a_stopped_api_is_told_and_so_is_its_recovery(iris_artifact: Path, tmp_path: Path, receiver: Receiver) -> None:
+def test_a_stopped_api_is_notified_and_so_is_its_recovery(
+    iris_artifact: Path, tmp_path: Path, receiver: Receiver
+) -> None:
     api_port, am_port, prometheus_port = free_port(), free_port(), free_port()
     targets = {"api": [f"127.0.0.1:{api_port}"], "alertmanager": [f"127.0.0.1:{am_port}"]}
     prometheus_config = quick_prometheus(tmp_path, targets)
@@ -111,7 +113,7 @@ INHIBITED = [
         {"alertname": "ApiErrorBudgetBurningSlowly", "slo": "errors", "severity": "warning"},
     ),
 ]
-STILL_TOLD = [
+STILL_SENT = [
     ({"alertname": "ApiDown", "subject": "api"}, {"alertname": "HostLoadHigh", "subject": "host"}),
     ({"alertname": "ApiDown", "subject": "api"}, {"alertname": "ModelDataDrift", "check": "data_drift"}),
     ({"alertname": "MonitorDown", "job": "grafana"}, {"alertname": "HostLoadHigh", "subject": "host"}),
@@ -135,7 +137,7 @@ def silent_alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 @pytest.mark.parametrize(
     ("cause", "symptom", "silenced"),
-    [(*pair, True) for pair in INHIBITED] + [(*pair, False) for pair in STILL_TOLD],
+    [(*pair, True) for pair in INHIBITED] + [(*pair, False) for pair in STILL_SENT],
     ids=lambda one: one["alertname"] if isinstance(one, dict) else str(one),
 )
 def test_what_is_down_silences_its_symptoms_and_nothing_else(

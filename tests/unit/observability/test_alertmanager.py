@@ -39,20 +39,20 @@ def test_the_configuration_is_sound(config: Path) -> None:
 
 
 @pytest.mark.parametrize("name", alerts())
-def test_severity_decides_who_is_told(config: Path, name: str) -> None:
-    told = {"critical": "on-call", "warning": "channel", "none": "deadman"}
+def test_severity_decides_who_is_notified(config: Path, name: str) -> None:
+    notified = {"critical": "on-call", "warning": "channel", "none": "deadman"}
     labels = alerts()[name]["labels"]
-    assert receiver(config, alertname=name, **labels) == told[labels["severity"]]
+    assert receiver(config, alertname=name, **labels) == notified[labels["severity"]]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.alertname)
 def test_alerts_on_the_model_s_health_take_the_same_way(config: Path, check: Check) -> None:
     labels = {"alertname": check.alertname, "check": check.name, "severity": check.severity}
-    told = {"critical": "on-call", "warning": "channel"}[labels["severity"]]
-    assert receiver(config, model="iris", **labels) == told
+    notified = {"critical": "on-call", "warning": "channel"}[labels["severity"]]
+    assert receiver(config, model="iris", **labels) == notified
 
 
-def test_what_has_no_severity_is_still_told(config: Path) -> None:
+def test_an_alert_without_severity_is_still_sent(config: Path) -> None:
     assert receiver(config, alertname="SomethingNew") == "channel"
 
 

@@ -26,7 +26,7 @@ def promtool(*arguments: str) -> str:
     return done.stdout
 
 
-def test_the_configuration_and_the_rules_are_sound() -> None:
+def test_the_configuration_and_the_rules_are_valid() -> None:
     assert "SUCCESS" in promtool("check", "config", str(PROMETHEUS))
     promtool("check", "rules", "--lint=all", "--lint-fatal", *map(str, RULES))
 

@@ -23,7 +23,7 @@ def test_a_licence_is_what_the_installed_package_says() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GPL", "MPL"])
-def test_whatever_asks_for_more_than_its_text_is_named_with_that(kind: str) -> None:
+def test_a_licence_that_asks_for_more_than_its_text_is_named(kind: str) -> None:
     asking = {package for package, licence in TABLE.items() if re.search(kind, licence)}
     named = "".join(line for line in TEXT.partition(HEAD)[0].splitlines() if line.startswith("|") and kind in line)
     assert asking

@@ -77,9 +77,9 @@ def test_both_workers_roll_under_load_and_no_request_is_lost(
         assert sum(rows.values()) == len(running.acknowledged)
         measured, other = max(rows, key=lambda version: rows[version]), min(rows, key=lambda version: rows[version])
         assert (window["model_version"], window["rows"]) == (measured, rows[measured])
-        kept = snapshot_of(ui_port, window)
-        assert kept["tags"] == ["iris", measured]
-        assert kept["metadata"]["rows_of_other_versions"] == str(rows[other])
+        stored = snapshot_of(ui_port, window)
+        assert stored["tags"] == ["iris", measured]
+        assert stored["metadata"]["rows_of_other_versions"] == str(rows[other])
         assert f"{rows[other]:,} rows of the window" in caller.http.get(window["report_url"]).text
         caller.send(100)
         after = caller.snapshot()
@@ -103,10 +103,10 @@ def test_rows_from_before_a_roll_and_a_restart_are_measured_against_their_versio
     caller = Caller(after.url, pool)
     with closing(caller.http):
         window = caller.snapshot()
-        kept = snapshot_of(ui_port, window)
+        stored = snapshot_of(ui_port, window)
     after.stop()
     assert (window["model_version"], window["rows"], window["labelled_rows"]) == ("v1", 100, 100)
-    assert kept["metadata"]["rows_of_other_versions"] == "40"
+    assert stored["metadata"]["rows_of_other_versions"] == "40"
 
 
 def logged_versions(api: ApiProcess, acknowledged: list[str]) -> Counter[str]:
