@@ -300,7 +300,7 @@ def test_the_page_needs_no_other_file(quiet):
 
 
 def test_evidently_s_script_is_found_in_its_page_whatever_was_sent(snap, manifest, make_rows):
-    """Where this fails after an upgrade of Evidently, look at its page and correct `split_page`: reports became large."""
+    """Where this fails after an upgrade of Evidently, look at its page and correct `split_page`: reports are large."""
     rows = make_rows(manifest, 200, seed=1)
     rows.loc[:49, "colour"] = SCRIPT_START
     rows.loc[50:99, "colour"] = SCRIPT_END
