@@ -10,10 +10,10 @@ RUN python -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --no-deps -
 ENV COMPILE="python -m compileall -q -j 0 -x plotly/validators /opt/vigie/lib"
 
 FROM installer AS api-packages
-COPY requirements.lock deploy/slim.py ./
+COPY requirements.lock deploy/slim.py deploy/install_command.py ./
 RUN python -m venv --without-pip /opt/vigie \
     && VIRTUAL_ENV=/opt/vigie /opt/uv/bin/uv pip install --no-cache --no-deps --require-hashes -r requirements.lock \
-    && python slim.py /opt/vigie && $COMPILE
+    && python slim.py /opt/vigie && $COMPILE && /opt/vigie/bin/python install_command.py /app
 
 FROM installer AS ui-packages
 COPY requirements-ui.lock deploy/slim.py ./

@@ -8,7 +8,7 @@ BIN := .venv/bin
 PACKAGES := model api evidently_workspace scripts
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" --quiet
-# by what secrets look like; what looks for words such as "secret" finds the names of settings
+# without the detector of words such as "secret", which finds the names of settings
 FIND_SECRETS := (git ls-files -z 2>/dev/null || find $(PACKAGES) deploy docs observability tests -type f -print0) | grep -zvE '\.lock$$|\.png$$|^observability/grafana/dashboards/|/captured/' \
 	| xargs -0 $(BIN)/detect-secrets-hook --no-verify --disable-plugin KeywordDetector \
 	--plugin scripts/key_detector.py --exclude-secrets '^(PASSWORD|hidden)$$'
@@ -23,51 +23,51 @@ SUBJECT ?= detection
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make .venv from the lock; every other command calls it
+setup: ## make .venv from the lock, with the command vigie; every other command calls it
 	@scripts/setup.sh run
 
 run: setup ## start Evidently UI and the API, without Docker, on SQLite
 	@$(BIN)/python -m scripts.stack --workers $(WORKERS)
 
-demo: setup ## the same, with a story of traffic: steady, then drifting
+demo: setup ## the same, with traffic: first steady, then drifting
 	@$(BIN)/python -m scripts.demo
 
-load: setup ## send traffic: make load SCENARIO=data_drift RATE=50 DURATION=120 (KEY_FILE=… where keys are asked for)
+load: setup ## send traffic: make load SCENARIO=data_drift RATE=50 DURATION=120 (KEY_FILE=… if the API needs a key)
 	@$(BIN)/python -m scripts.load --url $(URL) --scenario $(SCENARIO) --rate $(RATE) --duration $(DURATION) --seed $(SEED) \
 		$(if $(KEY_FILE),--key-file $(KEY_FILE))
 
-secrets: ## make the secret files that docker compose hands to the containers
+secrets: ## make the secret files that docker compose gives to the containers
 	@$(PYTHON) -m scripts.secrets
 
 up: secrets ## start the whole stack with docker compose, wait until it is healthy, print the addresses
 	@docker compose up --build --detach --wait
 	@$(PYTHON) -m scripts.addresses
 
-down: ## stop the whole stack; its data stay in the volumes
+down: ## stop the whole stack; its data stays in the volumes
 	@docker compose --profile '*' down
 
 bench: ## measure: make bench SUBJECT=detection, serving, reading, expiring or workspace
 	@scripts/setup.sh dev
 	@$(BIN)/python -m scripts.bench $(SUBJECT)
 
-backup: setup ## copy log, model, reports and workspace into one file while they are used: make backup FILE=backups/monday.tar
+backup: setup ## copy log, model, reports and workspace of a running stack into one file: make backup FILE=backups/monday.tar
 	@$(BIN)/python -m scripts.backup $(if $(FILE),--out $(FILE))
 
-restore: setup ## put a backup where there is nothing yet: make restore FILE=backups/monday.tar
+restore: setup ## restore a backup into empty places: make restore FILE=backups/monday.tar
 	@$(BIN)/python -m scripts.restore $(FILE)
 
-screenshots: ## make the pictures of docs/images from what runs at URL; wants a Chromium
+screenshots: ## take the pictures of docs/images from the stack at URL; it needs a Chromium
 	@scripts/setup.sh dev
 	@$(BIN)/python -m scripts.screenshots --url $(URL)
 
-doctor: setup ## say what this machine lacks, and what that disables
+doctor: setup ## check what this machine lacks, and what does not work without it
 	@$(BIN)/python -m scripts.doctor
 
 test: ## run every test that this machine can run
 	@scripts/setup.sh dev
 	@$(BIN)/python -m pytest
 
-lint: ## check style and types, look for secrets left behind and for dependencies with holes
+lint: ## check style and types, look for forgotten secrets and for vulnerable dependencies
 	@scripts/setup.sh dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -75,7 +75,7 @@ lint: ## check style and types, look for secrets left behind and for dependencie
 	@$(FIND_SECRETS)
 	@$(BIN)/python -m scripts.audit --or-say-why
 
-audit: ## ask whether a locked dependency has a known hole
+audit: ## look up known vulnerabilities of the locked dependencies
 	@scripts/setup.sh dev
 	@$(BIN)/python -m scripts.audit
 
@@ -83,12 +83,12 @@ licences: ## write the licences of the locked packages into docs/licences.md
 	@scripts/setup.sh dev
 	@$(BIN)/python -m scripts.licences
 
-format: ## put the code into its format
+format: ## format the code
 	@scripts/setup.sh dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: ## resolve the locks anew
+lock: ## update the locks
 	@scripts/setup.sh dev
 	@$(COMPILE) pyproject.toml --output-file requirements.lock
 	@$(COMPILE) pyproject.toml --group dev --output-file requirements-dev.lock

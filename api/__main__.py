@@ -24,13 +24,13 @@ from api.settings import Settings
 from model.artifact.store import verify_artifact
 from model.errors import ArtifactError
 
-PLENTY = 65_536
+MAX_OPEN_FILES = 65_536
 
 
 def allow_many_open_files() -> None:
-    """Raise the soft limit on open files towards the hard one: 1,024, a common default, is soon reached by clients."""
+    """Raise the soft limit on open files towards the hard one: many clients soon reach 1,024, a common default."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = PLENTY if hard == resource.RLIM_INFINITY else min(hard, PLENTY)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Serve until told to stop; 2 where the settings or the model are no good, with one line that says why."""
+    """Serve until a signal comes; 2 if the settings or the model are invalid, with one line that says why."""
     log_to_stderr()
     allow_many_open_files()
     # uvicorn raises the signal again once it has stopped; by default that would skip what Python does at its exit
@@ -73,9 +73,9 @@ def build() -> FastAPI:
 
 
 def _app(settings: Settings) -> FastAPI:
-    """Build the app, and have the garbage collector leave alone what was made so far: it lives as long as the process.
+    """Build the app, and exempt what was made so far from garbage collection: it lives as long as the process.
 
-    Otherwise every full collection walks through all of it, during which nobody is answered.
+    Otherwise every full collection walks through all of it, and no request is answered meanwhile.
     """
     app = create_app(settings)
     gc.collect()
@@ -84,7 +84,7 @@ def _app(settings: Settings) -> FastAPI:
 
 
 def _serve_with_workers(settings: Settings) -> None:
-    """Serve with several processes, which share their metrics through a folder that this run begins anew."""
+    """Serve with several processes, which share their metrics through a folder that is emptied first."""
     with ExitStack() as stack:
         if metrics_folder.VARIABLE not in os.environ:
             os.environ[metrics_folder.VARIABLE] = stack.enter_context(TemporaryDirectory(prefix="vigie-metrics-"))
@@ -95,8 +95,8 @@ def _serve_with_workers(settings: Settings) -> None:
 def _warn_if_open_to_all(settings: Settings) -> None:
     if settings.is_exposed and not settings.has_keys:
         logger.warning(
-            "the API listens on %s without keys: whoever reaches it may predict, send labels and read; make keys with "
-            "python -m scripts.keys, and name their file in VIGIE_API_KEYS_FILE",
+            "the API listens on %s without keys: every machine that reaches it may predict, send labels and read; "
+            "make keys with python -m scripts.keys, and name their file in VIGIE_API_KEYS_FILE",
             settings.host,
         )
 

@@ -1,66 +1,97 @@
-"""Owns the domain errors of the API; none of them knows HTTP.
+"""The errors of the API; none of them knows HTTP.
 
 VigieError
-├── PayloadError        what was sent cannot be accepted
+├── PayloadError        the request's body or parameters are not valid
 │   ├── UnknownClass    a label that the model does not predict
 │   └── NoFiniteAnswer  a row for which the model has no finite number
+├── UnreadableBody      the body broke off, or cannot be decoded
 ├── StateError          the request is fine, but not in this state
-│   ├── NothingToSnapshot
-│   ├── ModelUnusable   what is in the model folder cannot serve
-│   └── SchemaChanged   what is in the model folder takes other rows or labels
-├── NotFound
-├── BadKeys             what should list API keys does not
-└── DependencyError     something we stand on does not answer
+│   ├── NothingToSnapshot  nothing was logged since the last window
+│   ├── ModelUnusable   the version in the model folder cannot serve
+│   └── SchemaChanged   the version in the model folder has other fields or labels
+├── NotFound            the named thing does not exist
+├── BadKeys             the list of API keys cannot be read
+└── DependencyError     something that the API needs does not answer
     ├── LogUnavailable  the prediction log cannot be read or written
     └── LogOverloaded   more rows wait for the log than it may hold
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
+
+MAX_ERRORS = 100
+"""Errors that the response to an invalid request lists."""
+MAX_SUMMARY_ERRORS = 3
 
 
 @dataclass(frozen=True)
 class FieldError:
-    """One thing that is wrong with a payload, and where: ``field`` is a path such as ``rows[3].age``."""
+    """One error in a request; ``field`` is a path such as ``rows[3].age``."""
 
     field: str
     message: str
     type: str
 
+    @classmethod
+    def from_pydantic(cls, item: Mapping[str, Any]) -> Self:
+        """Translate one of pydantic's errors: its location ("rows", 3, "age") becomes rows[3].age."""
+        path = ""
+        for part in item["loc"]:
+            if isinstance(part, int):
+                path += f"[{part}]"
+            else:
+                path += f".{part}" if path else str(part)
+        return cls(path or "body", str(item["msg"]), str(item["type"]))
+
 
 class VigieError(Exception):
-    """Base of everything that the API raises on purpose."""
+    """Base of all errors that the API raises on purpose."""
 
 
 class PayloadError(VigieError):
-    """What was sent cannot be accepted; ``errors`` name the fields."""
+    """The request is not valid; ``errors`` name its fields."""
 
     def __init__(self, message: str, errors: tuple[FieldError, ...] = ()) -> None:
         super().__init__(message)
         self.errors = errors
 
+    @classmethod
+    def of(cls, errors: Sequence[FieldError], *, complete: bool = True) -> Self:
+        """Build the error, whose message names the first of ``errors``; ``complete`` says whether these are all."""
+        message = "; ".join(f"{error.field}: {error.message}" for error in errors[:MAX_SUMMARY_ERRORS])
+        more = len(errors) - MAX_SUMMARY_ERRORS
+        if more > 0:
+            message += f"; and {more} more" if complete else f"; and at least {more} more"
+        return cls(message, tuple(errors[:MAX_ERRORS]))
+
 
 class UnknownClass(PayloadError):
-    """A label that is none of the model's classes."""
+    """A label is not one of the model's classes."""
 
 
 class NoFiniteAnswer(PayloadError):
-    """A row for which the model has no finite number: JSON has no other."""
+    """The model has no finite number for a row, and JSON cannot carry another."""
+
+
+class UnreadableBody(VigieError):
+    """The body broke off, or cannot be decoded."""
 
 
 class StateError(VigieError):
-    """The request is well formed, but the present state does not allow it."""
+    """The request is valid, but not possible in the current state."""
 
 
 class NothingToSnapshot(StateError):
-    """There is no logged row or label since the last window."""
+    """Nothing was logged since the last window."""
 
 
 class ModelUnusable(StateError):
-    """What is in the model folder cannot serve."""
+    """The version in the model folder cannot serve."""
 
 
 class SchemaChanged(StateError):
-    """What is in the model folder takes other rows or labels than the model that serves."""
+    """The version in the model folder has other fields or labels than the model that serves."""
 
 
 class NotFound(VigieError):
@@ -68,11 +99,11 @@ class NotFound(VigieError):
 
 
 class BadKeys(VigieError):
-    """The text that should list API keys cannot be read as such; the message quotes none of it."""
+    """The list of API keys cannot be read; the message does not quote it."""
 
 
 class DependencyError(VigieError):
-    """Something that the API stands on does not answer; trying again later makes sense."""
+    """Something that the API needs does not answer; the caller may try again later."""
 
     retry_after_seconds = 1
 

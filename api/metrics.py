@@ -1,6 +1,8 @@
-"""Owns the metrics that Prometheus scrapes: the API's own health, never the model's."""
+"""The metrics that Prometheus scrapes: the API's own health, never the model's."""
 
-from fastapi import FastAPI
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -9,11 +11,11 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    Summary,
     disable_created_metrics,
 )
 
 from api.metrics_folder import metrics_folder
-from api.middleware.request_metrics import measure_requests
 from api.prediction_log.reader import SnapshotProgress
 from api.snapshots.retention_tiers import KINDS, STORES, Removals
 
@@ -35,7 +37,7 @@ REASONS = frozenset(
         "no_finite_answer",
     }
 )
-"""Why a request may be refused; anything else is counted as "other", so that the label stays bounded."""
+"""Why a request may be refused; any other reason is counted as "other", so that the label stays bounded."""
 
 DENIALS = (
     "no_key",
@@ -46,196 +48,245 @@ DENIALS = (
     "unknown_host",
 )
 RELOADS = ("reloaded", "already", "refused")
-OUTCOMES = ("posted", "skipped", "failed", "given_up", "worker_failed")
+WINDOW_OUTCOMES = ("posted", "skipped", "failed", "given_up", "worker_failed")
+ALERT_OUTCOMES = ("sent", "unavailable", "rejected", "failed")
+RETENTION_OUTCOMES = ("done", "failed")
 ROW_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+"""Seconds; 0.1 is the objective for a prediction, and only an edge can be counted exactly."""
+BUILD_INFO = "vigie_build_info"
+
+_Mode = Literal["livesum", "livemax", "livemin", "livemostrecent"]
+
+
+class RequestMetrics(NamedTuple):
+    """What is measured of each request."""
+
+    requests: Counter
+    request_bytes: Summary
+    response_bytes: Summary
+    seconds: Histogram
+    seconds_of_route: Histogram
+    in_progress: Gauge
 
 
 class Metrics:
-    """The API's own metrics on one registry.
+    """The API's own metrics on one registry: declared when this is built, set by its methods.
 
-    The mode of a gauge says what becomes of it where several workers share a folder of metrics: "livesum" adds up
-    what each live worker has, "livemostrecent" takes the newest word on what all of them see alike.
+    The mode of a gauge says how several workers that share a folder of metrics are summed up: "livesum" adds the
+    values of the live workers, "livemostrecent" takes the newest value of something that all of them see alike.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        # a series for each counter, that no rule or dashboard asks for
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        if metrics_folder() is None:  # one worker's memory and CPU would pass for those of all
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a series for each counter that nothing uses
+        if metrics_folder() is None:  # the memory and CPU of one worker would pass for those of all
             ProcessCollector(registry=registry)
             PlatformCollector(registry=registry)
             GCCollector(registry=registry)
-        self._declare_callers(registry)
-        self._declare_log(registry)
-        self._declare_snapshots(registry)
-        self._declare_retention(registry)
-        self._declare_model(registry)
-        self._in_progress = Gauge(
-            "vigie_requests_in_progress",
-            "Requests under way, other than health checks and scrapes.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
+        self._declare_callers()
+        self._declare_log()
+        self._declare_snapshots()
+        self._declare_retention()
+        self._declare_periodic_jobs()
+        self._declare_model()
+        self.of_requests = self._declare_requests()
 
-    def _declare_model(self, registry: CollectorRegistry) -> None:
-        self._build = Gauge(
-            "vigie_build_info",
-            "Always 1; its labels say which version of Vigie serves which model.",
-            ["version", "model", "model_version", "engine"],
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
-        self._built: tuple[str, ...] | None = None
-        self._reloads = Counter(
-            "vigie_model_reloads_total",
-            "Artifacts that this process was told to take up, by outcome.",
-            ["outcome"],
-            registry=registry,
-        )
-        for outcome in RELOADS:
-            self._reloads.labels(outcome)  # from 0 on, so that the first refusal is an increase
-        self._model_out_of_date = Gauge(
-            "vigie_model_behind",
-            "Processes that were told of a version of the model that they cannot take up.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
+    def _counter(self, name: str, text: str, label: str | None = None, values: Sequence[str] = ()) -> Counter:
+        """Declare a counter; the series of ``values`` start at 0, so that the first event is an increase."""
+        counter = Counter(name, text, [label] if label else [], registry=self.registry)
+        for value in values:
+            counter.labels(value)
+        return counter
 
-    def _declare_callers(self, registry: CollectorRegistry) -> None:
-        self._denied = Counter(
-            "vigie_denied_requests_total", "Requests that were not let in, by reason.", ["reason"], registry=registry
+    def _gauge(self, name: str, text: str, mode: _Mode, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode=mode)
+
+    def _histogram(
+        self,
+        name: str,
+        text: str,
+        buckets: Sequence[float] = Histogram.DEFAULT_BUCKETS,
+        labels: Sequence[str] = (),
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def _declare_callers(self) -> None:
+        self._denied = self._counter(
+            "vigie_denied_requests_total",
+            "Requests refused because of their key, rate or host name, by reason.",
+            "reason",
+            DENIALS,
         )
-        for reason in DENIALS:
-            self._denied.labels(reason)  # from 0 on, so that the first is an increase
-        self._keys = Gauge(
-            "vigie_api_keys",
-            "API keys that count; 0 where callers need none.",
-            registry=registry,
-            multiprocess_mode="livemostrecent",
+        self._keys = self._gauge(
+            "vigie_api_keys", "API keys that were read; 0 if callers need none.", mode="livemostrecent"
         )
-        self._keys_valid = Gauge(
+        self._keys_valid = self._gauge(
             "vigie_api_keys_sound",
-            "Whether the API keys could be read when they last changed; 1 where callers need none.",
-            registry=registry,
-            multiprocess_mode="livemin",
+            "Whether the API keys could be read when they last changed; 1 if callers need none.",
+            mode="livemin",
         )
         self._keys_valid.set(1)
 
-    def _declare_log(self, registry: CollectorRegistry) -> None:
-        self.predicted_rows = Counter("vigie_predicted_rows_total", "Rows predicted and logged.", registry=registry)
-        self.stored_labels = Counter("vigie_stored_labels_total", "Labels stored.", registry=registry)
-        self._rejected = Counter(
-            "vigie_rejected_requests_total", "Requests refused, by reason.", ["reason"], registry=registry
+    def _declare_log(self) -> None:
+        self._predicted_rows = self._counter("vigie_predicted_rows_total", "Rows predicted and logged.")
+        self._stored_labels = self._counter("vigie_stored_labels_total", "Labels stored.")
+        self._rejected = self._counter("vigie_rejected_requests_total", "Requests refused, by reason.", "reason")
+        self._commit_seconds = self._histogram(
+            "vigie_log_commit_seconds", "Time of one group commit of the prediction log."
         )
-        self._commit_seconds = Histogram(
-            "vigie_log_commit_seconds", "Time of one group commit of the prediction log.", registry=registry
+        self._commit_rows = self._histogram(
+            "vigie_log_commit_rows", "Rows and labels in one group commit.", ROW_BUCKETS
         )
-        self._commit_rows = Histogram(
-            "vigie_log_commit_rows",
-            "Rows and labels in one group commit.",
-            buckets=ROW_BUCKETS,
-            registry=registry,
+        self._request_rows = self._histogram("vigie_request_rows", "Rows in one request to predict.", ROW_BUCKETS)
+        self._queue_rows = self._gauge(
+            "vigie_log_queue_rows", "Rows and labels that wait for a commit to begin.", mode="livesum"
         )
-        self._request_rows = Histogram(
-            "vigie_request_rows", "Rows in one request to predict.", buckets=ROW_BUCKETS, registry=registry
-        )
-        self._queue_rows = Gauge(
-            "vigie_log_queue_rows",
-            "Rows and labels that wait for a commit to begin.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._queue_limit_rows = Gauge(
-            "vigie_log_queue_limit_rows",
-            "Most rows that may wait; past it a request gets 503.",
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._queue_limit_rows = self._gauge(
+            "vigie_log_queue_limit_rows", "Most rows that may wait; above it, a request gets 503.", mode="livesum"
         )
 
-    def _declare_snapshots(self, registry: CollectorRegistry) -> None:
-        self.windows = Counter(
+    def _declare_snapshots(self) -> None:
+        self._windows = self._counter(
             "vigie_snapshot_windows_total",
-            "Tries of windows by this process, by outcome.",
-            ["outcome"],
-            registry=registry,
+            "Windows that this process tried to snapshot, by outcome.",
+            "outcome",
+            WINDOW_OUTCOMES,
         )
-        for outcome in OUTCOMES:
-            self.windows.labels(outcome)  # from 0 on, so that the first failure is an increase
 
-        def seen(name: str, text: str) -> Gauge:
-            return Gauge(name, text, registry=registry, multiprocess_mode="livemostrecent")
+        def shared(name: str, text: str) -> Gauge:
+            return self._gauge(name, text, mode="livemostrecent")
 
-        self._waiting = seen("vigie_snapshot_windows_waiting", "Windows that have ended and are still to be posted.")
-        self._behind = seen(
-            "vigie_snapshot_behind_seconds", "Time since the end of the oldest window that waits; 0 where none does."
+        self._waiting = shared("vigie_snapshot_windows_waiting", "Windows that have ended and are not posted yet.")
+        self._behind = shared(
+            "vigie_snapshot_behind_seconds", "Time since the end of the oldest waiting window; 0 if none waits."
         )
-        self._posted_at = seen(
+        self._posted_at = shared(
             "vigie_snapshot_last_posted_timestamp_seconds", "When the newest posted window was posted; 0 if none was."
         )
-        self._duration = seen(
+        self._duration = shared(
             "vigie_snapshot_last_duration_seconds", "Time that the newest posted window took to measure and post."
         )
-        self._lease_held = Gauge(
+        self._lease_held = self._gauge(
             "vigie_snapshot_lease_held",
-            "Whether the lease on taking snapshots is held here; over all processes exactly one has it.",
-            registry=registry,
-            multiprocess_mode="livesum",
+            "Whether this process holds the snapshot lease; exactly one of all processes does.",
+            mode="livesum",
         )
-        self._looked_at = seen(
-            "vigie_status_timestamp_seconds", "When the state of log, snapshots and Evidently UI was last looked at."
+        self._checked_at = shared(
+            "vigie_status_timestamp_seconds", "When the log, the snapshots and Evidently UI were last checked."
         )
-        self._evidently_up = seen("vigie_evidently_up", "Whether Evidently UI answered when it was last asked.")
-        self.alert_posts = Counter(
+        self._evidently_up = shared("vigie_evidently_up", "Whether Evidently UI answered the last check.")
+        self._alert_posts = self._counter(
             "vigie_alert_posts_total",
             "Posts of alerts on model health to Alertmanager, by outcome.",
-            ["outcome"],
-            registry=registry,
+            "outcome",
+            ALERT_OUTCOMES,
         )
-        for outcome in ("sent", "unavailable", "rejected", "failed"):
-            self.alert_posts.labels(outcome)  # from 0 on, so that the first failure is an increase
 
-    def _declare_retention(self, registry: CollectorRegistry) -> None:
-        self._removed = Counter(
-            "vigie_retention_removed_total", "What was removed because of its age.", ["kind"], registry=registry
+    def _declare_retention(self) -> None:
+        self._removed = self._counter(
+            "vigie_retention_removed_total", "Removed because of its age, by kind.", "kind", KINDS
         )
-        self._freed_bytes = Counter(
+        self._freed_bytes = self._counter(
             "vigie_retention_freed_bytes_total",
-            "Bytes freed by removing what is old; of snapshots the size at which they were posted.",
-            ["store"],
-            registry=registry,
+            "Bytes freed by removing old data; for snapshots, their size when they were posted.",
+            "store",
+            STORES,
         )
-        self._retention_runs = Counter(
+        self._retention_runs = self._counter(
             "vigie_retention_runs_total",
-            "Runs that removed what is old, by outcome; one that could not remove all of it failed.",
-            ["outcome"],
-            registry=registry,
+            "Runs that remove old data, by outcome; a run that could not remove all of it failed.",
+            "outcome",
+            RETENTION_OUTCOMES,
         )
-        self._retention_done_at = Gauge(
+        self._retention_done_at = self._gauge(
             "vigie_retention_last_done_timestamp_seconds",
-            "When a run last removed all that was old; 0 if none has.",
-            registry=registry,
-            multiprocess_mode="livemax",
+            "When a run last removed all old data; 0 if none has.",
+            mode="livemax",
         )
-        for counter, labels in (
-            (self._removed, KINDS),
-            (self._freed_bytes, STORES),
-            (self._retention_runs, ("done", "failed")),
-        ):
-            for label in labels:
-                counter.labels(label)  # from 0 on
 
-    def observe_removals(self, removals: Removals | None) -> None:
-        """Count what a run of retention removed; None where the run failed as a whole."""
-        failed = removals is None or bool(removals.errors)
-        if removals is not None:
-            for kind, count in removals.removed.items():
-                self._removed.labels(kind).inc(count)
-            for store, count in removals.freed_bytes.items():
-                self._freed_bytes.labels(store).inc(count)
-        if failed or not (removals and removals.unfinished):
-            self._retention_runs.labels("failed" if failed else "done").inc()
-        if removals is not None and not failed and not removals.unfinished:
-            self._retention_done_at.set_to_current_time()
+    def _declare_periodic_jobs(self) -> None:
+        self._job_failures = Counter(
+            "vigie_periodic_job_failures_total",
+            "Runs of periodic jobs that failed.",
+            ["name"],
+            registry=self.registry,
+        )
+        self._job_succeeded_at = self._gauge(
+            "vigie_periodic_job_last_success_timestamp_seconds",
+            "When a periodic job last ran without a failure; 0 if it never has.",
+            mode="livemin",
+            labels=["name"],
+        )
+
+    def _declare_model(self) -> None:
+        self._build = self._gauge(
+            BUILD_INFO,
+            "Always 1; its labels say which version of Vigie serves which model.",
+            mode="livemax",
+            labels=["version", "model", "model_version", "engine"],
+        )
+        self._built: tuple[str, ...] | None = None
+        self._reloads = self._counter(
+            "vigie_model_reloads_total",
+            "Requests to reload the model in this process, by outcome.",
+            "outcome",
+            RELOADS,
+        )
+        self._model_out_of_date = self._gauge(
+            "vigie_model_behind",
+            "Processes that cannot load the announced version of the model.",
+            mode="livesum",
+        )
+
+    def _declare_requests(self) -> RequestMetrics:
+        return RequestMetrics(
+            in_progress=self._gauge(
+                "vigie_requests_in_progress",
+                "Requests in progress, other than health checks and scrapes.",
+                mode="livesum",
+            ),
+            requests=Counter(
+                "http_requests_total",
+                "Total number of requests by method, status and handler.",
+                ["method", "status", "handler"],
+                registry=self.registry,
+            ),
+            request_bytes=Summary(
+                "http_request_size_bytes",
+                "Content length of incoming requests by handler. "
+                "Only value of header is respected. Otherwise ignored. No percentile calculated.",
+                ["handler"],
+                registry=self.registry,
+            ),
+            response_bytes=Summary(
+                "http_response_size_bytes",
+                "Content length of outgoing responses by handler. "
+                "Only value of header is respected. Otherwise ignored. No percentile calculated.",
+                ["handler"],
+                registry=self.registry,
+            ),
+            seconds=self._histogram(
+                "http_request_duration_highr_seconds",
+                "Latency with many buckets but no API specific labels. Made for more accurate percentile calculations.",
+                LATENCY_BUCKETS,
+            ),
+            seconds_of_route=self._histogram(
+                "http_request_duration_seconds",
+                "Latency with only few buckets by handler. "
+                "Made to be only used if aggregation by handler is important.",
+                LATENCY_BUCKETS,
+                labels=["method", "handler"],
+            ),
+        )
+
+    def count_predictions(self, rows: int) -> None:
+        """Count rows that were predicted and logged."""
+        self._predicted_rows.inc(rows)
+
+    def count_labels(self, labels: int) -> None:
+        """Count labels that were stored."""
+        self._stored_labels.inc(labels)
 
     def reject(self, reason: str) -> str:
         """Count one refused request, and return the reason under which it was counted."""
@@ -244,16 +295,16 @@ class Metrics:
         return counted
 
     def deny(self, reason: str) -> None:
-        """Count one request that was not let in; ``reason`` is one of DENIALS."""
+        """Count one request refused because of its key, rate or host name; ``reason`` is one of `DENIALS`."""
         self._denied.labels(reason).inc()
 
-    def observe_keys(self, keys: int, sound: bool) -> None:
-        """Show how many API keys count, and whether what was last read was sound."""
+    def observe_keys(self, keys: int, valid: bool) -> None:
+        """Show how many API keys there are, and whether they could be read when they last changed."""
         self._keys.set(keys)
-        self._keys_valid.set(sound)
+        self._keys_valid.set(valid)
 
     def observe_request_rows(self, rows: int) -> None:
-        """Count one request to predict, answered or not."""
+        """Count one request to predict, whether it is answered or refused."""
         self._request_rows.observe(rows)
 
     def observe_commit(self, rows: int, seconds: float) -> None:
@@ -265,11 +316,19 @@ class Metrics:
         """Show how many rows wait for a commit."""
         self._queue_rows.set(rows)
 
+    def count_window(self, outcome: str) -> None:
+        """Count one try of a window; ``outcome`` is one of `WINDOW_OUTCOMES`."""
+        self._windows.labels(outcome).inc()
+
+    def count_alert_post(self, outcome: str) -> None:
+        """Count one post of alerts to Alertmanager; ``outcome`` is one of `ALERT_OUTCOMES`."""
+        self._alert_posts.labels(outcome).inc()
+
     def observe_status(self, now: float, *, lease_held: bool, evidently_up: bool) -> None:
-        """Show what a look at the process's surroundings found; ``now`` is in seconds since the epoch."""
+        """Show the lease and Evidently UI as seen at ``now``, in seconds since the epoch."""
         self._lease_held.set(lease_held)
         self._evidently_up.set(evidently_up)
-        self._looked_at.set(now)
+        self._checked_at.set(now)
 
     def observe_progress(self, progress: SnapshotProgress) -> None:
         """Show how far the snapshots are."""
@@ -278,27 +337,52 @@ class Metrics:
         self._posted_at.set(progress.posted_at or 0)
         self._duration.set(progress.duration_seconds or 0)
 
+    def add_periodic_job(self, name: str) -> None:
+        """Show a job that this process runs, from 0 on, so that its first failure is an increase."""
+        self._job_failures.labels(name)
+        self._job_succeeded_at.labels(name)
+
+    def count_job_failure(self, name: str) -> None:
+        """Count one run of a periodic job that failed."""
+        self._job_failures.labels(name).inc()
+
+    def observe_job_success(self, name: str, now: float) -> None:
+        """Show that a periodic job ran without a failure; ``now`` is in seconds since the epoch."""
+        self._job_succeeded_at.labels(name).set(now)
+
+    def observe_removals(self, removals: Removals | None) -> None:
+        """Count what a run of retention removed; None where the run failed as a whole."""
+        if removals is None:
+            self._retention_runs.labels("failed").inc()
+            return
+        for kind, count in removals.removed.items():
+            self._removed.labels(kind).inc(count)
+        for store, count in removals.freed_bytes.items():
+            self._freed_bytes.labels(store).inc(count)
+        if removals.errors:
+            self._retention_runs.labels("failed").inc()
+        elif not removals.unfinished:
+            self._retention_runs.labels("done").inc()
+            self._retention_done_at.set_to_current_time()
+
     def describe(self, *, log_queue_rows: int) -> None:
-        """Show what does not change while the process lives."""
+        """Show what stays the same as long as the process lives."""
         self._queue_limit_rows.set(log_queue_rows)
 
     def describe_model(self, version: str, model: str, model_version: str, engine: str) -> None:
-        """Show which version of Vigie serves which model now; what served before is shown no more."""
+        """Show which version of Vigie serves which model now, in place of what served before."""
         if self._built is not None:
-            self._build.labels(*self._built).set(0)  # several workers cannot remove a series; see `request_metrics`
+            # several workers cannot remove a series: those at 0 are left out of /metrics
+            self._build.labels(*self._built).set(0)
             if metrics_folder() is None:
                 self._build.remove(*self._built)
         self._built = (version, model, model_version, engine)
         self._build.labels(*self._built).set(1)
 
     def count_reload(self, outcome: str) -> None:
-        """Count one artifact that was to be taken up; ``outcome`` is one of RELOADS."""
+        """Count one request to reload the model; ``outcome`` is one of `RELOADS`."""
         self._reloads.labels(outcome).inc()
 
-    def observe_out_of_date(self, *, behind: bool) -> None:
-        """Show whether this process cannot take up the version that it was told of."""
-        self._model_out_of_date.set(behind)
-
-    def install(self, app: FastAPI) -> None:
-        """Measure the app's requests, and serve everything at /metrics."""
-        measure_requests(app, self.registry, self._in_progress)
+    def observe_out_of_date(self, *, out_of_date: bool) -> None:
+        """Show whether this process cannot take up the version that was announced."""
+        self._model_out_of_date.set(out_of_date)

@@ -1,7 +1,7 @@
-"""Owns the folder through which several workers of one API share their metrics (PROMETHEUS_MULTIPROC_DIR).
+"""The folder through which several workers of one API share their metrics (PROMETHEUS_MULTIPROC_DIR).
 
-Each worker keeps its values in files named by its pid, and whichever worker is scraped adds all of them up. Files of
-an earlier run would be added too, so the launcher calls `prepare_metrics_folder` before it starts its workers.
+Each worker keeps its values in files named by its pid, and the worker that is scraped adds up all files. Files of an
+earlier run would be added too, so the launcher calls `prepare_metrics_folder` before it starts its workers.
 """
 
 import os
@@ -21,14 +21,14 @@ def metrics_folder() -> Path | None:
 
 
 def prepare_metrics_folder(folder: Path) -> None:
-    """Make the folder, and take away what an earlier run left there. To be called before the first worker starts."""
+    """Create the folder, and remove the files of an earlier run; call it before the first worker starts."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.db"):
         file.unlink()
 
 
 def remove_dead_workers(folder: Path) -> None:
-    """Take away the gauges of workers that live no more; what they counted stays counted."""
+    """Remove the gauges of workers that have ended; their counters stay."""
     pids = {int(found[1]) for file in folder.glob("gauge_live*.db") if (found := PID.search(file.name))}
     for pid in pids:
         if not Path(f"/proc/{pid}").exists():

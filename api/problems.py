@@ -1,4 +1,4 @@
-"""Owns how an error becomes an answer: RFC 9457 application/problem+json, for every error the API gives."""
+"""Problem responses: every error of the API as application/problem+json (RFC 9457)."""
 
 import logging
 from collections.abc import Callable
@@ -10,12 +10,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api.errors import DependencyError, FieldError, NotFound, PayloadError, StateError, VigieError
+from api.errors import (
+    MAX_ERRORS,
+    DependencyError,
+    FieldError,
+    NotFound,
+    PayloadError,
+    StateError,
+    UnreadableBody,
+    VigieError,
+)
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-MAX_ERRORS = 100
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -40,9 +48,9 @@ _FIELD_ERROR = {"field": "sepal_length", "message": "Input should be a valid num
 _EXAMPLE_DETAILS = {
     HTTPStatus.BAD_REQUEST: "There was an error parsing the body",
     HTTPStatus.UNAUTHORIZED: "this call needs an API key; send one as Authorization: Bearer KEY, or as X-API-Key: KEY",
-    HTTPStatus.FORBIDDEN: "this call needs an API key with the scope admin; the key shop has it not",
-    HTTPStatus.REQUEST_TIMEOUT: "the body did not arrive within 30 s; send fewer rows, or find what holds it up",
-    HTTPStatus.TOO_MANY_REQUESTS: "the key shop sends more rows than its limit allows; try again in 3 s",
+    HTTPStatus.FORBIDDEN: "the key 'shop' lacks the scope admin, which this call needs",
+    HTTPStatus.REQUEST_TIMEOUT: "the body did not arrive within 30 s; send fewer rows, or check the connection",
+    HTTPStatus.TOO_MANY_REQUESTS: "the key 'shop' sent more rows than its limit allows; try again in 3 s",
     HTTPStatus.NOT_FOUND: "there is no report of this name; it may have expired",
     HTTPStatus.CONFLICT: "nothing was logged since the last window; send predictions first",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is larger than the limit of 16,777,216 bytes; send fewer rows",
@@ -70,7 +78,7 @@ def _example(status: HTTPStatus) -> dict[str, Any]:
 def problem(
     status: int, detail: str, errors: tuple[FieldError, ...] = (), headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """Build the answer for one error."""
+    """Build the response to one error."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -83,29 +91,35 @@ def problem(
 
 
 def unexpected_problem() -> JSONResponse:
-    """Build the answer to an error that nobody expected, which tells a caller nothing of its cause."""
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the API failed; its log says why")
+    """Build the response to an unexpected error; it does not reveal the cause to the caller."""
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the API failed; see its log for the cause")
+
+
+_STATUSES: dict[type[Exception], HTTPStatus] = {
+    NotFound: HTTPStatus.NOT_FOUND,
+    UnreadableBody: HTTPStatus.BAD_REQUEST,
+}
 
 
 def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> None:
-    """Make every error of the app a problem; ``refuse`` is told the reason of each that the payload caused."""
+    """Make every error of the app a problem; ``refuse`` is called with the reason of each error in a payload."""
 
     async def payload(_request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, PayloadError)  # noqa: S101 - says what Starlette's untyped registration promises
+        assert isinstance(error, PayloadError)  # noqa: S101 - Starlette registers handlers without this type
         refuse(error.errors[0].type if error.errors else "payload")
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), error.errors)
 
     async def validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-        errors = tuple(field_error(item) for item in error.errors())
-        return await payload(request, PayloadError(_summary(errors), errors))
+        # the first part of a location says which part of the request it is in, such as "query"
+        items = [{**item, "loc": item["loc"][1:]} for item in error.errors()]
+        return await payload(request, PayloadError.of([FieldError.from_pydantic(item) for item in items]))
 
     async def domain(_request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, DependencyError):
             headers = {"Retry-After": str(error.retry_after_seconds)}
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=headers)
-        status = HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.CONFLICT
-        return problem(status, str(error))
+        return problem(_STATUSES.get(type(error), HTTPStatus.CONFLICT), str(error))
 
     async def http(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101 - as above
@@ -122,23 +136,3 @@ def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> N
         app.add_exception_handler(kind, domain)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unexpected)
-
-
-def field_error(item: dict[str, Any]) -> FieldError:
-    """Translate one error of pydantic: ("body", "rows", 3, "age") becomes rows[3].age."""
-    path = ""
-    for part in item["loc"]:
-        if part in {"body", "query", "path"} and not path:
-            continue
-        if isinstance(part, int):
-            path += f"[{part}]"
-        else:
-            path += f".{part}" if path else str(part)
-    if item["type"] == "json_invalid":
-        return FieldError("body", f"not valid JSON: {item.get('ctx', {}).get('error', item['msg'])}", "json_invalid")
-    return FieldError(path or "body", str(item["msg"]), str(item["type"]))
-
-
-def _summary(errors: tuple[FieldError, ...]) -> str:
-    first = "; ".join(f"{error.field}: {error.message}" for error in errors[:3])
-    return first if len(errors) <= 3 else f"{first}; and {len(errors) - 3} more"

@@ -1,16 +1,16 @@
-"""Owns the types of requests and answers that do not depend on what the model predicts."""
+"""Request and response types that do not depend on what the model predicts."""
 
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.prediction_log.records import WindowStatus
 from evidently_workspace.checks import CheckName
 
 
 class FeedbackReceipt(BaseModel):
-    """What became of the labels."""
+    """How many labels were stored, and which were not."""
 
     accepted: int = Field(description="Labels whose prediction is known; repeating one is harmless.")
     unknown: list[str] = Field(description="Ids that no logged prediction has; nothing is stored for them.")
@@ -26,8 +26,10 @@ class FailedCheck(BaseModel):
     threshold: float
 
 
-class SnapshotWindow(BaseModel):
-    """One window of the log, [start, end), and what became of it."""
+class RecordedWindow(BaseModel):
+    """What the log records of a window."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     start: datetime
     end: datetime
@@ -38,14 +40,19 @@ class SnapshotWindow(BaseModel):
     failed_checks: list[FailedCheck]
     not_computed: list[str] = Field(description="Parts of the snapshot that could not be computed, and why.")
     model_version: str | None
-    report_url: str | None
-    evidently_url: str | None
-    tries: int = Field(description="How often it was taken up; more than once means that something went wrong.")
+    tries: int = Field(description="How often it was tried; more than once means that something went wrong.")
     retry_at: datetime | None = Field(description="When a failed window is tried again; null where it is not.")
     report_removed_at: datetime | None = Field(description="When the report was removed because of its age.")
     snapshot_removed_at: datetime | None = Field(
         description="When the snapshot, and with it the window's values, were removed because of its age."
     )
+
+
+class SnapshotWindow(RecordedWindow):
+    """One window of the log, [start, end), and what became of it."""
+
+    report_url: str | None
+    evidently_url: str | None
 
 
 class SnapshotWindows(BaseModel):
@@ -77,7 +84,7 @@ class MetricSeriesList(BaseModel):
 
 
 class ModelReload(BaseModel):
-    """Which version of the model serves, and which did before."""
+    """Which version of the model serves, and which one served before."""
 
     status: Literal["reloaded", "already"] = Field(description="already: the folder holds the version that serves.")
     model_version: str = Field(description="Serves here now; other processes follow at their next heartbeat.")

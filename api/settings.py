@@ -1,4 +1,4 @@
-"""Owns the settings of the API: environment variables that begin with VIGIE_."""
+"""The settings of the API, grouped by area: environment variables that begin with VIGIE_."""
 
 import os
 import re
@@ -6,44 +6,54 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from api.snapshots.retention_tiers import Policy, parse_tiers
+from api.snapshots.retention_tiers import DEFAULT_TIERS, RetentionPolicy, parse_tiers
 
 SECRETS = ("database_url", "evidently_secret")
 ORIGIN = re.compile(r"https?://[^/\s*]+")
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-class Settings(BaseSettings):
-    """Everything that can be set; each field's description is its documentation."""
-
-    model_config = SettingsConfigDict(env_prefix="VIGIE_", extra="ignore")
+class ApiSettings(BaseModel):
+    """How the API listens, and what it takes in."""
 
     host: Annotated[str, Field(description="Address that the API listens on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port that the API listens on.")] = 8000
     workers: Annotated[
         int, Field(ge=1, le=64, description="Processes that answer requests; one of them snapshots.")
     ] = 1
-    database_url: Annotated[
-        SecretStr, Field(description="SQLAlchemy URL of the prediction log: SQLite, or PostgreSQL.")
-    ] = SecretStr("sqlite:///data/vigie.db")
-    model_dir: Annotated[Path, Field(description="Folder of the model's artifact.")] = Path("data/model")
+    public_url: Annotated[
+        str | None, Field(description="Where people reach the API, for links in alerts; by default host and port.")
+    ] = None
     max_body_bytes: Annotated[int, Field(gt=0, description="Largest request body, in bytes.")] = 16 * 1024 * 1024
     body_timeout_seconds: Annotated[
         float, Field(gt=0, description="Longest time that a request's body may take to arrive, in seconds.")
     ] = 30.0
     max_batch_rows: Annotated[int, Field(gt=0, le=10_000, description="Most rows or labels in one request.")] = 10_000
-    log_queue_rows: Annotated[
-        int, Field(gt=0, description="Most rows that may wait for the log; past it a request gets 503.")
-    ] = 50_000
-    log_timeout_seconds: Annotated[
-        float, Field(gt=0, description="Longest wait for a commit of the log, in seconds; past it a request gets 503.")
-    ] = 10.0
     max_requests_in_progress: Annotated[
         int, Field(gt=0, description="Most requests that are served at once; past it a request gets 503.")
     ] = 512
+    grafana_url: Annotated[
+        str | None, Field(description="Where people reach Grafana, to be linked from the landing page.")
+    ] = None
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other machines may reach the API."""
+        return self.host not in LOOPBACK
+
+    @property
+    def api_url(self) -> str:
+        """Where people reach the API."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
+
+
+class AccessSettings(BaseModel):
+    """Who may call the API."""
+
     api_keys: Annotated[
         SecretStr | None, Field(description="The API's keys, as the lines of a key file; without keys all may call.")
     ] = None
@@ -66,148 +76,11 @@ class Settings(BaseSettings):
     cors_origins: Annotated[
         str | None, Field(description="Origins whose pages may call the API, with commas; by default none.")
     ] = None
-    evidently_url: Annotated[str, Field(description="Where the API reaches Evidently UI.")] = "http://127.0.0.1:8001"
-    evidently_public_url: Annotated[
-        str | None, Field(description="Where people reach Evidently UI, if that is another address.")
-    ] = None
-    evidently_secret: Annotated[SecretStr | None, Field(description="Secret that Evidently UI asks for on writes.")] = (
-        None
-    )
-    evidently_timeout_seconds: Annotated[
-        float, Field(gt=0, description="Longest wait for an answer of Evidently UI, in seconds.")
-    ] = 30.0
-    evidently_project: Annotated[
-        str | None, Field(description="Name of the project in Evidently UI; by default the model's name.")
-    ] = None
-    public_url: Annotated[
-        str | None, Field(description="Where people reach the API, for links in alerts; by default host and port.")
-    ] = None
-    alertmanager_url: Annotated[
-        str | None,
-        Field(description="Where the API reaches Alertmanager; without it alerts on model health are logged only."),
-    ] = None
-    alert_windows_failed: Annotated[
-        int, Field(ge=1, description="Failed windows, of the last few, at which a check's alert fires.")
-    ] = 2
-    alert_windows: Annotated[
-        int, Field(ge=1, description="How many of the last windows that computed a check its alert looks at.")
-    ] = 3
-    alert_repeat_seconds: Annotated[
-        float,
-        Field(gt=0, description="How often a firing alert is repeated; Alertmanager ends it after four missed ones."),
-    ] = 60.0
-    grafana_url: Annotated[
-        str | None, Field(description="Where people reach Grafana, to be linked from the landing page.")
-    ] = None
-    reports_dir: Annotated[Path, Field(description="Folder of the HTML reports.")] = Path("data/reports")
-    snapshots: Annotated[
-        bool, Field(description="Whether this process may take snapshots; of several, one does at a time.")
-    ] = True
-    snapshot_interval_seconds: Annotated[
-        int, Field(ge=1, description="Length of a window, in seconds; windows end on its multiples, in UTC.")
-    ] = 300
-    snapshot_min_rows: Annotated[
-        int,
-        Field(ge=2, description="Fewest predictions of a window that say anything about drift or quality."),
-    ] = 30
-    snapshot_min_labels: Annotated[
-        int,
-        Field(ge=2, description="Fewest labels of a window that say anything about target or performance."),
-    ] = 30
-    snapshot_max_rows: Annotated[
-        int,
-        Field(ge=100, description="Most rows of a window that are measured; of more, a random sample is."),
-    ] = 20_000
-    snapshot_windows_per_beat: Annotated[
-        int,
-        Field(ge=1, description="Most windows taken at one heartbeat: catching up leaves the machine room."),
-    ] = 2
-    snapshot_timeout_seconds: Annotated[
-        float, Field(gt=0, description="Longest time that the snapshot worker may be at it before it is replaced.")
-    ] = 600.0
-    snapshot_tiers: Annotated[
-        str,
-        Field(description="Which snapshots stay: one per spacing until an age, and until another where checks failed."),
-    ] = "all:24h:7d, 1h:7d:30d, 6h:90d, 1d"
-    log_keep_days: Annotated[
-        int, Field(ge=1, description="Age at which logged rows and their labels are removed, in days.")
-    ] = 90
-    reports_keep_days: Annotated[
-        int,
-        Field(ge=1, description="Age at which HTML reports are removed, in days, if not with their snapshot."),
-    ] = 7
-    reports_keep_failed_days: Annotated[
-        int, Field(ge=1, description="The same for windows with failed checks, in days.")
-    ] = 90
-    retention_interval_seconds: Annotated[
-        float, Field(gt=0, description="How often what is old is removed, in seconds.")
-    ] = 3600.0
-    heartbeat_seconds: Annotated[
-        float,
-        Field(gt=0, description="How often the lease on the scheduler is renewed; two missed ones lose it."),
-    ] = 5.0
-
-    @property
-    def snapshot_interval(self) -> timedelta:
-        """Length of a window."""
-        return timedelta(seconds=self.snapshot_interval_seconds)
-
-    @property
-    def policy(self) -> Policy:
-        """How long things are kept."""
-        return Policy(
-            parse_tiers(self.snapshot_tiers),
-            rows=timedelta(days=self.log_keep_days),
-            reports=timedelta(days=self.reports_keep_days),
-            reports_failed=timedelta(days=self.reports_keep_failed_days),
-        )
-
-    @property
-    def heartbeat(self) -> timedelta:
-        """How often the lease is renewed."""
-        return timedelta(seconds=self.heartbeat_seconds)
-
-    @property
-    def alert_repeat(self) -> timedelta:
-        """How often a firing alert is repeated."""
-        return timedelta(seconds=self.alert_repeat_seconds)
 
     @property
     def has_keys(self) -> bool:
         """Whether callers need a key."""
         return self.api_keys is not None or self.api_keys_file is not None
-
-    @property
-    def is_exposed(self) -> bool:
-        """Whether other machines may reach the API."""
-        return self.host not in LOOPBACK
-
-    @property
-    def api_url(self) -> str:
-        """Where people reach the API."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return self.public_url or f"http://{host}:{self.port}"
-
-    @field_validator("snapshot_tiers")
-    @classmethod
-    def _check_tiers(cls, text: str) -> str:
-        """Refuse tiers that cannot be read, or are in the wrong order."""
-        parse_tiers(text)
-        return text
-
-    @model_validator(mode="after")
-    def _check_reports(self) -> Self:
-        """Refuse to keep what shows a failure for less time than what shows none."""
-        if self.reports_keep_failed_days < self.reports_keep_days:
-            raise ValueError("VIGIE_REPORTS_KEEP_FAILED_DAYS cannot be less than VIGIE_REPORTS_KEEP_DAYS")
-        return self
-
-    @model_validator(mode="after")
-    def _check_alert_windows(self) -> Self:
-        """Refuse a number of failed windows that can never be reached."""
-        if self.alert_windows_failed > self.alert_windows:
-            raise ValueError("VIGIE_ALERT_WINDOWS_FAILED cannot be more than VIGIE_ALERT_WINDOWS")
-        return self
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
@@ -230,6 +103,182 @@ class Settings(BaseSettings):
         if info.field_name == "cors_origins" and (wrong := [one for one in parts if not ORIGIN.fullmatch(one)]):
             raise ValueError(f"{wrong[0]!r} is no origin; write one as https://app.example")
         return value
+
+
+class LogSettings(BaseModel):
+    """The prediction log."""
+
+    database_url: Annotated[
+        SecretStr, Field(description="SQLAlchemy URL of the prediction log: SQLite, or PostgreSQL.")
+    ] = SecretStr("sqlite:///data/vigie.db")
+    log_queue_rows: Annotated[
+        int, Field(gt=0, description="Most rows that may wait for the log; past it a request gets 503.")
+    ] = 50_000
+    log_timeout_seconds: Annotated[
+        float, Field(gt=0, description="Longest wait for a commit of the log, in seconds; past it a request gets 503.")
+    ] = 10.0
+
+
+class ModelSettings(BaseModel):
+    """The model."""
+
+    model_dir: Annotated[Path, Field(description="Folder of the model's artifact.")] = Path("data/model")
+
+
+class EvidentlySettings(BaseModel):
+    """Evidently UI."""
+
+    evidently_url: Annotated[str, Field(description="Where the API reaches Evidently UI.")] = "http://127.0.0.1:8001"
+    evidently_public_url: Annotated[
+        str | None, Field(description="Where people reach Evidently UI, if that is another address.")
+    ] = None
+    evidently_secret: Annotated[SecretStr | None, Field(description="Secret that Evidently UI asks for on writes.")] = (
+        None
+    )
+    evidently_timeout_seconds: Annotated[
+        float, Field(gt=0, description="Longest wait for an answer of Evidently UI, in seconds.")
+    ] = 30.0
+    evidently_project: Annotated[
+        str | None, Field(description="Name of the project in Evidently UI; by default the model's name.")
+    ] = None
+
+
+class AlertSettings(BaseModel):
+    """Alerts on the model's health."""
+
+    alertmanager_url: Annotated[
+        str | None,
+        Field(description="Where the API reaches Alertmanager; without it alerts on model health are logged only."),
+    ] = None
+    alert_windows_failed: Annotated[
+        int, Field(ge=1, description="Failed windows, of the last few, at which a check's alert fires.")
+    ] = 2
+    alert_windows: Annotated[
+        int, Field(ge=1, description="How many of the last windows that computed a check its alert looks at.")
+    ] = 3
+    alert_repeat_seconds: Annotated[
+        float,
+        Field(gt=0, description="How often a firing alert is repeated; Alertmanager ends it after four missed ones."),
+    ] = 60.0
+
+    @property
+    def alert_repeat(self) -> timedelta:
+        """How often a firing alert is repeated."""
+        return timedelta(seconds=self.alert_repeat_seconds)
+
+    @model_validator(mode="after")
+    def _check_alert_windows(self) -> Self:
+        """Refuse a number of failed windows that can never be reached."""
+        if self.alert_windows_failed > self.alert_windows:
+            raise ValueError("VIGIE_ALERT_WINDOWS_FAILED cannot be more than VIGIE_ALERT_WINDOWS")
+        return self
+
+
+class SnapshotSettings(BaseModel):
+    """Windows and their snapshots."""
+
+    snapshots: Annotated[
+        bool, Field(description="Whether this process may take snapshots; of several, one does at a time.")
+    ] = True
+    reports_dir: Annotated[Path, Field(description="Folder of the HTML reports.")] = Path("data/reports")
+    snapshot_interval_seconds: Annotated[
+        int, Field(ge=1, description="Length of a window, in seconds; windows end on its multiples, in UTC.")
+    ] = 300
+    snapshot_min_rows: Annotated[
+        int,
+        Field(ge=2, description="Fewest predictions of a window that say anything about drift or quality."),
+    ] = 30
+    snapshot_min_labels: Annotated[
+        int,
+        Field(ge=2, description="Fewest labels of a window that say anything about target or performance."),
+    ] = 30
+    snapshot_max_rows: Annotated[
+        int,
+        Field(ge=100, description="Most rows of a window that are measured; of more, a random sample is."),
+    ] = 20_000
+    snapshot_windows_per_beat: Annotated[
+        int,
+        Field(ge=1, description="Most windows taken at one heartbeat: catching up leaves the machine room."),
+    ] = 2
+    snapshot_timeout_seconds: Annotated[
+        float, Field(gt=0, description="Longest time that the snapshot worker may be at it before it is replaced.")
+    ] = 600.0
+    heartbeat_seconds: Annotated[
+        float,
+        Field(gt=0, description="How often the lease on the scheduler is renewed; two missed ones lose it."),
+    ] = 5.0
+
+    @property
+    def snapshot_interval(self) -> timedelta:
+        """Length of a window."""
+        return timedelta(seconds=self.snapshot_interval_seconds)
+
+    @property
+    def heartbeat(self) -> timedelta:
+        """How often the lease is renewed."""
+        return timedelta(seconds=self.heartbeat_seconds)
+
+
+class RetentionSettings(BaseModel):
+    """What is kept for how long."""
+
+    snapshot_tiers: Annotated[
+        str,
+        Field(description="Which snapshots stay: one per spacing until an age, and until another where checks failed."),
+    ] = DEFAULT_TIERS
+    log_keep_days: Annotated[
+        int, Field(ge=1, description="Age at which logged rows and their labels are removed, in days.")
+    ] = 90
+    reports_keep_days: Annotated[
+        int,
+        Field(ge=1, description="Age at which HTML reports are removed, in days, if not with their snapshot."),
+    ] = 7
+    reports_keep_failed_days: Annotated[
+        int, Field(ge=1, description="The same for windows with failed checks, in days.")
+    ] = 90
+    retention_interval_seconds: Annotated[
+        float, Field(gt=0, description="How often what is old is removed, in seconds.")
+    ] = 3600.0
+
+    @property
+    def retention_policy(self) -> RetentionPolicy:
+        """What is kept, and for how long."""
+        return RetentionPolicy(
+            parse_tiers(self.snapshot_tiers),
+            rows=timedelta(days=self.log_keep_days),
+            reports=timedelta(days=self.reports_keep_days),
+            reports_failed=timedelta(days=self.reports_keep_failed_days),
+        )
+
+    @field_validator("snapshot_tiers")
+    @classmethod
+    def _check_tiers(cls, text: str) -> str:
+        """Refuse tiers that cannot be read, or are in the wrong order."""
+        parse_tiers(text)
+        return text
+
+    @model_validator(mode="after")
+    def _check_reports(self) -> Self:
+        """Refuse to keep what shows a failure for less time than what shows none."""
+        if self.reports_keep_failed_days < self.reports_keep_days:
+            raise ValueError("VIGIE_REPORTS_KEEP_FAILED_DAYS cannot be less than VIGIE_REPORTS_KEEP_DAYS")
+        return self
+
+
+class Settings(
+    ApiSettings,
+    AccessSettings,
+    LogSettings,
+    ModelSettings,
+    EvidentlySettings,
+    AlertSettings,
+    SnapshotSettings,
+    RetentionSettings,
+    BaseSettings,
+):
+    """Everything that can be set; each field's description is its documentation."""
+
+    model_config = SettingsConfigDict(env_prefix="VIGIE_", extra="ignore", frozen=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -11,9 +11,9 @@ from model.command_line import DEFAULT_FOLDER, add_alarms, policy_of, progress_b
 from model.errors import ModelError
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m model.adopt") -> int:
     """Adopt as asked for and return the exit status: 0, or 2 with one line on standard error."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser(prog).parse_args(arguments)
     console = Console()
     print(
         f"warning: loading {options.pipeline} runs whatever code it holds; adopt only a file that you trust",
@@ -31,10 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m model.adopt",
+        prog=prog,
         description="Make the artifact of a pipeline that was fitted elsewhere. Loading it runs its code.",
     )
     add = parser.add_argument

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 _BUNDLED = ("iris", "wine", "breast_cancer", "diabetes")  # as in model.data.bundled, which takes seconds to import
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m model.train") -> int:
     """Train as asked for and return the exit status: 0, or 2 with one line on standard error."""
-    parser = build_parser()
+    parser = build_parser(prog)
     options = parser.parse_args(arguments)
     _check(parser, options)
     console = Console()
@@ -40,9 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
-    parser = argparse.ArgumentParser(prog="python -m model.train", description="Train a model and write its artifact.")
+    parser = argparse.ArgumentParser(prog=prog, description="Train a model and write its artifact.")
     parser.add_argument(
         "--dataset", choices=_BUNDLED, help="bundled data (default: iris); diabetes has a number to predict"
     )

@@ -1,37 +1,40 @@
-"""Prints where the pages of the compose stack are: `python -m scripts.addresses`. Only the standard library."""
+"""The command `python -m scripts.addresses`: prints the addresses of the compose stack, with the standard library."""
 
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.ports import ALERTMANAGER_PORT, API_PORT, GRAFANA_PORT, HOST, PROMETHEUS_PORT, UI_PORT
+
 PAGES = (
-    ("start page", "VIGIE_API_PORT", "8000", "/"),
-    ("predictions by hand (Swagger UI)", "VIGIE_API_PORT", "8000", "/docs"),
-    ("model health (Evidently UI)", "VIGIE_EVIDENTLY_PORT", "8001", "/"),
-    ("API, containers and host (Grafana)", "VIGIE_GRAFANA_PORT", "3000", "/"),
-    ("Prometheus", "VIGIE_PROMETHEUS_PORT", "9090", "/"),
-    ("Alertmanager", "VIGIE_ALERTMANAGER_PORT", "9093", "/"),
+    ("start page", "VIGIE_API_PORT", API_PORT, "/"),
+    ("predictions by hand (Swagger UI)", "VIGIE_API_PORT", API_PORT, "/docs"),
+    ("model health (Evidently UI)", "VIGIE_EVIDENTLY_PORT", UI_PORT, "/"),
+    ("API, containers and host (Grafana)", "VIGIE_GRAFANA_PORT", GRAFANA_PORT, "/"),
+    ("Prometheus", "VIGIE_PROMETHEUS_PORT", PROMETHEUS_PORT, "/"),
+    ("Alertmanager", "VIGIE_ALERTMANAGER_PORT", ALERTMANAGER_PORT, "/"),
 )
 
 
 def main() -> int:
-    """Print a line for each page, and where the passwords are."""
+    """Print the address of each page, and the files of the passwords."""
     variables = {**read_env(Path(".env")), **os.environ}
     for name, address in addresses(variables).items():
         print(f"  {name:<36} {address}")
     print("  Grafana's user is admin, its password is in secrets/grafana_admin_password")
     if variables.get("VIGIE_SITE"):
-        print("  before them: user vigie, password in secrets/page_password; a key to the API is in secrets/api_key")
+        print("  all pages ask for user vigie, whose password is in secrets/page_password")
+        print("  the file secrets/api_key has an API key")
     return 0
 
 
 def addresses(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the pages' addresses, given what may set their ports, and the site's name where others reach it."""
+    """Return the pages' addresses by the variables that set their ports and, in public, the name of the site."""
     site = variables.get("VIGIE_SITE")
     if not site:
-        return {name: f"http://127.0.0.1:{variables.get(port, default)}{path}" for name, port, default, path in PAGES}
-    https = ("VIGIE_HTTPS_PORT", "443")
+        return {name: f"http://{HOST}:{variables.get(port, default)}{path}" for name, port, default, path in PAGES}
+    https = ("VIGIE_HTTPS_PORT", 443)
     public = [
         (name, *(https if port == "VIGIE_API_PORT" else (port, default)), path) for name, port, default, path in PAGES
     ]
@@ -39,7 +42,7 @@ def addresses(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """Return the variables of a .env file, as compose reads simple ones; none where there is no file."""
+    """Return the variables of a simple .env file; none where there is no file."""
     if not path.is_file():
         return {}
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())

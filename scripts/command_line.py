@@ -5,10 +5,9 @@ import math
 import sys
 from collections.abc import Callable
 
-from pydantic import ValidationError
-
 from api.errors import LogUnavailable
 from model.errors import ModelError
+from scripts.ports import API_PORT, UI_PORT
 
 
 def above_zero(text: str) -> float:
@@ -45,8 +44,8 @@ def whole_from(low: int, high: int | None = None) -> Callable[[str], int]:
 def add_ports(parser: argparse.ArgumentParser) -> None:
     """Add the ports of the embedded stack to a command."""
     port = whole_from(1, 65535)
-    parser.add_argument("--api-port", type=port, default=8000, help="where the API listens (%(default)s)")
-    parser.add_argument("--ui-port", type=port, default=8001, help="where Evidently UI listens (%(default)s)")
+    parser.add_argument("--api-port", type=port, default=API_PORT, help="where the API listens (%(default)s)")
+    parser.add_argument("--ui-port", type=port, default=UI_PORT, help="where Evidently UI listens (%(default)s)")
 
 
 def _number(text: str, allowed: str, fits: Callable[[float], bool]) -> float:
@@ -59,16 +58,17 @@ def _number(text: str, allowed: str, fits: Callable[[float], bool]) -> float:
     return value
 
 
-CANNOT = 2
-MENDABLE = (LogUnavailable, ModelError, OSError, ValidationError)
-"""The settings, the log, the model, the files."""
-
-
 def status_of(work: Callable[[], int], *others: type[Exception]) -> int:
-    """Return the status of the work, or 2 after a line on standard error; ``others`` are mendable here as well."""
-    mendable: tuple[type[Exception], ...] = (*MENDABLE, *others)
+    """Return the status of the work, or 2 after one line on standard error for an error that a user can correct.
+
+    Such errors come from the settings, the log, the model and the files; ``others`` count as well.
+    """
+    # Imported here: the commands that run where nothing is installed use this module for its argument types.
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    correctable: tuple[type[Exception], ...] = (LogUnavailable, ModelError, OSError, ValidationError, *others)
     try:
         return work()
-    except mendable as error:
+    except correctable as error:
         print(f"error: {error}", file=sys.stderr)
-        return CANNOT
+        return 2

@@ -1,7 +1,4 @@
-"""The command `python -m scripts.doctor`: what this machine lacks, and what that disables.
-
-Only the standard library, so that it can speak where nothing is installed yet.
-"""
+"""The command `python -m scripts.doctor`: checks what this machine lacks. It needs only the standard library."""
 
 import argparse
 import json
@@ -17,27 +14,23 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from scripts.ports import is_free
+from scripts.ports import ALERTMANAGER_PORT, API_PORT, GRAFANA_PORT, HOST, PROMETHEUS_PORT, UI_PORT, is_free
 
 ROOT = Path(__file__).parents[1]
-_HOST = "127.0.0.1"
 _PYTHONS = ((3, 11), (3, 13))
 _NEEDED_BYTES = 200 * 2**20
 _ADVISED_BYTES = 2 * 2**30
-_STACK_PORTS = {8000: "the API", 8001: "Evidently UI"}
-_COMPOSE_PORTS = {
-    9090: "Prometheus",
-    9093: "Alertmanager",
-    3000: "Grafana",
-}
-"""Of what compose publishes beside the embedded stack's two."""
+_STACK_PORTS = {API_PORT: "the API", UI_PORT: "Evidently UI"}
+_COMPOSE_PORTS = {PROMETHEUS_PORT: "Prometheus", ALERTMANAGER_PORT: "Alertmanager", GRAFANA_PORT: "Grafana"}
+"""The ports that compose publishes besides those of the embedded stack."""
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NO_CHROMIUM = "no Chromium on this machine (Debian: apt-get install chromium)"
 _LOCKED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)(?:\s*;\s*(?P<marker>[^\\]+))?")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `lacks` is empty where all is well; `disables` says what does not work without it."""
+    """The result of one check. `lacks` is empty if all is well; `disables` says what does not work without it."""
 
     what: str
     lacks: str = ""
@@ -45,23 +38,25 @@ class Finding:
     needed: bool = False
 
     def __str__(self) -> str:
-        """Return the line that a person reads."""
+        """Return the line to print."""
         if not self.lacks:
             return f"ok       {self.what}"
         mark = "MISSING " if self.needed else "optional"
         return f"{mark} {self.what}: {self.lacks}; without it: {self.disables}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.doctor") -> int:
     """Print what was found and return 1 if something that `make run` needs is missing, else 0."""
-    argparse.ArgumentParser(prog="python -m scripts.doctor", description=__doc__).parse_args(arguments)
+    argparse.ArgumentParser(
+        prog=prog, description="Check what this machine lacks, and what does not work without it."
+    ).parse_args(arguments)
     findings = [
         python_version(sys.version_info[:2]),
         packages(ROOT / "requirements.lock"),
         disk(ROOT),
         writable(ROOT / "data"),
         *(stack_port(port, service) for port, service in _STACK_PORTS.items()),
-        program("Chromium", CHROMIUMS, "tests in a browser are skipped, and make screenshots"),
+        program("Chromium", CHROMIUMS, "tests in a browser are skipped, and make screenshots does not work"),
         program("Prometheus", ("prometheus",), "tests of scraping are skipped"),
         program("promtool", ("promtool",), "tests of alert rules are skipped"),
         docker(),
@@ -70,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for finding in findings:
         print(finding)
     missing = [finding for finding in findings if finding.needed and finding.lacks]
-    print(f"make run lacks {len(missing)} of its needs" if missing else "make run has all that it needs")
+    print(f"make run cannot start: {len(missing)} missing" if missing else "make run has all that it needs")
     return 1 if missing else 0
 
 
@@ -110,7 +105,7 @@ def _applies(marker: str | None) -> bool:
     try:
         from packaging.markers import Marker  # noqa: PLC0415 - absent where nothing is installed yet
     except ImportError:
-        # What cannot be judged is not called missing; the packages without a marker tell enough.
+        # Without it the marker cannot be read. The packages without a marker show whether the lock is installed.
         return False
     return Marker(marker.strip()).evaluate()
 
@@ -124,14 +119,14 @@ def _difference(name: str, version: str) -> str:
 
 
 def disk(folder: Path) -> Finding:
-    """Return whether there is room for the log, the snapshots and the reports."""
+    """Return whether there is space for the log, the snapshots and the reports."""
     free = shutil.disk_usage(folder).free
     what = f"disk space ({free / 2**30:.1f} GB free)"
     if free >= _ADVISED_BYTES:
         return Finding(what)
     if free >= _NEEDED_BYTES:
         return Finding(what, "less than 2 GB", "a long run may fill the disk")
-    return Finding(what, "less than 200 MB", "the log cannot be kept", needed=True)
+    return Finding(what, "less than 200 MB", "the log cannot be written", needed=True)
 
 
 def writable(folder: Path) -> Finding:
@@ -146,21 +141,23 @@ def writable(folder: Path) -> Finding:
 def stack_port(port: int, service: str) -> Finding:
     """Return whether a port of the embedded stack is free, or used by a running Vigie."""
     what = f"port {port} for {service}"
-    if is_free(_HOST, port):
+    if is_free(HOST, port):
         return Finding(what)
     if runs_here(port):
         return Finding(f"{what} (in use by a running Vigie)")
-    option = "--api-port" if port == 8000 else "--ui-port"
-    return Finding(what, f"taken (see: lsof -i :{port})", f"use python -m scripts.stack {option}", needed=True)
+    option = "--api-port" if port == API_PORT else "--ui-port"
+    return Finding(
+        what, f"taken (see: lsof -i :{port})", f"make run; start it with vigie run {option} PORT", needed=True
+    )
 
 
 def runs_here(port: int) -> bool:
     """Return whether what listens on the port answers as this project's API or Evidently UI does."""
     for path, key in (("/health/live", "status"), ("/api/version", "version")):
         try:
-            # Straight to loopback: a proxy of the shell knows nothing of this machine's ports.
+            # Without the proxy of the shell, which cannot reach this machine's ports.
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(f"http://{_HOST}:{port}{path}", timeout=2) as answer:
+            with opener.open(f"http://{HOST}:{port}{path}", timeout=2) as answer:
                 if key in json.load(answer):
                     return True
         except (OSError, ValueError, TypeError):
@@ -171,17 +168,20 @@ def runs_here(port: int) -> bool:
 def compose_port(port: int, service: str) -> Finding:
     """Return whether a port of the composed stack is free."""
     what = f"port {port} for {service}"
-    if is_free(_HOST, port):
+    if is_free(HOST, port):
         return Finding(what)
-    return Finding(what, "taken", f"make up cannot start {service}, unless it is what runs there")
+    return Finding(what, "taken", f"make up, unless {service} itself uses the port")
 
 
 def program(name: str, commands: Iterable[str], disables: str) -> Finding:
     """Return whether one of these commands is on the path."""
-    for command in commands:
-        if found := shutil.which(command):
-            return Finding(f"{name} ({found})")
-    return Finding(name, "not on the path", disables)
+    found = find_program(commands)
+    return Finding(f"{name} ({found})") if found else Finding(name, "not on the path", disables)
+
+
+def find_program(commands: Iterable[str] = CHROMIUMS) -> str | None:
+    """Return the path of the first of these commands that this machine has, by default of a Chromium; else None."""
+    return next(filter(None, map(shutil.which, commands)), None)
 
 
 def docker() -> Finding:

@@ -1,4 +1,4 @@
-"""Teaches detect-secrets what an API key of this project looks like, so that `make lint` finds one left behind."""
+"""A plugin for detect-secrets, with which `make lint` finds API keys of this project in files."""
 
 import re
 

@@ -1,7 +1,4 @@
-"""The command `python -m scripts.keys`: makes, lists and revokes the API's keys; their file holds only hashes.
-
-The API looks at the file every second, so that a new or revoked key counts at once and without a restart.
-"""
+"""The command `python -m scripts.keys`: creates, lists and revokes the API's keys, whose file holds only hashes."""
 
 import argparse
 import fcntl
@@ -17,13 +14,16 @@ from api.errors import BadKeys
 from api.security.keys import SCOPES, ApiKey, digest_of, new_key, parse_keys
 from scripts.command_line import above_zero, whole_from
 
+DESCRIPTION = (
+    "Create, list and revoke API keys. The file holds only their hashes. The API reads it within a second of a change."
+)
 DEFAULT_FILE = Path("secrets/api/keys.jsonl")
-"""In a folder of its own: a container must mount the folder, as a file that is mounted alone is never seen replaced."""
+"""In a folder of its own, for containers to mount: one that mounts the file alone never sees its replacement."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 1 where the file or the name does not allow what is asked, with one line that says why."""
-    options = _parse(arguments)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.keys") -> int:
+    """Run the command and return its exit status; 1 after an error about the file or the name."""
+    options = _parse(arguments, prog)
     try:
         if options.command == "create":
             _create(options)
@@ -45,7 +45,7 @@ def create_key(
     expires: datetime | None = None,
     rows_per_second: float | None = None,
 ) -> str:
-    """Add a key to the file, made if it is missing, and return it. It is kept nowhere. Raises BadKeys or OSError."""
+    """Add a key to the file and return it; the file keeps only its hash. Raises BadKeys or OSError."""
     key = new_key()
     record = ApiKey(
         name=name,
@@ -58,7 +58,7 @@ def create_key(
 
     def add(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
         if name in {kept.name for kept in keys}:
-            raise BadKeys(f"{file} has a key named {name}; revoke it first, or choose another name")
+            raise BadKeys(f"{file} already has a key named {name}; revoke it first, or choose another name")
         return (*keys, record)
 
     _change(file, add)
@@ -66,7 +66,7 @@ def create_key(
 
 
 def revoke_key(file: Path, name: str) -> None:
-    """Take a key out of the file. Raises BadKeys or OSError."""
+    """Remove a key from the file. Raises BadKeys or OSError."""
 
     def remove(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
         kept = tuple(key for key in keys if key.name != name)
@@ -89,7 +89,7 @@ def read_keys(file: Path) -> tuple[ApiKey, ...]:
 
 
 def _change(file: Path, change: Callable[[tuple[ApiKey, ...]], tuple[ApiKey, ...]]) -> None:
-    """Replace the file whole or not at all; of two changes at a time, one waits for the other."""
+    """Replace the whole file at once; of two simultaneous changes, one waits for the other."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(file.parent):
         _replace(file, "".join(f"{key.line()}\n" for key in change(read_keys(file))))
@@ -106,8 +106,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _replace(file: Path, text: str) -> None:
-    # who owned the file, or owns its folder, must still be able to read it: `make secrets` run by root gives the folder
-    # to the user that the containers run as
+    # The owner of the file, or of its folder, must still be able to read it: `make secrets`, run by root, gives the
+    # folder to the user that the containers run as.
     owner = file.stat() if file.exists() else file.parent.stat()
     temporary = None
     try:
@@ -136,7 +136,7 @@ def _create(options: argparse.Namespace) -> None:
     print(key)
     print(
         f"added {options.name} to {options.file}, for {', '.join(sorted(set(options.scope)))}"
-        f"{f', until {expires.isoformat()}' if expires else ''}; the key above is shown this once",
+        f"{f', until {expires.isoformat()}' if expires else ''}; the key above will not be shown again",
         file=sys.stderr,
     )
 
@@ -154,20 +154,26 @@ def _list(file: Path) -> None:
         print(f"{key.name:<24} {','.join(sorted(key.scopes)):<36} since {key.created.isoformat()}{until}{limit}")
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scripts.keys", description=__doc__)
+def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=prog, description=DESCRIPTION)
     chosen = Path(os.environ.get("VIGIE_API_KEYS_FILE") or DEFAULT_FILE)
-    parser.add_argument("--file", type=Path, default=chosen, help="VIGIE_API_KEYS_FILE of the API (%(default)s)")
-    commands = parser.add_subparsers(dest="command", required=True)
-    create = commands.add_parser("create", help="make a key, print it once, keep its hash")
-    create.add_argument("name", help="who the key is for")
-    create.add_argument(
-        "--scope", action="append", choices=SCOPES, required=True, help="what it is for; may be repeated"
+    parser.add_argument(
+        "--file", type=Path, default=chosen, help="file of the keys, the API's VIGIE_API_KEYS_FILE (%(default)s)"
     )
-    create.add_argument("--expires-in-days", type=whole_from(1, 36_500), help="days until it ends (never)")
-    create.add_argument("--rows-per-second", type=above_zero, help="rate limit of its own (the API's setting)")
-    commands.add_parser("list", help="show names and scopes")
-    commands.add_parser("revoke", help="take a key out").add_argument("name")
+    commands = parser.add_subparsers(dest="command", required=True)
+    create = commands.add_parser("create", help="create a key, print it once, and store its hash")
+    create.add_argument("name", help="name of the key, such as who will use it")
+    create.add_argument(
+        "--scope", action="append", choices=SCOPES, required=True, help="what the key may do; may be repeated"
+    )
+    create.add_argument(
+        "--expires-in-days", type=whole_from(1, 36_500), help="days until the key expires (default: never)"
+    )
+    create.add_argument(
+        "--rows-per-second", type=above_zero, help="rate limit of this key (default: the API's setting)"
+    )
+    commands.add_parser("list", help="list names and scopes")
+    commands.add_parser("revoke", help="remove a key").add_argument("name")
     return parser.parse_args(arguments)
 
 

@@ -1,4 +1,4 @@
-"""The command `python -m scripts.licences`: writes the table of docs/licences.md from what the packages say."""
+"""The command `python -m scripts.licences`: writes the table of docs/licences.md from the packages' metadata."""
 
 import argparse
 import re
@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
+DESCRIPTION = "Write the licences of the locked packages into docs/licences.md."
 ROOT = Path(__file__).parents[1]
 LOCKS = ("requirements.lock", "requirements-ui.lock")
-"""What the API runs on, and what the image of Evidently UI runs on."""
+"""The packages of the API, and those of the image of Evidently UI."""
 PAGE = ROOT / "docs" / "licences.md"
 HEAD = "| package | licence |\n|---|---|\n"
-LONGEST = 60
-"""A field that is longer holds the text of a licence instead of its name."""
+MAX_NAME = 60
+"""A longer field contains the text of a licence instead of its name."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the table anew; rows of packages that are not for this machine stay as they are."""
-    argparse.ArgumentParser(prog="python -m scripts.licences", description=__doc__).parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.licences") -> int:
+    """Write the table; packages that are not for this machine keep their rows."""
+    argparse.ArgumentParser(prog=prog, description=DESCRIPTION).parse_args(arguments)
     text = PAGE.read_text(encoding="utf-8")
     before, found, table = text.partition(HEAD)
     if not found:
@@ -36,24 +37,26 @@ def locked() -> list[str]:
 
 
 def read_table(text: str) -> dict[str, str]:
-    """Return the licences that a table gives, by package."""
+    """Return the licences of a table by package."""
     return dict(re.findall(r"^\| (\S+) \| (.+) \|$", text, re.MULTILINE))
 
 
 def licence_of(package: str) -> str | None:
-    """Return what an installed package says of its licence; None where it is not installed.
+    """Return the licence in the metadata of an installed package; None where it is not installed.
 
     That is its SPDX expression (PEP 639), or the name in the older field, or its classifiers.
     """
     try:
-        said = metadata(package)
+        found_metadata = metadata(package)
     except PackageNotFoundError:
         return None
-    classifiers = [one.split(" :: ")[-1] for one in said.get_all("Classifier", []) if one.startswith("License :: ")]
-    for expression in said.get_all("License-Expression", []):
+    classifiers = [
+        one.split(" :: ")[-1] for one in found_metadata.get_all("Classifier", []) if one.startswith("License :: ")
+    ]
+    for expression in found_metadata.get_all("License-Expression", []):
         return str(expression)
-    named = "".join(said.get_all("License", [])).strip()
-    if named and len(named) <= LONGEST and "\n" not in named:
+    named = "".join(found_metadata.get_all("License", [])).strip()
+    if named and len(named) <= MAX_NAME and "\n" not in named:
         return named
     return ", ".join(classifiers) or (named.splitlines()[0] if named else "not said")
 

@@ -1,7 +1,12 @@
-"""Which ports are free. Only the standard library: the doctor runs where nothing is installed."""
+"""The ports of the services, and which are free. Only the standard library: doctor runs where nothing is installed."""
 
 import errno
 import socket
+
+HOST = "127.0.0.1"
+API_PORT, UI_PORT = 8000, 8001
+PROMETHEUS_PORT, ALERTMANAGER_PORT, GRAFANA_PORT = 9090, 9093, 3000
+API_URL = f"http://{HOST}:{API_PORT}"
 
 
 def is_free(host: str, port: int) -> bool:
@@ -18,7 +23,7 @@ def is_free(host: str, port: int) -> bool:
         return True
 
 
-def free_port(host: str = "127.0.0.1") -> int:
+def free_port(host: str = HOST) -> int:
     """Return a port that is free at this moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((host, 0))

@@ -1,59 +1,54 @@
-"""The command that makes one HTML report for any stretch of the log: python -m scripts.report --from … --to …."""
+"""The command that makes one HTML report for any period of the log: python -m scripts.report --from … --to …."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from api.prediction_log.database import Database
-from api.serving.model_archive import ModelArchive
 from api.settings import Settings
 from api.snapshots.reports import report_name, write_report
+from api.wiring import build_database, build_evaluator
 from scripts.command_line import status_of
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the report and print where it is; 1 where there is not enough data, 2 where something is wrong."""
-    options = build_parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.report") -> int:
+    """Make the report and print its file; 1 where there is not enough data, 2 after an error."""
+    options = build_parser(prog).parse_args(arguments)
     if options.start >= options.end:
         print("error: --from must be before --to", file=sys.stderr)
         return 2
     return status_of(lambda: _make(options, Settings()))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.report",
-        description="Make one HTML report for any stretch of the log. It is not posted and changes no window. "
-        "The log, the model and the limits are those of the VIGIE_ settings.",
+        prog=prog,
+        description="Make one HTML report for any period of the prediction log. It is not posted and changes no "
+        "window. The VIGIE_ settings name the log, the model and the limits.",
     )
-    moment = "such as 2026-11-23 or 2026-11-23T04:45; without an offset it is UTC"
+    moment = "first moment, such as 2026-11-23 or 2026-11-23T04:45; UTC unless it has an offset"
     parser.add_argument("--from", dest="start", type=_moment, required=True, metavar="TIME", help=moment)
-    parser.add_argument("--to", dest="end", type=_moment, required=True, metavar="TIME", help="not included")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: a file under VIGIE_REPORTS_DIR/by-hand")
+    parser.add_argument("--to", dest="end", type=_moment, required=True, metavar="TIME", help="end, not included")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file to write (default: one in VIGIE_REPORTS_DIR/by-hand)"
+    )
     return parser
 
 
 def _make(options: argparse.Namespace, settings: Settings) -> int:
-    database = Database(settings.database_url.get_secret_value())
+    database = build_database(settings)
     database.migrate()
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
     print("measuring; Evidently takes some seconds to start", file=sys.stderr)
-    from api.snapshots.measure import SampleLimits, WindowEvaluator  # noqa: PLC0415 - seconds, which a mistyped time should not cost
-
-    enough = SampleLimits(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
-    measuring = WindowEvaluator(database, settings.model_dir, ModelArchive(settings.reports_dir), enough)
-    measured = measuring.measure(options.start, options.end)
-    if measured.snapshot is None:
-        print(measured.reason, file=sys.stderr)
+    evaluation = build_evaluator(settings, database).evaluate(options.start, options.end)
+    if evaluation.snapshot is None:
+        print(evaluation.reason, file=sys.stderr)
         return 1
     path: Path = options.out or settings.reports_dir / "by-hand" / report_name(options.start, options.end)
-    write_report(path, measured.snapshot.html)
-    failed = ", ".join(dict.fromkeys(check.check for check in measured.snapshot.failed_checks)) or "none"
-    print(f"{measured.logged.total:,} rows, {measured.labelled.total:,} labels; failed checks: {failed}")
+    write_report(path, evaluation.snapshot.html)
+    failed = ", ".join(dict.fromkeys(check.check for check in evaluation.snapshot.failed_checks)) or "none"
+    print(f"{evaluation.logged.total:,} rows, {evaluation.labelled.total:,} labels; failed checks: {failed}")
     print(path)
     return 0
 
@@ -62,7 +57,7 @@ def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-11-23T04:45") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-23T04:45") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

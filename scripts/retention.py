@@ -1,23 +1,17 @@
-"""The command that removes what is old, or tells what would go: python -m scripts.retention [--dry-run]."""
+"""The command that removes old data, or shows what it would remove: python -m scripts.retention [--dry-run]."""
 
 import argparse
-import socket
 import sys
 from collections.abc import Sequence
-from os import getpid
-from secrets import token_hex
 
 from rich.console import Console
 from rich.table import Table
 
-from api.prediction_log.database import Database
-from api.prediction_log.expiry import LogExpiry
-from api.prediction_log.lease import Lease
-from api.prediction_log.windows import RetainedWindows
+from api.prediction_log.lease import new_holder
 from api.settings import Settings
-from api.snapshots.retention import LEASE_LIFETIME, LEASE_NAME, OrphanSnapshots, Retention
+from api.snapshots.retention import Retention
 from api.snapshots.retention_tiers import Removals
-from evidently_workspace.client import EvidentlyClient
+from api.wiring import build_database, build_evidently_client, build_retention, project_name
 from model.artifact.store import read_manifest
 from scripts.command_line import status_of
 
@@ -30,85 +24,64 @@ ROWS = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Remove or tell; 1 where something could not be removed, 2 where nothing can be done at all."""
-    options = build_parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.retention") -> int:
+    """Remove or show old data; 1 where something could not be removed, 2 after an error."""
+    options = build_parser(prog).parse_args(arguments)
     return status_of(lambda: _run(Settings(), dry_run=options.dry_run))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.retention",
+        prog=prog,
         description="Remove snapshots, reports and logged rows that are older than the VIGIE_ settings keep them. "
-        "The API does the same by itself; both may run at once.",
+        "The API also does this by itself; both may run at the same time.",
     )
-    parser.add_argument("--dry-run", action="store_true", help="tell what would go and what would be freed, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only show what would be removed and how much space it would free"
+    )
     return parser
 
 
 def _run(settings: Settings, *, dry_run: bool) -> int:
-    database = Database(settings.database_url.get_secret_value())
+    database = build_database(settings)
     database.migrate()
-    with EvidentlyClient(*_evidently(settings)) as client:
-        retention = _retention(settings, database, client)
+    project = project_name(settings, read_manifest(settings.model_dir))
+    with build_evidently_client(settings) as client:
+        retention = build_retention(settings, database, client, project, new_holder())
         if dry_run:
-            _show(retention.plan(), "would go", "would be freed")
+            _show(retention.plan(), "would be removed", "would be freed")
             return 0
         return _remove(retention)
 
 
-def _evidently(settings: Settings) -> tuple[str, str | None, float]:
-    secret = settings.evidently_secret
-    return (
-        settings.evidently_url,
-        None if secret is None else secret.get_secret_value(),
-        settings.evidently_timeout_seconds,
-    )
-
-
-def _retention(settings: Settings, database: Database, client: EvidentlyClient) -> Retention:
-    windows = RetainedWindows(database)
-    project = settings.evidently_project or read_manifest(settings.model_dir).name
-    holder = f"{socket.gethostname()[:32]}-{getpid()}-{token_hex(4)}"
-    return Retention(
-        windows,
-        LogExpiry(database),
-        client,
-        OrphanSnapshots(windows, client, project),
-        lease=Lease(database, holder, LEASE_LIFETIME, LEASE_NAME),
-        policy=settings.policy,
-        reports_dir=settings.reports_dir,
-    )
-
-
 def _remove(retention: Retention) -> int:
-    """Remove in slices, between which the API may have its turn, until nothing is left."""
+    """Remove in slices until nothing is left; the API can remove between them."""
     total = Removals()
     while True:
         done = retention.run(SLICE_SECONDS)
         if done is None:
-            print("error: the API is removing what is old at this moment; try again in a minute", file=sys.stderr)
+            print("error: the API is removing what is old right now; try again in a minute", file=sys.stderr)
             return 2
         total.removed.update(done.removed)
         total.freed_bytes.update(done.freed_bytes)
         if done.errors or not done.unfinished:
             break
-    _show(total, "went", "freed")
-    for trouble in done.errors:
-        print(f"not all of it went: {trouble}", file=sys.stderr)
+    _show(total, "removed", "freed")
+    for error in done.errors:
+        print(f"some of it could not be removed: {error}", file=sys.stderr)
     return 1 if done.errors else 0
 
 
-def _show(removals: Removals, went: str, freed: str) -> None:
-    table = Table("what is old", f"{went}", f"{freed}", "by the setting")
+def _show(removals: Removals, removed: str, freed: str) -> None:
+    table = Table("what is old", removed, freed, "by the setting")
     for column in table.columns[1:3]:
         column.justify = "right"
     for what, kind, store, setting in ROWS:
         size = "" if store is None else _size(removals.freed_bytes[store])
         table.add_row(what, f"{removals.removed[kind]:,}", size, setting)
     Console().print(table)
-    print("Of snapshots it is their size when they were posted; of rows a dry run only estimates it.")
+    print("For snapshots this is their size when they were posted; for rows a dry run only estimates it.")
 
 
 def _size(count: int) -> str:

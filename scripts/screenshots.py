@@ -1,10 +1,9 @@
-"""The command `python -m scripts.screenshots`: pictures of a running stack, for README and docs.
+"""The command `python -m scripts.screenshots`: takes the pictures of README and docs from a running stack.
 
-It only looks: no prediction is made and no window is taken. Grafana is left out, as it runs with Docker alone.
+It makes no prediction and no snapshot. Grafana is left out: it runs only with Docker.
 """
 
 import argparse
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,35 +14,36 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from scripts.doctor import CHROMIUMS
+from scripts.doctor import NO_CHROMIUM, find_program
+from scripts.ports import API_URL
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 WIDTH = 1280
-LARGEST_BYTES = 250_000
-_PATIENCE_MILLISECONDS = 30_000
-_WINDOWS_LOOKED_AT = 100
+MAX_BYTES = 250_000
+_TIMEOUT_MILLISECONDS = 30_000
+_WINDOWS_READ = 100
 
 
 class NoPicturesError(Exception):
-    """Pictures cannot be made; the text says what to do."""
+    """The pictures cannot be made; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One file: which page it shows, and how to know that the page is all there."""
+    """One file: the page that it shows, and how to wait until the page is complete."""
 
     file: str
     url: str
     height: int
-    """Of the part from the page's top that is taken, in pixels."""
+    """Height of the picture, from the top of the page, in pixels."""
     await_drawn: Callable[["Page"], object]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 all were made, 1 one was not, 2 it could not begin."""
-    options = _parse(arguments)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.screenshots") -> int:
+    """Run the command and return its exit status: 0 all were made, 1 one is too large, 2 none could be made."""
+    options = _parse(arguments, prog)
     try:
         chromium = _chromium()
         pictures = pictures_of(options.url, _windows(options.url))
@@ -51,16 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
-    too_large = [file for file in _take(pictures, chromium, options.out) if file.stat().st_size > LARGEST_BYTES]
+    too_large = [file for file in _take(pictures, chromium, options.out) if file.stat().st_size > MAX_BYTES]
     for file in too_large:
-        print(f"error: {file} is larger than {LARGEST_BYTES:,} bytes; take less of the page", file=sys.stderr)
+        print(
+            f"error: {file} is larger than {MAX_BYTES:,} bytes; lower its height in scripts/screenshots.py",
+            file=sys.stderr,
+        )
     return 1 if too_large else 0
 
 
 def pictures_of(url: str, windows: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    """Return what to take: of the windows given, newest first, the one with the most failed checks.
+    """Return the pictures to take. The snapshot shown is that of the window with the most failed checks.
 
-    Raises NoPicturesError while no window is posted, as there is nothing to be seen yet.
+    Raises NoPicturesError while no window is posted.
     """
     posted = [window for window in windows if window["evidently_url"] and window["report_url"]]
     if not posted:
@@ -77,13 +80,13 @@ def pictures_of(url: str, windows: Sequence[Mapping[str, Any]]) -> list[Picture]
 
 
 def _take(pictures: Sequence[Picture], chromium: str, folder: Path) -> list[Path]:
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - a development dependency, looked for before
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - a development dependency, which may be missing
 
     files = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
-        page.set_default_timeout(_PATIENCE_MILLISECONDS)
+        page.set_default_timeout(_TIMEOUT_MILLISECONDS)
         for picture in pictures:
             page.set_viewport_size({"width": WIDTH, "height": picture.height})
             page.goto(picture.url)
@@ -114,35 +117,35 @@ def _open_predict(page: "Page") -> None:
 
 def _windows(url: str) -> list[Mapping[str, Any]]:
     try:
-        answer = httpx.get(f"{url}/snapshots", params={"limit": _WINDOWS_LOOKED_AT}, trust_env=False, timeout=10.0)
+        answer = httpx.get(f"{url}/snapshots", params={"limit": _WINDOWS_READ}, trust_env=False, timeout=10.0)
         windows: list[Mapping[str, Any]] = answer.raise_for_status().json()["windows"]
     except httpx.HTTPStatusError as error:
         raise NoPicturesError(f"{error.request.url} answered {error.response.status_code}") from None
     except httpx.HTTPError as error:
         raise NoPicturesError(f"no API answers at {url} ({error}); start one with make run or make demo") from None
     except (ValueError, LookupError, TypeError):
-        raise NoPicturesError(f"what answers at {url} is no Vigie") from None
+        raise NoPicturesError(f"the program at {url} is not Vigie") from None
     return windows
 
 
 def _chromium() -> str:
     if find_spec("playwright") is None:
         raise NoPicturesError("playwright is not installed; run: scripts/setup.sh dev")
-    for command in CHROMIUMS:
-        if found := shutil.which(command):
-            return found
-    raise NoPicturesError("no Chromium on this machine (Debian: apt-get install chromium)")
+    chromium = find_program()
+    if chromium is None:
+        raise NoPicturesError(NO_CHROMIUM)
+    return chromium
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.screenshots",
+        prog=prog,
         description="Take the pictures of README and docs from a running stack: start page, Swagger UI, dashboard, "
-        "a snapshot and its report. Wants a Chromium. Grafana is not among them.",
-        epilog="Exit status: 0 all made, 1 one is too large, 2 nothing to take pictures of.",
+        "a snapshot and its report. It needs a Chromium. Grafana is not included.",
+        epilog="Exit status: 0 all were made, 1 one is too large, 2 none could be made.",
     )
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the API's address (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("docs/images"), help="their folder (%(default)s)")
+    parser.add_argument("--url", default=API_URL, help="the API's address (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder to write them into (%(default)s)")
     return parser.parse_args(arguments)
 
 

@@ -1,7 +1,4 @@
-"""Makes the files that docker compose hands to the containers as secrets, and the .env that names their owner.
-
-Idempotent: a secret that exists is kept. `python -m scripts.secrets [--folder DIR]`.
-"""
+"""The command `python -m scripts.secrets`: makes the secret files of Docker Compose, and the .env with their owner."""
 
 import argparse
 import os
@@ -13,26 +10,30 @@ from pathlib import Path
 from api.errors import BadKeys
 from scripts.keys import create_key, read_keys, revoke_key
 
+DESCRIPTION = (
+    "Make the files that Docker Compose gives to the containers as secrets, and the .env that names their owner. "
+    "Files that exist are kept."
+)
 NOBODY = "http://127.0.0.1:9/nobody-is-told-yet"
-"""Until the address of a real receiver stands in the file, the alert about failing notifications says so."""
+"""Stands in the file until an operator enters a receiver; meanwhile the alert about failing notifications fires."""
 CONTAINER_ID = 10001
-"""Who the containers run as where root starts them; anyone else starts them as themselves."""
+"""The user of the containers if root starts them; other users start them as themselves."""
 
 KEYS = {"api_key": ("predict", "feedback", "read"), "front_key": ("read",)}
-"""Files with a key to the API, and what it is for: the first caller's, and the front's, which shows pages with it."""
+"""Files with an API key, and its scopes: one for the first caller, one for the front, which shows pages with it."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make what is missing and say what was made."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.secrets", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path(), help="the checkout (%(default)s)")
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.secrets") -> int:
+    """Make the missing files and print their names."""
+    parser = argparse.ArgumentParser(prog=prog, description=DESCRIPTION)
+    parser.add_argument("--folder", type=Path, default=Path(), help="folder of the checkout (%(default)s)")
     folder: Path = parser.parse_args(arguments).folder
     try:
         made = make_secrets(folder)
     except OSError as error:
         sys.stderr.write(f"cannot make the secrets: {error}\n")
         return 1
-    print("made " + ", ".join(made) if made else "all secrets are there already")
+    print("made " + ", ".join(made) if made else "all secrets exist already")
     return 0
 
 
@@ -62,7 +63,9 @@ def make_secrets(folder: Path) -> list[str]:
     if (kept / "postgres_password").exists():
         for name in ("postgres_log_url", "postgres_workspace_url"):
             if not (kept / name).exists():
-                raise OSError(f"{kept / name} is missing; remove {kept}/postgres_* to make them all anew")
+                raise OSError(
+                    f"{kept / name} is missing; remove {kept}/postgres_* and run this again to make all of them"
+                )
     made = [f"secrets/{name}" for name, content in contents.items() if write_new(kept / name, content, user, group)]
     made += [f"secrets/{name}" for name in KEYS if make_key(kept, name, user, group)]
     env = f"VIGIE_UID={user}\nVIGIE_GID={group}\n"
@@ -70,7 +73,7 @@ def make_secrets(folder: Path) -> list[str]:
 
 
 def make_key(folder: Path, name: str, user: int, group: int) -> bool:
-    """Make one of KEYS unless its file is there: the key in a file, its hash where the API looks; say whether made.
+    """Make one of KEYS unless its file exists: the key in a file, its hash where the API looks. Return whether it did.
 
     A key whose file was removed is replaced: the old one is no longer valid. Raises OSError.
     """

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv from the locks: `setup.sh run` what the stack needs, `setup.sh dev` what tests and lint need besides.
+# Makes .venv from the locks, with the command vigie in it: `setup.sh run` for the stack, `setup.sh dev` for tests and lint too.
 # Idempotent: does nothing where .venv was made from the same locks by the same Python.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,18 +15,22 @@ esac
 "$python" - <<'CHECK' || exit 2
 import sys
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-    sys.exit(f"Vigie needs Python 3.11 to 3.13; {sys.executable} is {sys.version.split()[0]}. Say which to use: make PYTHON=python3.12 ...")
+    sys.exit(f"Vigie needs Python 3.11 to 3.13; {sys.executable} is {sys.version.split()[0]}. Name another one: make PYTHON=python3.12 ...")
 try:
     import ensurepip, venv
 except ImportError:
-    sys.exit("this Python has no venv module; on Debian: apt-get install python3-venv")
+    sys.exit("this Python has no venv module; on Debian, run: apt-get install python3-venv")
 CHECK
 
 made_from() { { "$python" -c 'import sys; print(sys.version, sys.prefix)'; cat requirements-setup.lock "$lock"; } | cksum; }
+install_command() { .venv/bin/python -I deploy/install_command.py "$PWD"; }
 stamp=.venv/made-from-$kind
-[ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(made_from)" ] && [ -x .venv/bin/python ] && exit 0
-# the locks of dev hold all that run needs
-[ "$kind" = run ] && [ -f .venv/made-from-dev ] && [ "$(lock=requirements-dev.lock made_from)" = "$(cat .venv/made-from-dev)" ] && exit 0
+# the lock of dev holds all that run needs
+if { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(made_from)" ] && [ -x .venv/bin/python ]; } \
+    || { [ "$kind" = run ] && [ -f .venv/made-from-dev ] && [ "$(lock=requirements-dev.lock made_from)" = "$(cat .venv/made-from-dev)" ]; }; then
+    install_command
+    exit 0
+fi
 
 echo "setting up .venv from $lock (about half a minute the first time)"
 if [ -x .venv/bin/python ] && ! .venv/bin/python -c 'import sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then
@@ -44,7 +48,8 @@ pip=(.venv/bin/python -m pip --disable-pip-version-check)
 index=${PIP_INDEX_URL:-$("${pip[@]}" config get global.index-url 2>/dev/null || true)}
 [ -n "$index" ] && export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
 if ! VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip sync --quiet --require-hashes "$lock" requirements-setup.lock; then
-    echo "uv could not install the lock; pip will, which takes about two minutes" >&2
+    echo "uv could not install the lock; installing it with pip, which takes about two minutes" >&2
     "${pip[@]}" install --quiet --no-deps --require-hashes -r "$lock"
 fi
+install_command
 made_from > "$stamp"

@@ -1,1 +1,1 @@
-"""Alerts on model health: failed checks of the windows, told to Alertmanager."""
+"""Alerts on the model's health: failed checks of windows, posted to Alertmanager."""

@@ -1,8 +1,7 @@
-"""Notifies Alertmanager of what fires and what is over, and logs what changed."""
+"""Posts alerts on the model's health to Alertmanager, while they fire and when they end, and logs the changes."""
 
 import logging
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
@@ -20,11 +19,11 @@ logger = logging.getLogger(__name__)
 
 PATH = "/api/v2/alerts"
 TIMEOUT_SECONDS = 5.0
-SHOWN_OF_ANSWER = 300
+SHOWN_OF_RESPONSE = 300
 
 
 class PostOutcome(StrEnum):
-    """What came of one post."""
+    """The outcome of one post."""
 
     SENT = "sent"
     UNAVAILABLE = "unavailable"
@@ -32,88 +31,46 @@ class PostOutcome(StrEnum):
 
 
 class Alertmanager:
-    """Posts alerts to the Alertmanager at ``url``; one that is down is logged when that begins and when it ends."""
+    """Posts alerts to the Alertmanager at ``url``; logs when its failures begin and when they end."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self._trouble: PostOutcome | None = None
+        self._failure: PostOutcome | None = None
 
     def post(self, alerts: Sequence[Alert]) -> PostOutcome:
-        """Post alerts, all at once. Never raises: whoever calls repeats them anyway."""
+        """Post alerts, all at once. Never raises: the caller repeats them anyway."""
         try:
-            answer = httpx.post(self._url + PATH, json=list(alerts), timeout=TIMEOUT_SECONDS)
+            response = httpx.post(self._url + PATH, json=list(alerts), timeout=TIMEOUT_SECONDS)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return self._note(PostOutcome.UNAVAILABLE, f"no answer ({type(error).__name__}: {error})")
-        said = f"{answer.status_code} {answer.text[:SHOWN_OF_ANSWER]}".strip()
-        if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return self._note(PostOutcome.UNAVAILABLE, said)
-        if answer.status_code != HTTPStatus.OK:
-            return self._note(PostOutcome.REJECTED, said)
-        return self._note(PostOutcome.SENT, said)
+        text = f"{response.status_code} {response.text[:SHOWN_OF_RESPONSE]}".strip()
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return self._note(PostOutcome.UNAVAILABLE, text)
+        if response.status_code != HTTPStatus.OK:
+            return self._note(PostOutcome.REJECTED, text)
+        return self._note(PostOutcome.SENT, text)
 
-    def _note(self, outcome: PostOutcome, said: str) -> PostOutcome:
-        trouble = None if outcome == PostOutcome.SENT else outcome
-        if trouble is not None and trouble != self._trouble:
-            logger.warning("Alertmanager does not take alerts, which are repeated until it does: %s", said)
-        elif trouble is None and self._trouble is not None:
-            logger.info("Alertmanager takes alerts again")
-        self._trouble = trouble
+    def _note(self, outcome: PostOutcome, text: str) -> PostOutcome:
+        failure = None if outcome == PostOutcome.SENT else outcome
+        if failure is not None and failure != self._failure:
+            logger.warning("Alertmanager does not accept alerts; they are repeated until it does: %s", text)
+        elif failure is None and self._failure is not None:
+            logger.info("Alertmanager accepts alerts again")
+        self._failure = failure
         return outcome
-
-
-class AlertRounds:
-    """While the lease is held, calls ``tell`` at once, then at every ``period`` and whenever it is woken."""
-
-    def __init__(self, tell: Callable[[], None], period: timedelta) -> None:
-        self._tell = tell
-        self._period_seconds = period.total_seconds()
-        self._held = False
-        self._stopping = False
-        self._woken = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Start the thread; nothing is told before the lease is held."""
-        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
-        self._thread.start()
-
-    def hold(self, held: bool) -> None:
-        """Say whether this process holds the lease."""
-        gained = held and not self._held
-        self._held = held
-        if gained:
-            self._woken.set()
-
-    def wake(self) -> None:
-        """Tell now; a call while ``tell`` is under way has it done once more."""
-        self._woken.set()
-
-    def stop(self, grace_seconds: float) -> None:
-        """End the thread; a post under way gets a few seconds, then goes down with the process."""
-        self._stopping = True
-        self._woken.set()
-        if self._thread is not None:
-            self._thread.join(grace_seconds)
-
-    def _run(self) -> None:
-        while not self._stopping:
-            self._woken.wait(self._period_seconds)
-            self._woken.clear()
-            if self._held and not self._stopping:
-                self._tell()
 
 
 HISTORY = 100
 """Windows that are read back for each check: enough to know when an alert began, or ended."""
 OVER_FOR = timedelta(minutes=15)
-"""How long the end of an alert is repeated, as Prometheus does: Alertmanager may have been down when it came."""
+"""How long the end of an alert is repeated, as Prometheus does: Alertmanager may have been down when it ended."""
 
 
 class AlertNotifier:
-    """Tells where the checks of one model version stand.
+    """Says which checks of one model version fire.
 
-    Windows of another version count no more: training anew is the answer to most of these alerts. Without an
-    Alertmanager the log is all that is told.
+    Windows of other versions do not count: to train again is the answer to most of these alerts. Without an
+    Alertmanager the changes are only logged.
     """
 
     def __init__(
@@ -135,20 +92,20 @@ class AlertNotifier:
         self._firing: set[str] = set()
 
     def follow(self, model_version: str) -> None:
-        """Tell of this version from the next round on."""
+        """Look at the windows of this version from the next time on."""
         self._model_version = model_version
 
-    def tell(self) -> None:
-        """Make one round. Never raises, as the next one makes up for it."""
+    def notify(self) -> None:
+        """Post what fires and what has just ended. Raises LogUnavailable; the next call makes up for a failed one."""
         try:
             states = list(self._states())
             self._log_changes(states)
             self._post(states)
-        except LogUnavailable as error:
-            logger.warning("no alerts for now: %s", error)
+        except LogUnavailable:
+            raise
         except Exception:
-            logger.exception("alerts could not be told")
-            self._metrics.alert_posts.labels("failed").inc()
+            self._metrics.count_alert_post("failed")
+            raise
 
     def _states(self) -> Iterator[tuple[Check, CheckState]]:
         for check in CHECKS:
@@ -173,4 +130,4 @@ class AlertNotifier:
             if state.firing or now - state.since < OVER_FOR
         ]
         if alerts and self._alertmanager is not None:
-            self._metrics.alert_posts.labels(self._alertmanager.post(alerts)).inc()
+            self._metrics.count_alert_post(self._alertmanager.post(alerts))

@@ -12,8 +12,8 @@ from evidently_workspace.checks import Check
 NAMED_IN_SUMMARY = 5
 """Most columns that the summary names with their numbers; the annotation ``columns`` has them all."""
 
-REPEATS_OF_A_LIFE = 4
-"""Repeats that may fail in a row before Alertmanager takes an alert for over, as with Prometheus."""
+REPEATS_PER_LIFETIME = 4
+"""Repeats that may fail in a row before Alertmanager considers an alert as over, as with Prometheus."""
 
 Alert = dict[str, Any]
 
@@ -25,13 +25,13 @@ class Wording:
     model: str
     links: SnapshotLinks
     lifetime: timedelta
-    """How long Alertmanager keeps an alert firing that is not repeated."""
+    """How long an alert fires in Alertmanager when it is not repeated."""
 
 
 def alert_of(check: Check, state: CheckState, wording: Wording, now: datetime) -> Alert:
     """Build the alert: firing until its lifetime from now has passed, or over since the window that ended it.
 
-    The labels, which Alertmanager tells alerts apart by, take few values; what may be anything is in annotations.
+    Alertmanager identifies an alert by its labels, so these take few values; free text is in the annotations.
     """
     window = state.newest_failed
     report = wording.links.report(window)
@@ -74,13 +74,13 @@ def _failures(check: Check, window: WindowRecord) -> list[dict[str, Any]]:
 
 
 def _excess(failed: dict[str, Any]) -> float:
-    """By which part of its threshold a value is beyond it, on whichever side it must not be."""
+    """Return by what share of its threshold a value is beyond it, above or below."""
     value, threshold = float(failed["value"]), float(failed["threshold"])
     return abs(value - threshold) / max(abs(threshold), 1e-9)
 
 
 def _columns(failures: list[dict[str, Any]]) -> list[str]:
-    """Return each column once, though it may have failed in several ways; a score such as accuracy is none."""
+    """Return each column once, though it may have failed in several ways; a score such as accuracy is no column."""
     return list(dict.fromkeys(str(one["column"]) for one in failures if one["column"] not in {None, _measure(one)}))
 
 

@@ -1,1 +1,1 @@
-"""ASGI middleware around the routes: limits, headers, authentication, metrics, the last error boundary."""
+"""ASGI middleware around the routes: limits, headers, authentication, request metrics and the error boundary."""

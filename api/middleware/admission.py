@@ -1,4 +1,4 @@
-"""Limits how many requests are served at once: one more is refused at once instead of making everyone wait."""
+"""Limits how many requests are served at once: one more is refused immediately, so that the others do not wait."""
 
 from http import HTTPStatus
 
@@ -10,16 +10,16 @@ from api.middleware.request_metrics import is_measured
 from api.problems import problem
 
 HEADERS = {"Retry-After": str(DependencyError.retry_after_seconds)}
-BODIES_AT_ONCE = 4
-"""The bodies under way may add up to this many of the largest."""
+MAX_BODIES = 4
+"""All bodies in progress together may be as large as this many of the largest allowed body."""
 
 
 class Admission:
     """ASGI middleware: serves at most ``max_requests`` at once, and bodies of at most four times ``max_body_bytes``.
 
-    Past either, a request gets 503 with Retry-After, so that the time which the accepted ones take stays bounded
-    however many come. A request counts from when its body is complete: many that dawdle take no one's place. Health
-    checks and scrapes are always let through.
+    Above either limit, a request gets 503 with Retry-After, so that the time to serve an accepted one stays bounded. A
+    request counts once its body is complete, so slow clients take nobody's place. Health checks and scrapes are always
+    let through.
     """
 
     def __init__(self, app: ASGIApp, max_requests: int, max_body_bytes: int) -> None:
@@ -48,8 +48,7 @@ class Admission:
             message = await receive()
             if not counted and not message.get("more_body", False):
                 if self._requests >= self._max_requests:
-                    # an HTTPException is what FastAPI lets through while it reads a body
-                    raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, self._all_taken(), HEADERS)
+                    raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, self._too_many(), HEADERS)
                 counted = True
                 self._requests += 1
             return message
@@ -61,7 +60,7 @@ class Admission:
             self._body_bytes -= body_bytes
 
     def _expected_bytes(self, scope: Scope) -> int:
-        """Return how much of a body may come: what the request declares, or the most where it does not say."""
+        """Return the declared size of the body, or the largest allowed one if the request does not declare it."""
         declared = 0
         for name, value in scope["headers"]:
             if name == b"transfer-encoding":
@@ -72,10 +71,10 @@ class Admission:
 
     def _refusal(self, body_bytes: int) -> str | None:
         if self._requests >= self._max_requests:
-            return self._all_taken()
-        if self._body_bytes and self._body_bytes + body_bytes > BODIES_AT_ONCE * self._max_body_bytes:
-            return f"{self._body_bytes:,} bytes of bodies are under way; try again shortly"
+            return self._too_many()
+        if self._body_bytes and self._body_bytes + body_bytes > MAX_BODIES * self._max_body_bytes:
+            return f"{self._body_bytes:,} bytes of bodies are in progress; try again shortly"
         return None
 
-    def _all_taken(self) -> str:
-        return f"{self._requests} requests are under way, which is the most; try again shortly"
+    def _too_many(self) -> str:
+        return f"{self._requests} requests are in progress, which is the limit; try again shortly"

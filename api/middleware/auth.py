@@ -1,4 +1,4 @@
-"""Authentication before the routes: who calls, what the key's scopes allow, and how often."""
+"""Authentication before the routes: whose key it is, what its scopes allow, and its rate limit."""
 
 import time
 from base64 import b64decode
@@ -34,7 +34,7 @@ REPORTS = "/reports/"
 
 
 class ScopeRules:
-    """Says which scopes a call may be made with: any one of them is enough; None means that it needs no key."""
+    """The scopes that each call needs: any one of them is enough; None means that the call needs no key."""
 
     def __init__(self, *, open_docs: bool, guard_metrics: bool) -> None:
         documentation = None if open_docs else CARD
@@ -53,7 +53,7 @@ class ScopeRules:
         self._prefixes = ((REPORTS, READ), (ASSETS, documentation))
 
     def needed(self, method: str, path: str) -> frozenset[str] | None:
-        """Return the scopes of which one is needed, or None."""
+        """Return the scopes of which the call needs one, or None."""
         if method == "HEAD":
             method = "GET"
         try:
@@ -71,15 +71,15 @@ BASIC = 'Basic realm="Vigie: any name, and an API key as the password", charset=
 WITHOUT_EFFECT = frozenset({"GET", "HEAD"})
 
 Refusal = tuple[str, int, str, dict[str, str]]
-"""The reason to count, then status, detail and headers of the answer."""
+"""The reason to count, then status, detail and headers of the response."""
 
 
 class AuthMiddleware:
-    """ASGI middleware: answers 401, 403 or 429 to what may not pass, before anything of its body is read.
+    """ASGI middleware: refuses a request with 401, 403 or 429 before its body is read.
 
-    A key comes as ``Authorization: Bearer``, as ``X-API-Key``, or, so that a browser can open the pages, as the
-    password of HTTP's basic scheme. A browser adds that one by itself, whichever site made it send the request, so it
-    counts for reading only. ``deny`` is told the reason of each refusal.
+    A key is sent as ``Authorization: Bearer``, as ``X-API-Key``, or, so that a browser can open the pages, as the
+    password of HTTP basic authentication. A browser sends that password with requests that other sites start, so it is
+    accepted for reading only. ``deny`` is called with the reason of each refusal.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class AuthMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "lifespan":
-            refusal = self._judge(scope)
+            refusal = self._check(scope)
             if refusal is not None:
                 reason, status, detail, headers = refusal
                 self._deny(reason)
@@ -102,7 +102,7 @@ class AuthMiddleware:
                 return
         await self._app(scope, receive, send)
 
-    def _judge(self, scope: Scope) -> Refusal | None:
+    def _check(self, scope: Scope) -> Refusal | None:
         method: str = scope.get("method", "")
         needed = self._rules.needed(method, scope["path"])
         if needed is None:
@@ -118,26 +118,26 @@ class AuthMiddleware:
 
 
 def _presented(scope: Scope, *, basic: bool) -> tuple[bytes | None, bool]:
-    """Return the key that the request carries, if any, and whether a person at a browser waits for a page."""
-    authorization = named = None
+    """Return the key of the request, if any, and whether a browser asked for a page."""
+    authorization = header_key = None
     wants_page = False
     for name, value in scope["headers"]:
         if name == b"authorization":
             authorization = value
         elif name == b"x-api-key":
-            named = value
+            header_key = value
         elif name == b"accept":
             wants_page = b"text/html" in value
     wants_page = wants_page and basic
     if authorization is None:
-        return named, wants_page
+        return header_key, wants_page
     scheme, _, credentials = authorization.partition(b" ")
     scheme, credentials = scheme.lower(), credentials.strip()
     if scheme == b"bearer":
         return credentials, wants_page
-    if scheme == b"basic" and basic and named is None:
+    if scheme == b"basic" and basic and header_key is None:
         return _password(credentials), wants_page
-    return named, wants_page
+    return header_key, wants_page
 
 
 def _password(credentials: bytes) -> bytes | None:
@@ -160,19 +160,19 @@ def _unauthorized(presented: bytes | None, key: ApiKey | None, *, wants_page: bo
         reason, detail = "unknown_key", "this API key is not known, or was revoked"
     else:
         reason, detail = "expired_key", "this API key has expired"
-    # only a browser's own request for a page is asked for a password: a script's would get a dialog over its page
+    # a browser shows a password dialog for the basic challenge, so scripts do not get it
     return reason, HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": BASIC if wants_page else challenge}
 
 
 def _forbidden(key: ApiKey, needed: frozenset[str]) -> Refusal:
     scopes = sorted(needed)
     challenge = f'{BEARER}, error="insufficient_scope", scope="{" ".join(scopes)}"'
-    detail = f"this call needs an API key with the scope {' or '.join(scopes)}; the key {key.name} has it not"
+    detail = f"the key {key.name!r} lacks the scope {' or '.join(scopes)}, which this call needs"
     return "missing_scope", HTTPStatus.FORBIDDEN, detail, {"WWW-Authenticate": challenge}
 
 
 def _limited(key: ApiKey, seconds: int) -> Refusal:
-    detail = f"the key {key.name} sends more rows than its limit allows; try again in {seconds} s"
+    detail = f"the key {key.name!r} sent more rows than its limit allows; try again in {seconds} s"
     return "rate_limited", HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": str(seconds)}
 
 
@@ -182,20 +182,20 @@ SCHEMES: dict[str, Any] = {
         "type": "apiKey",
         "in": "header",
         "name": "X-API-Key",
-        "description": "The same, in a header of its own.",
+        "description": "The same API key, in the header X-API-Key.",
     },
 }
 
 
 def install_security(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    """Add the middleware; what is added last sees a request first. Raises BadKeys where the keys cannot be read."""
+    """Add the middleware; the last one added sees a request first. Raises BadKeys if the keys cannot be read."""
     keys = _keys(settings, metrics)
     if keys is not None:
         rules = ScopeRules(open_docs=settings.open_docs, guard_metrics=settings.guard_metrics)
         limits = RateLimits(settings.rate_limit_rows_per_second)
         app.add_middleware(AuthMiddleware, keys=keys, rules=rules, limits=limits, deny=metrics.deny)
         _describe(app, rules)
-    app.add_middleware(ErrorBoundary)  # inside what adds headers to every answer
+    app.add_middleware(ErrorBoundary)  # inside the middleware that adds headers to every response
     if settings.cors_origins is not None:
         app.add_middleware(
             CORSMiddleware,
@@ -217,20 +217,20 @@ def _keys(settings: Settings, metrics: Metrics) -> KeySource | None:
 
 
 def _describe(app: FastAPI, rules: ScopeRules) -> None:
-    """Say in the OpenAPI schema which calls need a key, so that Swagger UI asks for one."""
+    """Add to the OpenAPI schema which calls need a key, so that Swagger UI asks for one."""
     plain = app.openapi
 
     def with_keys() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = plain()
-            schema.setdefault("components", {})["securitySchemes"] = SCHEMES
+        schema = plain()
+        components = schema.setdefault("components", {})
+        if "securitySchemes" not in components:  # the schema is rebuilt for each version of the model
+            components["securitySchemes"] = SCHEMES
             for path, calls in schema["paths"].items():
                 for method, call in calls.items():
                     _describe_call(call, rules.needed(method.upper(), path))
-            app.openapi_schema = schema
-        return app.openapi_schema
+        return schema
 
-    app.openapi = with_keys  # type: ignore[method-assign] # FastAPI's own way to change the schema
+    app.openapi = with_keys  # type: ignore[method-assign] # as FastAPI documents it
 
 
 def _describe_call(call: dict[str, Any], scopes: frozenset[str] | None) -> None:
@@ -239,5 +239,5 @@ def _describe_call(call: dict[str, Any], scopes: frozenset[str] | None) -> None:
     needed = f"Needs an API key with the scope {' or '.join(sorted(scopes))}."
     call["description"] = "\n\n".join(filter(None, (call.get("description"), needed)))
     call["security"] = [{name: []} for name in SCHEMES]
-    for status, answer in problem_responses(401, 403, 429).items():
-        call["responses"].setdefault(str(status), answer)
+    for status, response in problem_responses(401, 403, 429).items():
+        call["responses"].setdefault(str(status), response)

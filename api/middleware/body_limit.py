@@ -11,22 +11,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import problem
 
 DISCARDED_BODIES = 8
-"""A refused body is read to its end, if it is no longer than this many times the limit ..."""
+"""A refused body is read to its end, up to this many times the limit ..."""
 MAX_DISCARD_SECONDS = 5.0
-"""... and comes within this time. A client that still sends when the connection closes may never see the answer."""
+"""... and for at most this time. A client that is still sending when the connection closes may not see the response."""
 
 
 class BodyLimit:
-    """ASGI middleware: refuses a body (413) that is, or says it will be, over ``max_bytes``, or is slow (408)."""
+    """ASGI middleware: refuses a body that is, or declares to be, larger than ``max_bytes`` (413), or is slow (408)."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_seconds: float, refuse: Callable[[str], object]) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
         self._refuse = refuse
-        self._slow = f"the body did not arrive within {max_seconds:g} s; send fewer rows, or find what holds it up"
+        self._slow = f"the body did not arrive within {max_seconds:g} s; send fewer rows, or check the connection"
         self._detail = f"the body is larger than the limit of {max_bytes:,} bytes; send fewer rows"
-        # what is left of a body that is longer still would be taken for the next request
+        # unread bytes of the body would be parsed as the next request
         self._headers = {"Connection": "close"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,15 +37,15 @@ class BodyLimit:
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
             await self._discard(receive)
-            answer = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail, headers=self._headers)
-            await answer(scope, receive, send)
+            response = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail, headers=self._headers)
+            await response(scope, receive, send)
             return
         received, complete = 0, False
         deadline = asyncio.get_running_loop().time() + self._max_seconds
 
         async def limited_receive() -> Message:
             nonlocal received, complete
-            if complete:  # what comes now is that the client has gone, which may take as long as it likes
+            if complete:  # the next message says that the client has gone, for which there is no deadline
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -58,14 +58,13 @@ class BodyLimit:
             if received > self._max_bytes:
                 if message.get("more_body", False):
                     await self._discard(receive)
-                # an HTTPException is what FastAPI lets through while it reads a body
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail, self._headers)
             return message
 
         await self._app(scope, limited_receive, send)
 
     async def _discard(self, receive: Receive) -> None:
-        """Count the refused body, and read what comes of it, within bounds."""
+        """Count the refused body, and read the rest of it, within bounds."""
         self._refuse("body_too_large")
         discarded = 0
         with suppress(TimeoutError):

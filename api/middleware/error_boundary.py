@@ -1,4 +1,4 @@
-"""Turns an unexpected error into an answer like any other, with the headers of every answer."""
+"""Turns an unexpected error into a problem response with the usual headers."""
 
 import logging
 
@@ -10,10 +10,9 @@ logger = logging.getLogger(__name__)
 
 
 class ErrorBoundary:
-    """ASGI middleware: logs an exception that nobody handled, and answers 500 where no answer has begun.
+    """ASGI middleware: logs an unhandled exception, and responds with 500 if no response has started.
 
-    Starlette's own stands outside every middleware, so that its answer would lack the security headers, and what other
-    origins are told.
+    Starlette's own error middleware is outside all others, so its response would lack the security and CORS headers.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -24,17 +23,17 @@ class ErrorBoundary:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = False
+        started = False
 
-        async def noting_send(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, noting_send)
-        except Exception:  # a request's boundary: the others are served on
-            if begun:
+            await self._app(scope, receive, watched_send)
+        except Exception:  # a request's boundary: other requests are still served
+            if started:
                 raise
             logger.exception("%s %s failed", scope["method"], scope["path"])
             await unexpected_problem()(scope, receive, send)

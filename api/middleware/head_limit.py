@@ -11,8 +11,8 @@ MAX_HEAD_BYTES = 64 * 1024
 class BoundedHeadProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which closes a connection whose request line and headers take too long or are too large.
 
-    The time begins with the connection, and for later requests with their first byte; a connection on which nothing is
-    asked any more is closed by uvicorn itself. The body's time and size are limited by api.middleware.body_limit.
+    The time starts with the connection, and for later requests with their first byte; uvicorn itself closes an idle
+    connection. `api.middleware.body_limit` limits the time and size of the body.
     """
 
     _timer: TimerHandle | None = None
@@ -21,7 +21,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     _in_body = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as in the class above
-        """Begin to wait for the first request."""
+        """Start to wait for the first request."""
         super().connection_made(transport)
         self._wait()
 
@@ -31,17 +31,17 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, and wait for the rest of what has begun."""
-        asked, was_body = self.cycle, self._in_body
+        """Read on, and wait for the rest of a head that has started."""
+        cycle, was_body = self.cycle, self._in_body
         super().data_received(data)
         if self.transport.is_closing():
             return
         if self._in_body:
-            if self.cycle.response_complete:  # a body that nobody reads any more
+            if self.cycle.response_complete:  # the response is sent, so nobody reads this body
                 self._wait()
             return
-        # empty lines before a request begin none
-        idle = not was_body and self.cycle is asked and (asked is None or asked.response_complete)
+        # empty lines before a request do not start one
+        idle = not was_body and self.cycle is cycle and (cycle is None or cycle.response_complete)
         if self._in_head or idle:
             self._wait()
             self._head_bytes += len(data)
@@ -49,21 +49,21 @@ class BoundedHeadProtocol(HttpToolsProtocol):
                 self.transport.abort()
 
     def on_message_begin(self) -> None:
-        """Go on to the head."""
+        """Enter the head."""
         self._in_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Go on to the body."""
+        """Leave the head, and enter the body."""
         self._stop_waiting()
         self._in_head, self._in_body, self._head_bytes = False, True, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Go on to the next request."""
+        """Leave the body, and wait for the next request."""
         self._stop_waiting()
         self._in_body = False
-        if self.cycle.response_complete:  # uvicorn waits for the next request once it has answered, which it has
+        if self.cycle.response_complete:  # else the wait starts with the next request
             self._wait()
         super().on_message_complete()
 

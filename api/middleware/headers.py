@@ -1,4 +1,4 @@
-"""Security headers of every answer, and the host names that the API answers to."""
+"""Security headers of every response, and the check of the host name."""
 
 import re
 from base64 import b64encode
@@ -12,13 +12,13 @@ from api.problems import problem
 
 POLICY = "content-security-policy"
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
-"""For JSON and the like, which nobody should take for a page."""
+"""For JSON and other responses that are not pages."""
 REPORT = (
     "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'none'"
 )
-"""For a report, which shows logged values and brings its scripts along: it runs as a page of nowhere, without the API's
-address, and can load and send nothing."""
+"""For a report, which shows logged values and contains scripts: it runs in a sandbox without an origin, and can neither
+load nor send anything."""
 FIXED = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -30,7 +30,7 @@ _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 def page_policy(html: str) -> str:
-    """Return the policy of a page of ours: its own inline scripts by their hash, and files of this API."""
+    """Return the policy of one of our pages: its inline scripts, by their hash, and files of this API may run."""
     hashes = (b64encode(sha256(script.encode()).digest()).decode() for script in _INLINE_SCRIPT.findall(html))
     scripts = " ".join(["'self'", *(f"'sha256-{one}'" for one in hashes)])
     return (
@@ -40,7 +40,7 @@ def page_policy(html: str) -> str:
 
 
 class SecurityHeaders:
-    """ASGI middleware: adds the headers to every answer; a policy that the answer has already stays."""
+    """ASGI middleware: adds the headers to every response, but keeps the policy of a response that has one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -63,7 +63,7 @@ class SecurityHeaders:
 
 
 class HostCheck:
-    """ASGI middleware: answers 421 to a host name that is none of ``hosts``: links are made from it."""
+    """ASGI middleware: refuses a host name that is not in ``hosts`` (421), as links are built from it."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str], deny: Callable[[str], object]) -> None:
         self._app = app
@@ -71,13 +71,13 @@ class HostCheck:
         self._deny = deny
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; health checks may ask by any name."""
+        """Serve one request; health checks may use any host name."""
         if scope["type"] == "http" and not scope["path"].startswith("/health/"):
-            asked = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
-            if _without_port(asked) not in self._hosts:
+            host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
+            if _without_port(host) not in self._hosts:
                 self._deny("unknown_host")
-                answer = problem(HTTPStatus.MISDIRECTED_REQUEST, "the API does not answer to this host name")
-                await answer(scope, receive, send)
+                response = problem(HTTPStatus.MISDIRECTED_REQUEST, "this host name is not one of VIGIE_ALLOWED_HOSTS")
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

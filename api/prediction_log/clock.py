@@ -1,4 +1,4 @@
-"""Owns the trust in a clock: one that jumps is followed only once it has stayed where it jumped to."""
+"""A clock that does not jump: it follows the machine's clock after a jump only once that has stayed there."""
 
 import logging
 import threading
@@ -9,9 +9,9 @@ from datetime import timedelta
 logger = logging.getLogger(__name__)
 
 TOLERANCE = timedelta(minutes=1)
-"""A clock that is off by less is being corrected, or was read late; it does no harm to follow it at once."""
-PATIENCE = timedelta(minutes=10)
-"""How long a jump must last to be believed. Until then time goes on as if it had not happened."""
+"""A clock that is off by less is being corrected, or was read late; to follow it at once does no harm."""
+MIN_JUMP_DURATION = timedelta(minutes=10)
+"""How long a jump must last before it is followed. Until then time goes on as if it had not happened."""
 
 
 def seconds_since_boot() -> float:
@@ -22,10 +22,10 @@ def seconds_since_boot() -> float:
 
 
 class SteadyClock:
-    """Follows a clock of microseconds since the epoch, but a jump of it only after it has lasted for ``PATIENCE``.
+    """Follows a clock of microseconds since the epoch; a jump must last for ``MIN_JUMP_DURATION`` to be followed.
 
-    A clock that jumps ahead for a moment would otherwise close windows that are still to come, and date rows into
-    them. ``elapsed`` gives seconds that do not jump. Of several threads each may ask.
+    A clock that jumps ahead for a moment would otherwise close windows of the future, and date rows into them.
+    ``elapsed`` gives seconds that do not jump. Several threads may share one.
     """
 
     def __init__(self, elapsed: Callable[[], float] = seconds_since_boot) -> None:
@@ -35,7 +35,7 @@ class SteadyClock:
         self._jump: tuple[int, float] | None = None
 
     def follow(self, shown: int) -> int:
-        """Return the time to go by when the clock shows ``shown``; both in microseconds since the epoch."""
+        """Return the time to use when the clock shows ``shown``; both in microseconds since the epoch."""
         with self._lock:
             at = self._elapsed()
             if self._last is None:
@@ -54,9 +54,9 @@ class SteadyClock:
         if self._jump is None or not _small(gap - self._jump[0]):
             logger.warning("the clock jumped by %.0f s; it is followed if it stays there", gap / 1e6)
             self._jump = gap, at
-        if at - self._jump[1] < PATIENCE.total_seconds():
+        if at - self._jump[1] < MIN_JUMP_DURATION.total_seconds():
             return False
-        logger.warning("the clock has stayed %.0f s off for %s, so it is followed", gap / 1e6, PATIENCE)
+        logger.warning("the clock has stayed %.0f s off for %s, so it is followed", gap / 1e6, MIN_JUMP_DURATION)
         return True
 
 

@@ -1,4 +1,4 @@
-"""Owns copying a whole database while it is used, and putting a copy where there is none: SQLite and PostgreSQL."""
+"""Copies of a whole database that is in use, and putting a copy where there is none: SQLite and PostgreSQL."""
 
 import os
 import shutil
@@ -13,19 +13,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.errors import LogUnavailable
 
 PAGES_AT_ONCE = 2000
-"""SQLite is copied in steps of this many pages, between which writers get their turn."""
+"""SQLite is copied in steps of this many pages; writers can write between them."""
 PAUSE_SECONDS = 0.005
 
 
 def backend_of(url: str) -> str:
-    """Return which kind of database the address is of: ``sqlite`` or ``postgresql``."""
+    """Return the kind of the database at a URL: ``sqlite`` or ``postgresql``."""
     return make_url(url).get_backend_name()
 
 
 def copy_database(url: str, target: Path) -> None:
     """Write a consistent copy of the database, as it is at one moment, to a file that is not there yet.
 
-    Of SQLite the copy is a database of its own, of PostgreSQL an archive of pg_dump. Raises LogUnavailable.
+    For SQLite the copy is a database file, for PostgreSQL an archive of pg_dump. Raises LogUnavailable.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -38,7 +38,7 @@ def copy_database(url: str, target: Path) -> None:
 
 
 def is_empty(url: str) -> bool:
-    """Whether a database can be put at the address: no file, or no tables. Raises LogUnavailable."""
+    """Whether there is no database at the URL yet: no file, or no tables. Raises LogUnavailable."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return not Path(str(parsed.database)).exists()
@@ -52,7 +52,7 @@ def is_empty(url: str) -> bool:
 
 
 def place_database(copy: Path, url: str) -> None:
-    """Put a copy at an address where `is_empty` holds; whole or not at all. Raises LogUnavailable."""
+    """Put a copy at a URL for which `is_empty` holds; whole or not at all. Raises LogUnavailable."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         target = Path(str(parsed.database))
@@ -74,10 +74,10 @@ def _copy_sqlite(source: Path, target: Path) -> None:
 
 
 def _run_postgres(program: str, url: URL, *options: str) -> None:
-    """Run a program of PostgreSQL's on a database; the password is not shown in the list of processes."""
+    """Run one of PostgreSQL's programs on a database; the password does not show in the list of processes."""
     found = shutil.which(program)
     if found is None:
-        raise LogUnavailable(f"{program} is not on this machine; on Debian: apt-get install postgresql-client")
+        raise LogUnavailable(f"{program} is not installed; on Debian: apt-get install postgresql-client")
     address = url.set(drivername="postgresql", password=None).render_as_string()
     environment = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Owns the connection to the log's database: the engine, its transactions, its clock and its migrations."""
+"""The log's database: the engine, its transactions, its clock and its migrations."""
 
 import shutil
 import sqlite3
@@ -22,8 +22,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 STAMP_LOCK = 7_146_001
 MIGRATION_LOCK = 7_146_002
 CLOSED_UNTIL = "SELECT closed_until FROM horizon"
-"""As text, since every commit asks it, and to compile it would cost more than to answer it."""
-LEAST_FREE_BYTES = 64 * 1024 * 1024
+"""As text: every commit runs it, and SQLAlchemy would take longer to compile it than SQLite to run it."""
+MIN_FREE_BYTES = 64 * 1024 * 1024
 """A request of 10,000 rows of 30 features is 12 MB of JSON, which goes into the write-ahead log, then into the file."""
 
 
@@ -55,16 +55,16 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """One read transaction; the database's own errors come out as LogUnavailable."""
+        """One read transaction; errors of the database are raised as LogUnavailable."""
         with _translated(), self.engine.connect() as connection:
-            self._refuse_a_lost_file()
+            self._refuse_lost_file()
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One write transaction, committed at the end; the database's own errors come out as LogUnavailable."""
+        """One write transaction, committed at the end; errors of the database are raised as LogUnavailable."""
         with _translated(), self._write_engine.begin() as connection:
-            self._refuse_a_lost_file()
+            self._refuse_lost_file()
             yield connection
 
     @contextmanager
@@ -74,7 +74,7 @@ class Database:
         For the one transaction that every request waits for: it costs a ninth of `writing`.
         """
         with _translated(), closing(self.engine.raw_connection()) as pooled:
-            self._refuse_a_lost_file()
+            self._refuse_lost_file()
             connection = pooled.driver_connection
             assert isinstance(connection, sqlite3.Connection)  # noqa: S101 - callers have asked whether it is SQLite
             connection.execute("BEGIN IMMEDIATE")
@@ -106,7 +106,7 @@ class Database:
         return self.now(connection)
 
     def now(self, connection: Connection | sqlite3.Connection) -> int:
-        """Return the time to go by, in microseconds since the epoch: the database's, where it does not jump."""
+        """Return the time in microseconds since the epoch: that of the database's clock, without its jumps."""
         return self._clock.follow(self.shown(connection))
 
     def shown(self, connection: Connection | sqlite3.Connection) -> int:
@@ -135,7 +135,7 @@ class Database:
         """Close every connection."""
         self.engine.dispose()
 
-    def _refuse_a_lost_file(self) -> None:
+    def _refuse_lost_file(self) -> None:
         if self._file is not None:
             self._file.refuse_if_lost()
 
@@ -162,7 +162,7 @@ def _translated() -> Iterator[None]:
 
 
 class SqliteFile:
-    """The file of a SQLite database, by its inode: one that was deleted while open takes rows that no one sees."""
+    """The file of a SQLite database, by its inode: rows that go into a deleted file that is still open are lost."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -184,12 +184,12 @@ class SqliteFile:
             )
 
     def check_room(self) -> None:
-        """Raise LogUnavailable where the disk has less than LEAST_FREE_BYTES left."""
+        """Raise LogUnavailable where the disk has less than MIN_FREE_BYTES left."""
         free = shutil.disk_usage(self._path.parent).free
-        if free < LEAST_FREE_BYTES:
+        if free < MIN_FREE_BYTES:
             raise LogUnavailable(
                 f"the disk of the prediction log is full: {free:,} bytes are left in {self._path.parent}, and a large "
-                f"request may need {LEAST_FREE_BYTES:,}; make room, or keep the log for a shorter time"
+                f"request may need {MIN_FREE_BYTES:,}; make room, or keep the log for a shorter time"
             )
 
 

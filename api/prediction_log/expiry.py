@@ -1,6 +1,6 @@
-"""Owns how old rows leave the log: in small transactions, so that the writer of predictions hardly waits.
+"""Removal of old rows from the log: in small transactions, so that the writer of predictions hardly waits.
 
-A row goes once it is old and no window needs it any more, and its label goes with it. Stopping anywhere does no harm.
+A row is removed once it is old and no window needs it any more, together with its label. It may stop anywhere.
 """
 
 import sqlite3
@@ -14,14 +14,14 @@ from api.prediction_log.tables import horizon, labels, predictions, rejections, 
 from api.prediction_log.windows import unfinished
 
 RESERVE_PAGES = 1024
-"""Free pages that an SQLite file keeps (4 MB), as the next rows will fill them."""
+"""Free pages that a SQLite file keeps (4 MB) for the next rows."""
 ROW_OVERHEAD_BYTES = 160
-"""About what a row costs besides its text: ids, keys, and its entries in the indexes."""
+"""About what a row takes besides its text: ids, keys, and its entries in the indexes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpiredRows:
-    """How many rows went, or would go; ``bytes`` is about what they occupy."""
+    """How many rows were removed, or would be; ``bytes`` is about the space that they take."""
 
     predictions: int = 0
     labels: int = 0
@@ -35,16 +35,16 @@ class LogExpiry:
         self._database = database
 
     def now(self) -> datetime:
-        """Return the time to go by."""
+        """Return the database's time."""
         with self._database.reading() as connection:
             return moment(self._database.now(connection))
 
-    def remove(self, before: datetime, most: int) -> ExpiredRows:
-        """Remove up to ``most`` predictions logged before that time, with their labels; none where none is left."""
+    def remove(self, before: datetime, max_rows: int) -> ExpiredRows:
+        """Remove up to ``max_rows`` predictions logged before that time, with their labels; return how many."""
         with self._database.writing() as connection:
             query = select(predictions.c.id).where(self._expired(before))
-            # a row whose label is being stored is left for the next time
-            query = query.order_by(predictions.c.logged_at).limit(most).with_for_update(skip_locked=True)
+            # a row whose label is being stored stays until the next time
+            query = query.order_by(predictions.c.logged_at).limit(max_rows).with_for_update(skip_locked=True)
             ids = connection.execute(query).scalars().all()
             if not ids:
                 return ExpiredRows()
@@ -52,9 +52,9 @@ class LogExpiry:
             connection.execute(delete(predictions).where(predictions.c.id.in_(ids)))
             return ExpiredRows(len(ids), labelled)
 
-    def remove_rejections(self, before: datetime, most: int) -> int:
-        """Remove up to ``most`` counts of refused requests from before that time, and return how many."""
-        old = select(rejections.c.id).where(rejections.c.logged_at < microseconds(before)).limit(most)
+    def remove_rejections(self, before: datetime, max_rows: int) -> int:
+        """Remove up to ``max_rows`` counts of refused requests from before that time, and return how many."""
+        old = select(rejections.c.id).where(rejections.c.logged_at < microseconds(before)).limit(max_rows)
         with self._database.writing() as connection:
             return connection.execute(delete(rejections).where(rejections.c.id.in_(old.scalar_subquery()))).rowcount
 
@@ -70,10 +70,10 @@ class LogExpiry:
             found = connection.execute(query.where(self._expired(before))).one()
         return ExpiredRows(found.predictions, found.labels, int(found.bytes))
 
-    def give_back(self, most_pages: int) -> int:
-        """Give up to ``most_pages`` free pages of an SQLite file back to the disk; return the bytes, 0 for none.
+    def shrink(self, max_pages: int) -> int:
+        """Give up to ``max_pages`` free pages of a SQLite file back to the disk; return the bytes, 0 for none.
 
-        PostgreSQL sees to this by itself. A file without incremental vacuum keeps its size and fills its free pages.
+        PostgreSQL does this by itself. A file without incremental vacuum keeps its size and reuses its free pages.
         """
         if not self._database.is_sqlite:
             return 0
@@ -81,7 +81,7 @@ class LogExpiry:
             free, size = (
                 connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("freelist_count", "page_size")
             )
-            pages = min(most_pages, free - RESERVE_PAGES)
+            pages = min(max_pages, free - RESERVE_PAGES)
             if pages <= 0 or connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() != 2:
                 return 0
             # past SQLAlchemy, which sees a result without columns and stops at the first page
@@ -91,7 +91,7 @@ class LogExpiry:
             return int(pages * size)
 
     def _expired(self, before: datetime) -> ColumnElement[bool]:
-        """Rows from before that time that no window is still to read: by their own time, or by their label's."""
+        """Rows from before that time that no unfinished window will read: by their own time, or by their label's."""
         oldest = select(func.min(windows.c.start)).where(unfinished()).scalar_subquery()
         floor = func.coalesce(oldest, select(horizon.c.closed_until).scalar_subquery())
         of_row = select(labels.c.prediction_id).where(labels.c.prediction_id == predictions.c.id)

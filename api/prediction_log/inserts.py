@@ -13,7 +13,7 @@ from api.prediction_log.tables import labels, predictions
 COLUMNS = (*PredictionRecord._fields, "logged_at")
 TYPES = ("text", "int", "text", "text", "text", "text")
 MAX_ROWS = 64
-"""More rows in one statement were not quicker (tried: 512 and 4,096)."""
+"""Rows in one statement; more of them were not faster (tried: 512 and 4,096)."""
 
 
 def insert_predictions(
@@ -67,9 +67,9 @@ IDS_PER_QUERY = 500
 
 
 def store_labels(connection: Connection, stamp: int, records: Sequence[LabelRecord]) -> LabelReceipt:
-    """Store the labels whose prediction is known; where an id comes twice the last one wins.
+    """Store the labels whose prediction is known; where an id comes twice the last label counts.
 
-    A label that repeats the stored one changes nothing, so that its time of arrival stays the first one.
+    A label that repeats the stored one changes nothing, so that its time of arrival stays the same.
     """
     newest = {record.prediction_id: record.label for record in records}
     known = _known_ids(connection, list(newest))
@@ -98,6 +98,6 @@ def _known_ids(connection: Connection, ids: list[str]) -> set[str]:
     for first in range(0, len(ids), IDS_PER_QUERY):
         chunk = ids[first : first + IDS_PER_QUERY]
         query = select(predictions.c.id).where(predictions.c.id.in_(chunk))
-        # else one of them could expire before its label is stored, and fail all that share this commit
+        # otherwise one of them could expire before its label is stored, and fail all requests of this commit
         known.update(connection.execute(query.with_for_update(read=True, key_share=True)).scalars())
     return known

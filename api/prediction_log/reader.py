@@ -1,4 +1,4 @@
-"""Reads of the log: the rows of a window, its rows by version, and how far the snapshots are."""
+"""Reads of the log: the rows of a window, its rows by version, and the progress of the snapshots."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ class WindowRows:
 
     @property
     def fraction(self) -> float:
-        """The share of the window's rows that was read."""
+        """The share of the window's rows that were read."""
         return len(self.rows) / self.total if self.total else 1.0
 
 
@@ -87,7 +87,7 @@ def _sampled(total: int, max_rows: int) -> ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class VersionCount:
-    """What a window has of one version: rows that it predicted, and labels that arrived for what it predicted."""
+    """What a window has of one version: the rows that it predicted, and the labels that arrived for its rows."""
 
     rows: int
     labels: int
@@ -112,10 +112,10 @@ def _by_version(connection: Connection, query: Select[Any]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotProgress:
-    """How far the snapshots are.
+    """The progress of the snapshots.
 
-    ``waiting`` counts windows that have ended and are still to be posted; ``behind`` is how long ago the oldest of
-    them ended, by the database's clock. ``posted_at`` (seconds since the epoch) and ``duration_seconds`` are those of
+    ``waiting`` counts windows that have ended and are not posted yet; ``behind`` is how long ago the oldest of them
+    ended, by the database's clock. ``posted_at`` (seconds since the epoch) and ``duration_seconds`` are those of
     the newest posted window, None where there is none.
     """
 

@@ -1,4 +1,4 @@
-"""Owns what goes into the log and comes out of it, as plain values."""
+"""What goes into the log and comes out of it, as plain values."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ class PredictionRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LabelRecord:
-    """The label of a prediction, as told by a client: a class, or a number as text."""
+    """The label of a prediction, as a client sent it: a class, or a number as text."""
 
     prediction_id: str
     label: str
@@ -27,14 +27,14 @@ class LabelRecord:
 
 @dataclass(frozen=True, slots=True)
 class LabelReceipt:
-    """What became of a request's labels: how many are stored, and the ids that no prediction has."""
+    """The outcome of a request's labels: how many are stored, and the ids that no prediction has."""
 
     accepted: int
     unknown: tuple[str, ...]
 
 
 class WindowStatus(StrEnum):
-    """How far a window has come."""
+    """The state of a window."""
 
     DUE = "due"
     RUNNING = "running"
@@ -45,7 +45,7 @@ class WindowStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WindowRecord:
-    """One window of the log, [start, end) in aware UTC, and what became of it."""
+    """One window of the log, [start, end) in aware UTC, and the outcome of its snapshot."""
 
     start: datetime
     end: datetime
@@ -80,7 +80,7 @@ class WindowValue:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRow:
-    """One prediction as it was logged, with its label where one was asked for."""
+    """One prediction as it was logged; with its label, if labels were read."""
 
     features: dict[str, Any]
     prediction: str

@@ -1,4 +1,4 @@
-"""The row by which all processes that share the log learn which version of the model to serve."""
+"""The row that says to all processes that share the log which version of the model to serve."""
 
 from dataclasses import dataclass
 
@@ -12,26 +12,26 @@ ONLY = 1
 
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
-    """One call to serve a version; a later call has a higher ``generation``."""
+    """One request to serve a version; a later request has a higher ``generation``."""
 
     generation: int
     model_version: str
 
 
 class ServedVersionStore:
-    """Announces rolls and reads the newest one."""
+    """Announces the version to serve, and reads the newest announcement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def newest(self) -> ServedVersion | None:
-        """Return the newest roll, None where there never was one. Raises LogUnavailable."""
+        """Return the newest announcement, None if there is none. Raises LogUnavailable."""
         with self._database.reading() as connection:
             row = connection.execute(select(model_roll.c.generation, model_roll.c.model_version)).first()
         return None if row is None else ServedVersion(row.generation, row.model_version)
 
     def announce(self, model_version: str) -> ServedVersion:
-        """Have every process take up this version. Raises LogUnavailable, and then nothing is announced."""
+        """Ask every process to serve this version. Raises LogUnavailable, and then nothing is announced."""
         with self._database.writing() as connection:
             now = self._database.now(connection)
             changed = {"model_version": model_version, "asked_at": now}

@@ -1,6 +1,6 @@
-"""Owns the tables of the prediction log.
+"""The tables of the prediction log.
 
-Times are integer microseconds since the epoch, UTC: the same on SQLite and PostgreSQL, and quick to compare.
+Times are integer microseconds since the epoch, UTC: the same on SQLite and PostgreSQL, and fast to compare.
 """
 
 from sqlalchemy import (
@@ -45,7 +45,7 @@ labels = Table(
     Column("arrived_at", BigInteger, nullable=False),
     Index("labels_by_time", "arrived_at"),
 )
-"""The newest label of a prediction; ``arrived_at`` moves only when the label changes, so that repeating counts once."""
+"""The newest label of a prediction; ``arrived_at`` changes only with the label, so that repeating it counts once."""
 
 rejections = Table(
     "rejections",
@@ -94,8 +94,8 @@ windows = Table(
     Index("windows_with_report", "start", sqlite_where=_REPORT, postgresql_where=_REPORT),
 )
 """The timeline cut into windows that touch: each begins where the one before ended. ``tries`` grows with each claim,
-so it also tells who may still record: only the newest claimant's number fits. ``faults`` are the tries that failed by
-the window itself, not by what it waits for."""
+so it also says who may still record: only the newest claimant has the same number. ``faults`` counts the tries that
+failed because of the window itself, not because of what it needs."""
 
 window_values = Table(
     "window_values",
@@ -125,5 +125,5 @@ model_roll = Table(
     Column("model_version", String(64), nullable=False),
     Column("asked_at", BigInteger, nullable=False),
 )
-"""At most one row: the version of the model that every process is to take up. ``generation`` grows with each call, by
-which a process tells a call that it has not seen from one that it has."""
+"""At most one row: the version of the model that every process should serve. ``generation`` grows with each call: from
+it a process knows whether it has seen the newest call."""

@@ -1,4 +1,4 @@
-"""The table of windows: which is next, what became of each, and what is still kept of it."""
+"""The table of windows: how time is cut into them, which is next, the outcome of each, and what is retained of it."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -10,12 +10,14 @@ from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
 from api.prediction_log.retry import DEFERRED_WAIT, FAULTS_UNTIL_DEFERRED, FailureCause, wait_after
-from api.prediction_log.tables import window_values, windows
-from api.prediction_log.timeline import close_windows, events_since, last_boundary, next_boundary, open_since, reopen
+from api.prediction_log.tables import horizon, labels, predictions, window_values, windows
 
-CUT_OFF_REASON = "the process ended while it took this window"
+EMPTY_REASON = "no predictions and no labels"
+MAX_CUT = timedelta(days=1) // timedelta(microseconds=1)
+"""A longer stretch without a row becomes one window: a month of downtime need not be thousands."""
+CUT_OFF_REASON = "the process ended while it processed this window"
 IMPLAUSIBLE_WAIT = 2 * DEFERRED_WAIT // timedelta(microseconds=1)
-"""No window waits this long: such a retry was set while a clock stood wrong, and would hold all up till then."""
+"""No window waits this long: such a retry was set while a clock was wrong, and all windows would wait for it."""
 MOMENTS = ("start", "end", "retry_at", "finished_at", "snapshot_removed_at", "report_removed_at")
 
 
@@ -33,29 +35,29 @@ class WindowStore:
         step = _microseconds_of(interval)
         with self._database.writing() as connection:
             now = self._database.closing(connection)
-            reopen(connection, now, step)
-            start = open_since(connection, step)
-            if start is None or next_boundary(start, step) > now:
+            _reopen(connection, now, step)
+            start = _open_since(connection, step)
+            if start is None or _next_boundary(start, step) > now:
                 return 0
-            return close_windows(connection, start, last_boundary(now, step), step)
+            return _close_windows(connection, start, _last_boundary(now, step), step)
 
     def close_now(self, interval: timedelta) -> WindowRecord | None:
         """Close the window that is open, whatever its length; None where nothing was logged since the last window."""
         step = _microseconds_of(interval)
         with self._database.writing() as connection:
             now = self._database.closing(connection)
-            start = open_since(connection, step)
-            if start is None or events_since(connection, start) is None:
+            start = _open_since(connection, step)
+            if start is None or _events_since(connection, start) is None:
                 return None
-            close_windows(connection, start, now, step)
+            _close_windows(connection, start, now, step)
             row = connection.execute(select(windows).order_by(windows.c.start.desc()).limit(1)).one()
             return window_of(row)
 
     def claim(self, lease: Lease | None = None) -> WindowRecord | None:
-        """Mark the oldest window that is to be taken as running and return it.
+        """Mark the oldest window that is due as running and return it.
 
-        None where none is, or it waits for its retry, or the lease, if one is given, is not held any more: that is
-        asked in the same transaction, so that of two who believe that they hold it only one claims.
+        None where no window is due, or it waits for its retry, or the lease, if one is given, is no longer held: this
+        is asked in the same transaction, so that of two processes that believe to hold it only one claims.
         """
         with self._database.writing() as connection:
             if lease is not None and not lease.holds(connection):
@@ -74,17 +76,17 @@ class WindowStore:
                 return window_of(row, **changed)
             return None
 
-    def waiting(self) -> bool:
-        """Whether a window is to be taken now."""
+    def has_due_window(self) -> bool:
+        """Whether `claim` would find a window now."""
         with self._database.reading() as connection:
             now = self._database.now(connection)
             row = _oldest(connection, now)
             return row is not None and _ready(row.retry_at, now)
 
     def finish(self, window: WindowRecord, values: Iterable[WindowValue], changed: Mapping[str, Any]) -> bool:
-        """Record what became of a claimed window, and what its snapshot measured.
+        """Record the outcome of a claimed window, and what its snapshot measured.
 
-        False, with nothing recorded, where another has claimed the window since.
+        False, with nothing recorded, where another process has claimed the window since.
         """
         key = microseconds(window.start)
         rows = [{"start": key, "name": value.name, "column": value.column, "value": value.value} for value in values]
@@ -97,13 +99,13 @@ class WindowStore:
                 connection.execute(insert(window_values), rows)
             return True
 
-    def defer(self, window: WindowRecord, reason: str, trouble: FailureCause) -> timedelta | None:
-        """Record a failed try of a claimed window; return how long until the next one, None where there is none.
+    def defer(self, window: WindowRecord, reason: str, cause: FailureCause) -> timedelta | None:
+        """Record a failed try of a claimed window; return the wait until the next try, None if there is none.
 
-        Nothing is recorded where another has claimed the window since.
+        Nothing is recorded where another process has claimed the window since.
         """
-        faults = window.faults + (trouble == FailureCause.WINDOW)
-        wait = wait_after(trouble, window.tries, faults)
+        faults = window.faults + (cause == FailureCause.WINDOW)
+        wait = wait_after(cause, window.tries, faults)
         with self._database.writing() as connection:
             if connection.execute(select(windows.c.start).where(_claimed(window))).first() is not None:
                 now = self._database.now(connection)
@@ -111,13 +113,13 @@ class WindowStore:
                 _set_failed(connection, microseconds(window.start), reason, faults, retry_at)
         return wait
 
-    def claimed(self, window: WindowRecord) -> bool:
-        """Whether nobody has claimed the window since this claimant did."""
+    def is_claimed(self, window: WindowRecord) -> bool:
+        """Whether this claim of the window is still the newest one."""
         with self._database.reading() as connection:
             return connection.execute(select(windows.c.start).where(_claimed(window))).first() is not None
 
     def release_claim(self, window: WindowRecord) -> None:
-        """Leave a claimed window to whoever claims it next, as if this try had not been."""
+        """Make a claimed window due again, so that another process can claim it."""
         with self._database.writing() as connection:
             connection.execute(update(windows).where(_claimed(window)).values(status=WindowStatus.DUE))
 
@@ -145,14 +147,6 @@ class WindowStore:
         )
         with self._database.reading() as connection:
             return [window_of(row) for row in connection.execute(query)]
-
-    def count_by_status(self) -> dict[str, int]:
-        """Return how many windows have each status."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(windows.c.status, func.count().label("windows")).group_by(windows.c.status)
-            )
-            return {row.status: row.windows for row in rows}
 
     def series(
         self,
@@ -187,13 +181,13 @@ class WindowStore:
 
 
 def unfinished() -> ColumnElement[bool]:
-    """Windows that are still to be posted; a failed one without a next try is given up."""
+    """Windows that are not posted yet but will be tried; a failed window without a next try is given up."""
     states = windows.c.status.in_((WindowStatus.DUE, WindowStatus.RUNNING, WindowStatus.FAILED))
     return and_(states, or_(windows.c.status != WindowStatus.FAILED, windows.c.retry_at.is_not(None)))
 
 
 def _oldest(connection: Connection, now: int) -> Row[Any] | None:
-    """Return the oldest window that is still to be posted; one that stands aside counts once its time has come."""
+    """Return the oldest window that is not posted yet; a deferred window counts once its time has come."""
     retry_at = windows.c.retry_at
     ready = or_(retry_at.is_(None), retry_at <= now, retry_at > now + IMPLAUSIBLE_WAIT)
     in_line = or_(windows.c.faults < FAULTS_UNTIL_DEFERRED, ready)
@@ -206,7 +200,7 @@ def _ready(retry_at: int | None, now: int) -> bool:
 
 
 def _claimed(window: WindowRecord) -> ColumnElement[bool]:
-    """Whether the window is still as this claimant left it: each claim counts one try more."""
+    """Whether this claim is the newest: each claim counts one more try."""
     return and_(
         windows.c.start == microseconds(window.start),
         windows.c.status == WindowStatus.RUNNING,
@@ -238,20 +232,101 @@ def window_of(row: Row[Any], **changed: Any) -> WindowRecord:
     return WindowRecord(**fields)
 
 
+def _open_since(connection: Connection, step: int) -> int | None:
+    """Return the start of the open window; None if nothing was ever logged."""
+    last_end = connection.execute(select(func.max(windows.c.end))).scalar_one()
+    if last_end is not None:
+        return int(last_end)
+    first = _events_since(connection, 0)
+    return None if first is None else _last_boundary(first, step)
+
+
+def _events_since(connection: Connection, since: int) -> int | None:
+    """Return when the first prediction or label at or after ``since`` was logged."""
+    found = [
+        connection.execute(select(func.min(column)).where(column >= since)).scalar_one()
+        for column in (predictions.c.logged_at, labels.c.arrived_at)
+    ]
+    return min((stamp for stamp in found if stamp is not None), default=None)
+
+
+def _next_boundary(start: int, step: int) -> int:
+    """Return the end of a window that starts at ``start``; a step is the length of a window."""
+    return _last_boundary(start, step) + step
+
+
+def _last_boundary(time: int, step: int) -> int:
+    """Return the newest end of a window that is not after ``time``."""
+    return time // step * step
+
+
+def _close_windows(connection: Connection, start: int, until: int, step: int) -> int:
+    """Close the time from ``start`` to ``until``, and return the number of its windows.
+
+    They end on boundaries, except the last one, which ends at ``until``. A window is due if something was logged in
+    it; otherwise it is skipped at once.
+    """
+    rows: list[dict[str, Any]] = []
+    event = _events_since(connection, start)
+    while start < until:
+        if event is not None and event < start:
+            event = _events_since(connection, start)
+        end = min(_next_boundary(start, step), until)
+        quiet_until = _last_boundary(until if event is None else min(event, until), step)
+        if quiet_until - start > MAX_CUT:
+            end = quiet_until
+        rows.append(_closed(start, end, empty=event is None or event >= end))
+        start = end
+    if rows:
+        connection.execute(insert(windows), rows)
+        connection.execute(update(horizon).values(closed_until=until))
+    return len(rows)
+
+
+def _reopen(connection: Connection, now: int, step: int) -> None:
+    """Delete the newest windows if they are empty and in the future: the clock that closed them was ahead.
+
+    Otherwise rows would be dated into that future, and would miss the windows until then.
+    """
+    closed_until = connection.execute(select(horizon.c.closed_until)).scalar_one()
+    if closed_until <= now + step:
+        return
+    filled = select(func.coalesce(func.max(windows.c.end), 0)).where(windows.c.reason.is_distinct_from(EMPTY_REASON))
+    filled_until = connection.execute(filled).scalar_one()
+    connection.execute(delete(windows).where(windows.c.start >= filled_until, windows.c.end > now))
+    last_end = connection.execute(select(func.coalesce(func.max(windows.c.end), 0))).scalar_one()
+    connection.execute(update(horizon).values(closed_until=last_end))
+
+
+def _closed(start: int, end: int, *, empty: bool) -> dict[str, Any]:
+    return {
+        "start": start,
+        "end": end,
+        "status": WindowStatus.SKIPPED if empty else WindowStatus.DUE,
+        "reason": EMPTY_REASON if empty else None,
+        "rows": 0 if empty else None,
+        "labelled_rows": 0 if empty else None,
+        "failed_checks": [],
+        "not_computed": [],
+        "tries": 0,
+        "faults": 0,
+    }
+
+
 class RetainedWindows:
-    """The posted windows of one prediction log. Their rows stay for good: state, counts and failed checks."""
+    """The posted windows of one prediction log: their rows stay for ever, their snapshots and reports do not."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def with_snapshot(self) -> list[WindowRecord]:
-        """Return the windows whose snapshot is still there, oldest first."""
+        """Return the windows whose snapshot is not removed, oldest first."""
         query = select(windows).where(windows.c.snapshot_id.is_not(None), windows.c.status == WindowStatus.POSTED)
         with self._database.reading() as connection:
             return [window_of(row) for row in connection.execute(query.order_by(windows.c.start))]
 
     def with_report(self, before: datetime) -> list[WindowRecord]:
-        """Return the windows that ended before that time and whose report is still there, oldest first."""
+        """Return the windows that ended before that time and whose report is not removed, oldest first."""
         query = select(windows).where(windows.c.report_file.is_not(None), windows.c.end < microseconds(before))
         with self._database.reading() as connection:
             return [window_of(row) for row in connection.execute(query.order_by(windows.c.start))]
@@ -263,28 +338,28 @@ class RetainedWindows:
         with self._database.reading() as connection:
             return {window.start: window for window in map(window_of, connection.execute(query))}
 
-    def mark_orphan(self, window: WindowRecord) -> None:
-        """Record that a window's snapshot is going, before it goes: then that is finished whatever the clock says."""
+    def begin_snapshot_removal(self, window: WindowRecord) -> None:
+        """Record that a window's snapshot is about to be removed: a later run finishes it, whatever the clock says."""
         with self._database.writing() as connection:
-            going = {"snapshot_removed_at": self._database.now(connection)}
-            connection.execute(update(windows).where(windows.c.start == microseconds(window.start)).values(going))
+            begun = {"snapshot_removed_at": self._database.now(connection)}
+            connection.execute(update(windows).where(windows.c.start == microseconds(window.start)).values(begun))
 
     def mark_snapshot_removed(self, window: WindowRecord) -> int:
-        """Record that a window's snapshot is gone, and remove its values; return how many those were."""
+        """Record that a window's snapshot is removed, and delete its values; return how many these were."""
         key = microseconds(window.start)
         with self._database.writing() as connection:
-            gone = {"snapshot_id": None, "snapshot_removed_at": self._database.now(connection)}
-            connection.execute(update(windows).where(windows.c.start == key).values(gone))
+            removed = {"snapshot_id": None, "snapshot_removed_at": self._database.now(connection)}
+            connection.execute(update(windows).where(windows.c.start == key).values(removed))
             return connection.execute(delete(window_values).where(window_values.c.start == key)).rowcount
 
     def mark_report_removed(self, window: WindowRecord) -> None:
-        """Record that a window's report is gone."""
+        """Record that a window's report is removed."""
         with self._database.writing() as connection:
-            gone = {"report_file": None, "report_removed_at": self._database.now(connection)}
-            connection.execute(update(windows).where(windows.c.start == microseconds(window.start)).values(gone))
+            removed = {"report_file": None, "report_removed_at": self._database.now(connection)}
+            connection.execute(update(windows).where(windows.c.start == microseconds(window.start)).values(removed))
 
-    def adopt(self, window: WindowRecord, snapshot_id: str) -> None:
-        """Record another snapshot as the window's: the one that was recorded is not there, and this one is."""
+    def replace_snapshot(self, window: WindowRecord, snapshot_id: str) -> None:
+        """Record another snapshot as the window's, because the recorded one no longer exists."""
         with self._database.writing() as connection:
             where = windows.c.start == microseconds(window.start)
             connection.execute(update(windows).where(where).values(snapshot_id=snapshot_id))

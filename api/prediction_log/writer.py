@@ -1,4 +1,4 @@
-"""Owns group commit: everything that arrived while the last commit ran goes into the next one."""
+"""The thread that writes the log in groups: what arrives during one commit goes into the next one."""
 
 import asyncio
 import logging
@@ -24,35 +24,35 @@ REJECTIONS_WAIT_SECONDS = 1.0
 TIMEOUT_SECONDS = 10.0
 
 Row = Sequence[Any]
-Answer = Callable[[Sequence[Row]], tuple[Sequence[PredictionRecord], Sequence[bytes]]]
+Respond = Callable[[Sequence[Row]], tuple[Sequence[PredictionRecord], Sequence[bytes]]]
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
     """What one request wants in the log, who waits for it, and until when on its loop's clock.
 
-    ``unanswered`` are rows that are to be predicted; ``predictions`` are what is then logged of them.
+    ``features`` are the rows to predict; ``predictions`` are what is then logged of them.
     """
 
     waiter: Waiter
     loop: asyncio.AbstractEventLoop
     due: float
     rows: int
-    unanswered: Sequence[Row] = ()
+    features: Sequence[Row] = ()
     predictions: Sequence[PredictionRecord] = ()
     labels: Sequence[LabelRecord] = ()
-    answers: Sequence[bytes] | None = None
+    responses: Sequence[bytes] | None = None
 
 
 class LogWriter:
     """Writes to the log on a thread of its own; an awaited call returns once its rows are committed.
 
-    ``answer`` predicts rows, and returns for each what to log and what to answer. It is called on that thread, once for
-    all the rows that wait, so that a model whose calls are dear is called once for many requests.
-    ``max_waiting_rows`` bounds the rows that wait; past it a call raises LogOverloaded at once. ``observe_commit`` is
-    told the rows and seconds of each commit, ``observe_queue`` how many rows wait whenever that changes. A call whose
-    rows are not committed within ``timeout_seconds`` raises LogUnavailable; rows whose commit had begun may be logged
-    all the same.
+    ``respond`` predicts rows, and returns for each what to log and the response. It is called on that thread, once for
+    all the rows that wait, so that a model whose calls are slow is called once for many requests.
+    ``max_waiting_rows`` bounds the rows that wait; past it a call raises LogOverloaded at once. ``observe_commit`` gets
+    the rows and seconds of each commit, ``observe_queue`` the number of rows that wait, whenever it changes. A call
+    whose rows are not committed within ``timeout_seconds`` raises LogUnavailable; rows whose commit had begun may still
+    be logged.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class LogWriter:
         observe_queue: Callable[[int], None] | None = None,
         *,
         timeout_seconds: float = TIMEOUT_SECONDS,
-        answer: Answer,
+        respond: Respond,
     ) -> None:
-        self._answer = answer
+        self._respond = respond
         self._database = database
         self._max_waiting_rows = max_waiting_rows
         self._observe_commit = observe_commit or (lambda _rows, _seconds: None)
@@ -80,11 +80,6 @@ class LogWriter:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
-    @property
-    def waiting_rows(self) -> int:
-        """Rows that wait for a commit to begin."""
-        return self._waiting_rows
-
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
@@ -92,7 +87,7 @@ class LogWriter:
     async def close(self) -> None:
         """Commit what was accepted, then stop the thread; later calls raise LogUnavailable.
 
-        A database that does not answer is waited for no longer than any call is.
+        It waits for a database that does not answer no longer than any call does.
         """
         with self._changed:
             self._closed = True
@@ -101,15 +96,15 @@ class LogWriter:
         if self._alarm is not None:
             self._alarm.cancel()
         if self._thread.is_alive():
-            logger.error("the prediction log did not answer at the end; what was not acknowledged may be lost")
+            logger.error("the prediction log did not answer during the stop; rows without a response may be lost")
 
     async def log_responses(self, rows: Sequence[Row]) -> Sequence[bytes]:
-        """Predict the rows and return the answers once all are committed; either all are or none is.
+        """Predict the rows and return the responses once all are committed; either all are or none is.
 
-        Raises LogOverloaded or LogUnavailable, and whatever the model raises.
+        Raises LogOverloaded, LogUnavailable, and what the model raises.
         """
-        answers: Sequence[bytes] = await self._submit(len(rows), unanswered=rows)
-        return answers
+        responses: Sequence[bytes] = await self._submit(len(rows), features=rows)
+        return responses
 
     async def log_labels(self, records: Sequence[LabelRecord]) -> LabelReceipt:
         """Return once the labels of known predictions are committed. Raises as `log_responses` does."""
@@ -117,7 +112,7 @@ class LogWriter:
         return receipt
 
     def count_rejection(self, reason: str) -> None:
-        """Count a refused request; the counts are committed within about a second, and nobody waits for that."""
+        """Count a refused request; the counts are committed within about a second, and no caller waits for that."""
         with self._changed:
             self._rejections[reason] += 1
             self._changed.notify()
@@ -140,12 +135,12 @@ class LogWriter:
             self._observe_queue(self._waiting_rows)
             if len(self._waiting) == 1:
                 self._changed.notify()
-        if self._alarm is None:  # one timer for all who wait, not one for each
+        if self._alarm is None:  # one timer for all calls, not one for each
             self._alarm = loop.call_at(entry.due, self._expire, loop)
         return await entry.waiter
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give up on those who have waited too long, and look again when the next one will have."""
+        """Fail the calls that have waited too long, and look again when the next one will have."""
         now = loop.time()
         with self._changed:
             late = [entry for entry in self._waiting if entry.due <= now]
@@ -161,13 +156,13 @@ class LogWriter:
     def _run(self) -> None:
         while (work := self._take()) is not None:
             entries, refused = work
-            entries = self._answered(entries)
+            entries = self._predicted(entries)
             began = perf_counter()
             outcomes = self._commit(entries, refused)
             rows = sum(entry.rows for entry in entries)
             if rows:
                 self._observe_commit(rows, perf_counter() - began)
-            _tell(entries, outcomes)
+            _resolve(entries, outcomes)
 
     def _take(self) -> tuple[list[_Entry], Counter[str]] | None:
         """Wait for something to write; None when closed and all is written."""
@@ -186,24 +181,24 @@ class LogWriter:
             self._observe_queue(0)
             return entries, refused
 
-    def _answered(self, entries: list[_Entry]) -> list[_Entry]:
-        """Have all rows answered in one call, and return the entries that can be committed.
+    def _predicted(self, entries: list[_Entry]) -> list[_Entry]:
+        """Predict all rows in one call, and return the entries that can be committed.
 
-        Where that fails, each request is tried alone: a row that the model cannot take fails nobody else's.
+        Where that fails, each request is tried alone: a row that the model cannot take fails no other request.
         """
-        asking = [entry for entry in entries if entry.unanswered]
+        asking = [entry for entry in entries if entry.features]
         if self._fault(asking) is None:
             return entries
         faults = {id(entry): self._fault([entry]) for entry in asking}
         failed = [entry for entry in entries if faults.get(id(entry)) is not None]
-        _tell(failed, [faults[id(entry)] for entry in failed])
+        _resolve(failed, [faults[id(entry)] for entry in failed])
         return [entry for entry in entries if faults.get(id(entry)) is None]
 
     def _fault(self, entries: list[_Entry]) -> Exception | None:
-        """Have the rows of these entries answered; return what went wrong."""
+        """Predict the rows of these entries; return what went wrong."""
         try:
             self._fill(entries)
-        except PayloadError as error:  # whoever sent the rows is told
+        except PayloadError as error:  # the caller gets it
             return error
         except Exception as error:  # as in _commit
             logger.exception("the rows of %d requests could not be predicted", len(entries))
@@ -213,11 +208,11 @@ class LogWriter:
     def _fill(self, entries: list[_Entry]) -> None:
         if not entries:
             return
-        records, answers = self._answer([row for entry in entries for row in entry.unanswered])
+        records, responses = self._respond([row for entry in entries for row in entry.features])
         first = 0
         for entry in entries:
             last = first + entry.rows
-            entry.predictions, entry.answers = records[first:last], answers[first:last]
+            entry.predictions, entry.responses = records[first:last], responses[first:last]
             first = last
 
     def _commit(self, entries: list[_Entry], refused: Counter[str]) -> list[Any]:
@@ -229,7 +224,7 @@ class LogWriter:
                 stamp = self._database.stamp(connection)
                 insert_predictions(connection, stamp, [one for entry in entries for one in entry.predictions])
                 outcomes: list[Any] = [
-                    store_labels(connection, stamp, entry.labels) if entry.labels else entry.answers
+                    store_labels(connection, stamp, entry.labels) if entry.labels else entry.responses
                     for entry in entries
                 ]
                 _insert_rejections(connection, stamp, refused)
@@ -238,7 +233,7 @@ class LogWriter:
                         update(horizon).values(closed_until=select(horizon.c.closed_until).scalar_subquery())
                     )
         except VigieError as error:
-            self._keep(refused)
+            self._count_again(refused)
             logger.warning("%d requests could not be logged: %s", len(entries), error)
             return [error] * len(entries)
         except Exception as error:  # the thread must outlive any fault, or every later request would wait for ever
@@ -247,14 +242,14 @@ class LogWriter:
         return outcomes
 
     def _commit_predictions(self, entries: list[_Entry]) -> list[Any]:
-        """Write predictions alone, which is nearly every commit, the shortest way."""
+        """Write predictions alone, as nearly every commit does, on the fast path."""
         with self._database.driving() as connection:
             records = [one for entry in entries for one in entry.predictions]
             insert_predictions(connection, self._database.stamp(connection), records)
-        return [entry.answers for entry in entries]
+        return [entry.responses for entry in entries]
 
-    def _keep(self, refused: Counter[str]) -> None:
-        """Count again what could not be written, to be written later; not at the end, which must not wait for ever."""
+    def _count_again(self, refused: Counter[str]) -> None:
+        """Count again what could not be written, to write it later; not at the end, which must not wait for ever."""
         with self._changed:
             if not self._closed:
                 self._rejections.update(refused)
@@ -266,8 +261,8 @@ def _insert_rejections(connection: Connection, stamp: int, counts: Counter[str])
         connection.execute(insert(rejections), rows)
 
 
-def _tell(entries: list[_Entry], outcomes: list[Any]) -> None:
-    """Wake the waiters, once for each event loop."""
+def _resolve(entries: list[_Entry], outcomes: list[Any]) -> None:
+    """Give each waiter its outcome, with one call for each event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Waiter, Any]]] = {}
     for entry, outcome in zip(entries, outcomes, strict=True):
         by_loop.setdefault(entry.loop, []).append((entry.waiter, outcome))

@@ -1,4 +1,4 @@
-"""Owns GET /health/live and /health/ready."""
+"""GET /health/live and /health/ready."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ MAX_CHECK_SECONDS = 5.0
 
 
 async def check_ready(plane: DataPlane) -> None:
-    """Return if the log can be written within some seconds. Raises LogUnavailable."""
+    """Return if the log can be written within `MAX_CHECK_SECONDS`. Raises LogUnavailable."""
     try:
         await asyncio.wait_for(plane.check(), MAX_CHECK_SECONDS)
     except TimeoutError:

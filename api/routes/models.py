@@ -9,8 +9,8 @@ from api.serving.reload import ModelReloader
 from api.serving.schemas import ModelCard, task_types
 
 
-def model_routes(plane: DataPlane, roll: ModelReloader) -> APIRouter:
-    """Build the routes. To reload is a plain function: FastAPI runs it on a thread, as it reads and loads files."""
+def model_routes(plane: DataPlane, reloader: ModelReloader) -> APIRouter:
+    """Build the routes. Reloading reads files, so it is a plain function, which FastAPI runs on a thread."""
     router = APIRouter(tags=["model"])
     card = task_types(plane.manifest).card
 
@@ -24,7 +24,7 @@ def model_routes(plane: DataPlane, roll: ModelReloader) -> APIRouter:
         responses=problem_responses(409, 503),
     )
     def reload() -> ModelReload:
-        done = roll.reload()
+        done = reloader.reload()
         return ModelReload(
             status=done.status.value, model_version=done.model_version, previous_version=done.previous_version
         )

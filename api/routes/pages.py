@@ -19,7 +19,7 @@ from api.snapshots.queries import SnapshotQueries
 from model.artifact.manifest import ClassifierManifest, Manifest
 
 ASSETS = "/static-offline-docs"
-PARAMETERS = {"tryItOutEnabled": True, "displayRequestDuration": True, "defaultModelsExpandDepth": 0}
+SWAGGER_PARAMETERS = {"tryItOutEnabled": True, "displayRequestDuration": True, "defaultModelsExpandDepth": 0}
 
 
 def documentation_routes(title: str) -> APIRouter:
@@ -35,7 +35,7 @@ def documentation_routes(title: str) -> APIRouter:
             swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
             swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
             swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
-            swagger_ui_parameters=PARAMETERS,
+            swagger_ui_parameters=SWAGGER_PARAMETERS,
         )
         page.headers[POLICY] = page_policy(bytes(page.body).decode())
         return page
@@ -44,28 +44,28 @@ def documentation_routes(title: str) -> APIRouter:
 
 
 PAGE = Template((Path(__file__).parent / "landing.html").read_text(encoding="utf-8"))
-WINDOWS_SHOWN = 8
-EVIDENTLY = {
+MAX_WINDOWS = 8
+EVIDENTLY_STATUS = {
     True: ("well", "answers"),
     False: ("failed", "does not answer; windows wait, and are posted in order once it does"),
-    None: ("unknown", "not looked at by this process"),
+    None: ("unknown", "not checked by this process"),
 }
 
 
 def landing_routes(
     plane: DataPlane, queries: SnapshotQueries, grafana_url: str | None, evidently_up: Callable[[], bool | None]
 ) -> APIRouter:
-    """Build the route. ``evidently_up`` says whether Evidently UI answers, None where nobody looks."""
+    """Build the route. ``evidently_up`` returns whether Evidently UI answers, None if this process does not check."""
     router = APIRouter()
 
     @router.get("/", include_in_schema=False)
     async def landing() -> HTMLResponse:
         try:
             await check_ready(plane)
-            newest, windows = await run_in_threadpool(lambda: (queries.latest_report(), queries.newest(WINDOWS_SHOWN)))
+            newest, windows = await run_in_threadpool(lambda: (queries.latest_report(), queries.newest(MAX_WINDOWS)))
             failure_reason, table = None, _table(windows)
-        except LogUnavailable as error:  # the page is what tells people so
-            newest, failure_reason, table = None, str(error), "<p>Not known while the log does not answer.</p>"
+        except LogUnavailable as error:  # the page shows it
+            newest, failure_reason, table = None, str(error), "<p>Unknown while the log does not answer.</p>"
         manifest = plane.manifest
         page = PAGE.substitute(
             model=escape(manifest.name),
@@ -73,12 +73,12 @@ def landing_routes(
             rows=f"{manifest.data.train_rows:,}",
             quality=escape(_quality(manifest)),
             evidently=escape(queries.project_url()),
-            report=_place(
+            report=_link(
                 f"reports/{newest.report_file}" if newest else None,
                 "Newest report",
-                "one window, as a page that needs nothing else",
+                "one window, as a page that works offline",
             ),
-            grafana=_place(grafana_url, "Grafana", "the API, its containers and its host"),
+            grafana=_link(grafana_url, "Grafana", "the API, its containers and its host"),
             status=status_lines(failure_reason, evidently_up()),
             windows=table,
         )
@@ -96,16 +96,16 @@ def _quality(manifest: Manifest) -> str:
 
 
 def status_lines(failure_reason: str | None, evidently_up: bool | None) -> str:
-    """Say whether predictions are answered (``hindrance`` says why not), and whether Evidently UI answers."""
+    """Return the status of the API, which is ready if there is no ``failure_reason``, and of Evidently UI."""
     api = ("well", "ready") if failure_reason is None else ("failed", f"not ready: {failure_reason}")
-    evidently = EVIDENTLY[evidently_up]
+    evidently = EVIDENTLY_STATUS[evidently_up]
     return "".join(
-        f'<li class="{look}"><b>{name}</b> {escape(said)}</li>'
-        for name, (look, said) in (("API", api), ("Evidently UI", evidently))
+        f'<li class="{style}"><b>{name}</b> {escape(text)}</li>'
+        for name, (style, text) in (("API", api), ("Evidently UI", evidently))
     )
 
 
-def _place(url: str | None, name: str, note: str) -> str:
+def _link(url: str | None, name: str, note: str) -> str:
     if url is None:
         return ""
     return f'<li><a href="{escape(url)}">{escape(name)}</a><span>{escape(note)}</span></li>'
@@ -113,9 +113,9 @@ def _place(url: str | None, name: str, note: str) -> str:
 
 def _table(windows: list[WindowRecord]) -> str:
     if not windows:
-        return "<p>None yet: a window is closed when its time is over and something was logged in it.</p>"
+        return "<p>None yet: the first one appears when its time is over and something was logged in it.</p>"
     rows = "".join(
-        f"<tr><td>{_linked(window)}</td><td>{_count(window.rows)}</td>"
+        f"<tr><td>{_window_link(window)}</td><td>{_count(window.rows)}</td>"
         f"<td>{_count(window.labelled_rows)}</td><td>{window.status}</td><td>{_verdict(window)}</td></tr>"
         for window in windows
     )
@@ -124,7 +124,7 @@ def _table(windows: list[WindowRecord]) -> str:
     )
 
 
-def _linked(window: WindowRecord) -> str:
+def _window_link(window: WindowRecord) -> str:
     text = f"{window.start:%Y-%m-%d %H:%M:%S} to {window.end:%H:%M:%S}"
     return text if window.report_file is None else f'<a href="reports/{escape(window.report_file)}">{text}</a>'
 

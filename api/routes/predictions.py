@@ -1,154 +1,136 @@
-"""POST /predict, /predict/batch and /feedback."""
+"""POST /predict, /predict/batch and /feedback, and their part of the OpenAPI schema."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic
 
-from fastapi import APIRouter, Response
-from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic.config import JsonDict
-from starlette.types import Message, Receive, Scope, Send
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
-from api.errors import FieldError, PayloadError
+from api.errors import UnreadableBody
 from api.problems import problem_responses
 from api.schemas import FeedbackReceipt
 from api.serving.data_plane import DataPlane
-from api.serving.schemas import Row, task_types
+from api.serving.request_bodies import Body, ListBody, RequestBody
+from api.serving.schemas import Batch, Feedback, Row, batch_type, row_type, task_types
+from model.artifact.manifest import Manifest
 
-Way = Callable[[bytes], Awaitable[bytes]]
-"""From a body to the answer, both JSON. Raises ValidationError for what FastAPI is to look at."""
+
+def prediction_routes(plane: DataPlane, max_rows: int) -> list[BaseRoute]:
+    """Build the routes, which serve without FastAPI: its handling of a request costs more than to predict.
+
+    They stay when the model is reloaded, as `ModelReloader` refuses a version with other fields or labels.
+    """
+    row, label_types = row_type(plane.manifest), task_types(plane.manifest)
+
+    async def predict(body: Row) -> bytes:
+        return (await plane.predict([body.cells()]))[0]
+
+    async def predict_batch(body: Batch) -> bytes:
+        responses = await plane.predict([one.cells() for one in body.rows])
+        return b'{"predictions":[' + b",".join(responses) + b"]}"
+
+    async def feedback(body: Feedback) -> bytes:
+        receipt = await plane.store_labels([(one.prediction_id, one.label) for one in body.labels])
+        shown = FeedbackReceipt(accepted=receipt.accepted, unknown=list(receipt.unknown))
+        return shown.model_dump_json().encode()
+
+    rows = ListBody(batch_type(row, max_rows), "rows", row, max_rows)
+    labels = ListBody(label_types.feedback, "labels", label_types.label, max_rows)
+    return [
+        _route("/predict", JsonEndpoint(RequestBody(row), predict)),
+        _route("/predict/batch", JsonEndpoint(rows, predict_batch)),
+        _route("/feedback", JsonEndpoint(labels, feedback)),
+    ]
 
 
-def quick_routes(ways: Mapping[str, Way]) -> type[APIRoute]:
-    """Return the class of routes that take these quick ways, by path, to answer POST."""
+class JsonEndpoint(Generic[Body]):
+    """ASGI app: reads the body of a request, and sends the JSON that ``respond`` returns for it."""
 
-    class QuickRoute(APIRoute):
-        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-            way = ways.get(self.path)
-            if way is None or scope["method"] != "POST" or not _is_json(scope):
-                await super().handle(scope, receive, send)
-                return
-            messages, body = await _read(receive)
-            try:
-                answer = await way(body) if body is not None else None
-            except ValidationError:
-                answer = None
-            if answer is None:
-                await super().handle(scope, _again(messages, receive), send)
-                return
-            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": answer})
+    def __init__(self, request_body: RequestBody[Body], respond: Callable[[Body], Awaitable[bytes]]) -> None:
+        self._request_body = request_body
+        self._respond = respond
 
-    return QuickRoute
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        body = await _receive_body(receive)
+        content = await self._respond(self._request_body.read(body, is_json=_is_json(scope)))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+
+def _route(path: str, endpoint: JsonEndpoint[Any]) -> Route:
+    return Route(path, endpoint, methods=["POST"])
+
+
+async def _receive_body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise UnreadableBody("There was an error parsing the body")  # the client has gone
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 def _is_json(scope: Scope) -> bool:
-    return any(name == b"content-type" and value.startswith(b"application/json") for name, value in scope["headers"])
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            if value.startswith(b"application/json"):
+                return True
+            kind, _, subtype = value.partition(b";")[0].strip().lower().partition(b"/")
+            return kind == b"application" and (subtype == b"json" or subtype.endswith(b"+json")) and b"/" not in subtype
+    return False
 
 
-async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
-    """Return the messages that carry the body, and the body; None where the client went away in the middle."""
-    messages: list[Message] = []
-    while True:
-        message = await receive()
-        messages.append(message)
-        if message["type"] != "http.request":
-            return messages, None
-        if not message.get("more_body", False):
-            return messages, b"".join([one.get("body", b"") for one in messages])
+def install_openapi(app: FastAPI, plane: DataPlane, max_rows: int) -> None:
+    """Make the OpenAPI schema follow the model version that serves; call it before `install_security`."""
+    built: dict[str, dict[str, Any]] = {}
+
+    def openapi() -> dict[str, Any]:
+        manifest = plane.manifest
+        if manifest.version not in built:
+            routes = [*documented_routes(manifest, max_rows), *app.routes]
+            built.clear()
+            built[manifest.version] = get_openapi(
+                title=app.title, version=manifest.version, description=app.description, routes=routes
+            )
+        return built[manifest.version]
+
+    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI documents it
 
 
-def _again(messages: list[Message], receive: Receive) -> Receive:
-    """Return what receives the messages once more, and then what comes after them."""
-    waiting = iter(messages)
-
-    async def receive_again() -> Message:
-        message = next(waiting, None)
-        return await receive() if message is None else message
-
-    return receive_again
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def prediction_routes(plane: DataPlane, row: type[Row], max_rows: int) -> APIRouter:
-    """Build the routes for the type of row that the model takes, and for what it predicts."""
-    types = task_types(plane.manifest)
-    # for the schema only: a count that is wrong gets an error of its own, which says more
-    size: JsonDict = {"minItems": 1, "maxItems": max_rows}
-    batch = create_model(
-        "Batch",
-        __base__=_Batch,
-        __doc__="Rows to predict together: all of them are logged, or none.",
-        rows=(list[row], Field(description=f"1 to {max_rows:,} rows.", json_schema_extra=size)),  # type: ignore[valid-type] # made at run time
-    )
-
-    async def answer_one(body: Row) -> bytes:
-        return (await plane.predict([body.cells()]))[0]
-
-    async def answer_all(body: _Batch) -> bytes:
-        _check_count("rows", len(body.rows), max_rows)
-        answers = await plane.predict([item.cells() for item in body.rows])
-        return b'{"predictions":[' + b",".join(answers) + b"]}"
-
-    ways = {"/predict": _quick(row, answer_one), "/predict/batch": _quick(batch, answer_all)}
-    problems = problem_responses(400, 408, 413, 422, 503)
-    router = APIRouter(tags=["predictions"], responses=problems, route_class=quick_routes(ways))
+def documented_routes(manifest: Manifest, max_rows: int) -> Sequence[BaseRoute]:
+    """Describe the routes to FastAPI, only for the OpenAPI schema; these serve no request."""
+    types = task_types(manifest)
+    row = row_type(manifest)
+    batch = batch_type(row, max_rows)
+    router = APIRouter(tags=["predictions"], responses=problem_responses(400, 408, 413, 422, 503))
 
     @router.post(
-        "/predict", summary="Predict one row", responses=_answer(types.example), response_model=types.prediction
+        "/predict", summary="Predict one row", responses=_example(types.example), response_model=types.prediction
     )
-    async def predict(body: row) -> Response:  # type: ignore[valid-type] # made at run time
-        return _json(await answer_one(body))
+    def predict(body: row) -> None:  # type: ignore[valid-type] # made at run time
+        ...
 
     @router.post(
         "/predict/batch",
         summary="Predict several rows",
-        responses=_answer({"predictions": [types.example]}),
+        responses=_example({"predictions": [types.example]}),
         response_model=types.predictions,
     )
-    async def predict_batch(body: batch) -> Response:
-        return _json(await answer_all(body))
+    def predict_batch(body: batch) -> None:  # type: ignore[valid-type] # as above
+        ...
 
-    @router.post("/feedback", summary="Send the labels of earlier predictions")
-    async def feedback(body: types.feedback) -> FeedbackReceipt:  # type: ignore[name-defined] # made at run time
-        _check_count("labels", len(body.labels), max_rows)
-        receipt = await plane.give_labels([(item.prediction_id, item.label) for item in body.labels])
-        return FeedbackReceipt(accepted=receipt.accepted, unknown=list(receipt.unknown))
+    @router.post("/feedback", summary="Send the labels of earlier predictions", response_model=FeedbackReceipt)
+    def feedback(body: types.feedback) -> None:  # type: ignore[name-defined] # as above
+        ...
 
-    return router
+    return router.routes
 
 
-class _Batch(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    rows: list[Row]
-
-
-def _answer(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+def _example(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {"application/json": {"example": example}}}}
-
-
-def _quick(kind: type[Model], answer: Callable[[Model], Awaitable[bytes]]) -> Way:
-    validate = kind.__pydantic_validator__.validate_json
-
-    async def way(body: bytes) -> bytes:
-        return await answer(validate(body))
-
-    return way
-
-
-def _json(content: bytes) -> Response:
-    return Response(content, media_type="application/json")
-
-
-def _check_count(field: str, count: int, most: int) -> None:
-    if count > most:
-        error = FieldError(field, f"{count:,} are too many; send at most {most:,} at a time", "too_many_rows")
-    elif count == 0:
-        error = FieldError(field, "is empty; send at least one", "too_few_rows")
-    else:
-        return
-    raise PayloadError(f"{field}: {error.message}", (error,))

@@ -1,38 +1,39 @@
-"""Owns GET and POST /snapshots, /snapshots/metrics and the HTML reports."""
+"""GET and POST /snapshots, GET /snapshots/metrics, and the HTML reports."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse
 
 from api.middleware.headers import POLICY, REPORT
+from api.prediction_log.records import WindowRecord
 from api.problems import problem_responses
-from api.schemas import MetricPoint, MetricSeries, MetricSeriesList, SnapshotWindow, SnapshotWindows
+from api.schemas import MetricPoint, MetricSeries, MetricSeriesList, RecordedWindow, SnapshotWindow, SnapshotWindows
 from api.snapshots.queries import SnapshotQueries
 
 DAY = r"^\d{4}-\d{2}-\d{2}$"
 NO_NUL = r"^[^\x00]*$"
-"""What PostgreSQL can compare a text with."""
+"""PostgreSQL cannot compare a text that contains NUL."""
 MAX_SKIPPED = 1_000_000_000
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,120}\.html$"
 
 
 def snapshot_routes(queries: SnapshotQueries) -> APIRouter:
-    """Build the routes. They are plain functions: FastAPI runs them on a thread, as they read the database."""
+    """Build the routes. They read the database, so they are plain functions, which FastAPI runs on a thread."""
     router = APIRouter(tags=["snapshots"])
 
-    def shown(request: Request, window: Any) -> SnapshotWindow:
+    def with_links(request: Request, window: WindowRecord) -> SnapshotWindow:
         report = None
         if window.report_file is not None:
             day, _, name = window.report_file.partition("/")
             report = str(request.url_for("report", day=day, name=name))
-        fields = {name: getattr(window, name) for name in SnapshotWindow.model_fields if hasattr(window, name)}
-        return SnapshotWindow(**fields, report_url=report, evidently_url=queries.evidently_url(window))
+        recorded = RecordedWindow.model_validate(window)
+        return SnapshotWindow(**dict(recorded), report_url=report, evidently_url=queries.evidently_url(window))
 
     @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))
     def windows(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> SnapshotWindows:
-        return SnapshotWindows(windows=[shown(request, window) for window in queries.newest(limit)])
+        return SnapshotWindows(windows=[with_links(request, window) for window in queries.newest(limit)])
 
     @router.post(
         "/snapshots",
@@ -41,11 +42,11 @@ def snapshot_routes(queries: SnapshotQueries) -> APIRouter:
         responses=problem_responses(409, 503),
     )
     def take(request: Request) -> SnapshotWindow:
-        return shown(request, queries.close_now())
+        return with_links(request, queries.close_now())
 
     @router.get(
         "/snapshots/metrics",
-        summary="What the windows measured, over time",
+        summary="The values of the windows over time",
         responses=problem_responses(422, 503),
     )
     def metrics(  # noqa: PLR0917 - FastAPI hands over query parameters by name
@@ -55,9 +56,9 @@ def snapshot_routes(queries: SnapshotQueries) -> APIRouter:
             datetime | None, Query(alias="from", description="Windows that start at or after this.")
         ] = None,
         end: Annotated[datetime | None, Query(alias="to", description="Windows that start before this.")] = None,
-        limit: Annotated[int, Query(ge=1, le=100_000, description="Most values in one answer.")] = 10_000,
+        limit: Annotated[int, Query(ge=1, le=100_000, description="Most values in one response.")] = 10_000,
         skip: Annotated[
-            int, Query(ge=0, le=MAX_SKIPPED, description="Newest values to leave out: a page is skip and limit.")
+            int, Query(ge=0, le=MAX_SKIPPED, description="Newest values to leave out; page with skip and limit.")
         ] = 0,
     ) -> MetricSeriesList:
         series = queries.series(name, column, start, end, limit=limit, skip=skip)

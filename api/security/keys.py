@@ -1,4 +1,4 @@
-"""API keys: what one is, the file that lists their SHA-256, and where the API reads them from."""
+"""API keys: their fields, the file that lists their SHA-256, and how the API reads them."""
 
 import json
 import logging
@@ -16,9 +16,9 @@ from typing import Any, Protocol
 from api.errors import BadKeys
 
 SCOPES = ("predict", "feedback", "read", "metrics", "admin")
-"""What a key may be for; none of them includes another."""
+"""What a key may be used for; no scope includes another."""
 PREFIX = "vigie_"
-"""What a key begins with, so that a scan for secrets finds one that was left lying about."""
+"""Every key starts with it, so that a scan for secrets finds a leaked one."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FIELDS = frozenset({"name", "sha256", "scopes", "created", "expires", "rows_per_second"})
@@ -26,7 +26,7 @@ _FIELDS = frozenset({"name", "sha256", "scopes", "created", "expires", "rows_per
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key: who has it, what for, and until when."""
+    """One key: its name, its scopes, and when it expires."""
 
     name: str
     sha256: str
@@ -36,18 +36,18 @@ class ApiKey:
     rows_per_second: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no key can be. Raises BadKeys."""
+        """Check the fields. Raises BadKeys."""
         if not _NAME.fullmatch(self.name):
-            raise BadKeys("name: a to z, 0 to 9, '_', '-' and '.' are allowed, at most 64, the first a letter or digit")
+            raise BadKeys("name: use 1 to 64 of a to z, 0 to 9, '_', '-' and '.'; the first must be a letter or digit")
         if not _DIGEST.fullmatch(self.sha256):
-            raise BadKeys("sha256: 64 digits of 0 to 9 and a to f are needed; make keys with: python -m scripts.keys")
+            raise BadKeys("sha256: use 64 digits of 0 to 9 and a to f; create keys with: python -m scripts.keys")
         if not self.scopes or not self.scopes <= set(SCOPES):
-            raise BadKeys(f"scopes: one or more of {', '.join(SCOPES)} are needed")
+            raise BadKeys(f"scopes: use one or more of {', '.join(SCOPES)}")
         if self.rows_per_second is not None and not 0 < self.rows_per_second < float("inf"):
-            raise BadKeys("rows_per_second: a number above 0 is needed")
+            raise BadKeys("rows_per_second: use a number above 0")
 
     def line(self) -> str:
-        """Return the line that stands for the key in a file."""
+        """Return the line of the key in a key file."""
         fields: dict[str, Any] = {
             "name": self.name,
             "sha256": self.sha256,
@@ -62,7 +62,7 @@ class ApiKey:
 
 
 class KeyRing:
-    """Finds the key that somebody presents."""
+    """Finds the key of a request."""
 
     def __init__(self, keys: Iterable[ApiKey]) -> None:
         self._by_digest = {key.sha256: key for key in keys}
@@ -72,24 +72,24 @@ class KeyRing:
         return len(self._by_digest)
 
     def find(self, presented: bytes) -> ApiKey | None:
-        """Return the key, or None. What is looked up is a hash, so the time it takes says nothing about any key."""
+        """Return the key, or None. The lookup is by hash, so its time reveals nothing about any key."""
         digest = digest_of(presented)
         key = self._by_digest.get(digest)
         return key if key is not None and compare_digest(key.sha256, digest) else None
 
 
 def new_key() -> str:
-    """Make up a key of 256 random bits."""
+    """Return a new key of 256 random bits."""
     return PREFIX + token_urlsafe(32)
 
 
 def digest_of(key: bytes) -> str:
-    """Return what is kept of a key."""
+    """Return the SHA-256 of a key, which is all that is stored of it."""
     return sha256(key).hexdigest()
 
 
 def parse_keys(text: str) -> tuple[ApiKey, ...]:
-    """Read the lines of a key file; blank ones are skipped. Raises BadKeys, which names the line but quotes none."""
+    """Parse the lines of a key file; blank ones are skipped. Raises BadKeys, which names the line but quotes none."""
     keys: list[ApiKey] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -99,7 +99,7 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
         except BadKeys as error:
             raise BadKeys(f"line {number}: {error}") from None
         if keys[-1].name in {key.name for key in keys[:-1]}:
-            raise BadKeys(f"line {number}: a second key is named {keys[-1].name}")
+            raise BadKeys(f"line {number}: another key has the name {keys[-1].name} already")
     return tuple(keys)
 
 
@@ -109,16 +109,16 @@ def _parse(line: str) -> ApiKey:
     except ValueError:  # its message would quote the line, which may hold a key by mistake
         fields = None
     if not isinstance(fields, dict):
-        raise BadKeys("not a JSON object; keys are made with: python -m scripts.keys create NAME --scope predict")
+        raise BadKeys("not a JSON object; create keys with: python -m scripts.keys create NAME --scope predict")
     if missing := {"name", "sha256", "scopes", "created"} - fields.keys():
-        raise BadKeys(f"{', '.join(sorted(missing))}: missing")
+        raise BadKeys(f"missing fields: {', '.join(sorted(missing))}")
     if fields.keys() - _FIELDS:
-        raise BadKeys(f"a field is unknown; known are {', '.join(sorted(_FIELDS))}")
+        raise BadKeys(f"unknown field; the fields are {', '.join(sorted(_FIELDS))}")
     scopes, limit = fields["scopes"], fields.get("rows_per_second")
     if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
-        raise BadKeys("scopes: a list of words is needed")
+        raise BadKeys("scopes: use a list of texts")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
-        raise BadKeys("rows_per_second: a number above 0 is needed")
+        raise BadKeys("rows_per_second: use a number above 0")
     return ApiKey(
         name=_text(fields, "name"),
         sha256=_text(fields, "sha256"),
@@ -132,7 +132,7 @@ def _parse(line: str) -> ApiKey:
 def _text(fields: dict[str, Any], name: str) -> str:
     value = fields[name]
     if not isinstance(value, str):
-        raise BadKeys(f"{name}: text is needed")
+        raise BadKeys(f"{name}: use a text")
     return value
 
 
@@ -142,31 +142,31 @@ def _time(fields: dict[str, Any], name: str) -> datetime:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise BadKeys(f"{name}: a time with its offset is needed, such as 2026-11-23T08:00:00+00:00")
+        raise BadKeys(f"{name}: use a time with its UTC offset, such as 2026-11-23T08:00:00+00:00")
     return moment
 
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
-"""A change of the file counts after at most this long."""
+CHECK_SECONDS = 1.0
+"""A change of the file takes effect after at most this time."""
 
 _State = tuple[int, int, int]
 
 
 class KeySource(Protocol):
-    """What finds the key that somebody presents."""
+    """Finds the key of a request."""
 
     def find(self, presented: bytes) -> ApiKey | None:
         """Return the key, or None."""
 
 
 class KeyFile:
-    """The keys of a file, read again when its time of change, size or inode is another.
+    """The keys of a file, which is read again when its time of change, size or inode changes.
 
-    A file that cannot be read or understood takes effect at no time: the keys last read stay, ``observe`` is told, and
-    the log says why, once. Otherwise a slip of the pen would lock every caller out. What is revoked in such a file is
-    not revoked, so the state is a metric with an alert. Raises BadKeys where the first reading fails.
+    If the changed file cannot be read or parsed, the keys read before stay valid: otherwise a typing error would lock
+    out every caller. The reason is logged once, and ``observe`` is called with ``False``: a key that was revoked in
+    such a file is still accepted, so there is an alert. Raises BadKeys if the first read fails.
     """
 
     def __init__(
@@ -175,34 +175,34 @@ class KeyFile:
         self._path = path
         self._observe = observe
         self._clock = clock
-        self._looked_at = clock()
-        self._state = self._look()
+        self._checked_at = clock()
+        self._state = self._file_state()
         self._ring = self._read()
         self._observe(len(self._ring), True)
 
     def find(self, presented: bytes) -> ApiKey | None:
         """Return the key, or None."""
         now = self._clock()
-        if now - self._looked_at >= LOOK_SECONDS:
-            self._looked_at = now
+        if now - self._checked_at >= CHECK_SECONDS:
+            self._checked_at = now
             self._refresh()
         return self._ring.find(presented)
 
     def _refresh(self) -> None:
-        state = self._look()
+        state = self._file_state()
         if state == self._state:
             return
         self._state = state
         try:
             self._ring = self._read()
         except BadKeys as error:
-            logger.error("%s; the %d keys read before stay valid until it is mended", error, len(self._ring))  # noqa: TRY400 - the traceback would add nothing
+            logger.error("%s; the %d keys read before stay valid until the file is corrected", error, len(self._ring))  # noqa: TRY400 - the traceback would add nothing
             self._observe(len(self._ring), False)
         else:
-            logger.info("%s has %d API keys now", self._path, len(self._ring))
+            logger.info("%s now has %d API keys", self._path, len(self._ring))
             self._observe(len(self._ring), True)
 
-    def _look(self) -> _State | None:
+    def _file_state(self) -> _State | None:
         try:
             found = self._path.stat()
         except OSError:

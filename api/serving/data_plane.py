@@ -1,4 +1,4 @@
-"""From a request to its answer: predict, log, and only then answer."""
+"""Predicts and logs: the path from a request's rows or labels to the response."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from model.artifact.manifest import Manifest
 
 
 class DataPlane:
-    """Predicts and logs: an answer is given once its row is committed. The writer has what answers the rows."""
+    """Predicts and logs rows, and stores labels; a response is returned only after its row is committed."""
 
     def __init__(self, served: ServedModel, writer: LogWriter, metrics: Metrics) -> None:
         self._served = served
@@ -21,30 +21,30 @@ class DataPlane:
 
     @property
     def manifest(self) -> Manifest:
-        """What is known of the model that serves now; its rows and labels stay of one kind while the process lives."""
+        """The manifest of the model that serves now; fields and labels stay the same as long as the process lives."""
         return self._served.manifest
 
     async def predict(self, rows: Sequence[Row]) -> Sequence[bytes]:
-        """Predict rows given in schema order, and return the answer to each as JSON once all are logged.
+        """Predict rows, each in schema order, and return the JSON response of each once all are logged.
 
-        Raises NoFiniteAnswer, LogOverloaded or LogUnavailable; then none of the rows is answered.
+        Raises NoFiniteAnswer, LogOverloaded or LogUnavailable; then there is no response to any of the rows.
         """
         self._metrics.observe_request_rows(len(rows))
         charge_rows(len(rows))
-        answers = await self._writer.log_responses(rows)
-        self._metrics.predicted_rows.inc(len(answers))
-        return answers
+        responses = await self._writer.log_responses(rows)
+        self._metrics.count_predictions(len(responses))
+        return responses
 
-    async def give_labels(self, labels: Sequence[tuple[str, LabelValue]]) -> LabelReceipt:
+    async def store_labels(self, labels: Sequence[tuple[str, LabelValue]]) -> LabelReceipt:
         """Store pairs of prediction id and label.
 
         Raises UnknownClass, LogOverloaded or LogUnavailable; then nothing is stored.
         """
         charge_rows(len(labels))
         texts = label_texts([label for _, label in labels], self.manifest)
-        records = [LabelRecord(key, text) for (key, _), text in zip(labels, texts, strict=True)]
+        records = [LabelRecord(prediction_id, text) for (prediction_id, _), text in zip(labels, texts, strict=True)]
         receipt = await self._writer.log_labels(records)
-        self._metrics.stored_labels.inc(receipt.accepted)
+        self._metrics.count_labels(receipt.accepted)
         return receipt
 
     async def check(self) -> None:

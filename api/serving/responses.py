@@ -1,4 +1,4 @@
-"""Responses: the record that is logged of an answer, the JSON that is sent, and the labels it takes."""
+"""Responses: the JSON that is sent for a row, the record that is logged of it, and how labels are logged."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,25 +14,24 @@ from model.artifact.manifest import ClassifierManifest, Manifest, Value
 from model.serving.predictor import AnyPredictor, Predictor, RegressionPredictor
 
 PROBABILITY_DECIMALS = 6
-"""The served model computes in single precision, which carries no more than these."""
+"""The served model computes in single precision, which has no more significant decimals."""
 NO_PROBABILITIES = "{}"
-"""What is logged as the probabilities of a number."""
+"""What is logged as the probabilities of a regression."""
 
 Row = Sequence[Value]
 """The values of one row, in the order of the schema."""
 Response = tuple[list[PredictionRecord], list[bytes]]
-"""What to log of each row, and the answer to it as JSON."""
+"""The record to log and the JSON response of each row."""
 
 
 class Responses(ABC):
-    """Answers rows, many in one call of the model; may be shared by threads.
+    """Builds the responses to rows, with one call of the model for all of them; safe to share between threads.
 
-    Whatever of an answer does not change is encoded once, here.
+    The parts of a response that are always the same are encoded once, here.
     """
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        """What is known of the model."""
         self._feature_names = manifest.feature_names
         self._version = manifest.version
         self._end = f',"model_version":{orjson.dumps(self._version).decode()}}}'
@@ -40,7 +39,7 @@ class Responses(ABC):
 
     @abstractmethod
     def respond(self, rows: Sequence[Row]) -> Response:
-        """Return what to log of each row, and the answer to it as JSON. Raises PredictionError or NoFiniteAnswer."""
+        """Return the record and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
 
     def _features(self, row: Row) -> str:
         return orjson.dumps(dict(zip(self._feature_names, row, strict=True))).decode()
@@ -51,7 +50,7 @@ class Responses(ABC):
 
 
 class ClassificationResponses(Responses):
-    """Answers with the likeliest class, and the probability of each."""
+    """Responds with the most probable class, and the probability of each class."""
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__(predictor.manifest)
@@ -61,61 +60,63 @@ class ClassificationResponses(Responses):
         self._middles = [f'","prediction":{orjson.dumps(one).decode()},"probabilities":' for one in classes]
 
     def respond(self, rows: Sequence[Row]) -> Response:
-        """Return what to log of each row, and the answer to it as JSON. Raises PredictionError."""
+        """Return the record and the JSON response of each row. Raises PredictionError."""
         probabilities = self._predictor.predict(rows)
         best = probabilities.argmax(axis=1).tolist()
         shares = probabilities.round(PROBABILITY_DECIMALS).tolist()
-        records, answers = [], []
+        records, responses = [], []
         for row, index, share, key in zip(rows, best, shares, self._sample_keys(len(rows)), strict=True):
-            name = str(uuid_utils.uuid7())
+            prediction_id = str(uuid_utils.uuid7())
             by_class = orjson.dumps(dict(zip(self._class_names, share, strict=True))).decode()
             logged = (self._features(row), self._class_names[index], by_class)
-            records.append(PredictionRecord(name, key, self._version, *logged))
-            answers.append(f'{{"prediction_id":"{name}{self._middles[index]}{by_class}{self._end}'.encode())
-        return records, answers
+            records.append(PredictionRecord(prediction_id, key, self._version, *logged))
+            responses.append(f'{{"prediction_id":"{prediction_id}{self._middles[index]}{by_class}{self._end}'.encode())
+        return records, responses
 
 
 class RegressionResponses(Responses):
-    """Answers with the predicted number."""
+    """Responds with the predicted number."""
 
     def __init__(self, predictor: RegressionPredictor) -> None:
         super().__init__(predictor.manifest)
         self._predictor = predictor
 
     def respond(self, rows: Sequence[Row]) -> Response:
-        """Return what to log of each row, and the answer to it as JSON. Raises PredictionError or NoFiniteAnswer."""
+        """Return the record and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
         numbers = self._predictor.predict(rows)
         _check_finite(np.isfinite(numbers))
-        records, answers = [], []
+        records, responses = [], []
         for row, number, key in zip(rows, numbers.tolist(), self._sample_keys(len(rows)), strict=True):
-            name, text = str(uuid_utils.uuid7()), number_text(number)
-            records.append(PredictionRecord(name, key, self._version, self._features(row), text, NO_PROBABILITIES))
-            answers.append(f'{{"prediction_id":"{name}","prediction":{text}{self._end}'.encode())
-        return records, answers
+            prediction_id, text = str(uuid_utils.uuid7()), number_text(number)
+            records.append(
+                PredictionRecord(prediction_id, key, self._version, self._features(row), text, NO_PROBABILITIES)
+            )
+            responses.append(f'{{"prediction_id":"{prediction_id}","prediction":{text}{self._end}'.encode())
+        return records, responses
 
 
 def responses_for(predictor: AnyPredictor) -> Responses:
-    """Return what answers with this model."""
+    """Return the responses of this model."""
     return ClassificationResponses(predictor) if isinstance(predictor, Predictor) else RegressionResponses(predictor)
 
 
 def number_text(number: float) -> str:
-    """Return a finite number as it is logged, which is JSON too: the shortest text that reads as the same number."""
-    return repr(number + 0.0)  # of -0.0 and 0.0, which are equal, one text
+    """Return a finite number as it is logged, which is also JSON: the shortest text that parses as the same number."""
+    return repr(number + 0.0)  # -0.0 and 0.0 are equal, so they get the same text
 
 
 def _check_finite(finite: "np.ndarray") -> None:
-    """Refuse rows for which the model has no number that JSON could carry."""
+    """Raise NoFiniteAnswer for rows whose prediction is not finite: JSON has only finite numbers."""
     if finite.all():
         return
-    fields = [f"rows[{place}]" if len(finite) > 1 else "body" for place in np.flatnonzero(~finite).tolist()]
-    message = "the model has no finite number for this row; look for values far outside those of training"
+    fields = [f"rows[{index}]" if len(finite) > 1 else "body" for index in np.flatnonzero(~finite).tolist()]
+    message = "the model has no finite number for this row; look for values far outside the training data"
     errors = tuple(FieldError(field, message, "no_finite_answer") for field in fields)
     raise NoFiniteAnswer(f"{fields[0]}: {message}", errors)
 
 
 LabelValue = str | int | bool | float
-"""A class as in JSON, or a finite number; which of them, the request's type has looked at."""
+"""A class as in JSON, or a finite number; the request's type ensures the right one."""
 
 MAX_LISTED = 20
 
@@ -130,8 +131,8 @@ def label_texts(labels: Sequence[LabelValue], manifest: Manifest) -> list[str]:
 def _class_names(labels: Sequence[LabelValue], manifest: ClassifierManifest) -> list[str]:
     names, known = [str(label) for label in labels], set(manifest.class_names)
     errors = tuple(
-        FieldError(f"labels[{place}].label", f"{label!r} is none of the classes {_listed(manifest)}", "unknown_class")
-        for place, (label, name) in enumerate(zip(labels, names, strict=True))
+        FieldError(f"labels[{index}].label", f"{label!r} is none of the classes {_listed(manifest)}", "unknown_class")
+        for index, (label, name) in enumerate(zip(labels, names, strict=True))
         if name not in known
     )
     if errors:

@@ -1,9 +1,9 @@
-"""The request and response types that follow from the model: its features, and its task."""
+"""Request and response types that depend on the model: on its features and its task."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model
 
 from api.serving.responses import LabelValue
 from model.artifact.manifest import ClassifierManifest, Feature, Manifest, NumberRange, RegressorManifest, Value
@@ -14,7 +14,7 @@ MAX_CATEGORY = 1000
 class Row(BaseModel):
     """One row of features; its fields are made from the model's schema by `row_type`.
 
-    Values are strict: the text "5.1" is no number, and true is none either.
+    Values are strict: neither the text "5.1" nor true is a number.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -24,8 +24,16 @@ class Row(BaseModel):
         return list(self.__dict__.values())
 
 
+class Batch(BaseModel):
+    """Rows to predict together; the type of its rows is set by `batch_type`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: Annotated[list[Row], FailFast()]
+
+
 def row_type(manifest: Manifest) -> type[Row]:
-    """Build the type of one row. A field's alias is the feature's name, which may be any text."""
+    """Build the type of one row. A feature's name may be any text, so it is the alias of its field."""
     fields: dict[str, Any] = {f"feature_{number}": _field(feature) for number, feature in enumerate(manifest.features)}
     example = {feature.name: feature.example for feature in manifest.features}
     return create_model(
@@ -34,6 +42,18 @@ def row_type(manifest: Manifest) -> type[Row]:
         __doc__=f"One row for the model {manifest.name}, version {manifest.version}.",
         __cls_kwargs__={"json_schema_extra": {"examples": [example]}},
         **fields,
+    )
+
+
+def batch_type(row: type[Row], max_rows: int) -> type[Batch]:
+    """Build the type of several rows. The sizes are for the schema only: `ListBody` checks them, and says more."""
+    sizes: Any = {"minItems": 1, "maxItems": max_rows}
+    rows: Any = Annotated[list[row], FailFast()]  # type: ignore[valid-type] # made at run time
+    return create_model(
+        "Batch",
+        __base__=Batch,
+        __doc__="Rows to predict together: all of them are logged, or none.",
+        rows=(rows, Field(description=f"1 to {max_rows:,} rows.", json_schema_extra=sizes)),
     )
 
 
@@ -61,7 +81,7 @@ def _field(feature: Feature) -> Any:
 
 
 def _describe(feature: Feature) -> str:
-    """Say what the training data had; other values are accepted, and watched."""
+    """Describe a feature's values in the training data; other values are accepted, and monitored."""
     parts = [feature.description] if feature.description else []
     if feature.unit:
         parts.append(f"in {feature.unit}")
@@ -76,18 +96,18 @@ def _describe(feature: Feature) -> str:
 
 
 PredictionId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
-"""Visible ASCII, as in the ids that are given out. PostgreSQL takes no NUL, nor anything that is committed with it."""
+"""Visible ASCII, as in the ids of predictions. PostgreSQL refuses NUL, and with it the whole commit."""
 ClassValue = str | int | bool
 EXAMPLE_ID = "01a206d1-4af7-73b6-82be-e3ad6c7ae0a1"
 
 _FOR_FEEDBACK = "Send it back with the label, at POST /feedback."
-_PREDICTIONS = "What the model says of several rows, in the order in which they were sent."
-_FEEDBACK = "Labels, whenever they come to be known."
+_PREDICTIONS = "The predictions of several rows, in the order in which they were sent."
+_FEEDBACK = "Labels of earlier predictions."
 _MIN_ONE: Any = {"minItems": 1}
 
 
 class Prediction(BaseModel):
-    """What the model says of one row."""
+    """The prediction of one row."""
 
     prediction_id: str = Field(description=_FOR_FEEDBACK)
     prediction: ClassValue = Field(description="The class with the highest probability.")
@@ -96,7 +116,7 @@ class Prediction(BaseModel):
 
 
 class Label(BaseModel):
-    """What turned out to be true of an earlier prediction."""
+    """The true value of an earlier prediction."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -105,15 +125,15 @@ class Label(BaseModel):
 
 
 class Feedback(BaseModel):
-    """Labels, whenever they come to be known."""
+    """Labels of earlier predictions."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    labels: list[Label]
+    labels: Annotated[list[Label], FailFast()]
 
 
 class ModelCard(BaseModel):
-    """What the model is, what it was trained on, and how good it was then."""
+    """What the model predicts, its training data, and its quality in the test."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -123,14 +143,14 @@ class ModelCard(BaseModel):
 
 
 class ClassifierCard(ModelCard):
-    """What the model is, what it was trained on, and how good it was then."""
+    """What the model predicts, its training data, and its quality in the test."""
 
     task: Literal["classification"]
     classes: list[ClassValue]
 
 
 class RegressorCard(ModelCard):
-    """What the model is, what it was trained on, and how good it was then."""
+    """What the model predicts, its training data, and its quality in the test."""
 
     task: Literal["regression"]
     label_range: NumberRange
@@ -138,10 +158,11 @@ class RegressorCard(ModelCard):
 
 @dataclass(frozen=True, slots=True)
 class TaskTypes:
-    """The types of one task, and an answer for Swagger UI."""
+    """The types of one task, and an example response for Swagger UI."""
 
     prediction: type[BaseModel]
     predictions: type[BaseModel]
+    label: type[Label]
     feedback: type[Feedback]
     card: type[ModelCard]
     example: dict[str, Any]
@@ -156,7 +177,7 @@ def task_types(manifest: Manifest) -> TaskTypes:
     number = f"{manifest.target}{_known(manifest)}"
     prediction = create_model(
         "Prediction",
-        __doc__="What the model says of one row.",
+        __doc__="The prediction of one row.",
         prediction_id=(str, Field(description=_FOR_FEEDBACK)),
         prediction=(float, Field(description=f"The predicted {number}")),
         model_version=(str, ...),
@@ -169,9 +190,9 @@ def task_types(manifest: Manifest) -> TaskTypes:
 def _types(prediction: type[BaseModel], label: Any, card: type[ModelCard], example: dict[str, Any]) -> TaskTypes:
     predictions = create_model("Predictions", __doc__=_PREDICTIONS, predictions=(list[prediction], ...))  # type: ignore[valid-type] # made at run time
     labelled = create_model("Label", __base__=Label, __doc__=Label.__doc__, label=label)
-    labels: Any = (list[labelled], Field(json_schema_extra=_MIN_ONE))
+    labels: Any = (Annotated[list[labelled], FailFast()], Field(json_schema_extra=_MIN_ONE))
     feedback = create_model("Feedback", __base__=Feedback, __doc__=_FEEDBACK, labels=labels)
-    return TaskTypes(prediction, predictions, feedback, card, example)
+    return TaskTypes(prediction, predictions, labelled, feedback, card, example)
 
 
 def _known(manifest: RegressorManifest) -> str:
@@ -187,8 +208,8 @@ def _typical(manifest: RegressorManifest) -> float:
 def _class_example(manifest: ClassifierManifest) -> dict[str, Any]:
     names = manifest.class_names
     shares = {name: 0.9 if name == names[0] else round(0.1 / (len(names) - 1), 3) for name in names}
-    said = {"prediction": manifest.classes[0], "probabilities": shares}
-    return {"prediction_id": EXAMPLE_ID, **said, "model_version": manifest.version}
+    answer = {"prediction": manifest.classes[0], "probabilities": shares}
+    return {"prediction_id": EXAMPLE_ID, **answer, "model_version": manifest.version}
 
 
 def _number_example(manifest: RegressorManifest) -> dict[str, Any]:

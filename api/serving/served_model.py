@@ -7,34 +7,34 @@ from api.serving.responses import Row, responses_for
 from model.artifact.manifest import Manifest
 from model.serving.predictor import AnyPredictor
 
-Told = Callable[[AnyPredictor], None]
+ChangeListener = Callable[[AnyPredictor], None]
 
 
 class ServedModel:
-    """Answers with one model until another is put in its place; may be shared by threads.
+    """Responds with one model until another replaces it; safe to share between threads.
 
-    A group of rows that is being answered is answered by one model to its end, whatever is put in place meanwhile.
+    Rows that are predicted together are all predicted by the same model, even if it is replaced meanwhile.
     """
 
     def __init__(self, predictor: AnyPredictor) -> None:
-        self._answers = responses_for(predictor)
-        self._told: list[Told] = []
+        self._responses = responses_for(predictor)
+        self._listeners: list[ChangeListener] = []
 
     @property
     def manifest(self) -> Manifest:
-        """What is known of the model that serves now."""
-        return self._answers.manifest
+        """The manifest of the model that serves now."""
+        return self._responses.manifest
 
     def respond(self, rows: Sequence[Row]) -> tuple[list[PredictionRecord], list[bytes]]:
-        """Return what to log of each row, and the answer to it as JSON. Raises PredictionError or NoFiniteAnswer."""
-        return self._answers.respond(rows)
+        """Return the record to log and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
+        return self._responses.respond(rows)
 
-    def tell(self, told: Told) -> None:
-        """Have ``told`` called with each model that is put in place, right after that."""
-        self._told.append(told)
+    def on_change(self, listener: ChangeListener) -> None:
+        """Call ``listener`` with each new model, right after it has replaced the old one."""
+        self._listeners.append(listener)
 
-    def put(self, predictor: AnyPredictor) -> None:
+    def replace(self, predictor: AnyPredictor) -> None:
         """Serve another model from now on; it must take the same rows and labels."""
-        self._answers = responses_for(predictor)
-        for told in self._told:
-            told(predictor)
+        self._responses = responses_for(predictor)
+        for listener in self._listeners:
+            listener(predictor)

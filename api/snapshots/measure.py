@@ -1,4 +1,4 @@
-"""Measures one stretch of the log: read it, explain it, take its snapshot. Runs in the worker: it needs pandas."""
+"""Evaluates a stretch of the log: reads it, explains it, makes its snapshot. Runs in the worker: it needs pandas."""
 
 import math
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def _feature_column(rows: Sequence[LoggedRow], feature: Feature) -> pd.Series:
 
 @dataclass(frozen=True, slots=True)
 class WindowEvaluation:
-    """What was found in a stretch; ``snapshot`` is None, with the reason, where there was not enough data.
+    """The result for a stretch; ``snapshot`` is None, with the reason, if there was not enough data.
 
     ``manifest`` is that of the version whose rows were measured.
     """
@@ -73,7 +73,7 @@ class WindowEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class SampleLimits:
-    """How many rows and labels say something, and how many rows are measured at most."""
+    """How many rows and labels a snapshot needs, and how many rows are measured at most."""
 
     min_rows: int
     min_labels: int
@@ -81,33 +81,33 @@ class SampleLimits:
 
 
 class WindowEvaluator:
-    """Measures stretches of one log, each against the reference of the version that made most of its rows.
+    """Evaluates stretches of one log, each against the reference of the version that made most of its rows.
 
     Raises model.errors.ArtifactError.
     """
 
-    def __init__(self, database: Database, model_dir: Path, kept: ModelArchive, enough: SampleLimits) -> None:
+    def __init__(self, database: Database, model_dir: Path, archive: ModelArchive, limits: SampleLimits) -> None:
         self._database = database
-        self._enough = enough
-        self._models = WindowModels(model_dir, kept)
+        self._limits = limits
+        self._models = WindowModels(model_dir, archive)
 
     @property
     def manifest(self) -> Manifest:
-        """What is known of the version that was read last."""
+        """The manifest of the version that was read last."""
         return self._models.newest.manifest
 
-    def measure(self, start: datetime, end: datetime) -> WindowEvaluation:
-        """Measure the rows logged, and the labels that arrived, in [start, end).
+    def evaluate(self, start: datetime, end: datetime) -> WindowEvaluation:
+        """Evaluate the rows logged, and the labels that arrived, in [start, end).
 
         Raises LogUnavailable, and ArtifactError where the rows' version cannot be read from the folder.
         """
-        enough = self._enough
+        limits = self._limits
         counts = count_versions(self._database, start, end)
-        model = self._models.choose(counts, enough.min_rows, enough.min_labels)
+        model = self._models.choose(counts, limits.min_rows, limits.min_labels)
         manifest = model.manifest
-        span = (self._database, start, end, manifest.version, enough.max_rows)
+        span = (self._database, start, end, manifest.version, limits.max_rows)
         logged, labelled = read_predictions(*span), read_labelled(*span)
-        if logged.total < enough.min_rows and labelled.total < enough.min_labels:
+        if logged.total < limits.min_rows and labelled.total < limits.min_labels:
             return WindowEvaluation(logged, labelled, None, self._shortage(logged, labelled), manifest)
         current = window_frame(logged.rows, manifest, labelled=False)
         attributions, attributions_missing = model.explanations.explain(current)
@@ -117,8 +117,8 @@ class WindowEvaluator:
             window_frame(labelled.rows, manifest, labelled=True),
             model.reference,
             manifest,
-            min_rows=enough.min_rows,
-            min_labels=enough.min_labels,
+            min_rows=limits.min_rows,
+            min_labels=limits.min_labels,
             sampled_fraction=logged.fraction,
             attributions=attributions,
             attributions_missing=attributions_missing,
@@ -130,8 +130,8 @@ class WindowEvaluator:
 
     def _shortage(self, logged: WindowRows, labelled: WindowRows) -> str:
         reason = (
-            f"not enough data: {logged.total} of at least {self._enough.min_rows} rows, "
-            f"{labelled.total} of at least {self._enough.min_labels} labels"
+            f"not enough data: {logged.total} of at least {self._limits.min_rows} rows, "
+            f"{labelled.total} of at least {self._limits.min_labels} labels"
         )
         if logged.other_versions:
             reason += f"; {logged.other_versions} rows were predicted by another version of the model"

@@ -1,4 +1,4 @@
-"""The project in Evidently UI that shows one model's health: that it is there, with its dashboard."""
+"""The project in Evidently UI that shows one model's health, with its dashboard."""
 
 import logging
 from time import monotonic, sleep
@@ -11,19 +11,19 @@ from model.artifact.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 30.0
+MAX_WAIT_SECONDS = 30.0
 
 
 class HealthProject:
-    """The project called ``name``, by default as the model is."""
+    """The project called ``name``."""
 
-    def __init__(self, client: EvidentlyClient, manifest: Manifest, name: str | None) -> None:
+    def __init__(self, client: EvidentlyClient, manifest: Manifest, name: str) -> None:
         self._client = client
         self._manifest = manifest
-        self._name = name or manifest.name
+        self._name = name
 
     def ensure(self, manifest: Manifest) -> UUID:
-        """Make the project, and its dashboard as of this version, where they are not there; return its id.
+        """Make the project and its dashboard for this version, unless they exist; return the project's id.
 
         Raises evidently_workspace.errors.EvidentlyError.
         """
@@ -33,11 +33,11 @@ class HealthProject:
         return project_id
 
     def show(self) -> None:
-        """Make the project, so that a person finds it before the first window has ended.
+        """Make the project, so that people find it before the first window has ended.
 
-        Waits a while for an Evidently UI that starts at the same time; without one the first window will make it.
+        Waits a while for an Evidently UI that starts at the same time. If there is none, the first window makes it.
         """
-        deadline = monotonic() + PATIENCE_SECONDS
+        deadline = monotonic() + MAX_WAIT_SECONDS
         while True:
             try:
                 self.ensure(self._manifest)

@@ -1,4 +1,4 @@
-"""What can be asked of the snapshots from outside: the windows, their values, their reports, and a new one."""
+"""Queries for people: the windows, their values, their reports, and closing a window by hand."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -20,15 +20,15 @@ class SnapshotLinks:
         self._project_name = project_name
 
     def report(self, window: WindowRecord) -> str | None:
-        """Return where a window's HTML report is; None where it has none."""
+        """Return the URL of a window's HTML report; None if it has none."""
         return None if window.report_file is None else f"{self.home}/reports/{window.report_file}"
 
     def project(self) -> str:
-        """Return where people see the model's health in Evidently UI."""
+        """Return the URL of the model's project in Evidently UI."""
         return f"{self._evidently_url}/projects/{project_id_for(self._project_name)}"
 
     def evidently(self, window: WindowRecord) -> str | None:
-        """Return where a window's snapshot is in Evidently UI; None where it has none."""
+        """Return the URL of a window's snapshot in Evidently UI; None if it has none."""
         if window.snapshot_id is None:
             return None
         return f"{self._evidently_url}/projects/{window.project_id}/reports/{window.snapshot_id}"
@@ -38,7 +38,7 @@ Points = list[tuple[datetime, datetime, float]]
 
 
 class SnapshotQueries:
-    """Reads the windows for people; ``wake`` tells the scheduler that a window was closed by hand."""
+    """Reads the windows for people; ``wake`` is called when a window was closed by hand."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class SnapshotQueries:
         return self._store.latest_report()
 
     def close_now(self) -> WindowRecord:
-        """Close the open window, to be snapshotted at once. Raises NothingToSnapshot."""
+        """Close the open window, so that its snapshot is made at once. Raises NothingToSnapshot."""
         window = self._store.close_now(self._interval)
         if window is None:
             raise NothingToSnapshot("nothing was logged since the last window; send predictions first")
@@ -81,9 +81,9 @@ class SnapshotQueries:
         limit: int,
         skip: int = 0,
     ) -> dict[tuple[str, str], Points]:
-        """Return values over time by (name, column), oldest first; a naive time is taken as UTC.
+        """Return values over time by (name, column), oldest first; a naive time is UTC.
 
-        A page is the newest ``limit`` values but ``skip``.
+        Of more than ``limit`` values these are the newest, after leaving out the newest ``skip``.
         """
         found: dict[tuple[str, str], Points] = {}
         span = (_aware(start), _aware(end))
@@ -92,7 +92,7 @@ class SnapshotQueries:
         return found
 
     def report(self, day: str, name: str) -> bytes:
-        """Return the page of a report with everything inside it. Raises NotFound."""
+        """Return a report as one page that needs no other file. Raises NotFound."""
         path = self._reports_dir / day / name
         if path.parent.parent != self._reports_dir or not path.is_file():
             raise NotFound(f"there is no report {day}/{name}; it may have expired")
@@ -102,11 +102,11 @@ class SnapshotQueries:
             raise NotFound(f"a part of the report {day}/{name} is gone: {Path(error.filename).name}") from None
 
     def project_url(self) -> str:
-        """Return where people see the model's health in Evidently UI."""
+        """Return the URL of the model's project in Evidently UI."""
         return self._links.project()
 
     def evidently_url(self, window: WindowRecord) -> str | None:
-        """Return where people see a window's snapshot in Evidently UI."""
+        """Return the URL of a window's snapshot in Evidently UI."""
         return self._links.evidently(window)
 
 

@@ -18,13 +18,13 @@ _OPENING, _CLOSING = "<script>", "</script>"
 def split_page(html: str) -> tuple[str, str, str] | None:
     """Return what comes before the script's element, the script, and what comes after; None where it is not found.
 
-    The window's values cannot be taken for either mark, because a page's data hold no "<" (see `report_page`).
+    The window's values cannot contain either mark, because a page's data have no "<" (see `report_page`).
     """
     if html.count(SCRIPT_START) != 1 or html.count(SCRIPT_END) != 1:
         return None
     start, end = html.index(SCRIPT_START) + len(SCRIPT_START), html.index(SCRIPT_END)
     script = html[start:end]
-    if not script or _CLOSING in script.lower():  # this would end the element: it is no script, or not one alone
+    if not script or _CLOSING in script.lower():  # this would end the element: it is not one script
         return None
     return html[: start - len(_OPENING)], script, html[end + len(_CLOSING) :]
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 MAX_WRITE = timedelta(days=1)
 REWRITE_AFTER = MAX_WRITE / 2
-"""Age at which a script in use is written anew, so that one older than LONGEST_WRITE is none that a write needs."""
+"""Age at which a script in use is written anew, so that no write needs a script that is older than MAX_WRITE."""
 SCRIPTS = "assets"
 REFERENCE = re.compile(rb'<script src="\.\./assets/([0-9a-f]{64}\.js)"></script>')
 TAIL_BYTES = 4096
@@ -42,13 +42,13 @@ TAIL_BYTES = 4096
 
 
 def report_name(start: datetime, end: datetime) -> str:
-    """Return where in the folder of reports that of [start, end) is: YYYY-MM-DD/start_end.html, in UTC."""
+    """Return the path of the report of [start, end) in the folder of reports: YYYY-MM-DD/start_end.html, in UTC."""
     name = f"{start:%Y%m%dT%H%M%S.%fZ}_{end:%Y%m%dT%H%M%S.%fZ}.html".replace(".000000Z", "Z")
     return f"{start:%Y-%m-%d}/{name}"
 
 
 def write_report(path: Path, html: str) -> None:
-    """Write a report as one file that needs no other; a file of that name is replaced. Raises OSError."""
+    """Write a report as one file that needs no other; it replaces a file of that name. Raises OSError."""
     _write(path, html.encode())
 
 
@@ -56,16 +56,16 @@ def write_window_report(folder: Path, name: str, html: str) -> None:
     """Write the report ``name`` of a window below ``folder``, and its script if it is not there. Raises OSError."""
     parts = split_page(html)
     if parts is None:
-        logger.warning("report %s is kept whole: Evidently's script is not where it is expected in the page", name)
+        logger.warning("report %s is stored whole: Evidently's script is not at its usual place in the page", name)
         write_report(folder / name, html)
         return
     before, script, after = parts
-    reference = f'<script src="../{SCRIPTS}/{_keep_script(folder / SCRIPTS, script.encode())}"></script>'
+    reference = f'<script src="../{SCRIPTS}/{_store_script(folder / SCRIPTS, script.encode())}"></script>'
     write_report(folder / name, before + reference + after)
 
 
 def read_report(path: Path) -> bytes:
-    """Return a report with its script inside, whichever way it was written. Raises FileNotFoundError."""
+    """Return a report with its script inside, however it was written. Raises FileNotFoundError."""
     page = path.read_bytes()
     found = REFERENCE.search(page)
     if found is None:
@@ -75,9 +75,9 @@ def read_report(path: Path) -> bytes:
 
 
 def stale_files(folder: Path, before: datetime, now: datetime) -> Iterator[Path]:
-    """Yield the reports of the days before ``before``'s, and what writes that were cut off have left.
+    """Yield the reports of days before that of ``before``, and what writes that were cut off have left.
 
-    Only folders that are named after a day count; reports made by hand lie elsewhere and are their makers' own.
+    Only folders that are named after a day count: reports made by hand are elsewhere, and are not removed.
     """
     for day, named in _days(folder):
         for path in sorted(day.iterdir()):
@@ -85,17 +85,17 @@ def stale_files(folder: Path, before: datetime, now: datetime) -> Iterator[Path]
                 yield path
 
 
-def stale_scripts(folder: Path, now: datetime, going: AbstractSet[Path] = frozenset()) -> Iterator[Path]:
-    """Yield the scripts that no report needs but those that are ``going``, and what cut-off writes of scripts left.
+def stale_scripts(folder: Path, now: datetime, removed: AbstractSet[Path] = frozenset()) -> Iterator[Path]:
+    """Yield the scripts that only reports in ``removed`` need, and what cut-off writes of scripts have left.
 
-    The newest script stays in any case, and so does one that a report that is being written may refer to.
+    The newest script stays in any case, and so does a young one: a report that is being written may refer to it.
     """
     scripts = sorted((folder / SCRIPTS).glob("*.js"), key=lambda path: path.stat().st_mtime)
     left = sorted((folder / SCRIPTS).glob(".*.tmp"))
     yield from (path for path in left if _age(path, now) > MAX_WRITE)
     aged = [path for path in scripts[:-1] if _age(path, now) > MAX_WRITE]
     if aged:
-        needed = {_script_of(path) for day, _ in _days(folder) for path in day.glob("*.html") if path not in going}
+        needed = {_script_of(path) for day, _ in _days(folder) for path in day.glob("*.html") if path not in removed}
         yield from (path for path in aged if path.name.encode() not in needed)
 
 
@@ -103,12 +103,12 @@ def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile("wb", dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
         file.write(content)
-    Path(file.name).chmod(0o644)  # a temporary file is its owner's alone, a report is for reading
+    Path(file.name).chmod(0o644)  # only its owner can read a temporary file, but everyone may read a report
     Path(file.name).replace(path)
 
 
-def _keep_script(folder: Path, script: bytes) -> str:
-    """Write a script unless it is there, young and undamaged; return its name."""
+def _store_script(folder: Path, script: bytes) -> str:
+    """Write a script, unless a young and undamaged copy exists; return its name."""
     path = folder / f"{sha256(script).hexdigest()}.js"
     young = path.is_file() and _age(path, datetime.now(UTC)) < REWRITE_AFTER
     if not young or path.read_bytes() != script:

@@ -1,8 +1,8 @@
-"""Removes what is old: snapshots by tiers, reports and rows by age, orphan snapshots. Runs in the worker process."""
+"""Removal of what is old: snapshots by tiers, reports and rows by age, orphan snapshots. Runs in the worker."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TypeVar
@@ -14,7 +14,7 @@ from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord
 from api.prediction_log.windows import RetainedWindows
 from api.snapshots.reports import stale_files, stale_scripts
-from api.snapshots.retention_tiers import Policy, Removals, windows_to_remove
+from api.snapshots.retention_tiers import Removals, RetentionPolicy, windows_to_remove
 from evidently_workspace.client import EvidentlyClient, project_id_for
 from evidently_workspace.errors import EvidentlyError
 from evidently_workspace.window import Window
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 class OrphanSnapshots:
-    """Compares a project in Evidently UI with the windows of the log.
+    """Snapshots in Evidently UI of which the log's posted windows do not know.
 
-    A window that is still to be posted sees to its own; snapshots of windows that the log does not know are left alone,
-    as they may be somebody else's.
+    A window that is not posted yet removes its own. Snapshots of windows that are not in the log are left alone:
+    something else may have posted them.
     """
 
     def __init__(self, windows: RetainedWindows, client: EvidentlyClient, project_name: str) -> None:
@@ -35,25 +35,29 @@ class OrphanSnapshots:
         self._project_id = project_id_for(project_name)
 
     def remove(self) -> Iterator[UUID]:
-        """Remove the strays one by one and yield the id of each. Raises EvidentlyError, LogUnavailable."""
-        # in this order: what is recorded now cannot be missing from a list made later, unless it is gone
+        """Remove the orphans one by one and yield the id of each. Raises EvidentlyError, LogUnavailable."""
+        # in this order: a snapshot that is recorded now is in a list that is read later, unless it was removed
         windows = [window for window in self._windows.with_snapshot() if window.project_id == str(self._project_id)]
-        kept = {_key(window): window for window in windows}
+        retained = {_key(window): window for window in windows}
         found = self._client.snapshots_by_window(self._project_id)
-        starts = [start for key in found.keys() - kept.keys() if (start := _start_of(key)) is not None]
+        starts = [start for key in found.keys() - retained.keys() if (start := _start_of(key)) is not None]
         thinned = [window for window in self._windows.starting_at(starts).values() if window.snapshot_id is None]
-        known = kept | {_key(window): window for window in thinned}
+        known = retained | {_key(window): window for window in thinned}
         for key, ids in found.items():
             if key in known:
                 yield from self._remove(ids, known[key])
 
     def _remove(self, ids: list[UUID], window: WindowRecord) -> Iterator[UUID]:
         if window.snapshot_id is not None and UUID(window.snapshot_id) not in ids:
-            logger.warning("the snapshot of %s to %s is gone; another of it takes its place", window.start, window.end)
-            self._windows.adopt(window, str(ids[0]))
+            logger.warning(
+                "the snapshot of %s to %s no longer exists; another one of that window replaces it",
+                window.start,
+                window.end,
+            )
+            self._windows.replace_snapshot(window, str(ids[0]))
             ids = ids[1:]
         for snapshot_id in _others(ids, window):
-            logger.warning("a snapshot of %s to %s that no window has is removed", window.start, window.end)
+            logger.warning("an orphan snapshot of %s to %s is removed", window.start, window.end)
             self._client.delete_snapshot(self._project_id, snapshot_id)
             yield snapshot_id
 
@@ -75,19 +79,17 @@ def _start_of(key: str) -> datetime | None:
 
 
 ROWS_AT_ONCE = 100
-"""Some ten milliseconds of SQLite's write lock; with 500 a prediction waited about twice as long (p99)."""
+"""About ten milliseconds of SQLite's write lock; with 500 rows a prediction waited twice as long (p99)."""
 PAGES_AT_ONCE = 500
 REST, MAX_REST_SECONDS = 2.0, 0.2
-"""How many times as long as a batch took the log is left to others after it."""
-LEASE_NAME = "retention"
-LEASE_LIFETIME = timedelta(minutes=5)
+"""After a batch comes a pause for other writers: this many times as long as the batch took."""
 
 
 Item = TypeVar("Item")
 
 
 class Retention:
-    """Removes what is old; of several processes one at a time does, whose lease on it is ``lease``."""
+    """Removes what is old. Several processes may try: the one that holds ``lease`` does it."""
 
     def __init__(
         self,
@@ -97,7 +99,7 @@ class Retention:
         orphans: OrphanSnapshots,
         *,
         lease: Lease,
-        policy: Policy,
+        policy: RetentionPolicy,
         reports_dir: Path,
         pause: Callable[[float], None] = sleep,
     ) -> None:
@@ -111,9 +113,9 @@ class Retention:
         self._pause = pause
 
     def run(self, seconds: float) -> Removals | None:
-        """Remove what is old for about that many seconds; None where another process is at it.
+        """Remove what is old for about that many seconds; None while another process is removing.
 
-        A part that fails is named in the result, and does not keep the others from going on.
+        A part that fails is named in the result; the other parts go on.
         """
         if not self._lease.take():
             return None
@@ -121,10 +123,10 @@ class Retention:
         deadline = monotonic() + seconds
         now = self._expiry.now()
         try:
-            answered = self._attempt(self._thin_snapshots, now, deadline, done)
+            ui_answered = self._attempt(self._thin_snapshots, now, deadline, done)
             self._attempt(self._remove_reports, now, deadline, done)
             self._attempt(self._expire_rows, now, deadline, done)
-            if answered:  # else it would be waited for once more
+            if ui_answered:  # otherwise each run would wait for Evidently UI twice
                 self._attempt(self._remove_orphans, now, deadline, done)
         finally:
             self._lease.release()
@@ -133,11 +135,11 @@ class Retention:
     def plan(self) -> Removals:
         """Return what a run would remove, without removing it. Raises LogUnavailable."""
         plan, now = Removals(), self._expiry.now()
-        leaving = self._too_many(now)
-        plan.removed["snapshots"] = len(leaving)
-        plan.freed_bytes["workspace"] = sum(window.snapshot_bytes or 0 for window in leaving)
-        files = {path for window in leaving if (path := self._report_of(window)) is not None}
-        files |= {path for window in self._too_old(now) if (path := self._report_of(window)) is not None}
+        superseded = self._surplus_snapshots(now)
+        plan.removed["snapshots"] = len(superseded)
+        plan.freed_bytes["workspace"] = sum(window.snapshot_bytes or 0 for window in superseded)
+        files = {path for window in superseded if (path := self._report_of(window)) is not None}
+        files |= {path for window in self._expired_reports(now) if (path := self._report_of(window)) is not None}
         files |= set(stale_files(self._reports_dir, now - self._policy.reports_failed, now))
         files |= set(stale_scripts(self._reports_dir, now, files))
         plan.removed["reports"] = sum(path.is_file() for path in files)
@@ -155,14 +157,14 @@ class Retention:
         try:
             part(now, deadline, done)
         except (EvidentlyError, LogUnavailable, OSError) as error:
-            logger.warning("not all that is old could be removed: %s", error)
+            logger.warning("some of what is old could not be removed: %s", error)
             done.errors.append(str(error))
             return False
         return True
 
     def _thin_snapshots(self, now: datetime, deadline: float, done: Removals) -> None:
-        for window in _until(deadline, self._too_many(now), done):
-            self._windows.mark_orphan(window)
+        for window in _until(deadline, self._surplus_snapshots(now), done):
+            self._windows.begin_snapshot_removal(window)
             if window.project_id is not None and window.snapshot_id is not None:
                 self._client.delete_snapshot(UUID(window.project_id), UUID(window.snapshot_id))
             self._remove_report(window, done)
@@ -171,7 +173,7 @@ class Retention:
             done.freed_bytes["workspace"] += window.snapshot_bytes or 0
 
     def _remove_reports(self, now: datetime, deadline: float, done: Removals) -> None:
-        for window in _until(deadline, self._too_old(now), done):
+        for window in _until(deadline, self._expired_reports(now), done):
             self._remove_report(window, done)
         for path in _until(deadline, stale_files(self._reports_dir, now - self._policy.reports_failed, now), done):
             _unlink(path, done)
@@ -181,9 +183,9 @@ class Retention:
     def _expire_rows(self, now: datetime, deadline: float, done: Removals) -> None:
         before = now - self._policy.rows
         for _ in self._batches(deadline, done):
-            gone = self._expiry.remove(before, ROWS_AT_ONCE)
-            done.removed.update(predictions=gone.predictions, labels=gone.labels)
-            if gone.predictions == 0:
+            expired = self._expiry.remove(before, ROWS_AT_ONCE)
+            done.removed.update(predictions=expired.predictions, labels=expired.labels)
+            if expired.predictions == 0:
                 break
         for _ in self._batches(deadline, done):
             counts = self._expiry.remove_rejections(before, ROWS_AT_ONCE)
@@ -191,7 +193,7 @@ class Retention:
             if counts == 0:
                 break
         for _ in self._batches(deadline, done):
-            freed = self._expiry.give_back(PAGES_AT_ONCE)
+            freed = self._expiry.shrink(PAGES_AT_ONCE)
             done.freed_bytes["log"] += freed
             if freed == 0:
                 break
@@ -201,22 +203,22 @@ class Retention:
             done.removed["snapshots"] += 1
 
     def _batches(self, deadline: float, done: Removals) -> Iterator[None]:
-        """Yield until the deadline; after each batch rest, so that others get at the log."""
+        """Yield until the deadline; pause after each batch, so that others can write to the log."""
         while not done.unfinished:
             began = monotonic()
             yield
             self._pause(min(REST * (monotonic() - began), MAX_REST_SECONDS))
             done.unfinished = monotonic() >= deadline
 
-    def _too_many(self, now: datetime) -> list[WindowRecord]:
-        """Return the windows whose snapshot is to go, after those of which a run before this one was cut off."""
+    def _surplus_snapshots(self, now: datetime) -> list[WindowRecord]:
+        """Return the windows whose snapshot to remove: first those whose removal an earlier run did not finish."""
         windows = self._windows.with_snapshot()
-        going = [window for window in windows if window.snapshot_removed_at is not None]
-        staying = [window for window in windows if window.snapshot_removed_at is None]
-        return going + windows_to_remove(staying, now, self._policy.tiers)
+        begun = [window for window in windows if window.snapshot_removed_at is not None]
+        others = [window for window in windows if window.snapshot_removed_at is None]
+        return begun + windows_to_remove(others, now, self._policy.tiers)
 
-    def _too_old(self, now: datetime) -> list[WindowRecord]:
-        """Return the windows whose report has had its time; one with failed checks has more of it."""
+    def _expired_reports(self, now: datetime) -> list[WindowRecord]:
+        """Return the windows whose report is old enough to remove; with failed checks it is kept for longer."""
         failed_before = now - self._policy.reports_failed
         windows = self._windows.with_report(now - self._policy.reports)
         return [window for window in windows if not window.failed_checks or window.end < failed_before]
@@ -232,7 +234,7 @@ class Retention:
 
 
 def _until(deadline: float, items: Iterable[Item], done: Removals) -> Iterator[Item]:
-    """Yield the items until the deadline; the first one in any case, so that each run comes a step further."""
+    """Yield the items until the deadline; the first one in any case, so that each run makes progress."""
     for item in items:
         yield item
         if monotonic() >= deadline:
@@ -245,7 +247,7 @@ def _size(path: Path) -> int:
 
 
 def _unlink(path: Path, done: Removals) -> None:
-    """Delete a file, and its folder if that was the last one; one that is gone already is as good as deleted."""
+    """Delete a file, and its folder if that is empty then; a file that does not exist is no error."""
     size = _size(path)
     path.unlink(missing_ok=True)
     if size:

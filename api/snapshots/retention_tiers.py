@@ -1,4 +1,4 @@
-"""What is kept for how long: the tiers of snapshots, their text form, the policy, and what a run removed."""
+"""What is retained for how long: the tiers of snapshots, their text form, the policy, and what a run removed."""
 
 import re
 from collections import Counter
@@ -12,7 +12,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class AgedWindow(Protocol):
-    """What a window must tell: when it ended (aware UTC) and which of its checks failed (none: it was quiet)."""
+    """What the tiers need of a window: its end (aware UTC) and which of its checks failed."""
 
     @property
     def end(self) -> datetime: ...  # noqa: D102 - a protocol's members are named by its docstring
@@ -28,7 +28,7 @@ AnyWindow = TypeVar("AnyWindow", bound=AgedWindow)
 class Tier:
     """One window per `spacing` (UTC-aligned; None: every window) until windows are `until` old (None: for ever).
 
-    A window with failed checks leaves the tier at the age `until_failed`, by default at `until` as well.
+    A window with failed checks leaves the tier at the age `until_failed`, by default at `until` too.
     """
 
     spacing: timedelta | None
@@ -41,25 +41,18 @@ class Tier:
         return until is None or age < until
 
 
-DEFAULT_TIERS = (
-    Tier(None, timedelta(hours=24), timedelta(days=7)),
-    Tier(timedelta(hours=1), timedelta(days=7), timedelta(days=30)),
-    Tier(timedelta(hours=6), timedelta(days=90)),
-    Tier(timedelta(days=1), None),
-)
+DEFAULT_TIERS = "all:24h:7d, 1h:7d:30d, 6h:90d, 1d"
 """Every window for 24 h, hourly for 7 days, six-hourly for 90 days, daily for ever; with failed checks every window
 for 7 days and hourly for 30. At a five-minute interval that is about 1,040 snapshots after a quiet year, and about
 3,100 after one in which every window failed."""
 
 
-def windows_to_remove(
-    windows: Iterable[AnyWindow], now: datetime, tiers: Sequence[Tier] = DEFAULT_TIERS
-) -> list[AnyWindow]:
-    """Return the windows whose snapshot goes by now, oldest first.
+def windows_to_remove(windows: Iterable[AnyWindow], now: datetime, tiers: Sequence[Tier]) -> list[AnyWindow]:
+    """Return the windows whose snapshot to remove now, oldest first.
 
-    Of each stretch of `spacing` the first window with failed checks stays, else the first of all. The first one is the
-    oldest, so it is still the first when the others reach the tier, and it is also the one that a longer stretch keeps:
-    what is applied twice, or late, or half, ends the same. Windows older than the last tier all go.
+    Of each stretch of `spacing` the first window with failed checks stays, or the first one if none failed. It is the
+    oldest, so it is still the first when the others reach the tier, and a longer stretch retains it too: to apply this
+    twice, late or in parts gives the same result. All windows older than the last tier are removed.
     """
     leading: dict[tuple[timedelta, int], AnyWindow] = {}
     removed: list[AnyWindow] = []
@@ -70,11 +63,11 @@ def windows_to_remove(
         elif tier.spacing is not None:
             # A window ends on the boundary that belongs to it, so the stretch is open at its start.
             stretch = (tier.spacing, -((EPOCH - window.end) // tier.spacing))
-            kept = leading.get(stretch)
-            if kept is None or (window.failed_checks and not kept.failed_checks):
+            retained = leading.get(stretch)
+            if retained is None or (window.failed_checks and not retained.failed_checks):
                 leading[stretch] = window
-                if kept is not None:
-                    removed.append(kept)
+                if retained is not None:
+                    removed.append(retained)
             else:
                 removed.append(window)
     return sorted(removed, key=lambda window: window.end)
@@ -95,7 +88,7 @@ def parse_tiers(text: str) -> tuple[Tier, ...]:
     tiers = tuple(_tier(part.strip()) for part in text.split(","))
     for finer, coarser in pairwise(tiers):
         if finer.until is None:
-            raise ValueError("only the last tier may be without an end; give the ones before it one")
+            raise ValueError("only the last tier may be without an end; give each tier before it an end")
         if coarser.until is not None and coarser.until <= finer.until:
             raise ValueError(
                 f"each tier must last longer than the one before: {coarser.until} is not after {finer.until}"
@@ -126,8 +119,8 @@ def _duration(text: str, part: str) -> timedelta:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """Snapshots go by tiers; logged rows and reports by age. A report goes with its snapshot at the latest.
+class RetentionPolicy:
+    """Snapshots are removed by tiers, logged rows and reports by age; a report at the latest with its snapshot.
 
     ``reports_failed`` is for the reports of windows with failed checks.
     """
@@ -144,11 +137,11 @@ STORES = ("workspace", "reports", "log")
 
 @dataclass(slots=True)
 class Removals:
-    """Counts by kind, and bytes by store.
+    """What one run of retention removed: counts by kind, and bytes by store.
 
-    The workspace's bytes are those of the snapshots as they were posted, so at most what is freed; a planned run's
-    bytes of the log are an estimate. ``unfinished`` says that there was more than time, ``troubles`` what could not
-    be done, each as a sentence.
+    The workspace's bytes are those of the snapshots as they were posted, so at most this is freed; a planned run's
+    bytes of the log are an estimate. ``unfinished`` says that the time was up before all was removed, ``errors`` say
+    what could not be removed, each as a sentence.
     """
 
     removed: Counter[str] = field(default_factory=Counter)

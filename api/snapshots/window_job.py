@@ -1,4 +1,4 @@
-"""How one due window becomes a snapshot: read, measure, report, post, record. Runs in the worker process alone."""
+"""How a due window becomes a snapshot: evaluate, report, post, record. Runs in the worker process only."""
 
 import logging
 from collections.abc import Callable
@@ -29,15 +29,15 @@ GIVEN_UP = "given_up"
 
 
 class LeaseLost(Exception):
-    """Another process may take the window by now, so this one must not post or record it."""
+    """Another process may have claimed the window, so this one must not post or record it."""
 
 
 class SnapshotRejected(Exception):
-    """Evidently UI answers, but does not take this window's snapshot."""
+    """Evidently UI answers, but rejects this window's snapshot."""
 
 
 class WindowProcessor:
-    """Takes windows, oldest first. ``measure`` measures the log in [start, end), and says of which version."""
+    """Processes windows, oldest first. ``evaluate`` evaluates the log in [start, end)."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class WindowProcessor:
         lease: Lease,
         client: EvidentlyClient,
         project: HealthProject,
-        measure: Callable[[datetime, datetime], WindowEvaluation],
+        evaluate: Callable[[datetime, datetime], WindowEvaluation],
         *,
         reports_dir: Path,
     ) -> None:
@@ -53,37 +53,39 @@ class WindowProcessor:
         self._lease = lease
         self._client = client
         self._project = project
-        self._measure = measure
+        self._evaluate = evaluate
         self._reports_dir = reports_dir
 
-    def process_due(self, most: int) -> list[str]:
-        """Take up to ``most`` due windows, until none is left, one failed, or the lease is lost; return the outcomes.
+    def process_due(self, max_windows: int) -> list[str]:
+        """Process up to ``max_windows`` due windows, until one fails or the lease is lost; return the outcomes.
 
-        An outcome is "posted", "skipped", "failed" or, where there will be no other try, "given_up".
+        An outcome is "posted", "skipped", "failed" or, if there will be no other try, "given_up".
         """
         outcomes: list[str] = []
-        while len(outcomes) < most and (window := self._store.claim(self._lease)) is not None:
+        while len(outcomes) < max_windows and (window := self._store.claim(self._lease)) is not None:
             try:
-                outcomes.append(self._take(window))
+                outcomes.append(self._process(window))
             except LeaseLost:
-                logger.warning("window %s to %s is left to the new holder of the lease", window.start, window.end)
+                logger.warning(
+                    "window %s to %s: the lease is lost, so the new holder processes it", window.start, window.end
+                )
                 self._store.release_claim(window)
                 break
             if outcomes[-1] == WindowStatus.FAILED:
                 break
         return outcomes
 
-    def _take(self, window: WindowRecord) -> str:
-        """Take one window; whatever goes wrong is recorded with it."""
+    def _process(self, window: WindowRecord) -> str:
+        """Process one window; an error is recorded with it."""
         try:
-            status = self._measure_and_post(window)
+            status = self._evaluate_and_post(window)
         except LeaseLost:
             raise
         except (EvidentlyError, LogUnavailable, ArtifactError, OSError) as error:
-            logger.warning("window %s to %s waits: %s", window.start, window.end, error)
+            logger.warning("window %s to %s failed and will be tried again: %s", window.start, window.end, error)
             return self._defer(window, str(error), FailureCause.SURROUNDINGS)
         except SnapshotRejected as error:
-            logger.warning("window %s to %s is not taken: %s", window.start, window.end, error)
+            logger.warning("window %s to %s: Evidently UI rejects the snapshot: %s", window.start, window.end, error)
             return self._defer(window, str(error), FailureCause.WINDOW)
         except Exception as error:
             logger.exception("window %s to %s failed", window.start, window.end)
@@ -91,25 +93,25 @@ class WindowProcessor:
         logger.info("window %s to %s: %s", window.start, window.end, status)
         return status
 
-    def _defer(self, window: WindowRecord, reason: str, trouble: FailureCause) -> str:
-        if self._store.defer(window, reason, trouble) is not None:
+    def _defer(self, window: WindowRecord, reason: str, cause: FailureCause) -> str:
+        if self._store.defer(window, reason, cause) is not None:
             return WindowStatus.FAILED
         logger.error("window %s to %s is given up: %s", window.start, window.end, reason)
         return GIVEN_UP
 
-    def _measure_and_post(self, window: WindowRecord) -> WindowStatus:
+    def _evaluate_and_post(self, window: WindowRecord) -> WindowStatus:
         began = perf_counter()
-        measured = self._measure(window.start, window.end)
-        snapshot = measured.snapshot
+        evaluation = self._evaluate(window.start, window.end)
+        snapshot = evaluation.snapshot
         if snapshot is None:
-            self._record(window, measured, status=WindowStatus.SKIPPED, reason=measured.reason)
+            self._record(window, evaluation, status=WindowStatus.SKIPPED, reason=evaluation.reason)
             return WindowStatus.SKIPPED
         report_file = report_name(window.start, window.end)
         write_window_report(self._reports_dir, report_file, snapshot.html)
-        project_id, snapshot_id = self._post(window, snapshot, measured.manifest)
+        project_id, snapshot_id = self._post(window, snapshot, evaluation.manifest)
         self._record(
             window,
-            measured,
+            evaluation,
             status=WindowStatus.POSTED,
             reason=None,
             failed_checks=[asdict(check) for check in snapshot.failed_checks],
@@ -122,12 +124,12 @@ class WindowProcessor:
         )
         return WindowStatus.POSTED
 
-    def _record(self, window: WindowRecord, measured: WindowEvaluation, **changed: object) -> None:
-        found = () if measured.snapshot is None else measured.snapshot.values
+    def _record(self, window: WindowRecord, evaluation: WindowEvaluation, **changed: object) -> None:
+        found = () if evaluation.snapshot is None else evaluation.snapshot.values
         counts = {
-            "rows": measured.logged.total,
-            "labelled_rows": measured.labelled.total,
-            "model_version": measured.manifest.version,
+            "rows": evaluation.logged.total,
+            "labelled_rows": evaluation.labelled.total,
+            "model_version": evaluation.manifest.version,
         }
         values = [WindowValue(value.name, value.column or "", value.value) for value in found]
         if not self._store.finish(window, values, {**changed, **counts}):
@@ -136,15 +138,15 @@ class WindowProcessor:
     def _post(self, window: WindowRecord, snapshot: WindowSnapshot, manifest: Manifest) -> tuple[UUID, UUID]:
         """Post the snapshot, and return the ids of its project and of itself.
 
-        Posting is not idempotent, as the server makes the id, and what an earlier try left may be half a snapshot. So
-        where this window was tried before, what there is of it is removed first. That look is spared at the first
-        try, because it reads the list of all snapshots.
+        Posting is not idempotent, because the server makes the id, and an earlier try may have left half a snapshot. So
+        if this window was tried before, its snapshots are removed first. The first try skips that, because it reads
+        the list of all snapshots.
         """
         project_id = self._project.ensure(manifest)
         if window.tries > 1:
             self._remove_earlier(window, project_id)
-        if not (self._lease.held() and self._store.claimed(window)):
-            raise LeaseLost  # both: a lease that was lost and came back does not make an older claim the newest
+        if not (self._lease.held() and self._store.is_claimed(window)):
+            raise LeaseLost  # both: while the lease was lost, another process may have claimed the window
         try:
             return project_id, self._client.post_snapshot(project_id, snapshot.body)
         except EvidentlyForbidden:
@@ -154,7 +156,7 @@ class WindowProcessor:
 
     def _remove_earlier(self, window: WindowRecord, project_id: UUID) -> None:
         earlier = self._client.snapshots_by_window(project_id).get(Window(window.start, window.end).key, [])
-        if not self._store.claimed(window):
-            raise LeaseLost  # asked after the look: nothing in it can be of another claimant, whose word would count
+        if not self._store.is_claimed(window):
+            raise LeaseLost  # asked after the list was read: so it has no snapshot of a newer claim, which would count
         for snapshot_id in earlier:
             self._client.delete_snapshot(project_id, snapshot_id)

@@ -1,4 +1,4 @@
-"""Which version of the model a window is measured against. Runs in the worker process: it needs pandas."""
+"""The version of the model that a window is measured against. Runs in the worker process: it needs pandas."""
 
 import logging
 from collections.abc import Mapping
@@ -16,9 +16,7 @@ from model.artifact.manifest import Manifest
 from model.artifact.store import read_manifest, read_reference
 from model.errors import ArtifactError, ExplanationError
 from model.explain.explainer import Explainer, load_explainer
-
-MAX_ROWS = 500
-"""TreeSHAP takes some milliseconds a row, and a mean over these many is steady enough to compare."""
+from model.statistics.attribution import MAX_EXPLAINED_ROWS
 
 
 class WindowExplanations:
@@ -33,27 +31,28 @@ class WindowExplanations:
             self._reason = str(error)
 
     def explain(self, current: pd.DataFrame) -> tuple[npt.NDArray[np.float64] | None, str | None]:
-        """Return |SHAP| of at most 500 rows, (rows, features), or None with the reason.
+        """Return |SHAP| of at most MAX_EXPLAINED_ROWS rows, (rows, features), or None with the reason.
 
-        The rows are drawn with a fixed seed, so that a window that is taken again gives the same numbers.
+        The rows are drawn with a fixed seed, so that a second try of a window gives the same numbers.
         """
         if self._explainer is None:
             return None, self._reason
         if current.empty:
             return None, "no predictions in this window"
-        rows = current if len(current) <= MAX_ROWS else current.sample(MAX_ROWS, random_state=0)
+        many = len(current) > MAX_EXPLAINED_ROWS
+        rows = current.sample(MAX_EXPLAINED_ROWS, random_state=0) if many else current
         return self._explainer.attributions(rows), None
 
 
 logger = logging.getLogger(__name__)
 
-LOADED = 3
-"""Versions held in memory: windows that waited while the model was rolled have rows of the one before."""
+MAX_LOADED = 3
+"""Versions in memory: windows that waited while another version was loaded have rows of the one before."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowModel:
-    """What a window is measured against: one version's manifest, its reference rows, and what explains it."""
+    """What a window is measured against: a version's manifest, its reference rows and its explainer."""
 
     manifest: Manifest
     reference: pd.DataFrame
@@ -61,15 +60,15 @@ class WindowModel:
 
 
 class WindowModels:
-    """The version in an artifact folder, which is looked at for each window, and those that served before it.
+    """The version in an artifact folder, which is read again for each window, and the versions that served before it.
 
-    Those are at hand in memory, or among the ``kept``. Raises model.errors.ArtifactError where the folder holds none to
-    begin with.
+    The earlier ones are in memory or in the ``archive``. Raises model.errors.ArtifactError where the folder holds no
+    version at the start.
     """
 
-    def __init__(self, folder: Path, kept: ModelArchive) -> None:
+    def __init__(self, folder: Path, archive: ModelArchive) -> None:
         self._folder = folder
-        self._kept = kept
+        self._archive = archive
         self._newest = self._load(folder)
         self._loaded = {self._newest.manifest.version: self._newest}
 
@@ -79,25 +78,26 @@ class WindowModels:
         return self._newest
 
     def choose(self, counts: Mapping[str, VersionCount], min_rows: int, min_labels: int) -> WindowModel:
-        """Return the version to measure a window against: of those at hand, the one that made most of its rows.
+        """Return the version to measure a window against: of the available ones, the one that made most of its rows.
 
-        A version with too few rows counts by the labels that arrived for it. Of equals the newest is taken, and where
-        none at hand made any row, the newest too. Raises ArtifactError where the folder cannot be read and no version
-        that was there before has made any row of the window.
+        A version with too few rows counts by the labels that arrived for it. Of equals it is the newest, and if no
+        available version made any row, it is the newest too. Raises ArtifactError where the folder cannot be read and
+        no earlier version has made any row of the window.
         """
 
         def share(version: str) -> tuple[int, int, int, int]:
             count = counts.get(version, VersionCount(0, 0))
-            enough = count.rows if count.rows >= min_rows else 0, count.labels if count.labels >= min_labels else 0
-            return *enough, count.rows, count.labels
+            rows = count.rows if count.rows >= min_rows else 0
+            labels = count.labels if count.labels >= min_labels else 0
+            return rows, labels, count.rows, count.labels
 
-        kept = [version for version in self._kept.versions() if version in counts and version not in self._loaded]
+        archived = [one for one in self._archive.versions() if one in counts and one not in self._loaded]
         try:
             in_folder = read_manifest(self._folder).version
         except ArtifactError as error:
-            self._go_on_without_the_folder(counts.keys() & {*kept, *self._loaded}, counts, error)
+            self._go_on_without_the_folder(counts.keys() & {*archived, *self._loaded}, counts, error)
             in_folder = self._newest.manifest.version
-        candidates = [*(version for version in (*kept, *self._loaded) if version != in_folder), in_folder]
+        candidates = [*(version for version in (*archived, *self._loaded) if version != in_folder), in_folder]
         while (best := max(reversed(candidates), key=share)) not in self._loaded:  # of equals, max takes the first
             if best == in_folder:
                 self._newest = self._hold(self._load(self._folder))
@@ -107,25 +107,25 @@ class WindowModels:
         return self._loaded[best]
 
     def _read_archived(self, version: str) -> bool:
-        """Read a version that served before; one that is damaged holds no window up."""
+        """Read a version that served before; no window waits for one that is damaged."""
         try:
-            self._hold(self._load(self._kept.folder_of(version)))
+            self._hold(self._load(self._archive.folder_of(version)))
         except ArtifactError as error:
             logger.warning("version %s, which served before, cannot be read: %s", version, error)
             return False
         return version in self._loaded
 
     def _go_on_without_the_folder(
-        self, at_hand: AbstractSet[str], counts: Mapping[str, VersionCount], error: ArtifactError
+        self, available: AbstractSet[str], counts: Mapping[str, VersionCount], error: ArtifactError
     ) -> None:
-        if counts and not at_hand:
+        if counts and not available:
             raise error
-        logger.warning("windows are measured against versions read before: %s", error)
+        logger.warning("windows are measured against versions that were read before: %s", error)
 
     def _hold(self, model: WindowModel) -> WindowModel:
         logger.info("windows of version %s are measured from now on", model.manifest.version)
         self._loaded[model.manifest.version] = model
-        while len(self._loaded) > LOADED:
+        while len(self._loaded) > MAX_LOADED:
             del self._loaded[next(one for one in self._loaded if one != self._newest.manifest.version)]
         return model
 
@@ -134,5 +134,5 @@ class WindowModels:
         manifest = read_manifest(folder)
         model = WindowModel(manifest, read_reference(folder), WindowExplanations(folder))
         if read_manifest(folder).version != manifest.version:
-            raise ArtifactError(f"{folder} changed while it was read; it is read again shortly")
+            raise ArtifactError(f"{folder} changed while it was read; it will be read again soon")
         return model

@@ -13,51 +13,45 @@ from datetime import timedelta
 from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
-from pathlib import Path
 from signal import SIG_IGN, SIGINT, SIGTERM, signal
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from api.log_output import log_to_stderr
-from api.snapshots.retention_tiers import Policy, Removals
+from api.snapshots.retention_tiers import Removals
 
+if TYPE_CHECKING:  # the process that starts the worker does not import what measures
+    from api.snapshots.project import HealthProject
+    from api.snapshots.retention import Retention
+    from api.snapshots.window_job import WindowProcessor
+
+logger = logging.getLogger(__name__)
+
+NICENESS = 10
+"""Lowers the worker's priority: where both want the same core, the API gets nine tenths of it."""
 MAX_RETENTION_SECONDS = 10.0
 RETENTION_SHARE = 0.9
 
 
-NICENESS = 10
-"""How far the worker stands back: where both want the same core, the API gets nine tenths of it."""
-
-
 @dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """What the worker needs, as plain values that can be sent to another process."""
+class WorkerContext:
+    """What the worker process works with."""
 
-    database_url: str
-    model_dir: Path
-    evidently_url: str
-    evidently_secret: str | None
-    evidently_timeout_seconds: float
-    project_name: str | None
-    reports_dir: Path
-    min_rows: int
-    min_labels: int
-    max_rows: int
-    windows_per_beat: int
-    policy: Policy
-    holder: str
-    heartbeat: timedelta
+    project: "HealthProject"
+    processor: "WindowProcessor"
+    retention: "Retention"
+    windows_per_heartbeat: int
+    retention_seconds: float
 
-    @property
-    def lease_lifetime(self) -> timedelta:
-        """How long the lease lasts unless it is renewed, which happens at each heartbeat."""
-        return 2 * self.heartbeat
+
+BuildContext = Callable[[], WorkerContext]
+"""Returns the context that the worker process keeps; it is sent to that process by reference."""
 
 
 def retention_seconds(heartbeat: timedelta) -> float:
-    """Return how long removing what is old may keep the worker from the next window; what is left waits for a beat.
+    """Return how long one run of retention may last; what is left waits for the next heartbeat.
 
-    A run that ends shortly before a beat goes on at once, while one that ends after it would rest until the next.
+    A run that ends shortly before a heartbeat goes on at once, while one that ends after it would rest until the next.
     """
     return min(RETENTION_SHARE * heartbeat.total_seconds(), MAX_RETENTION_SECONDS)
 
@@ -74,42 +68,36 @@ def prepare_worker() -> None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
-def warm_up(config: WorkerConfig) -> list[str]:
+def warm_up(build: BuildContext) -> list[str]:
     """Import what a snapshot needs and show the project in Evidently UI; no window is touched, so no outcome."""
-    from api.wiring import build_worker_context  # noqa: PLC0415 - the import, in the worker alone, is the work
-
-    build_worker_context(config).project.show()
+    build().project.show()
     return []
 
 
-def process_due_windows(config: WorkerConfig) -> list[str]:
-    """Take a beat's share of the due windows, oldest first, and return the outcome of each."""
-    from api.wiring import build_worker_context  # noqa: PLC0415 - in the worker alone, see above
-
-    return [str(outcome) for outcome in build_worker_context(config).taker.process_due(config.windows_per_beat)]
-
-
-def remove_old(config: WorkerConfig) -> Removals:
-    """Remove some of what is old, and return what that was; nothing where another process is at it."""
-    from api.wiring import build_worker_context  # noqa: PLC0415 - in the worker alone, see above
-
-    return build_worker_context(config).retention.run(retention_seconds(config.heartbeat)) or Removals()
+def process_due_windows(build: BuildContext) -> list[str]:
+    """Process a heartbeat's share of the due windows, oldest first, and return the outcome of each."""
+    context = build()
+    return [str(outcome) for outcome in context.processor.process_due(context.windows_per_heartbeat)]
 
 
-logger = logging.getLogger(__name__)
+def remove_old(build: BuildContext) -> Removals:
+    """Remove some of what is old, and return what that was; nothing while another process is removing."""
+    context = build()
+    return context.retention.run(context.retention_seconds) or Removals()
+
 
 Outcome = TypeVar("Outcome")
 
 
 class SnapshotWorker:
-    """A pool of one spawned process that takes the due windows, or removes what is old, when told to.
+    """A pool of one spawned process that processes the due windows, or removes what is old, when told to.
 
-    ``report`` is told the outcome of each window, and "worker_failed" when the process died. A job that takes longer
-    than ``limit_seconds`` hangs, so its process is replaced.
+    ``report`` is called with the outcome of each window, and with "worker_failed" when the process died. A job that
+    takes longer than ``limit_seconds`` hangs, so its process is replaced.
     """
 
-    def __init__(self, config: WorkerConfig, report: Callable[[str], None], limit_seconds: float) -> None:
-        self._config = config
+    def __init__(self, build: BuildContext, report: Callable[[str], None], limit_seconds: float) -> None:
+        self._build = build
         self._report = report
         self._limit_seconds = limit_seconds
         self._began = 0.0
@@ -120,32 +108,32 @@ class SnapshotWorker:
 
     @property
     def busy(self) -> bool:
-        """Whether a job is under way; asking ends one that hangs."""
+        """Whether a job is under way; a job that hangs is ended by this call."""
         if self._job is None or self._job.done():
             return False
         if monotonic() - self._began > self._limit_seconds:
-            logger.error("the snapshot worker has been at it for over %g s, so it is replaced", self._limit_seconds)
+            logger.error("the snapshot worker has worked for more than %g s, so it is replaced", self._limit_seconds)
             self._kill()
         return True
 
     def warm(self) -> None:
         """Start the process and let it import what it needs, so that the first window does not wait for that."""
-        self._submit(partial(warm_up, self._config)).add_done_callback(self._on_windows)
+        self._submit(partial(warm_up, self._build)).add_done_callback(self._on_windows)
 
     def process_due(self) -> None:
-        """Have due windows taken, unless the worker is busy."""
+        """Have due windows processed, unless the worker is busy."""
         if not self.busy:
-            self._begin(partial(process_due_windows, self._config)).add_done_callback(self._on_windows)
+            self._begin(partial(process_due_windows, self._build)).add_done_callback(self._on_windows)
 
     def remove_old(self, done: Callable[[Removals | None], None]) -> None:
-        """Have what is old removed, unless the worker is busy; ``done`` is told what, or None where it failed."""
+        """Have what is old removed, unless the worker is busy; ``done`` gets what it was, or None after a failure."""
         if not self.busy:
-            self._begin(partial(remove_old, self._config)).add_done_callback(partial(self._on_removals, done))
+            self._begin(partial(remove_old, self._build)).add_done_callback(partial(self._on_removals, done))
 
     def stop(self, grace_seconds: float) -> None:
         """Let the window under way finish within the grace, then end the process.
 
-        A window that is cut off stays marked as running; the next holder of the lease takes it again.
+        A window that is cut off stays marked as running; the next holder of the lease processes it again.
         """
         if self._pool is None:
             return
@@ -155,7 +143,7 @@ class SnapshotWorker:
             try:
                 self._job.result(grace_seconds)
             except FutureTimeoutError:
-                logger.warning("the window under way is cut off; it will be taken again")
+                logger.warning("the window under way is cut off; it will be processed again")
             except BrokenProcessPool:
                 logger.warning("the snapshot worker had died")
         self._kill()

@@ -27,9 +27,13 @@ EVIDENTLY_VERSION = "0.7.23"
 logger = logging.getLogger("evidently_workspace.ui")
 
 
-def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+def main(
+    arguments: list[str] | None = None,
+    environment: Mapping[str, str] = os.environ,
+    prog: str = "python -m evidently_workspace.ui",
+) -> int:
     """Serve until stopped; return 0, or 2 with one line on standard error when it cannot start."""
-    options = build_parser(environment).parse_args(arguments)
+    options = build_parser(environment, prog).parse_args(arguments)
     # uvicorn raises the signal again once it has stopped. By default that would skip Python's own exit.
     signal(SIGTERM, lambda _signal, _frame: sys.exit(0))
     try:

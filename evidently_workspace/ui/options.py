@@ -18,10 +18,10 @@ PANEL_POINTS = 100
 MIN_PANEL_POINTS = 10
 
 
-def build_parser(environment: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:
+def build_parser(environment: Mapping[str, str] = os.environ, prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments; the environment may set the defaults of some."""
     parser = argparse.ArgumentParser(
-        prog="python -m evidently_workspace.ui",
+        prog=prog,
         description=f"Serve Evidently UI. Set {SECRET_VARIABLE} or {SECRET_VARIABLE}_FILE to guard writes. "
         f"Without --database, {DATABASE_VARIABLE} or {DATABASE_VARIABLE}_FILE names the database.",
     )

@@ -1,1 +1,1 @@
-"""A copy of everything that a stack keeps, made while it runs, and how it is put back."""
+"""Copies the data of a stack into one file while it runs; scripts.restore puts it back."""

@@ -21,11 +21,11 @@ _BLOCK = 1024 * 1024
 
 
 class BadBackup(Exception):
-    """A file that is no backup, or not whole."""
+    """A file that is not a complete backup."""
 
 
-def write_backup(places: Places, file: Path, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Write a backup, whole or not at all, and return its list. ``tell`` is told what is being copied.
+def write_backup(places: Places, file: Path, report: Callable[[str], None]) -> dict[str, Any]:
+    """Write a backup, complete or not at all, and return its list. ``report`` is called with the name of each part.
 
     Raises api.errors.LogUnavailable where a database cannot be copied, OSError where the file cannot be written.
     """
@@ -35,13 +35,13 @@ def write_backup(places: Places, file: Path, tell: Callable[[str], None]) -> dic
         with tarfile.open(unfinished, "w") as tar:
             hashes = {}
             for name, url in places.databases.items():
-                tell(f"database of the {name}")
+                report(f"database of the {name}")
                 copy = Path(folder) / name
                 copy_database(url, copy)
                 hashes[f"{DATABASES}/{name}"] = _add(tar, copy, f"{DATABASES}/{name}")
                 copy.unlink()
             for name, source in places.folders.items():
-                tell(f"folder of the {name}")
+                report(f"folder of the {name}")
                 hashes |= dict(_add_folder(tar, source, name))
             listed = {
                 "format": FORMAT,
@@ -51,13 +51,13 @@ def write_backup(places: Places, file: Path, tell: Callable[[str], None]) -> dic
                 "files": hashes,
             }
             _add_bytes(tar, LIST, json.dumps(listed, indent=1).encode())
-        unfinished.chmod(0o600)  # it holds everything that was ever predicted
+        unfinished.chmod(0o600)  # it contains every logged prediction
         unfinished.replace(file)
     return listed
 
 
 def unpack_backup(file: Path, folder: Path) -> dict[str, Any]:
-    """Unpack a backup into an empty folder and return its list; every file has been held against its hash.
+    """Unpack a backup into an empty folder and return its list; every file has been compared with its hash.
 
     Raises BadBackup.
     """
@@ -69,17 +69,19 @@ def unpack_backup(file: Path, folder: Path) -> dict[str, Any]:
     try:
         listed: dict[str, Any] = json.loads((folder / LIST).read_bytes())
     except (FileNotFoundError, ValueError) as error:
-        raise BadBackup(f"{file} has no {LIST}: it is no backup, or was cut off") from error
+        raise BadBackup(f"{file} has no {LIST}: it is not a backup, or not complete") from error
     if listed.get("format") != FORMAT:
-        raise BadBackup(f"{file} is a backup of format {listed.get('format')}, and this version reads {FORMAT}")
+        raise BadBackup(
+            f"{file} is a backup of format {listed.get('format')}, but this version reads only format {FORMAT}"
+        )
     for name, expected in listed["files"].items():
         if not (folder / name).is_file() or _hash(folder / name) != expected:
-            raise BadBackup(f"{file} is damaged: {name} is not what was backed up")
+            raise BadBackup(f"{file} is damaged: {name} has changed since the backup")
     return listed
 
 
 def _add_folder(tar: tarfile.TarFile, source: Path, name: str) -> Iterator[tuple[str, str]]:
-    """Add the files of a folder; one that expires while this goes on is left out."""
+    """Add the files of a folder; one that expires meanwhile is left out."""
     for path in sorted(source.rglob("*")):
         if path.is_file():
             member = f"{name}/{path.relative_to(source).as_posix()}"

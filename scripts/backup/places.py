@@ -1,13 +1,12 @@
-"""Where a stack keeps what is backed up: by the settings of the API and the launcher of Evidently UI."""
+"""The databases and folders of a stack, by the settings of the API and of Evidently UI."""
 
+import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from api.settings import Settings
-
-WORKSPACE_VARIABLE = "VIGIE_EVIDENTLY_DATABASE_URL"
-WORKSPACE_DEFAULT = "sqlite:///data/evidently.db"
+from evidently_workspace.ui.options import DATABASE_VARIABLE, DEFAULT_DATABASE
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,8 @@ class Places:
     def databases(self) -> dict[str, str]:
         """Return the databases' addresses by their name in a backup, in the order in which they are copied.
 
-        The log comes first: a snapshot that is posted after it was copied is looked up before its window is posted
-        again, while a window recorded as posted has its snapshot in whatever is copied later.
+        The log comes first. A window that it records as posted then has its snapshot in the workspace, which is copied
+        later; and a snapshot that is posted in between is found before its window is posted again.
         """
         return {"log": self.log_url, "workspace": self.workspace_url}
 
@@ -34,8 +33,13 @@ class Places:
         return {"model": self.model_dir, "reports": self.reports_dir}
 
 
+def add_workspace_url(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the database of Evidently UI."""
+    parser.add_argument("--workspace-url", help=f"database of Evidently UI (default: {DATABASE_VARIABLE}[_FILE])")
+
+
 def places(workspace_url: str | None = None) -> Places:
-    """Return where the VIGIE_ settings say that things are. Raises pydantic.ValidationError or OSError."""
+    """Return the places that the VIGIE_ settings name. Raises pydantic.ValidationError or OSError."""
     settings = Settings()
     return Places(
         settings.database_url.get_secret_value(),
@@ -46,7 +50,7 @@ def places(workspace_url: str | None = None) -> Places:
 
 
 def _workspace_url() -> str:
-    file = os.environ.get(f"{WORKSPACE_VARIABLE}_FILE")
+    file = os.environ.get(f"{DATABASE_VARIABLE}_FILE")
     if file is not None:
         return Path(file).read_text(encoding="utf-8").strip()
-    return os.environ.get(WORKSPACE_VARIABLE, WORKSPACE_DEFAULT)
+    return os.environ.get(DATABASE_VARIABLE, DEFAULT_DATABASE)

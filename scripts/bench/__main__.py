@@ -17,9 +17,9 @@ from scripts.bench.workspace.command import add_workspace, run_workspace
 from scripts.command_line import whole_from
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m scripts.bench") -> int:
     """Run the command and return its exit status."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser(prog).parse_args(arguments)
     if options.subject == "serving":
         return run_serving(options)
     if options.subject == "reading":
@@ -53,11 +53,9 @@ def _run_detection(options: argparse.Namespace) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.bench", description="Measure the alarms, the API, or the workspace."
-    )
+    parser = argparse.ArgumentParser(prog=prog, description="Measure the alarms, the API, or the workspace.")
     subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
     detection = subjects.add_parser("detection", help="false alarms, power and delay on data sets of known truth")
     detection.add_argument("--windows", type=whole_from(20), default=2000, help="of each kind (default: %(default)s)")

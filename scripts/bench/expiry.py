@@ -72,14 +72,14 @@ def run_expiring(options: argparse.Namespace) -> int:
             still = options.rows - _removed(config.api_url)
             _await_removed(config.api_url, options.rows)
             took = perf_counter() - began
-            quiet = _load(config, options)
+            afterwards = _load(config, options)
     if still <= 0:
         print("error: the rows were gone before the load was over; take more rows, or a shorter load", file=sys.stderr)
         return 1
     print(f"{options.rows:,} rows expired in {took:,.0f} s: {options.rows / took:,.0f} a second\n")
     print(f"| {options.rate:g} predictions a second | p50 | p99 | slowest |")
     print("|---|---|---|---|")
-    for what, seen in (("while rows expire", during), ("after that", quiet)):
+    for what, seen in (("while rows expire", during), ("after that", afterwards)):
         cells = " | ".join(f"{1000 * seen[key]:.1f} ms" for key in ("p50", "p99", "max"))
         print(f"| {what} | {cells} |")
     return 0
@@ -96,7 +96,7 @@ async def _fill(url: str, model_dir: Path, rows: int) -> None:
     database.migrate()
     predictor = load_predictor(model_dir)
     row = [feature.example for feature in predictor.manifest.features]
-    writer = LogWriter(database, 10 * COMMIT_ROWS, answer=responses_for(predictor).respond)
+    writer = LogWriter(database, 10 * COMMIT_ROWS, respond=responses_for(predictor).respond)
     writer.start()
     for begin in range(0, rows, COMMIT_ROWS):
         answers = await writer.log_responses([row] * min(COMMIT_ROWS, rows - begin))

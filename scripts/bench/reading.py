@@ -48,7 +48,7 @@ async def _fill(url: str, rows: int, features: int) -> tuple[datetime, datetime]
     """Log three windows of rows and return the bounds of the middle one."""
     database = Database(url)
     database.migrate()
-    writer = LogWriter(database, 10 * COMMIT_ROWS, answer=_answered)
+    writer = LogWriter(database, 10 * COMMIT_ROWS, respond=_answered)
     writer.start()
     names = [f"feature_number_{number}" for number in range(features)]
     bounds = []

@@ -1,1 +1,1 @@
-"""A story on a stack of its own: steady traffic stays quiet, and each kind of trouble raises its own alarm."""
+"""The demo: a stack of its own, steady traffic that passes every check, and four kinds of drift that do not."""

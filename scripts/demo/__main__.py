@@ -1,4 +1,4 @@
-"""The command `python -m scripts.demo`: the stack, the traffic story, its table, and whether it came true."""
+"""The command `python -m scripts.demo`: starts a stack, plays traffic that drifts, and compares the checks."""
 
 import argparse
 import asyncio
@@ -20,14 +20,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from model.errors import ModelError
 from scripts.command_line import above_zero, add_ports, whole_from
 from scripts.demo.phases import Phase
-from scripts.demo.story import Outcome, Script, Story
-from scripts.demo.table import complaints, show_scenarios, show_windows
+from scripts.demo.story import DemoPlan, Outcome, Story
+from scripts.demo.table import show_scenarios, show_windows, unexpected
 from scripts.load.errors import LoadError
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import StackError
 from scripts.stack.interruption import Interruption
-from scripts.stack.stack import Stack, check_ports
-from scripts.stack.terminal import exit_status, show_addresses, show_error
+from scripts.stack.stack import Stack, check_ports, exit_status, show_addresses, show_error
 
 RUNS_KEPT = 5
 _LOCK = "running.lock"
@@ -36,8 +35,8 @@ _LOCK = "running.lock"
 class RunFolder:
     """A fresh folder for one run, locked for as long as the run lasts.
 
-    A fresh one because an old log would make the API first catch up on the hours since. The newest five runs
-    stay for a later look; older ones are removed, never one whose demo still runs.
+    With an old log, the API would first catch up on the hours since. The newest five runs are kept; older ones are
+    removed, except those whose demo still runs.
     """
 
     def __init__(self, root: Path) -> None:
@@ -46,7 +45,7 @@ class RunFolder:
         self._lock: TextIOWrapper | None = None
 
     def __enter__(self) -> Self:
-        """Create and lock the folder, and remove what is too old; raises OSError if it cannot be written."""
+        """Create and lock the folder, and remove runs that are too old; raises OSError if it cannot be written."""
         self.path.mkdir(parents=True)
         self._lock = (self.path / _LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -57,7 +56,7 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Unlock the folder and leave it where it is."""
+        """Unlock the folder and keep it."""
         if self._lock:
             self._lock.close()
 
@@ -65,7 +64,7 @@ class RunFolder:
 def _remove_unless_running(folder: Path) -> None:
     lock = folder / _LOCK
     if not lock.is_file():
-        # Not a run of ours, so not ours to remove.
+        # Not the folder of a run.
         return
     with lock.open("w") as file:
         try:
@@ -75,18 +74,18 @@ def _remove_unless_running(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# Where output goes to a file no terminal says how wide it is.
+# Output that goes to a file has no terminal whose width could be used.
 _FILE_WIDTH = 100
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.demo") -> int:
     """Run the command and return its exit status."""
-    options = _parse(arguments)
+    options = _parse(arguments, prog)
     console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
     errors = Console(stderr=True)
     with Interruption() as interruption:
         try:
-            # Before the folder is made, as a run that cannot start should leave nothing behind.
+            # Before the folder is made: a run that cannot start leaves nothing behind.
             check_ports(_config(options, options.data_dir))
             with RunFolder(options.data_dir) as folder:
                 return _run(options, folder.path, console, interruption)
@@ -101,16 +100,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, folder: Path, console: Console, interruption: Interruption) -> int:
     with Stack(_config(options, folder), console, interruption) as stack:
         show_addresses(stack, console)
-        outcome = _play(stack, _script(options), console, interruption)
+        outcome = _play(stack, _plan(options), console, interruption)
         show_windows(outcome, console)
         show_scenarios(outcome, console)
-        faults = _faults(outcome, options.interval)
-        for fault in faults:
-            console.print(f"[red]not as told[/]: {escape(fault)}", soft_wrap=True, highlight=False)
-        if not faults:
+        differences = _differences(outcome, options.interval)
+        for difference in differences:
+            console.print(f"[red]not as expected[/]: {escape(difference)}", soft_wrap=True, highlight=False)
+        if not differences:
             console.print(
-                "[green]as told[/]: steady traffic was quiet, every change was flagged, and a change of the inputs "
-                "and one of their meaning were told apart",
+                "[green]as expected[/]: no check failed on steady traffic, every change was found, and data drift and "
+                "concept drift were told apart",
                 soft_wrap=True,
             )
         if os.environ.get("DEMO_EXIT") != "1":
@@ -118,20 +117,20 @@ def _run(options: argparse.Namespace, folder: Path, console: Console, interrupti
             console.print("The stack keeps running without traffic; Ctrl-C stops it.")
             stack.wait()
         console.print("stopping")
-    console.print(f"kept for a later look: {escape(str(folder))}", soft_wrap=True, highlight=False)
-    return 1 if faults else 0
+    console.print(f"this run is kept in {escape(str(folder))}", soft_wrap=True, highlight=False)
+    return 1 if differences else 0
 
 
-def _faults(outcome: Outcome, interval_seconds: int) -> list[str]:
+def _differences(outcome: Outcome, interval_seconds: int) -> list[str]:
     loads = [
         f"{summary.scenario}: {count} x {what}"
         for summary in outcome.loads
         for what, count in summary.unexpected.items()
     ]
-    return loads + complaints(outcome.played, outcome.windows, interval_seconds)
+    return loads + unexpected(outcome.played, outcome.windows, interval_seconds)
 
 
-def _play(stack: Stack, script: Script, console: Console, interruption: Interruption) -> Outcome:
+def _play(stack: Stack, plan: DemoPlan, console: Console, interruption: Interruption) -> Outcome:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("starting", total=1.0)
@@ -143,11 +142,11 @@ def _play(stack: Stack, script: Script, console: Console, interruption: Interrup
         def say(line: str) -> None:
             progress.console.print(line, markup=False, soft_wrap=True, highlight=False)
 
-        return asyncio.run(Story(stack, script, interruption, say, watch).play())
+        return asyncio.run(Story(stack, plan, interruption, say, watch).play())
 
 
 def _config(options: argparse.Namespace, folder: Path) -> StackConfig:
-    # The story must be the same everywhere, so settings of the shell's VIGIE_* do not reach it.
+    # The demo must be the same everywhere, so it ignores the VIGIE_* settings of the shell.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("VIGIE_")}
     return StackConfig(
         data_dir=folder,
@@ -159,33 +158,37 @@ def _config(options: argparse.Namespace, folder: Path) -> StackConfig:
     )
 
 
-def _script(options: argparse.Namespace) -> Script:
+def _plan(options: argparse.Namespace) -> DemoPlan:
     windows = options.drift_windows
     phases = (
         Phase("steady", options.steady_windows, expects=None),
-        Phase("data_drift", windows, expects="data_drift", spares=frozenset({"concept_drift"})),
+        Phase("data_drift", windows, expects="data_drift", must_pass=frozenset({"concept_drift"})),
         Phase("target_drift", windows, expects="target_drift"),
-        Phase("concept_drift", windows, expects="concept_drift", spares=frozenset({"data_drift"})),
+        Phase("concept_drift", windows, expects="concept_drift", must_pass=frozenset({"data_drift"})),
         Phase("bad_quality", windows, expects="data_quality"),
     )
-    return Script(phases, options.interval, options.rate, options.seed)
+    return DemoPlan(phases, options.interval, options.rate, options.seed)
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.demo",
-        description="Start a stack of its own, play steady traffic and four kinds of trouble, show which checks fired.",
-        epilog="With DEMO_EXIT=1 in the environment it stops after the story; otherwise Ctrl-C stops it. "
-        "Exit status: 0 the story came true, 1 it did not, 2 a port is taken, 130 ended early.",
+        prog=prog,
+        description="Start a stack of its own, send steady traffic and four kinds of drift, show which checks failed.",
+        epilog="With DEMO_EXIT=1 in the environment it stops by itself at the end; otherwise Ctrl-C stops it. "
+        "Exit status: 0 every window was as expected, 1 one was not, 2 a port is taken, 130 stopped early.",
     )
     add_ports(parser)
     parser.add_argument("--interval", type=whole_from(10), default=15, help="seconds per window (%(default)s)")
     parser.add_argument("--rate", type=above_zero, default=30.0, help="requests per second (%(default)s)")
-    parser.add_argument("--steady-windows", type=whole_from(1), default=2, help="(%(default)s)")
-    parser.add_argument("--drift-windows", type=whole_from(1), default=2, help="of each kind (%(default)s)")
-    parser.add_argument("--seed", type=whole_from(0), default=1, help="of the traffic (%(default)s)")
     parser.add_argument(
-        "--data-dir", type=Path, default=Path("data/demo"), help="its model and a folder per run (%(default)s)"
+        "--steady-windows", type=whole_from(1), default=2, help="windows of steady traffic (%(default)s)"
+    )
+    parser.add_argument(
+        "--drift-windows", type=whole_from(1), default=2, help="windows of each kind of drift (%(default)s)"
+    )
+    parser.add_argument("--seed", type=whole_from(0), default=1, help="seed of the traffic (%(default)s)")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data/demo"), help="folder of its model and of each run (%(default)s)"
     )
     return parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""The phases of the story on the time line: when each played, and which windows are wholly its own."""
+"""The phases of the demo on the time line: when each was played, and which windows hold its traffic alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ class Phase:
     scenario: str
     windows: int
     expects: str | None
-    """The check that every full window must raise; None where every full window must be quiet."""
-    spares: frozenset[str] = frozenset()
-    """Checks that no full window may raise: what has drifted must be told from what has not."""
+    """The check that must fail in every full window; None where no check may fail."""
+    must_pass: frozenset[str] = frozenset()
+    """Checks that may not fail in a full window: the alarm must be about what has changed, and about nothing else."""
 
 
 @dataclass(frozen=True)
-class Performance:
-    """An act as it was played: its first request was due at `first`, its last label was sent by `last`."""
+class PlayedPhase:
+    """A phase after it was played: its first request was due at `first`, its last label was sent by `last`."""
 
     phase: Phase
     first: datetime
     last: datetime
 
     def share_of(self, start: datetime, end: datetime) -> float:
-        """Return the share of the window [start, end) in which this act played."""
+        """Return the share of the window [start, end) in which this phase was played."""
         overlap = min(self.last, end) - max(self.first, start)
         return max(overlap / (end - start), 0.0)
 
 
 @dataclass(frozen=True)
-class Role:
-    """What a window is in the story. `act` is None where none or several acts played in it."""
+class WindowTraffic:
+    """The traffic of a window. `phase` is None where no phase or several were played in it."""
 
     name: str
     phase: Phase | None
@@ -48,18 +48,18 @@ def next_boundary(moment: datetime, interval_seconds: int) -> datetime:
     return datetime.fromtimestamp(ticks * interval_seconds, UTC)
 
 
-def role_of(start: datetime, end: datetime, played: Sequence[Performance]) -> Role:
-    """Return what the window [start, end) is: one act's, mixed, or idle.
+def traffic_of(start: datetime, end: datetime, played: Sequence[PlayedPhase]) -> WindowTraffic:
+    """Return the traffic of the window [start, end): one phase, mixed, or idle.
 
-    A window is full if its act played for three quarters of it: acts begin just after a boundary and end early
-    enough for their last labels to arrive before the next one.
+    A window is full if its phase was played for three quarters of it: phases begin just after a boundary and end
+    early enough for their last labels to arrive before the next one.
     """
-    here = [performance for performance in played if performance.share_of(start, end) > 0]
+    here = [one for one in played if one.share_of(start, end) > 0]
     if len(here) != 1:
-        return Role("mixed" if here else "idle", None, full=False)
+        return WindowTraffic("mixed" if here else "idle", None, full=False)
     phase = here[0].phase
     full = here[0].share_of(start, end) >= FULL_SHARE
-    return Role(phase.scenario if full else f"{phase.scenario}, in part", phase, full)
+    return WindowTraffic(phase.scenario if full else f"{phase.scenario}, in part", phase, full)
 
 
 def windows_between(first: datetime, last: datetime, interval_seconds: int) -> list[tuple[datetime, datetime]]:

@@ -1,4 +1,4 @@
-"""The story itself: act after act on window boundaries, while the windows are read as they are posted."""
+"""Plays the phases of the demo on window boundaries, and reads the windows as they are posted."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from scripts.demo.phases import Performance, Phase, next_boundary, role_of, windows_between
+from scripts.demo.phases import Phase, PlayedPhase, next_boundary, traffic_of, windows_between
 from scripts.demo.windows import SnapshotWindow, read_windows
 from scripts.load.pool import Pool
 from scripts.load.run import Plan, run_load
@@ -27,36 +27,36 @@ _CONCURRENCY = 16
 
 
 @dataclass(frozen=True)
-class Script:
-    """What is played: the acts in order, requests a second, the seed, and how long to wait for the last window."""
+class DemoPlan:
+    """What is played: the phases in order, requests a second, the seed, and how long to wait for the last window."""
 
     phases: Sequence[Phase]
     interval_seconds: int
     rate: float
     seed: int
-    patience_seconds: float = 120.0
+    timeout_seconds: float = 120.0
 
 
 @dataclass
 class Outcome:
-    """What was played, what the loads counted, and the windows seen, by their start."""
+    """The phases that were played, the counts of their loads, and the windows seen, by their start."""
 
-    played: list[Performance] = field(default_factory=list)
+    played: list[PlayedPhase] = field(default_factory=list)
     loads: list[Summary] = field(default_factory=list)
     windows: dict[datetime, SnapshotWindow] = field(default_factory=dict)
 
 
 Say = Callable[[str], None]
 Watch = Callable[[str, float], None]
-"""Told what is going on and which share of it is done."""
+"""Called with the current step and the share of it that is done."""
 
 
 class Story:
-    """Plays a script on a running stack. `say` gets each event once, `watch` the progress."""
+    """Plays a plan on a running stack. `say` is called once for each event, `watch` for progress."""
 
-    def __init__(self, stack: Stack, script: Script, interruption: Interruption, say: Say, watch: Watch) -> None:
+    def __init__(self, stack: Stack, plan: DemoPlan, interruption: Interruption, say: Say, watch: Watch) -> None:
         self._stack = stack
-        self._script = script
+        self._plan = plan
         self._interruption = interruption
         self._say = say
         self._watch = watch
@@ -65,9 +65,9 @@ class Story:
         self._began = datetime.now(UTC)
 
     async def play(self) -> Outcome:
-        """Play every act and wait for their windows.
+        """Play every phase and wait for its windows.
 
-        Raises ChildDiedError if a service dies, StoppedError if an end is asked for, LoadError or ModelError if
+        Raises ChildDiedError if a service dies, StoppedError if the user stops the demo, LoadError or ModelError if
         the API does not serve the stack's model.
         """
         target = probe(self._stack.config.api_url)
@@ -78,7 +78,7 @@ class Story:
                 while not phases.done():
                     self._stack.check()
                     if self._interruption.requested:
-                        raise StoppedError("stopped before the story's end")
+                        raise StoppedError("stopped before the end of the demo")
                     await self._see_windows(client)
                     await asyncio.wait({phases}, timeout=_POLL_SECONDS)
         finally:
@@ -88,20 +88,20 @@ class Story:
         return self._outcome
 
     async def _play_phases(self, pool: Pool) -> None:
-        boundary = next_boundary(datetime.now(UTC), self._script.interval_seconds)
-        for number, phase in enumerate(self._script.phases):
+        boundary = next_boundary(datetime.now(UTC), self._plan.interval_seconds)
+        for number, phase in enumerate(self._plan.phases):
             await self._wait_until(boundary, f"waiting for the window that starts at {boundary:%H:%M:%S}")
-            self._say(f"{phase.scenario}: windows of {self._script.interval_seconds} s, {phase.windows} in all")
-            await self._perform(phase, pool, boundary, self._script.seed + number)
+            self._say(f"{phase.scenario}: {phase.windows} windows of {self._plan.interval_seconds} s")
+            await self._perform(phase, pool, boundary, self._plan.seed + number)
             planned = boundary + phase.windows * self._interval
-            # An act that was held up ends late: the next one then starts a window later, not in its middle.
-            boundary = max(planned, next_boundary(datetime.now(UTC), self._script.interval_seconds))
+            # A phase that was delayed ends late: the next one then starts a window later, not in its middle.
+            boundary = max(planned, next_boundary(datetime.now(UTC), self._plan.interval_seconds))
         await self._await_windows()
 
     async def _perform(self, phase: Phase, pool: Pool, boundary: datetime, seed: int) -> None:
         await asyncio.sleep(max((boundary - datetime.now(UTC)).total_seconds() + _LEAD_SECONDS, 0))
-        length = phase.windows * self._script.interval_seconds - _LEAD_SECONDS - _TAIL_SECONDS
-        plan = Plan(phase.scenario, self._script.rate, length, LABEL_DELAY_SECONDS, _CONCURRENCY)
+        length = phase.windows * self._plan.interval_seconds - _LEAD_SECONDS - _TAIL_SECONDS
+        plan = Plan(phase.scenario, self._plan.rate, length, LABEL_DELAY_SECONDS, _CONCURRENCY)
 
         def watch(summary: Summary, doing: str) -> None:
             self._watch(f"{phase.scenario}: {doing}, {summary.failures} failed", summary.sent / summary.planned)
@@ -110,7 +110,7 @@ class Story:
         self._playing = (phase, first)
         calls = make_calls(phase.scenario, pool, seed=seed)
         self._outcome.loads.append(await run_load(self._stack.config.api_url, calls, plan, asyncio.Event(), watch))
-        self._outcome.played.append(Performance(phase, first, datetime.now(UTC)))
+        self._outcome.played.append(PlayedPhase(phase, first, datetime.now(UTC)))
         self._playing = None
 
     async def _wait_until(self, moment: datetime, why: str) -> None:
@@ -120,10 +120,10 @@ class Story:
             await asyncio.sleep(min((moment - now).total_seconds(), _POLL_SECONDS))
 
     async def _await_windows(self) -> None:
-        """Return when every window of the acts is settled, or patience ends."""
+        """Return when every window of the phases is settled, or the time is up."""
         played = self._outcome.played
-        expected = windows_between(played[0].first, played[-1].last, self._script.interval_seconds)
-        deadline = expected[-1][1] + timedelta(seconds=self._script.patience_seconds)
+        expected = windows_between(played[0].first, played[-1].last, self._plan.interval_seconds)
+        deadline = expected[-1][1] + timedelta(seconds=self._plan.timeout_seconds)
         while datetime.now(UTC) < deadline:
             windows = self._outcome.windows
             seen = sum(start in windows and windows[start].settled for start, _ in expected)
@@ -133,7 +133,7 @@ class Story:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _see_windows(self, client: httpx.AsyncClient) -> None:
-        since = next_boundary(self._began, self._script.interval_seconds) - self._interval
+        since = next_boundary(self._began, self._plan.interval_seconds) - self._interval
         for start, window in (await read_windows(client, since)).items():
             before = self._outcome.windows.get(start)
             self._outcome.windows[start] = window
@@ -141,12 +141,12 @@ class Story:
                 self._say(self._describe(window))
 
     def _describe(self, window: SnapshotWindow) -> str:
-        so_far = [Performance(*self._playing, datetime.now(UTC))] if self._playing else []
-        name = role_of(window.start, window.end, [*self._outcome.played, *so_far]).name
-        verdict = ", ".join(window.checks) or window.reason or "quiet"
+        so_far = [PlayedPhase(*self._playing, datetime.now(UTC))] if self._playing else []
+        name = traffic_of(window.start, window.end, [*self._outcome.played, *so_far]).name
+        verdict = ", ".join(window.checks) or window.reason or "no failed checks"
         span = f"{window.start:%H:%M:%S} to {window.end:%H:%M:%S}"
         return f"  window {span} ({name}): {window.status}, {window.rows} rows, {verdict}"
 
     @property
     def _interval(self) -> timedelta:
-        return timedelta(seconds=self._script.interval_seconds)
+        return timedelta(seconds=self._plan.interval_seconds)

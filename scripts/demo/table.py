@@ -1,4 +1,4 @@
-"""The tables that end the demo, and whether the story came true."""
+"""The tables at the end of the demo, and whether each window is as expected."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,46 +9,46 @@ from rich.markup import escape
 from rich.table import Table
 
 from evidently_workspace.checks import CHECKS
-from scripts.demo.phases import Performance, Role, role_of, windows_between
+from scripts.demo.phases import PlayedPhase, WindowTraffic, traffic_of, windows_between
 from scripts.demo.story import Outcome
 from scripts.demo.windows import SnapshotWindow
 
 
-def complaints(
-    played: Sequence[Performance], windows: Mapping[datetime, SnapshotWindow], interval_seconds: int
+def unexpected(
+    played: Sequence[PlayedPhase], windows: Mapping[datetime, SnapshotWindow], interval_seconds: int
 ) -> list[str]:
-    """Return a line for each full window that is not as its act calls for, and for each act without any."""
+    """Return a line for each full window that is not as its phase expects, and for each phase without a full window."""
     lines = []
-    for performance in played:
+    for one in played:
         full = 0
-        for start, end in windows_between(performance.first, performance.last, interval_seconds):
-            role = role_of(start, end, played)
-            if role.full and role.phase is performance.phase:
+        for start, end in windows_between(one.first, one.last, interval_seconds):
+            traffic = traffic_of(start, end, played)
+            if traffic.full and traffic.phase is one.phase:
                 full += 1
-                if fault := fault_of(role, windows.get(start)):
-                    lines.append(f"window {start:%H:%M:%S} ({role.name}) {fault}")
+                if difference := difference_of(traffic, windows.get(start)):
+                    lines.append(f"window {start:%H:%M:%S} ({traffic.name}) {difference}")
         if not full:
-            lines.append(f"no window was wholly {performance.phase.scenario}")
+            lines.append(f"no window has traffic of only {one.phase.scenario}")
     return lines
 
 
-def fault_of(role: Role, window: SnapshotWindow | None) -> str | None:
-    """Return what is wrong with a full window, None if it is as its act calls for."""
+def difference_of(traffic: WindowTraffic, window: SnapshotWindow | None) -> str | None:
+    """Return what is wrong with a full window, None if it is as its phase expects."""
     if window is None:
-        return "does not appear in GET /snapshots"
+        return "is not in GET /snapshots"
     if window.status != "posted":
         return f"is {window.status}: {window.reason or 'no reason given'}"
-    expected = role.phase.expects if role.phase else None
+    expected = traffic.phase.expects if traffic.phase else None
     if expected is None and window.failed_checks:
-        return "should be quiet, but raised " + ", ".join(str(check) for check in window.failed_checks)
+        return "should have no failed checks, but has " + ", ".join(str(check) for check in window.failed_checks)
     if expected is not None and expected not in window.checks:
-        return f"should be flagged with {expected}, but was not"
-    wrong = [str(check) for check in window.failed_checks if role.phase and check.check in role.phase.spares]
-    return "should not be flagged with " + ", ".join(wrong) if wrong else None
+        return f"should have a failed check {expected}, but has none"
+    wrong = [str(check) for check in window.failed_checks if traffic.phase and check.check in traffic.phase.must_pass]
+    return "should not have the failed check " + ", ".join(wrong) if wrong else None
 
 
 def show_windows(outcome: Outcome, console: Console) -> None:
-    """Print the windows of the story, oldest first, and below them their links: in a cell they would be folded."""
+    """Print the windows, oldest first, and below them their links, which a cell of the table would fold."""
     windows = sorted(outcome.windows.values(), key=lambda one: one.start)
     table = _table("Windows (UTC)")
     for name in ("ends", "traffic"):
@@ -57,7 +57,7 @@ def show_windows(outcome: Outcome, console: Console) -> None:
         table.add_column(name, justify="right")
     for name in ("drifted columns", "failed checks"):
         table.add_column(name, overflow="fold")
-    table.add_column("as told", no_wrap=True)
+    table.add_column("ok", no_wrap=True)
     for window in windows:
         table.add_row(*_cells(window, outcome))
     console.print(table)
@@ -66,14 +66,14 @@ def show_windows(outcome: Outcome, console: Console) -> None:
 
 
 def show_scenarios(outcome: Outcome, console: Console) -> None:
-    """Print for each act in how many of its full windows each check fired."""
-    table = _table("Checks that fired, in how many of a scenario's windows")
+    """Print for each phase in how many of its full windows each check failed."""
+    table = _table("In how many of a scenario's windows each check failed")
     table.add_column("traffic", no_wrap=True)
     for check in CHECKS:
         table.add_column(check.name.replace("_", "\n"), justify="center")
-    table.add_column("as\ntold", justify="center")
-    for performance in outcome.played:
-        table.add_row(*_fired(performance, outcome))
+    table.add_column("ok", justify="center")
+    for one in outcome.played:
+        table.add_row(*_failed_counts(one, outcome))
     console.print(table)
 
 
@@ -87,34 +87,31 @@ def _link(window: SnapshotWindow) -> str:
 
 
 def _cells(window: SnapshotWindow, outcome: Outcome) -> list[str]:
-    role = role_of(window.start, window.end, outcome.played)
+    traffic = traffic_of(window.start, window.end, outcome.played)
     checks = "\n".join(window.checks) or "none"
     if window.status != "posted":
         checks = window.status + (escape(f": {window.reason}") if window.reason else "")
     return [
         f"{window.end:%H:%M:%S}",
-        role.name,
+        traffic.name,
         "-" if window.rows is None else str(window.rows),
         "-" if window.labelled_rows is None else str(window.labelled_rows),
         escape("\n".join(window.drifted_columns)) or "none",
         checks,
-        _verdict([fault_of(role, window)] if role.full else []),
+        _verdict([difference_of(traffic, window)] if traffic.full else []),
     ]
 
 
-def _fired(performance: Performance, outcome: Outcome) -> list[str]:
-    full = [(role, window) for role, window in _roles(outcome) if role.full and role.phase is performance.phase]
+def _failed_counts(played: PlayedPhase, outcome: Outcome) -> list[str]:
+    everything = [(traffic_of(one.start, one.end, outcome.played), one) for one in outcome.windows.values()]
+    full = [(traffic, window) for traffic, window in everything if traffic.full and traffic.phase is played.phase]
     counts = [sum(check.name in window.checks for _, window in full) for check in CHECKS]
     cells = [f"[yellow]{count}/{len(full)}[/]" if count else "·" for count in counts]
-    return [performance.phase.scenario, *cells, _verdict([fault_of(role, window) for role, window in full])]
+    return [played.phase.scenario, *cells, _verdict([difference_of(traffic, window) for traffic, window in full])]
 
 
-def _roles(outcome: Outcome) -> list[tuple[Role, SnapshotWindow]]:
-    return [(role_of(one.start, one.end, outcome.played), one) for one in outcome.windows.values()]
-
-
-def _verdict(faults: Sequence[str | None]) -> str:
-    """Say whether windows are as their acts call for; nothing is said of none."""
-    if not faults:
+def _verdict(differences: Sequence[str | None]) -> str:
+    """Return whether windows are as their phases expect; a dash where there are none."""
+    if not differences:
         return "-"
-    return "[red]no[/]" if any(faults) else "[green]yes[/]"
+    return "[red]no[/]" if any(differences) else "[green]yes[/]"

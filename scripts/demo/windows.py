@@ -1,4 +1,4 @@
-"""What the API says about its windows, and how many of them have come to an end."""
+"""The windows as `GET /snapshots` returns them."""
 
 from datetime import datetime
 from typing import Literal
@@ -21,7 +21,7 @@ class FailedCheck(BaseModel):
     threshold: float
 
     def __str__(self) -> str:
-        """Say it in a few words: what, where, by how much."""
+        """Return the check, its column, its value and its limit."""
         where = f" of {self.column}" if self.column else ""
         return f"{self.check}{where} ({self.value:.2f}, limit {self.threshold:.2f})"
 
@@ -43,7 +43,7 @@ class SnapshotWindow(BaseModel):
 
     @property
     def settled(self) -> bool:
-        """Return whether nothing more will happen to it."""
+        """Return whether its status is final."""
         return self.status in {"posted", "skipped"}
 
     @property
@@ -67,7 +67,7 @@ async def read_windows(client: httpx.AsyncClient, since: datetime) -> dict[datet
         response = await client.get("/snapshots", params={"limit": _LIMIT}, timeout=_TIMEOUT_SECONDS)
         response.raise_for_status()
     except httpx.HTTPError:
-        # The API may be busy for a moment; whether it has died is the stack's to say.
+        # The API may be busy for a moment. The stack notices if it has ended.
         return {}
     windows = _Answer.model_validate_json(response.content).windows
     return {window.start: window for window in sorted(windows, key=lambda one: one.start) if window.start >= since}

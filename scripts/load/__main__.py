@@ -1,4 +1,4 @@
-"""The command `python -m scripts.load`: traffic with a progress bar, and what came of it."""
+"""The command `python -m scripts.load`: sends traffic with a progress bar, and prints the results."""
 
 import argparse
 import asyncio
@@ -16,26 +16,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from model.errors import ModelError
 from scripts.command_line import above_zero, from_zero, share, whole_from
 from scripts.load.errors import BadKeyError, LoadError
-from scripts.load.report import as_json, show
 from scripts.load.run import Plan, run_load
-from scripts.load.summary import Summary
+from scripts.load.summary import Summary, as_json, show
 from scripts.load.target import probe
 from scripts.load.traffic import NAMES, make_calls, pool_for
+from scripts.ports import API_URL
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Return the command line's values; an argument error ends the process with status 2 and one line."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.load",
-        description="Send seeded traffic to the API at a fixed rate, whatever the answers take.",
-        epilog="Exit status: 0 all as called for, 1 some requests failed, 2 not started, 130 ended early.",
+        prog=prog,
+        description="Send seeded traffic to the API at a fixed rate, however long its answers take.",
+        epilog="Exit status: 0 all requests had the expected answer, 1 some failed, 2 not started, 130 stopped early.",
     )
     add = parser.add_argument
-    add("--url", default="http://127.0.0.1:8000", help="the API's address (%(default)s)")
-    add("--scenario", choices=NAMES, default="steady", help="what the traffic is like (%(default)s)")
+    add("--url", default=API_URL, help="the API's address (%(default)s)")
+    add("--scenario", choices=NAMES, default="steady", help="kind of traffic (%(default)s)")
     add("--rate", type=above_zero, default=20.0, help="requests per second (%(default)s)")
     add("--duration", type=above_zero, default=60.0, help="seconds (%(default)s)")
-    add("--seed", type=whole_from(0), default=0, help="same seed, same rows, order and labels (%(default)s)")
+    add(
+        "--seed",
+        type=whole_from(0),
+        default=0,
+        help="same seed, same rows, order and labels (%(default)s)",
+    )
     add(
         "--label-delay",
         type=from_zero,
@@ -49,10 +54,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="share of the rows that get a label, 0 to 1 (%(default)s)",
     )
     add("--model-dir", type=Path, default=Path(os.environ.get("VIGIE_MODEL_DIR", "data/model")),
-        help="artifact whose hold-out rows are sent (%(default)s)")  # fmt: skip
+        help="artifact whose hold-out rows are sent; it must be the one that the API serves (%(default)s)")  # fmt: skip
     add("--batch", type=whole_from(1, 10_000), default=1, help="rows per request (%(default)s)")
-    add("--concurrency", type=whole_from(1, 2000), default=64, help="most requests in flight (%(default)s)")
-    add("--key-file", type=Path, help="file of the API key, where the API wants one (or the variable VIGIE_API_KEY)")
+    add("--concurrency", type=whole_from(1, 2000), default=64, help="maximum number of requests at once (%(default)s)")
+    add("--key-file", type=Path, help="file with the API key, if the API needs one; or set VIGIE_API_KEY")
     add("--json", action="store_true", help="print the summary as JSON on standard output")
     return parser.parse_args(arguments)
 
@@ -65,27 +70,27 @@ def plan_of(options: argparse.Namespace) -> Plan:
 def read_key(file: Path | None) -> str | None:
     """Return the API key of the file, or of VIGIE_API_KEY; None without either. Raises BadKeyError."""
     if file is None:
-        return _sound(os.environ["VIGIE_API_KEY"], "VIGIE_API_KEY") if os.environ.get("VIGIE_API_KEY") else None
+        return _key_in(os.environ["VIGIE_API_KEY"], "VIGIE_API_KEY") if os.environ.get("VIGIE_API_KEY") else None
     try:
-        return _sound(file.read_text(encoding="utf-8"), str(file))
+        return _key_in(file.read_text(encoding="utf-8"), str(file))
     except OSError as error:
         raise BadKeyError(f"cannot read the API key in {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise BadKeyError(f"{file} is not the file of an API key") from None
+        raise BadKeyError(f"{file} is not a text file with an API key") from None
 
 
-def _sound(text: str, source: str) -> str:
-    """Return the key without the line's end; what is more than one word is something else, such as the hashes' file."""
+def _key_in(text: str, source: str) -> str:
+    """Return the key without the end of its line. More than one word is no key, but perhaps the file of hashes."""
     key = text.strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise BadKeyError(f"{source} does not hold one API key; it is what `python -m scripts.keys create` prints")
+        raise BadKeyError(f"{source} does not hold one API key; `python -m scripts.keys create` prints one")
     return key
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.load") -> int:
     """Run the command and return its exit status."""
-    options = parse()
-    # Progress goes to standard error, so that --json leaves nothing but JSON on standard output.
+    options = parse(arguments, prog)
+    # Progress goes to standard error, so that with --json standard output holds only JSON.
     console = Console(stderr=True)
     try:
         summary = asyncio.run(_load(options, console))

@@ -17,7 +17,7 @@ FEEDBACK = "/feedback"
 
 
 class Expectation(Enum):
-    """What a correct API answers."""
+    """The answer of a correct API."""
 
     SUCCESS = "200"
     REFUSAL = "4xx with a problem document"
@@ -28,22 +28,22 @@ class Expectation(Enum):
 class Call:
     """One request.
 
-    `kinds` says what each of its rows is; a malformed request counts as one row. `labels` has one entry per
-    row, None where no label will follow.
+    `kinds` has the kind of each row; a malformed request counts as one row. `labels` has one entry per row, None
+    where no label will follow.
     """
 
     path: str
     body: bytes
     kinds: tuple[str, ...]
     labels: tuple[LabelValue | None, ...] = ()
-    called_for: Expectation = Expectation.SUCCESS
+    expected: Expectation = Expectation.SUCCESS
 
 
 def prediction_calls(samples: Iterator[Sample], *, batch: int, label_share: float, seed: int) -> Iterator[Call]:
     """Yield requests of `batch` rows each, without end if the samples have none.
 
-    A batch of 1 goes to the single-row endpoint. Which rows get labels is drawn from the seed and the row's
-    place in the stream, so that it does not depend on what the API answers or when.
+    A batch of 1 goes to the single-row endpoint. The seed and the row's place in the stream
+    decide which rows get labels, so the answers of the API do not matter.
     """
     rng = np.random.default_rng((seed, 5))
     while rows := list(islice(samples, batch)):

@@ -1,10 +1,10 @@
-"""The errors that stop a load before it starts; each message is one line fit to be shown to a person.
+"""The errors that stop a load before it starts; each message is one line that says what to do.
 
 LoadError
 ├── ApiUnreachableError  nothing answers at the address
-├── NotTheApiError       something answers, but it is not this API
-├── KeyRefusedError      the API wants an API key, or another one
-├── BadKeyError          what should be an API key is none
+├── NotTheApiError       something else than this API answers
+├── KeyRefusedError      the API needs an API key, or another one
+├── BadKeyError          the given text is not an API key
 ├── ModelMismatchError   the API serves another model than the artifact the rows come from
 └── NoSuchTrafficError   the scenario cannot be made from this model's rows
 """
@@ -19,15 +19,15 @@ class ApiUnreachableError(LoadError):
 
 
 class NotTheApiError(LoadError):
-    """Something answers at the address, but not as this API does."""
+    """Something else than this API answers at the address."""
 
 
 class KeyRefusedError(LoadError):
-    """The API wants an API key, or another one than it was given."""
+    """The API needs an API key, or another one than it was given."""
 
 
 class BadKeyError(LoadError):
-    """The text that should be an API key cannot be one."""
+    """The given text is not an API key."""
 
 
 class ModelMismatchError(LoadError):

@@ -12,8 +12,8 @@ from scripts.load.pool import LabelValue, Pool, RegressionPool, Row
 
 MAX_ROWS = 10_000
 OVERSIZED_BYTES = 20 * 2**20
-_SELDOM = frozenset({"oversized body", "too many rows"})
-_SELDOM_WEIGHT = 0.05
+_RARE = frozenset({"oversized body", "too many rows"})
+_RARE_WEIGHT = 0.05
 
 Maker = Callable[[Pool, np.random.Generator], Call]
 
@@ -21,12 +21,12 @@ Maker = Callable[[Pool, np.random.Generator], Call]
 def bad_requests(pool: Pool, seed: int) -> Iterator[Call]:
     """Yield malformed requests without end; the same pool and seed give the same ones.
 
-    Each kind comes once before any comes again. After that the two whose bodies are megabytes come seldom, so
-    that this stays a load of requests, not of bytes.
+    Each kind comes once before any comes again. After that the two kinds with bodies of megabytes come
+    rarely, so that this stays a load of requests, not of bytes.
     """
     rng = np.random.default_rng((seed, 6))
     kinds = list(_MAKERS)
-    weights = np.array([_SELDOM_WEIGHT if kind in _SELDOM else 1.0 for kind in kinds])
+    weights = np.array([_RARE_WEIGHT if kind in _RARE else 1.0 for kind in kinds])
     for place in rng.permutation(len(kinds)):
         yield _MAKERS[kinds[place]](pool, rng)
     while True:
@@ -35,7 +35,7 @@ def bad_requests(pool: Pool, seed: int) -> Iterator[Call]:
 
 
 def _refused(kind: str, body: bytes, path: str = PREDICT) -> Call:
-    return Call(path, body, (kind,), called_for=Expectation.REFUSAL)
+    return Call(path, body, (kind,), expected=Expectation.REFUSAL)
 
 
 def _row(pool: Pool, rng: np.random.Generator) -> Row:
@@ -88,10 +88,10 @@ def _too_many_rows(pool: Pool, rng: np.random.Generator) -> Call:
 
 
 def _unknown_prediction(pool: Pool, rng: np.random.Generator) -> Call:
-    # Labels may reach the API before or without their prediction, so this one is answered with a list of such
-    # ids and not with an error; nothing may be stored for it.
+    # A label may arrive before its prediction or without one, so the API answers with a list of such ids instead of
+    # an error, and stores nothing for them.
     return Call(
-        FEEDBACK, _feedback(rng, _label(pool, rng)), ("unknown prediction id",), called_for=Expectation.UNKNOWN_ID
+        FEEDBACK, _feedback(rng, _label(pool, rng)), ("unknown prediction id",), expected=Expectation.UNKNOWN_ID
     )
 
 

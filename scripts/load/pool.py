@@ -1,4 +1,4 @@
-"""The rows that traffic is drawn from: an artifact's hold-out rows with their true labels, as JSON values."""
+"""The rows of the traffic: an artifact's hold-out rows with their true labels, as JSON values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,11 +46,11 @@ class Rows:
         """
         names = self.names_of("number")
         table = self._numbers(names) if names else self._indicators()
-        spread = table.std(axis=0)
-        varying = spread > 0
+        deviation = table.std(axis=0)
+        varying = deviation > 0
         if not varying.any():
             raise NoSuchTrafficError("no feature varies in the hold-out rows, so their distribution cannot be shifted")
-        return np.asarray((table[:, varying] - table[:, varying].mean(axis=0)) / spread[varying], dtype=np.float64)
+        return np.asarray((table[:, varying] - table[:, varying].mean(axis=0)) / deviation[varying], dtype=np.float64)
 
     def _numbers(self, names: Sequence[str]) -> Matrix:
         table = np.array([[row[name] for name in names] for row in self.rows], dtype=np.float64)
@@ -117,7 +117,7 @@ def read_rows(folder: Path, features: Sequence[Feature]) -> tuple[Row, ...]:
 
 
 def _hold_out(folder: Path) -> "pd.DataFrame":
-    import pandas as pd  # noqa: PLC0415 - asking for help or naming a wrong address need not wait for pandas
+    import pandas as pd  # noqa: PLC0415 - help and a wrong address need no pandas
 
     return pd.concat([read_test(folder), read_reference(folder)], ignore_index=True)
 

@@ -1,4 +1,4 @@
-"""A whole load, from the first due request to the last label, with an early end when it is asked for."""
+"""Runs a load, from the first request to the last label; it can be stopped early."""
 
 import asyncio
 import time
@@ -8,17 +8,16 @@ from dataclasses import dataclass
 
 from scripts.load.calls import Call
 from scripts.load.connection import Connection
-from scripts.load.labels import LabelSender
-from scripts.load.sender import Sender
+from scripts.load.senders import LabelSender, Sender
 from scripts.load.summary import Summary
 
 
 async def due_times(rate: float, count: int) -> AsyncIterator[float]:
     """Yield `count` times, `rate` per second and evenly spaced, each as soon as it has come.
 
-    A time is what `time.perf_counter` said or will say when the request is due. The schedule never shifts:
-    after a stall the overdue times are yielded at once, so that their lateness shows in the latencies instead
-    of vanishing from them (Tene, "How NOT to Measure Latency": coordinated omission).
+    A time is that of `time.perf_counter` at which the request is due. The schedule never shifts: after a stall the
+    overdue times are yielded at once, so that the latencies include their lateness (Tene, "How NOT to Measure
+    Latency": coordinated omission).
     """
     start = time.perf_counter()
     for index in range(count):
@@ -34,12 +33,12 @@ _GRACE_SECONDS = 2.0
 Waiting = asyncio.Queue[tuple[float, Call] | None]
 Task = asyncio.Task[None]
 Watcher = Callable[[Summary, str], None]
-"""Told five times a second how far the load is, and what it is doing now."""
+"""Called five times a second with the counts so far and the current step."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much, how fast, and how many at once. `rate` is requests a second, times are seconds."""
+    """The load to send: `rate` in requests a second, times in seconds, `concurrency` in requests at once."""
 
     scenario: str
     rate: float
@@ -57,9 +56,9 @@ class Plan:
 async def run_load(
     url: str, calls: Iterator[Call], plan: Plan, stop: asyncio.Event, watch: Watcher, *, key: str | None = None
 ) -> Summary:
-    """Send the calls by the plan and return what came of them; `stop`, once set, ends the load early.
+    """Send the calls by the plan and return the counts; `stop`, once set, ends the load early.
 
-    `key` is the API key, where the API wants one.
+    `key` is the API key, if the API needs one.
     """
     summary = Summary(plan.scenario, plan.requests)
     async with AsyncExitStack() as opened:
@@ -124,7 +123,7 @@ class _Run:
             self._waiting.get_nowait()
         self._labels.abandon()
         labels.cancel()
-        # What is in flight may still be answered, but not for long: someone waits at the keyboard.
+        # Requests in flight get a moment to be answered, but a person waits for the end.
         await asyncio.sleep(_GRACE_SECONDS)
         for sender in senders:
             sender.cancel()

@@ -29,7 +29,7 @@ Scenario = Callable[[Pool, int], Iterator[Sample]]
 
 
 def steady(pool: Pool, seed: int) -> Iterator[Sample]:
-    """Yield rows drawn with replacement: the world as it was when the model was trained."""
+    """Yield rows drawn with replacement, distributed as when the model was trained."""
     return _drawn(pool, seed, "steady", None, pool.labels)
 
 
@@ -136,8 +136,8 @@ def changed_labels(pool: Pool) -> Sequence[LabelValue]:
 def mirrored_numbers(numbers: Matrix) -> Matrix:
     """Return numbers of which the highest has changed places with the lowest, the second with the second lowest.
 
-    So what let expect a high number now goes with a low one, while the distribution of the numbers stays exactly as it
-    was: the alarm should be about the relation. Raises NoSuchTrafficError where all the numbers are the same.
+    Inputs that meant a high number now mean a low one, while the distribution of the numbers stays exactly the same:
+    the alarm should be about the relation. Raises NoSuchTrafficError where all the numbers are the same.
     """
     if np.ptp(numbers) == 0:
         raise NoSuchTrafficError("all labels of the hold-out rows are the same number, so no relation can be changed")
@@ -193,12 +193,12 @@ Fault = Callable[[Row], Row]
 def bad_quality(pool: Pool, seed: int) -> Iterator[Sample]:
     """Yield steady rows of which a share has one fault: a missing value, a unit error or an unseen category.
 
-    Each fault stays in one seeded column, as a broken source would do it, so that the column's own share of
-    faults is large. Raises NoSuchTrafficError if the model's features allow none of them.
+    Each kind of fault stays in one seeded column, as with a broken source, so that the share of faults in that
+    column is large. Raises NoSuchTrafficError if the model's features allow none of them.
     """
     faults = _faults(pool, np.random.default_rng((seed, 3)))
     if not faults:
-        raise NoSuchTrafficError("no feature is nullable, a number or a category, so no row can be made worse")
+        raise NoSuchTrafficError("no feature is nullable, a number or a category, so no row can get a fault")
     return _spoiled(pool, seed, faults)
 
 

@@ -1,8 +1,12 @@
-"""What came of a load: counts by status, latencies from the scheduled time, labels, and the verdict."""
+"""The counts and latencies of a load, and how they are shown."""
 
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 LATE_SECONDS = 0.05
 _EXAMPLES = 5
@@ -21,7 +25,7 @@ def percentile(ordered: "array[float] | list[float]", share: float) -> float:
 
 @dataclass
 class LabelCounts:
-    """Labels by what became of them; `failed` met no 200, `unsent` waited when the load was ended."""
+    """Labels by their outcome: `failed` had no answer 200, `unsent` still waited when the load was stopped."""
 
     sent: int = 0
     accepted: int = 0
@@ -64,17 +68,17 @@ class Summary:
 
     @property
     def failures(self) -> int:
-        """Return how many requests met a transport error or an answer other than the one called for."""
+        """Return how many requests had a transport error or an unexpected answer."""
         return sum(self.unexpected.values())
 
-    def note(self, status: str, latency_seconds: float, lateness_seconds: float) -> None:
+    def record(self, status: str, latency_seconds: float, lateness_seconds: float) -> None:
         """Count one request that was sent."""
         self.statuses[status] += 1
         self.latencies.append(latency_seconds)
         self.late += lateness_seconds > LATE_SECONDS
 
-    def blame(self, what: str, example: str) -> None:
-        """Count something that should not have happened and keep the first few examples."""
+    def record_failure(self, what: str, example: str) -> None:
+        """Count an unexpected answer or error, and keep the first few as examples."""
         self.unexpected[what] += 1
         if len(self.examples) < _EXAMPLES:
             self.examples.append(example)
@@ -92,3 +96,81 @@ class Summary:
         if self.interrupted:
             return 130
         return 1 if self.failures else 0
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """Return the summary as JSON values; latencies in seconds, the rate in requests a second."""
+    labels = summary.labels
+    return {
+        "scenario": summary.scenario,
+        "requests": {
+            "planned": summary.planned,
+            "sent": summary.sent,
+            "answered": summary.answered,
+            "late": summary.late,
+            "dropped": summary.dropped,
+            "unexpected": summary.failures,
+        },
+        "statuses": dict(sorted(summary.statuses.items())),
+        "latency_seconds": summary.latency_seconds(),
+        "achieved_rate": summary.achieved_rate,
+        "elapsed_seconds": summary.elapsed_seconds,
+        "labels": vars(labels),
+        "rows": dict(sorted(summary.rows.items())),
+        "unexpected": dict(summary.unexpected.most_common()),
+        "examples": summary.examples,
+        "interrupted": summary.interrupted,
+    }
+
+
+def show(summary: Summary, console: Console) -> None:
+    """Print the summary as tables, and the failures below them."""
+    table = Table(title=f"Load: {summary.scenario}", show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(justify="right")
+    for section in (_requests(summary), _latencies(summary), _labels(summary), _rows(summary)):
+        for name, value in section:
+            table.add_row(name, value)
+        table.add_section()
+    console.print(table)
+    for what, count in summary.unexpected.most_common():
+        console.print(f"[red]unexpected[/] {count:,} x ", end="")
+        console.print(what, markup=False)
+    for example in summary.examples:
+        console.print(f"  for example: {example}", markup=False, style="dim")
+    if summary.interrupted:
+        console.print("stopped early; the counts are those of the requests until then")
+
+
+def _requests(summary: Summary) -> list[tuple[str, str]]:
+    lines = [("requests sent", f"{summary.sent:,} of {summary.planned:,}")]
+    lines += [(f"  status {status}", f"{count:,}") for status, count in sorted(summary.statuses.items())]
+    lines += [
+        (f"sent late (over {LATE_SECONDS * 1000:.0f} ms)", f"{summary.late:,}"),
+        ("dropped (no free connection in time)", f"{summary.dropped:,}"),
+        ("achieved rate", f"{summary.achieved_rate:,.1f}/s"),
+    ]
+    return lines
+
+
+def _latencies(summary: Summary) -> list[tuple[str, str]]:
+    return [(f"latency {name}", f"{value * 1000:,.1f} ms") for name, value in summary.latency_seconds().items()]
+
+
+def _labels(summary: Summary) -> list[tuple[str, str]]:
+    labels = summary.labels
+    if not labels.sent and not labels.unsent:
+        return []
+    lines = [
+        ("labels sent", f"{labels.sent:,}"),
+        ("  accepted", f"{labels.accepted:,}"),
+        ("  unknown", f"{labels.unknown:,}"),
+    ]
+    lines += [
+        (f"  {name}", f"{count:,}") for name, count in (("failed", labels.failed), ("unsent", labels.unsent)) if count
+    ]
+    return lines
+
+
+def _rows(summary: Summary) -> list[tuple[str, str]]:
+    return [(f"rows: {kind}", f"{count:,}") for kind, count in sorted(summary.rows.items())]

@@ -1,4 +1,4 @@
-"""The API under load: what model it says it serves, before the first request is sent."""
+"""The API under load: its address and the model that it serves."""
 
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -43,7 +43,7 @@ class Target:
         if self.model.version != version:
             raise ModelMismatchError(
                 f"the API at {self.url} serves model {self.model.version}, but the rows in {folder} belong "
-                f"to {version}; name the served artifact with --model-dir, or restart the API"
+                f"to {version}; name the folder of the served model with --model-dir, or restart the API"
             )
 
 
@@ -65,22 +65,22 @@ def probe(url: str, key: str | None = None) -> Target:
         raise ApiUnreachableError(f"{url!r} is not an address: {error}") from None
     if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         raise KeyRefusedError(
-            f"{base} answered {response.status_code}: {_detail(response)}; name the file of a key with the scopes "
-            "predict and feedback with --key-file, or set VIGIE_API_KEY"
+            f"{base} answered {response.status_code}: {_detail(response)}; name the file of a key with "
+            "the scopes predict and feedback with --key-file, or set VIGIE_API_KEY"
         )
     if response.status_code != httpx.codes.OK:
         raise NotTheApiError(
-            f"{base}/model answered {response.status_code}, not a model card; is this the API's address?"
+            f"{base}/model answered {response.status_code} instead of a model card; is this the address of the API?"
         )
     try:
         return Target(base, ServedModel.model_validate_json(response.content))
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the body"
-        raise NotTheApiError(f"{base}/model answered something else than a model card (see {where})") from None
+        raise NotTheApiError(f"{base}/model did not answer with a model card (see {where})") from None
 
 
 def _detail(response: httpx.Response) -> str:
-    """Return what the problem document says, or the status in words where there is none."""
+    """Return the detail of the problem document, or the status in words without one."""
     try:
         return str(response.json()["detail"])
     except (ValueError, LookupError, TypeError):

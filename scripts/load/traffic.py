@@ -1,4 +1,4 @@
-"""The scenarios by name, and the endless stream of requests that each makes."""
+"""The scenarios by name, and the requests of each."""
 
 from collections.abc import Iterator
 from pathlib import Path

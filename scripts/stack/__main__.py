@@ -1,4 +1,4 @@
-"""The command `python -m scripts.stack`: start the embedded stack, show its addresses, wait, stop it."""
+"""The command `python -m scripts.stack`: starts the embedded stack, shows its addresses, waits and stops it."""
 
 import argparse
 import os
@@ -8,24 +8,22 @@ from pathlib import Path
 
 from rich.console import Console
 
-from api.settings import Settings
 from scripts.command_line import add_ports, whole_from
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import StackError
 from scripts.stack.interruption import Interruption
-from scripts.stack.stack import Stack
-from scripts.stack.terminal import exit_status, show_addresses, show_error
+from scripts.stack.stack import Stack, exit_status, show_addresses, show_error
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.stack") -> int:
     """Run the command and return its exit status."""
-    config = _config(arguments)
+    config = _config(arguments, prog)
     console = Console()
     with Interruption() as interruption:
         try:
             with Stack(config, console, interruption) as stack:
                 show_addresses(stack, console)
-                console.print("Ctrl-C stops both.")
+                console.print("Press Ctrl-C to stop both.")
                 stack.wait()
                 console.print("stopping")
         except StackError as error:
@@ -35,19 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _config(arguments: Sequence[str] | None) -> StackConfig:
+def _config(arguments: Sequence[str] | None, prog: str) -> StackConfig:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.stack",
+        prog=prog,
         description="Train a model if there is none, start Evidently UI and the API, stop both on Ctrl-C.",
-        epilog="Variables that begin with VIGIE_ reach the services, as does VIGIE_DATABASE_URL.",
+        epilog="The services read the VIGIE_ variables of the environment, VIGIE_DATABASE_URL among them.",
     )
     add_ports(parser)
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="log, reports, secret (%(default)s)")
-    parser.add_argument("--interval", type=whole_from(1), help="seconds per snapshot window (the API's setting)")
-    parser.add_argument("--workers", type=whole_from(1), help="API processes (the API's setting)")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path("data"),
+        help="folder of the log, the reports and the secret (%(default)s)",
+    )
+    parser.add_argument(
+        "--interval", type=whole_from(1), help="seconds per snapshot window (default: the API's setting)"
+    )
+    parser.add_argument("--workers", type=whole_from(1), help="API processes (default: the API's setting)")
     options = parser.parse_args(arguments)
-    if options.workers not in {None, 1} and "workers" not in Settings.model_fields:
-        parser.error("this API serves with one process; leave --workers out")
     return StackConfig(
         data_dir=options.data_dir,
         model_dir=Path(os.environ.get("VIGIE_MODEL_DIR", options.data_dir / "model")),

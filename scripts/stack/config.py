@@ -1,4 +1,4 @@
-"""Where an embedded stack listens and keeps its files, and the commands and environments of its services."""
+"""The configuration of an embedded stack: its ports and folders, and the commands and environments of its services."""
 
 import os
 import sys
@@ -6,24 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from evidently_workspace.ui.options import SECRET_VARIABLE
+from scripts.ports import API_PORT, HOST, UI_PORT
 
-# The stack decides these itself; a value inherited from the shell would contradict it.
-_OWN = ("VIGIE_EVIDENTLY_SECRET",)
+# The stack sets these itself; a value inherited from the shell would contradict it.
+_OWN = (SECRET_VARIABLE,)
 
 
 @dataclass(frozen=True)
 class StackConfig:
-    """What an embedded stack is made of.
+    """The ports, folders and settings of an embedded stack.
 
     `data_dir` holds the log, reports, secret and process logs. `inherited` is the environment that the
-    services start from. `interval_seconds` and `workers`, if None, are left to the API's own settings.
+    services start with. `interval_seconds` and `workers`, if None, are left to the API's own settings.
     """
 
     data_dir: Path
     model_dir: Path
-    api_port: int = 8000
-    ui_port: int = 8001
+    api_port: int = API_PORT
+    ui_port: int = UI_PORT
     interval_seconds: int | None = None
     workers: int | None = None
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -76,7 +77,7 @@ class StackConfig:
             "VIGIE_REPORTS_DIR": str(self.data_dir / "reports"),
             "VIGIE_EVIDENTLY_URL": self.ui_url,
         }
-        # A database that the shell names, by value or by file, is where the log goes.
+        # If the shell names a database, by value or by file, the log goes there.
         if not {"VIGIE_DATABASE_URL", "VIGIE_DATABASE_URL_FILE"} & self.inherited.keys():
             own["VIGIE_DATABASE_URL"] = f"sqlite:///{self.data_dir / 'vigie.db'}"
         if self.interval_seconds is not None:
@@ -87,11 +88,11 @@ class StackConfig:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in self.inherited.items() if name not in _OWN}
-        # The services talk to each other over loopback, which a proxy of the shell must not see.
+        # The services reach each other over loopback, without the proxy of the shell.
         outside = kept.get("no_proxy") or kept.get("NO_PROXY")
         direct = ",".join(filter(None, (outside, HOST, "localhost")))
         own = {
-            "VIGIE_EVIDENTLY_SECRET_FILE": str(self.secret_file),
+            f"{SECRET_VARIABLE}_FILE": str(self.secret_file),
             "NO_PROXY": direct,
             "no_proxy": direct,
             "PYTHONUNBUFFERED": "1",

@@ -1,12 +1,12 @@
-"""The errors of the embedded stack; each message tells a person what happened and what to do.
+"""The errors of the embedded stack; each message says what happened and what to do.
 
 StackError
-├── PortTakenError    another program listens on a port that a service wants
+├── PortTakenError    another program listens on a port that a service needs
 ├── DataDirError      the data folder cannot be used
 ├── TrainingError     the model could not be trained
 ├── ChildDiedError    a service ended by itself
 ├── NotReadyError     a service did not become ready in time
-└── StoppedError      somebody asked for an end while the stack was starting
+└── StoppedError      the user stopped the stack while it was starting
 """
 
 
@@ -15,7 +15,7 @@ class StackError(Exception):
 
 
 class PortTakenError(StackError):
-    """Another program listens on a port that a service wants."""
+    """Another program listens on a port that a service needs."""
 
 
 class DataDirError(StackError):
@@ -43,4 +43,4 @@ class NotReadyError(StackError):
 
 
 class StoppedError(StackError):
-    """Somebody asked for an end while the stack was starting."""
+    """The user stopped the stack while it was starting."""

@@ -1,8 +1,8 @@
-"""A small process that outlives its parent just long enough to stop what the parent had started.
+"""A small process that stops the children of its parent when the parent ends without doing so.
 
-It reads its standard input: "+PID" names a process (the head of its own group) to be stopped, "-PID" takes
-it back. The kernel closes that pipe when the parent ends, however it ends: also after SIGKILL, and on every
-Unix. Then each named process gets SIGTERM and, if its group is not gone after the grace, SIGKILL.
+It reads its standard input: "+PID" adds a process to stop, the head of its own group, and "-PID" removes it. The
+kernel closes that pipe when the parent ends, even after SIGKILL, on every Unix. Then each process that is left gets
+SIGTERM and, if its group still exists after the grace period, SIGKILL.
 
 Runs by path in an isolated interpreter, so it imports only the standard library.
 """
@@ -17,7 +17,7 @@ GRACE_SECONDS = 10.0
 
 
 def named_groups(lines: Iterable[str]) -> list[int]:
-    """Return the processes still named when the lines end."""
+    """Return the processes that are left when the lines end."""
     named: list[int] = []
     for line in lines:
         sign, number = line[0], int(line[1:])
@@ -48,7 +48,7 @@ def _signal(send: object, target: int, number: int) -> bool:
 
 
 if __name__ == "__main__":
-    # Whoever stops the parent by its terminal or its name must not stop the guard before its work.
+    # A signal to the terminal or by name, meant for the parent, must not stop the guard before its work.
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     stop_groups(named_groups(sys.stdin), GRACE_SECONDS)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP as a question that loops ask, so that no exception lands between two steps."""
+"""Ctrl-C, SIGTERM and SIGHUP as a flag that loops read, so that no exception interrupts a step."""
 
 import signal
 import time
@@ -10,7 +10,7 @@ _STEP_SECONDS = 0.1
 
 
 class Interruption:
-    """Counts requests to end while it is entered; the former handlers come back afterwards."""
+    """Counts the signals while the `with` block lasts, and puts the former handlers back afterwards."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -18,12 +18,12 @@ class Interruption:
 
     @property
     def requested(self) -> bool:
-        """Return whether an end was asked for."""
+        """Return whether a signal came."""
         return self.count > 0
 
     def __enter__(self) -> Self:
-        """Install the handlers; works only in the main thread, as Python demands."""
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        """Install the handlers. Python allows it only in the main thread."""
+        self._before = {number: signal.signal(number, self._count) for number in _SIGNALS}
         return self
 
     def __exit__(
@@ -34,11 +34,11 @@ class Interruption:
             signal.signal(number, handler)
 
     def wait(self, seconds: float) -> bool:
-        """Return true as soon as an end is asked for, false after these seconds."""
+        """Return true as soon as a signal comes, false after these seconds."""
         deadline = time.monotonic() + seconds
         while not self.requested and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(_STEP_SECONDS, left))
         return self.requested
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
+    def _count(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1

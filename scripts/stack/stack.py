@@ -10,13 +10,22 @@ from typing import Self
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from scripts.ports import is_free
-from scripts.stack.child import Child, Guard
-from scripts.stack.config import HOST, StackConfig
-from scripts.stack.errors import DataDirError, PortTakenError, StoppedError, TrainingError
+from scripts.ports import HOST, is_free
+from scripts.stack.config import StackConfig
+from scripts.stack.errors import (
+    ChildDiedError,
+    DataDirError,
+    NotReadyError,
+    PortTakenError,
+    StackError,
+    StoppedError,
+    TrainingError,
+)
 from scripts.stack.interruption import Interruption
-from scripts.stack.readiness import Service, await_ready
+from scripts.stack.services import Child, Guard, Service, await_ready
 
 
 def ensure_secret(path: Path) -> Path:
@@ -43,9 +52,8 @@ class Stack:
     """Evidently UI and the API as child processes, for as long as the `with` block lasts.
 
     Entering checks the ports, trains a model if there is none, starts both services and waits until both are
-    ready. Leaving stops the API first, so that it can still finish what it was handing to the UI. Raises
-    StackError; whatever had been started is stopped before it is raised. `interruption`, if given, ends the
-    start early with StoppedError.
+    ready. Leaving stops the API first, so that it can finish what it posts to the UI. Raises StackError after
+    stopping all that had been started. `interruption`, if given, stops the start early with StoppedError.
     """
 
     def __init__(
@@ -91,12 +99,12 @@ class Stack:
             service.check()
 
     def wait(self) -> None:
-        """Return when an end is asked for; raises ChildDiedError if a service ends before that."""
+        """Return when the user stops the stack; raises ChildDiedError if a service ends before that."""
         while not self._interruption.wait(_POLL_SECONDS):
             self.check()
 
     def addresses(self) -> dict[str, str]:
-        """Return the pages worth opening, by what is seen there."""
+        """Return the addresses of the pages, by their titles."""
         return {
             "Swagger UI": f"{self.config.api_url}/docs",
             "Model health": self.project_url(),
@@ -130,7 +138,7 @@ class Stack:
         finally:
             training.stop()
         if status != 0:
-            raise TrainingError(f"training the model ended with status {status}; what it printed says why")
+            raise TrainingError(f"training the model ended with status {status}; see its output above")
 
     def _start(self, guard: Guard, name: str, command: list[str], environment: dict[str, str], log_name: str) -> Child:
         child = Child(name, command, environment, guard, self.config.logs_dir / f"{log_name}.log")
@@ -138,12 +146,12 @@ class Stack:
         return child
 
     def _hurried(self) -> bool:
-        """Return whether an end was asked for a second time, which cuts every grace short."""
+        """Return whether a second signal came, which ends every grace period."""
         return self._interruption.count > 1
 
 
 def check_ports(config: StackConfig) -> None:
-    """Raise PortTakenError unless both services can listen where they are meant to."""
+    """Raise PortTakenError unless both ports are free."""
     wanted: dict[str, tuple[int, str]] = {
         "Evidently UI": (config.ui_port, "--ui-port"),
         "the API": (config.api_port, "--api-port"),
@@ -153,6 +161,36 @@ def check_ports(config: StackConfig) -> None:
     for service, (port, option) in wanted.items():
         if not is_free(HOST, port):
             raise PortTakenError(
-                f"port {port} is taken, and {service} needs it; stop what listens there "
+                f"port {port} is taken, and {service} needs it; stop the program that listens there "
                 f"(see: lsof -i :{port}) or choose another port with {option}"
             )
+
+
+def show_addresses(stack: Stack, console: Console) -> None:
+    """Print the addresses of the pages, and the folder of the logs."""
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for what, url in stack.addresses().items():
+        # A link that a narrow terminal cuts does not work.
+        table.add_row(what, f"[link={url}]{url}[/]", style="bold", end_section=False)
+    table.columns[1].no_wrap = True
+    console.print(table)
+    console.print(f"logs: {escape(str(stack.config.logs_dir))}", style="dim", soft_wrap=True)
+
+
+def show_error(error: StackError, console: Console) -> None:
+    """Print one error, with the end of the log where a service failed."""
+    if isinstance(error, StoppedError):
+        console.print(escape(str(error)))
+        return
+    console.print(f"[red]error[/]: {escape(str(error))}", soft_wrap=True, highlight=False)
+    if isinstance(error, ChildDiedError | NotReadyError) and error.last_lines:
+        console.print("the end of its log:", style="dim")
+        for line in error.last_lines:
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def exit_status(error: StackError) -> int:
+    """Return 2 for a port that is taken, 130 after the user stopped the stack, else 1."""
+    if isinstance(error, StoppedError):
+        return 130
+    return 2 if isinstance(error, PortTakenError) else 1

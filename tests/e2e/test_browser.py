@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,16 +14,17 @@ from rich.console import Console
 
 from model.artifact.store import read_reference, read_test
 from scripts import screenshots
+from scripts.doctor import NO_CHROMIUM, find_program
 from scripts.ports import free_port
 from scripts.stack.config import StackConfig
 from scripts.stack.stack import Stack
 from tests.integration.api.conftest import Caller
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = find_program()
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"),
+    pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM),
 ]
 
 

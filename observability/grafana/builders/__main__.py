@@ -12,9 +12,9 @@ FOLDER = Path(__file__).parent.parent / "dashboards"
 
 
 def files() -> dict[str, str]:
-    """Return the text of each file by its name."""
-    boards = {"overview": overview, "api": api, "containers": containers, "host": host}
-    return {f"{name}.json": as_text(shown()) for name, shown in boards.items()}
+    """Return the text of each dashboard's file, by the name of the file."""
+    dashboards = {"overview": overview, "api": api, "containers": containers, "host": host}
+    return {f"{name}.json": as_text(build()) for name, build in dashboards.items()}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Owns what the dashboards know of the alerts: the value at which each fires, read from its rule."""
+"""The values at which the alerts fire, read from their rules."""
 
 import re
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ def expressions() -> dict[str, str]:
 
 
 def limit_of(alert: str) -> Limit:
-    """Return the first comparison of the rule that stands in no bracket. Raises LookupError where there is none."""
+    """Return the first comparison of the rule outside of brackets. Raises LookupError where there is none."""
     expression = expressions()[alert]
     for found in COMPARISON.finditer(expression):
         before = expression[: found.start()]
@@ -48,6 +48,6 @@ def burn_rates(alert: str) -> tuple[float, ...]:
 
 
 def objective_of(alert: str) -> float:
-    """Return the share of requests that the objective of a burn-rate alert lets fail."""
+    """Return the share of requests that may fail under the objective of a burn-rate alert."""
     (share,) = {float(share) for _, share in BURN_RATE.findall(expressions()[alert])}
     return share

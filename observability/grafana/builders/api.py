@@ -1,4 +1,4 @@
-"""Owns the dashboard that says what clients see, and what holds the API back."""
+"""The dashboard that shows what clients experience, and what limits the API."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.common import BigValueTextMode
@@ -18,7 +18,7 @@ def api() -> Dashboard:
         variable("instance", "Instance", 'label_values(vigie_build_info{job="api"}, instance)'),
         variable("handler", "Route", 'label_values(http_requests_total{job="api"}, handler)'),
     ]
-    text = "What clients see (rate, errors, latency), what holds the API back, the prediction log and the snapshots."
+    text = "What clients experience (rate, errors, latency), what limits the API, the prediction log and the snapshots."
     return dashboard("vigie-api", text, variables, [_requests(), _saturation(), _log(), _snapshots()])
 
 
@@ -33,14 +33,14 @@ def _requests() -> Section:
     return "Requests", [
         graph(
             "Rate by route",
-            "Requests a second; none is an unknown path.",
+            "Requests per second; the route `none` stands for unknown paths.",
             "reqps",
             Query(f"sum by (handler) (rate(http_requests_total{{{ROUTE}}}{RATE}))", "{{handler}}"),
             stacked=True,
         ),
         graph(
             "Answers by status",
-            "Requests a second: 2xx answered, 4xx the client's fault, 5xx ours.",
+            "Requests per second: 2xx succeeded, 4xx is an error of the client, 5xx an error of the API.",
             "reqps",
             Query(f"sum by (status) (rate(http_requests_total{{{ROUTE}}}{RATE}))", "{{status}}"),
             alerts=["ApiErrorBudgetBurningFast", "ApiErrorBudgetBurningSlowly"],
@@ -48,7 +48,7 @@ def _requests() -> Section:
         ),
         graph(
             "Share refused with 4xx",
-            "Over the last five minutes, of all routes; the alert also asks for 50 requests.",
+            "Share in the last five minutes, over all routes. The alert needs at least 50 requests.",
             "percentunit",
             Query("job:http_requests_refused:ratio_rate5m", "4xx"),
             limit=surge,
@@ -56,7 +56,7 @@ def _requests() -> Section:
         ),
         graph(
             "Latency",
-            "Half, 95 and 99 of 100 requests are quicker than this. The line is the objective of POST /predict.",
+            "50, 95 and 99 of 100 requests are faster than this. The line is the objective of POST /predict.",
             "s",
             *(_latency(quantile) for quantile in (0.5, 0.95, 0.99)),
             steps=[(None, GREEN), (0.1, RED)],
@@ -64,36 +64,36 @@ def _requests() -> Section:
         ),
         graph(
             "Latency by route (p95)",
-            "95 of 100 requests are quicker than this. Batches and reports take as long as they are large.",
+            "95 of 100 requests are faster than this. Large batches and reports take longer.",
             "s",
             Query(f"histogram_quantile(0.95, {by_route})", "{{handler}}"),
         ),
         graph(
             "Rejected requests by reason",
-            "Requests a second that were refused for what they contain.",
+            "Requests per second that were refused because of their content.",
             "reqps",
             Query(f"sum by (reason) (rate(vigie_rejected_requests_total{{{HERE}}}{RATE}))", "{{reason}}"),
             stacked=True,
         ),
         graph(
             "Callers not let in, by reason",
-            "Requests a second without a key that counts, without the scope, or past the key's rate.",
+            "Requests per second without a valid key, without the needed scope, or above the key's rate limit.",
             "reqps",
             Query(f"sum by (reason) (rate(vigie_denied_requests_total{{{HERE}}}{RATE}))", "{{reason}}"),
             stacked=True,
         ),
         number(
             "API keys",
-            "Keys that count; 0 where callers need none.",
+            "Number of keys; 0 if callers need none.",
             "none",
             Query(f"max(vigie_api_keys{{{HERE}}})"),
         ),
         number(
             "Key file",
-            "Whether it could be read when it last changed. Alert: ApiKeysUnreadable.",
+            "Whether the API could read it after its last change. Alert: ApiKeysUnreadable.",
             "none",
             Query(f"min(vigie_api_keys_sound{{{HERE}}})"),
-            words={"1": ("sound", GREEN), "0": ("UNREADABLE", RED)},
+            words={"1": ("valid", GREEN), "0": ("UNREADABLE", RED)},
         ),
     ]
 
@@ -102,21 +102,21 @@ def _saturation() -> Section:
     return "Saturation", [
         graph(
             "Requests in progress",
-            "Requests under way at once; the alert looks at the average of five minutes.",
+            "Requests that are processed at the same time, as an average of five minutes.",
             "short",
             Query(f"avg_over_time(vigie_requests_in_progress{{{HERE}}}[5m])", "{{instance}}"),
             limit=limit_of("ApiRequestsPilingUp"),
         ),
         graph(
             "CPU of the process",
-            "Cores in use; one worker cannot use a second. Several workers do not tell: see Containers.",
+            "Cores in use; one worker uses at most one. Not reported with several workers: see Containers.",
             "none",
             Query(f"rate(process_cpu_seconds_total{{{HERE}}}[5m])", "{{instance}}"),
             limit=limit_of("ApiCpuSaturated"),
         ),
         graph(
             "Memory of the process",
-            "Resident memory, without the snapshot worker. Several workers do not tell: see Containers.",
+            "Resident memory, without the snapshot worker. Not reported with several workers: see Containers.",
             "bytes",
             Query(f"process_resident_memory_bytes{{{HERE}}}", "{{instance}}"),
         ),
@@ -129,21 +129,21 @@ def _log() -> Section:
     return "Prediction log", [
         graph(
             "Rows and labels",
-            "Rows predicted and labels stored a second.",
+            "Rows predicted and labels stored per second.",
             "rowsps",
             Query(f"sum(rate(vigie_predicted_rows_total{{{HERE}}}{RATE}))", "rows predicted"),
             Query(f"sum(rate(vigie_stored_labels_total{{{HERE}}}{RATE}))", "labels stored"),
         ),
         graph(
             "Rows in a request",
-            "Half and 99 of 100 requests to predict have at most this many rows.",
+            "50 and 99 of 100 requests to predict have at most this many rows.",
             "short",
             Query(f"histogram_quantile(0.5, {rows})", "p50"),
             Query(f"histogram_quantile(0.99, {rows})", "p99"),
         ),
         graph(
             "Queue",
-            "How full the queue of the log is. Past its limit requests get 503.",
+            "How full the queue of the log is. If it is full, requests get 503.",
             "percentunit",
             Query(
                 f"max_over_time(vigie_log_queue_rows{{{HERE}}}[1m]) / vigie_log_queue_limit_rows{{{HERE}}}",
@@ -154,7 +154,7 @@ def _log() -> Section:
         ),
         graph(
             "Commit time",
-            "Half and 95 of 100 group commits are quicker than this. Each answer waits for one.",
+            "50 and 95 of 100 group commits are faster than this. Each answer waits for one.",
             "s",
             Query(f"histogram_quantile(0.5, {commits})", "p50"),
             Query(f"histogram_quantile(0.95, {commits})", "p95"),
@@ -163,7 +163,7 @@ def _log() -> Section:
         ),
         graph(
             "Rows in a commit",
-            "On average. More rows in a commit is how the log keeps up.",
+            "Average. Under load the log commits more rows at once.",
             "short",
             Query(
                 f"sum(rate(vigie_log_commit_rows_sum{{{HERE}}}{RATE}))"
@@ -179,55 +179,55 @@ def _snapshots() -> Section:
     return "Snapshots", [
         graph(
             "Behind",
-            "Time since the end of the oldest window that has no snapshot yet; 0 where none waits.",
+            "Time since the end of the oldest window without a snapshot; 0 if no window waits.",
             "s",
             Query("max by (job) (vigie_snapshot_behind_seconds)", "behind"),
             limit=limit_of("SnapshotsLate"),
         ),
         graph(
             "Tries of windows in 30 minutes",
-            "By outcome. The alert counts failed and worker_failed.",
+            "Attempts to make a snapshot, by outcome. The alert counts failed and worker_failed.",
             "short",
             Query("sum by (outcome) (increase(vigie_snapshot_windows_total[30m]))", "{{outcome}}"),
             limit=limit_of("SnapshotsFailing"),
         ),
         graph(
             "Duration of the last snapshot",
-            "Time to measure and post a window. It must stay below the length of a window.",
+            "Time to measure and post a window. It must be shorter than a window.",
             "s",
             Query("max(vigie_snapshot_last_duration_seconds)", "duration"),
         ),
         number(
             "Holders of the lease",
-            "API processes that take snapshots: exactly one. Alert: SnapshotLeaseLost.",
+            "API processes that make snapshots; it must be exactly one. Alert: SnapshotLeaseLost.",
             "none",
             Query("sum(vigie_snapshot_lease_held)"),
             steps=[(None, RED), (1, GREEN), (2, RED)],
         ),
         number(
             "Evidently UI",
-            "Whether it answered the API when it was last asked. Alert: EvidentlyDown.",
+            "Whether it answered the last request of the API. Alert: EvidentlyDown.",
             "none",
             Query("max(vigie_evidently_up)"),
             words={"1": ("up", GREEN), "0": ("DOWN", RED)},
         ),
         number(
             "Surroundings last looked at",
-            "Age of what is shown of the lease, the windows and Evidently UI.",
+            "Age of the values shown for the lease, the windows and Evidently UI.",
             "s",
             Query("max(time() - (vigie_status_timestamp_seconds > 0))"),
             limit=limit_of("ApiStatusStale"),
         ),
         number(
             "Posts of model alerts that failed",
-            "Within 15 minutes: alerts on the model's health that Alertmanager did not take.",
+            "Alerts on the model's health that Alertmanager did not accept, in 15 minutes.",
             "short",
             Query('sum(increase(vigie_alert_posts_total{outcome!="sent"}[15m]))'),
             limit=limit_of("ModelAlertsNotSent"),
         ),
         number(
             "Build",
-            "Versions of Vigie and of the model that answer now; two during a roll-out.",
+            "Versions of Vigie and of the model that serve now; two during a roll-out.",
             "none",
             Query("count by (version, model, model_version) (vigie_build_info)", "{{version}}: {{model_version}}"),
             steps=[(None, GREEN), (2, AMBER)],
@@ -236,33 +236,33 @@ def _snapshots() -> Section:
         ),
         number(
             "Processes behind",
-            "Told of a version of the model that they cannot take up; their log says why.",
+            "Processes that could not load the newest version of the model; their log says why.",
             "short",
             Query("max(vigie_model_behind)"),
             limit=limit_of("ModelBehind"),
         ),
         graph(
             "Removed because of its age, in a day",
-            "Rows of the log, snapshots, their values, and reports.",
+            "Removed rows of the log, snapshots, values of snapshots, and reports.",
             "short",
             Query("sum by (kind) (increase(vigie_retention_removed_total[1d]))", "{{kind}}"),
         ),
         graph(
             "Freed by that, in a day",
-            "Of snapshots their size when they were posted; a PostgreSQL log reuses its space instead.",
+            "Snapshots count with their size when posted. A log on PostgreSQL reuses its space and frees none.",
             "bytes",
             Query("sum by (store) (increase(vigie_retention_freed_bytes_total[1d]))", "{{store}}"),
         ),
         number(
             "Windows given up",
-            "Within an hour: windows that failed by themselves for a day.",
+            "Windows that failed for a day and will not be tried again, in one hour.",
             "short",
             Query('sum(increase(vigie_snapshot_windows_total{outcome="given_up"}[1h]))'),
             limit=limit_of("SnapshotGivenUp"),
         ),
         number(
             "Failed runs of retention",
-            "Within 6 hours: runs that could not remove all that is old.",
+            "Runs that could not remove all old data, in 6 hours.",
             "short",
             Query('sum(increase(vigie_retention_runs_total{outcome="failed"}[6h]))'),
             limit=limit_of("RetentionFailing"),

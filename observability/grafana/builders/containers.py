@@ -1,4 +1,4 @@
-"""Owns the dashboard that says which container lacks what. Right on cgroup v1 and v2."""
+"""The dashboard that shows which container lacks resources. It is correct on cgroup v1 and v2."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -16,12 +16,12 @@ def containers() -> Dashboard:
         variable("instance", "Instance", 'label_values(up{job="cadvisor"}, instance)'),
         variable("container", "Container", 'label_values(container_last_seen{job="cadvisor"}, container)'),
     ]
-    text = "What each container uses of CPU, memory, network and disk, against its limits; restarts and health."
+    text = "CPU, memory, network and disk of each container, compared with its limits; restarts and health."
     return dashboard("vigie-containers", text, variables, [_state(), _processor_and_memory(), _input_and_output()])
 
 
 def _rate(metric: str, window: str = RATE) -> str:
-    # cgroup v1 may tell CPU by core, and disks come by device: the sum is right for each
+    # cgroup v1 may report CPU by core, and disks are reported by device: the sum is correct in each case
     return f"sum by (container) (rate({metric}{{{HERE}}}{window}))"
 
 
@@ -29,7 +29,7 @@ def _state() -> Section:
     return "State", [
         number(
             "Health",
-            "What each container's health check says. Alert: ContainerUnhealthy, ContainerMissing.",
+            "Result of each container's health check. Alert: ContainerUnhealthy, ContainerMissing.",
             "none",
             Query(f"max by (container) (container_health_state{{{HERE}}})", "{{container}}"),
             span=24,
@@ -37,7 +37,7 @@ def _state() -> Section:
         ),
         graph(
             "Restarts in 15 minutes",
-            "How often the CPU counter began anew, which it does with each start.",
+            "How often the CPU counter was reset, which happens at each start.",
             "short",
             Query(f"max by (container) (resets(container_cpu_usage_seconds_total{{{HERE}}}[15m]))", "{{container}}"),
             limit=limit_of("ContainerRestarting"),
@@ -45,7 +45,7 @@ def _state() -> Section:
         ),
         graph(
             "Killed for want of memory",
-            "Processes that the kernel killed within ten minutes.",
+            "Processes that the kernel killed within ten minutes because memory ran out.",
             "short",
             Query(f"sum by (container) (increase(container_oom_events_total{{{HERE}}}[10m]))", "{{container}}"),
             limit=limit_of("ContainerOutOfMemory"),
@@ -61,7 +61,7 @@ def _processor_and_memory() -> Section:
         graph("CPU", "Cores in use.", "none", Query(_rate("container_cpu_usage_seconds_total"), "{{container}}")),
         graph(
             "Throttled",
-            "Share of the periods in which the container wanted more CPU than its limit. Without a limit: nothing.",
+            "Share of the periods in which the container needed more CPU than its limit, if it has one.",
             "percentunit",
             Query(f"{throttled} / ({_rate('container_cpu_cfs_periods_total', '[5m]')} > 0)", "{{container}}"),
             limit=limit_of("ContainerCpuThrottled"),
@@ -69,13 +69,13 @@ def _processor_and_memory() -> Section:
         ),
         graph(
             "Memory",
-            "Working set: what the kernel cannot take back at once.",
+            "Working set: the memory that the kernel cannot reclaim at once.",
             "bytes",
             Query(f"sum by (container) ({working_set})", "{{container}}"),
         ),
         graph(
             "Memory against its limit",
-            "Working set as a share of the limit. Without a limit: nothing.",
+            "Working set as a share of the limit, for containers that have one.",
             "percentunit",
             Query(f"max by (container) ({working_set} / ({limit} > 0))", "{{container}}"),
             limit=limit_of("ContainerMemoryNearLimit"),
@@ -89,28 +89,28 @@ def _input_and_output() -> Section:
     return "Network and disk", [
         graph(
             "Received",
-            "Bytes a second from the network.",
+            "Bytes per second from the network.",
             "Bps",
             Query(_rate("container_network_receive_bytes_total"), "{{container}}"),
             span=6,
         ),
         graph(
             "Sent",
-            "Bytes a second to the network.",
+            "Bytes per second to the network.",
             "Bps",
             Query(_rate("container_network_transmit_bytes_total"), "{{container}}"),
             span=6,
         ),
         graph(
             "Read",
-            "Bytes a second from disks, what the page cache holds left out.",
+            "Bytes per second from disks, without reads from the page cache.",
             "Bps",
             Query(_rate("container_fs_reads_bytes_total"), "{{container}}"),
             span=6,
         ),
         graph(
             "Written",
-            "Bytes a second to disks.",
+            "Bytes per second to disks.",
             "Bps",
             Query(_rate("container_fs_writes_bytes_total"), "{{container}}"),
             span=6,

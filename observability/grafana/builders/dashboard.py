@@ -1,4 +1,4 @@
-"""Owns what all dashboards share: their variables, the links between them, annotations, numbering and the file."""
+"""The parts that all dashboards share: variables, links, annotations, numbering and the file."""
 
 import json
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def as_text(built: build.Dashboard) -> str:
     """Return the dashboard's file."""
     content: dict[str, Any] = json.loads(json.dumps(built.build(), cls=JSONEncoder))
     for annotation in content["annotations"]["list"]:
-        # what the data source reads besides the common fields, which the library does not know
+        # fields of the data source that the library does not know
         _, _, title, tags = ANNOTATIONS[annotation["name"]]
         annotation.update(titleFormat=title, tagKeys=tags, step="60s")
     for one in content["templating"].get("list", []):

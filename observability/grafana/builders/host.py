@@ -1,4 +1,4 @@
-"""Owns the dashboard that says whether the host has what its containers need."""
+"""The dashboard that shows whether the host has the resources that its containers need."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -34,14 +34,14 @@ def _processor() -> Section:
         ),
         graph(
             "CPU by mode",
-            "Cores in use; iowait is waiting for a disk, steal a neighbour on the same hardware.",
+            "Cores in use. iowait: waiting for a disk. steal: used by another virtual machine on the same hardware.",
             "none",
             Query(f'sum by (mode) (rate(node_cpu_seconds_total{{{HERE}, mode!="idle"}}{RATE}))', "{{mode}}"),
             stacked=True,
         ),
         graph(
             "Load for each core",
-            "Tasks that run or wait, over five minutes.",
+            "Tasks that run or wait, as an average of five minutes.",
             "none",
             Query(f"node_load5{{{HERE}}} / on (job, instance) {cores}", "{{instance}}"),
             limit=limit_of("HostLoadHigh"),
@@ -54,7 +54,7 @@ def _memory_and_disk() -> Section:
     return "Memory and disk", [
         graph(
             "Memory available",
-            "Share of the memory that can be had without swapping.",
+            "Share of the memory that is available without swapping.",
             "percentunit",
             Query(f"node_memory_MemAvailable_bytes{{{HERE}}} / node_memory_MemTotal_bytes{{{HERE}}}", "{{instance}}"),
             limit=limit_of("HostMemoryLow"),
@@ -70,7 +70,7 @@ def _memory_and_disk() -> Section:
         ),
         graph(
             "Disk free in a day",
-            "If the last six hours go on like this. Below 0 it will be full.",
+            "Forecast from the last six hours. Below 0 the disk will be full.",
             "bytes",
             Query(f"predict_linear(node_filesystem_avail_bytes{{{DISKS}}}[6h], 24 * 3600)", "{{mountpoint}}"),
             limit=limit_of("HostDiskFillsSoon"),
@@ -78,7 +78,7 @@ def _memory_and_disk() -> Section:
         ),
         graph(
             "Disk reads and writes",
-            "Bytes a second, by device.",
+            "Bytes per second by device.",
             "Bps",
             Query(f"sum by (device) (rate({reads}{{{HERE}}}{RATE}))", "{{device}} read"),
             Query(f"sum by (device) (rate({writes}{{{HERE}}}{RATE}))", "{{device}} written"),
@@ -86,7 +86,7 @@ def _memory_and_disk() -> Section:
         ),
         graph(
             "Killed for want of memory",
-            "Processes that the kernel killed within ten minutes.",
+            "Processes that the kernel killed within ten minutes because memory ran out.",
             "short",
             Query(f"increase(node_vmstat_oom_kill{{{HERE}}}[10m])", "{{instance}}"),
             limit=limit_of("HostOutOfMemory"),
@@ -101,7 +101,7 @@ def _rest() -> Section:
     return "Network, pressure, clock", [
         graph(
             "Network",
-            "Bytes a second, by device; those of containers left out.",
+            "Bytes per second by device, without the devices of containers.",
             "Bps",
             Query(
                 f"sum by (device) (rate(node_network_receive_bytes_total{{{devices}}}{RATE}))", "{{device}} received"
@@ -110,7 +110,7 @@ def _rest() -> Section:
         ),
         graph(
             "Pressure",
-            "Share of the time in which some task waits for it. Kernels without PSI do not tell.",
+            "Share of the time in which some task waits for the resource. Kernels without PSI do not report it.",
             "percentunit",
             *(
                 Query(f"rate(node_pressure_{metric}_seconds_total{{{HERE}}}{RATE})", f"{what} {{{{instance}}}}")
@@ -119,14 +119,14 @@ def _rest() -> Section:
         ),
         graph(
             "Clock off by",
-            "By the kernel's own estimate.",
+            "As the kernel estimates it.",
             "s",
             Query(f"abs(node_timex_offset_seconds{{{HERE}}})", "{{instance}}"),
             limit=limit_of("HostClockWrong"),
         ),
         graph(
             "Clock synchronised",
-            "1 while a time service keeps it right. Alert: HostClockNotSynchronised.",
+            "1 while a time service synchronises the clock. Alert: HostClockNotSynchronised.",
             "bool",
             Query(f"node_timex_sync_status{{{HERE}}}", "{{instance}}"),
             span=12,
@@ -134,7 +134,7 @@ def _rest() -> Section:
         ),
         graph(
             "File descriptors",
-            "Share of the files that may be open and are.",
+            "Open files as a share of the maximum.",
             "percentunit",
             Query(f"node_filefd_allocated{{{HERE}}} / node_filefd_maximum{{{HERE}}}", "{{instance}}"),
             limit=limit_of("HostFileDescriptorsLow"),

@@ -1,4 +1,4 @@
-"""Owns the dashboard that says whether everything is well, and if not, where to look."""
+"""The dashboard that shows whether everything is well and, if not, where to look."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -23,7 +23,7 @@ SLOW = (
 
 def overview() -> Dashboard:
     """Build the dashboard."""
-    text = "Is everything well? Objectives and what is left of their budgets, what is firing, and what is up."
+    text = "Is everything well? Objectives and the rest of their budgets, firing alerts, and the parts that are up."
     return dashboard("vigie-overview", text, [], [_objectives(), _now(), _burning()])
 
 
@@ -32,7 +32,7 @@ def _objectives() -> Section:
     return "Objectives over 30 days", [
         number(
             "Answered without 5xx",
-            "Share of requests that got no 5xx. The objective is 99.9 %.",
+            "Share of requests without a 5xx answer. The objective is 99.9 %.",
             "percentunit",
             Query(f"1 - ({FAILED})"),
             steps=[(None, RED), (1 - errors, GREEN)],
@@ -41,7 +41,7 @@ def _objectives() -> Section:
         ),
         number(
             "Error budget left",
-            "What may still fail within 30 days: 100 % is all of it, below 0 % the objective is missed.",
+            "Share of the failures allowed in 30 days that is left. Below 0 % the objective is missed.",
             "percentunit",
             Query(f"1 - ({FAILED}) / {errors:g}"),
             steps=LEFT,
@@ -59,7 +59,7 @@ def _objectives() -> Section:
         ),
         number(
             "Latency budget left",
-            "What may still be slow within 30 days: 100 % is all of it, below 0 % the objective is missed.",
+            "Share of the slow predictions allowed in 30 days that is left. Below 0 % the objective is missed.",
             "percentunit",
             Query(f"1 - ({SLOW}) / {latency:g}"),
             steps=LEFT,
@@ -73,7 +73,7 @@ def _now() -> Section:
     return "Now", [
         number(
             "Everything up",
-            "Whether each part can be scraped. What is not listed here is not watched. Alert: ApiDown, MonitorDown.",
+            "Whether Prometheus can scrape each part; parts not listed are not watched. Alert: ApiDown, MonitorDown.",
             "none",
             Query("up", "{{job}}"),
             span=12,
@@ -81,27 +81,27 @@ def _now() -> Section:
         ),
         number(
             "Evidently UI",
-            "Whether it answered the API when it was last asked. Alert: EvidentlyDown.",
+            "Whether it answered the last request of the API. Alert: EvidentlyDown.",
             "none",
             Query("max(vigie_evidently_up)", "Evidently UI"),
             words=UP,
         ),
         number(
             "Windows waiting",
-            "Windows that have ended and have no snapshot yet. One for a short while is usual.",
+            "Windows that have ended and have no snapshot yet. One is normal for a short time.",
             "short",
             Query("max(vigie_snapshot_windows_waiting)"),
         ),
         number(
             "Last snapshot",
-            "Time since the newest snapshot was posted. Without traffic there is none to take.",
+            "Time since the newest snapshot was posted. There are no snapshots without traffic.",
             "s",
             Query("time() - (max(vigie_snapshot_last_posted_timestamp_seconds) > 0)"),
         ),
         listing(
             "Firing alerts",
-            "What Prometheus fires now; docs/runbook.md has an entry for each. Alerts on the model's health come from"
-            " the snapshots and are in Alertmanager and in Evidently UI.",
+            "Alerts that fire in Prometheus; docs/runbook.md has an entry for each. Alerts on the model's health come"
+            " from the snapshots and are in Alertmanager and in Evidently UI.",
             Query('ALERTS{alertstate="firing", alertname!="Watchdog"}'),
             hidden=["alertstate"],
         ),
@@ -112,7 +112,7 @@ def _burning() -> Section:
     return "Traffic, and how fast the budgets burn", [
         graph(
             "Requests",
-            "Requests a second by status, health checks and scrapes left out.",
+            "Requests per second by status, without health checks and scrapes.",
             "reqps",
             Query('sum by (status) (rate(http_requests_total{job="api"}[$__rate_interval]))', "{{status}}"),
             stacked=True,
@@ -127,7 +127,7 @@ def _burn_rate(what: str, series: str, fast: str, slowly: str) -> Panel:
     steps: Steps = [(None, GREEN), *((rate, AMBER) for rate in tickets), *((rate, RED) for rate in pages)]
     return graph(
         f"Burn rate of the budget for {what}",
-        "At 1 the budget lasts exactly 30 days. An alert needs a long and a short window above a line: 1 h at"
+        "At 1 the budget lasts exactly 30 days. An alert fires when a long and a short window are above a line: 1 h at"
         f" {pages[1]:g}, 6 h at {pages[0]:g}, 1 d at {tickets[1]:g}, 3 d at {tickets[0]:g}.",
         "none",
         *(Query(f"job:{series}:ratio_rate{w} / {objective_of(fast):g}", w) for w in ("5m", "1h", "6h", "1d", "3d")),

@@ -1,4 +1,4 @@
-"""Owns how a panel looks: graphs, numbers and tables of one form, with their alert's limit drawn in."""
+"""The panels: graphs, numbers and tables in one style, with the limit of their alert."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ GREEN, AMBER, RED = "green", "orange", "red"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A PromQL expression, and how its series are called."""
+    """A PromQL expression, and the names of its series."""
 
     expression: str
     legend: str = ""
@@ -38,13 +38,13 @@ def steps_of(limit: Limit | None) -> Steps:
 
 
 def thresholds(steps: Steps) -> build.ThresholdsConfig:
-    """Build the thresholds of the steps; the first one has no lower end."""
+    """Build the thresholds of the steps; the first has no lower bound."""
     config = build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE)
     return config.steps([model.Threshold(value, color) for value, color in steps])
 
 
 def described(description: str, alerts: Sequence[str]) -> str:
-    """Return the description, with the alerts that the panel explains."""
+    """Return the description, followed by the alerts that the panel explains."""
     return f"{description} Alert: {', '.join(alerts)}." if alerts else description
 
 
@@ -115,9 +115,9 @@ def number(
     words: dict[str, tuple[str, str]] | None = None,
     shown: looks.BigValueTextMode = looks.BigValueTextMode.AUTO,
 ) -> stat.Panel:
-    """Build what is so now, as one number for each series; ``words`` shows values as (text, colour).
+    """Build the present values as one number for each series; ``words`` shows values as (text, colour).
 
-    ``shown`` is the value, the series' name or both; by default the name is there where there are several.
+    ``shown`` is the value, the series' name or both. By default the name is shown where there are several series.
     """
     panel = (
         stat.Panel()
@@ -146,7 +146,7 @@ def number(
 
 
 def listing(title: str, description: str, query: Query, *, hidden: Sequence[str], span: int = 24) -> table.Panel:
-    """Build a table of the series that are so now, a column for each label that is not hidden."""
+    """Build a table of the present series, with a column for each label that is not hidden."""
     organize = {"excludeByName": dict.fromkeys(["Time", "Value", "__name__", *hidden], True)}
     panel = table.Panel().title(title).description(description).datasource(DATASOURCE).span(span).height(7)
     panel.show_header(True).unit("none").thresholds(thresholds(steps_of(None))).no_value("Nothing is firing.")

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from evidently_workspace.ui.options import SECRET_VARIABLE
 from scripts.bench.serving.loader import Plan, Seen
 from scripts.bench.serving.servers import Cores, Running, Server, ours, running
 from scripts.bench.serving.wrk import run_wrk
@@ -184,13 +185,13 @@ def measure_beside_snapshot(model_dir: Path, load: Load, *, rows: int, rate: flo
         "Evidently UI",
         [sys.executable, "-m", "evidently_workspace.ui", "--port", "{port}", "--database", database],
         ready="/api/version",
-        environment={"VIGIE_EVIDENTLY_SECRET": "bench"},
+        environment={SECRET_VARIABLE: "bench"},
     )
     with ExitStack() as stack:
         evidently = stack.enter_context(running(ui, folder, None))
         settings = {
             "VIGIE_EVIDENTLY_URL": evidently.url,
-            "VIGIE_EVIDENTLY_SECRET": "bench",
+            SECRET_VARIABLE: "bench",
             "VIGIE_SNAPSHOTS": "true",
             "VIGIE_SNAPSHOT_INTERVAL_SECONDS": "86400",
             "VIGIE_SNAPSHOT_MAX_ROWS": str(rows),

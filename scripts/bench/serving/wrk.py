@@ -16,8 +16,8 @@ request = function()
   return wrk.format("POST", "%s", headers, bodies[number %% #bodies + 1])
 end
 done = function(summary, latency)
-  local told = '{"requests": %%d, "microseconds": %%d, "refused": %%d, "broken": %%d, "p50": %%f, "p99": %%f}'
-  io.stderr:write(told:format(summary.requests, summary.duration, summary.errors.status,
+  local line = '{"requests": %%d, "microseconds": %%d, "refused": %%d, "broken": %%d, "p50": %%f, "p99": %%f}'
+  io.stderr:write(line:format(summary.requests, summary.duration, summary.errors.status,
     summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout,
     latency:percentile(50), latency:percentile(99)))
 end
@@ -29,8 +29,8 @@ def wrk_version() -> str | None:
     program = shutil.which("wrk")
     if program is None:
         return None
-    told = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stdout  # its status is 1
-    return " ".join(told.split()[:2])
+    output = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stdout  # its status is 1
+    return " ".join(output.split()[:2])
 
 
 def run_wrk(plan: Plan, core: int | None) -> Seen:
@@ -51,7 +51,8 @@ def run_wrk(plan: Plan, core: int | None) -> Seen:
     done = subprocess.run(
         [*pinned, *command, f"http://127.0.0.1:{plan.port}"], capture_output=True, text=True, check=True
     )
-    told = json.loads(done.stderr)
-    if told["broken"]:
-        raise ConnectionError(f"wrk lost {told['broken']} answers of port {plan.port}")
-    return Seen(told["requests"], told["refused"], told["microseconds"] / 1e6, told["p50"] / 1e6, told["p99"] / 1e6)
+    counts = json.loads(done.stderr)
+    if counts["broken"]:
+        raise ConnectionError(f"wrk lost {counts['broken']} answers of port {plan.port}")
+    seconds = (counts[name] / 1e6 for name in ("microseconds", "p50", "p99"))
+    return Seen(counts["requests"], counts["refused"], *seconds)

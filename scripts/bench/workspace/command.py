@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -14,11 +13,11 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from model.artifact.store import read_manifest
-from scripts.bench.workspace.bodies import measure_bodies
-from scripts.bench.workspace.history import INTERVAL, kept, past
+from scripts.bench.workspace.history import INTERVAL, kept, measure_bodies, past
 from scripts.bench.workspace.measuring import Bench, WorkspaceMeasurement, artifact_in, measure_workspace
 from scripts.bench.workspace.server import Workspace
 from scripts.command_line import whole_from
+from scripts.doctor import NO_CHROMIUM, find_program
 
 SPANS = {"day": 1, "week": 7, "month": 30, "year": 365}
 MEGABYTE = 1e6
@@ -42,9 +41,9 @@ def add_workspace(parser: argparse.ArgumentParser) -> None:
 
 def run_workspace(options: argparse.Namespace) -> int:
     """Measure what the options ask for, and print it."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    chromium = find_program()
     if chromium is None:
-        print("error: no Chromium on this machine (Debian: apt-get install chromium)", file=sys.stderr)
+        print(f"error: {NO_CHROMIUM}", file=sys.stderr)
         return 2
     if options.keep is not None and options.keep.exists() and any(options.keep.iterdir()):
         print(f"error: {options.keep} is not empty", file=sys.stderr)
@@ -75,10 +74,10 @@ def _measure(options: argparse.Namespace, folder: Path, chromium: str) -> list[W
             histories.append((f"plain way, {len(plain):,} windows", Workspace(folder / "plain", plain=True), plain))
         for title, place, windows in histories:
 
-            def told(text: str, title: str = title) -> None:
+            def report(text: str, title: str = title) -> None:
                 status.update(f"{title}: {text}")
 
-            measured.append(measure_workspace(title, place, windows, bench, told))
+            measured.append(measure_workspace(title, place, windows, bench, report))
             # As they come, so that a run that is cut off has not been for nothing.
             console.print(summary_table(measured[-1:]), soft_wrap=True)
     return measured

@@ -17,8 +17,7 @@ from evidently_workspace.client import EvidentlyClient, project_id_for
 from evidently_workspace.dashboard import build_dashboard
 from evidently_workspace.ui.options import FIGURES_DAYS
 from model.artifact.manifest import Manifest
-from scripts.bench.workspace.bodies import Bodies
-from scripts.bench.workspace.history import PastWindow
+from scripts.bench.workspace.history import Bodies, PastWindow
 from scripts.bench.workspace.server import RunningUI, Workspace, running
 
 LIMIT_MS = 600_000
@@ -109,16 +108,16 @@ class Bench:
 
 
 def measure_workspace(
-    title: str, workspace: Workspace, windows: Sequence[PastWindow], bench: Bench, told: Callable[[str], None]
+    title: str, workspace: Workspace, windows: Sequence[PastWindow], bench: Bench, report: Callable[[str], None]
 ) -> WorkspaceMeasurement:
     """Post the windows' snapshots, run the maintenance, start the UI anew and look at it."""
     log = workspace.folder.with_suffix(".log")
     with running(workspace, log) as ui:
-        post_seconds = _post(ui, windows, bench, told)
+        post_seconds = _post(ui, windows, bench, report)
     if not workspace.plain:
-        told("maintenance")
+        report("maintenance")
         _run_maintenance(workspace)
-    told("looking")
+    report("looking")
     dashboard = build_dashboard(bench.manifest)
     lined = [panel for panel in dashboard["panels"] if panel["plot_params"]["plot_type"] == "line"]
     with running(workspace, log) as ui:
@@ -142,7 +141,7 @@ def measure_workspace(
     )
 
 
-def _post(ui: RunningUI, windows: Sequence[PastWindow], bench: Bench, told: Callable[[str], None]) -> float:
+def _post(ui: RunningUI, windows: Sequence[PastWindow], bench: Bench, report: Callable[[str], None]) -> float:
     with EvidentlyClient(ui.url, None) as client:
         project = client.ensure_project(PROJECT, "A simulated past")
         client.ensure_dashboard(project, build_dashboard(bench.manifest))
@@ -150,7 +149,7 @@ def _post(ui: RunningUI, windows: Sequence[PastWindow], bench: Bench, told: Call
         for number, window in enumerate(windows):
             client.post_snapshot(project, bench.bodies.of(window))
             if number % 50 == 0:
-                told(f"{number:,} of {len(windows):,} snapshots posted")
+                report(f"{number:,} of {len(windows):,} snapshots posted")
         return time.monotonic() - began
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 
+from evidently_workspace.ui.options import SECRET_VARIABLE
 from scripts.ports import free_port
-from scripts.stack.child import Child, Guard
-from scripts.stack.readiness import Service
+from scripts.stack.services import Child, Guard, Service
 
 START_LIMIT_SECONDS = 300.0
 POLL_SECONDS = 0.05
@@ -63,7 +63,7 @@ def running(workspace: Workspace, log: Path) -> Iterator[RunningUI]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "DO_NOT_TRACK": "1"}
-    for name in ("VIGIE_EVIDENTLY_SECRET", "VIGIE_EVIDENTLY_SECRET_FILE"):
+    for name in (SECRET_VARIABLE, f"{SECRET_VARIABLE}_FILE"):
         environment.pop(name, None)  # the bench writes without one
     began = time.monotonic()
     with Guard() as guard:

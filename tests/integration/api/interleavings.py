@@ -18,10 +18,10 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from api.alerts.notifier import AlertRounds
+from api.errors import LogUnavailable
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
-from api.prediction_log.lease import Lease
+from api.prediction_log.lease import Lease, retention_lease, snapshot_lease
 from api.prediction_log.reader import read_labelled, read_predictions
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowRecord, WindowStatus
 from api.prediction_log.retry import FAULTS_UNTIL_DEFERRED
@@ -31,8 +31,8 @@ from api.snapshots import window_job
 from api.snapshots.measure import WindowEvaluation
 from api.snapshots.reports import write_window_report
 from api.snapshots.retention import OrphanSnapshots, Retention
-from api.snapshots.retention_tiers import DEFAULT_TIERS, Policy
-from api.snapshots.scheduler import RetentionRounds, SnapshotScheduler
+from api.snapshots.retention_tiers import DEFAULT_TIERS, RetentionPolicy, parse_tiers
+from api.snapshots.scheduler import SnapshotHeartbeat
 from api.snapshots.window_job import WindowProcessor
 from api.snapshots.worker import SnapshotWorker
 from evidently_workspace.client import EvidentlyClient, project_id_for
@@ -47,7 +47,7 @@ V1 = cast("Manifest", SimpleNamespace(version="v1"))
 """All that the record of a window asks of the version that it measured."""
 FIVE_MINUTES = timedelta(minutes=5)
 HEARTBEAT = timedelta(seconds=5)
-POLICY = Policy(DEFAULT_TIERS, timedelta(days=2), timedelta(days=7), timedelta(days=90))
+POLICY = RetentionPolicy(parse_tiers(DEFAULT_TIERS), timedelta(days=2), timedelta(days=7), timedelta(days=90))
 WINDOW_JOB_POINTS = ("reading", "measured", "reporting", "reported", "posting", "posted", "recording", "recorded")
 REMOVING_POINTS = ("deleted", "forgetting", "forgot", "expiring", "expired")
 UI_FAULTS = ("500", "refused", "hangs", "answer lost", "lands late")
@@ -194,8 +194,8 @@ class InlineWorker:
     One that is stopped in the middle of a window is busy, and takes no other, even if its process gets the lease back.
     """
 
-    def __init__(self, taker: WindowProcessor) -> None:
-        self._taker = taker
+    def __init__(self, processor: WindowProcessor) -> None:
+        self._processor = processor
         self.busy = False
 
     def warm(self) -> None:
@@ -205,7 +205,7 @@ class InlineWorker:
         if not self.busy:
             self.busy = True
             try:
-                self._taker.process_due(2)
+                self._processor.process_due(2)
             finally:
                 self.busy = False
 
@@ -220,9 +220,9 @@ class ApiProcess:
         transport = FaultyTransport(self.faults, world.posts, world.late)
         self.client = EvidentlyClient(world.ui_url, "shared", transport=transport)
         holder = uuid4().hex
-        lease = Lease(self.database, holder, HEARTBEAT * 2)
+        lease = snapshot_lease(self.database, holder, HEARTBEAT)
         self._measure_of = world.measured
-        taker = WindowProcessor(
+        processor = WindowProcessor(
             self.store,
             lease,
             self.client,
@@ -236,20 +236,21 @@ class ApiProcess:
             WatchedExpiry(self.database, self.faults),
             self.client,
             OrphanSnapshots(kept, self.client, world.project),
-            lease=Lease(self.database, holder, timedelta(minutes=5), "retention"),
+            lease=retention_lease(self.database, holder),
             policy=POLICY,
             reports_dir=world.reports,
             pause=lambda _seconds: None,
         )
-        worker = cast("SnapshotWorker", InlineWorker(taker))
-        self.scheduler = SnapshotScheduler(
+        worker = cast("SnapshotWorker", InlineWorker(processor))
+        self.heartbeat = SnapshotHeartbeat(
             self.store,
             lease,
             worker,
-            AlertRounds(lambda: None, timedelta(minutes=1)),
-            RetentionRounds(worker, lambda _removals: None, timedelta(days=1), elapsed=lambda: 0.0),  # World says when
-            interval=FIVE_MINUTES,
-            heartbeat=HEARTBEAT,
+            window=FIVE_MINUTES,
+            interval=HEARTBEAT,
+            lease_gained=lambda: None,
+            run_again_in=lambda _delay: None,
+            report_removals=lambda _removals: None,  # World says when to remove
         )
 
     def _measure(self, start: datetime, end: datetime) -> WindowEvaluation:
@@ -268,7 +269,8 @@ class ApiProcess:
 
         before, window_job.write_window_report = window_job.write_window_report, write
         try:
-            self.scheduler._beat()
+            with suppress(LogUnavailable):  # a periodic job goes on after it
+                self.heartbeat.run()
         finally:
             window_job.write_window_report = before
 
@@ -320,7 +322,7 @@ class World:
         """Log rows, and labels of rows that have none."""
 
         async def write() -> None:
-            writer = LogWriter(self.processes[process].database, 1000, answer=as_they_are)
+            writer = LogWriter(self.processes[process].database, 1000, respond=as_they_are)
             writer.start()
             names = [uuid4().hex for _ in range(count)]
             await writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}") for name in names])
@@ -418,7 +420,7 @@ class World:
         while self.unfinished():
             rounds += 1
             assert rounds < 2000, f"not finished: {self.unfinished()[:3]}"
-            if not self.processes[0].store.waiting():
+            if not self.processes[0].store.has_due_window():
                 self.pass_time(60)
             self.beat(0)
             self.beat(1)

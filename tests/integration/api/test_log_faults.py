@@ -13,12 +13,12 @@ from time import monotonic, sleep
 import httpx
 import pytest
 
-from api.prediction_log.database import LEAST_FREE_BYTES
+from api.prediction_log.database import MIN_FREE_BYTES
 from tests.integration.api.conftest import ApiProcess
 from tests.integration.api.traffic import NOBODY, SETOSA, logged_rows
 from tests.postgres import PostgresServer, fresh_database, postgres_programs
 
-DISK_BYTES = LEAST_FREE_BYTES + 12 * 1024 * 1024
+DISK_BYTES = MIN_FREE_BYTES + 12 * 1024 * 1024
 BATCH = {"rows": [SETOSA] * 1000}
 
 
@@ -75,7 +75,7 @@ def test_a_full_disk_gets_503_and_room_on_it_is_used_without_a_restart(
             return answer
 
         ballast = small_disk / "ballast"
-        ballast.write_bytes(b"\0" * LEAST_FREE_BYTES)
+        ballast.write_bytes(b"\0" * MIN_FREE_BYTES)
         assert_refused(fill())
         assert "full" in client.post("/predict/batch", json=BATCH).json()["detail"]
         assert_refused(await_status(client, "/health/ready", 503))

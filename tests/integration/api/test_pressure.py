@@ -67,7 +67,7 @@ async def answered_late(api: ApiProcess, path: str, bodies: list[object], refuse
 def test_more_requests_than_can_be_served_get_503_at_once_and_the_others_their_answer(api: ApiProcess) -> None:
     answers = asyncio.run(answered_late(api, "/predict", [SETOSA] * 200, refused=200 - MAX_REQUESTS))
     assert Counter(answer.status_code for answer in answers) == {200: MAX_REQUESTS, 503: 200 - MAX_REQUESTS}
-    assert all("under way" in detail for detail in refusals(answers))
+    assert all("in progress" in detail for detail in refusals(answers))
     assert httpx.post(f"{api.url}/predict", json=SETOSA).status_code == 200
     assert len(logged_rows(api.database_url)) == MAX_REQUESTS + 1
 

@@ -9,23 +9,15 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
-import httpx
-import pytest
 from fastapi.testclient import TestClient
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 import api
-from api.errors import LogUnavailable
-from api.metrics import Metrics
 from api.metrics_folder import prepare_metrics_folder
-from api.prediction_log.reader import SnapshotProgress
-from api.status_probe import StatusProbe
 
 ROOT = Path(__file__).parents[3]
 
@@ -61,7 +53,7 @@ def test_what_is_not_found_is_counted_without_its_path(client: TestClient) -> No
     assert value(text, "http_requests_total", handler="none", method="GET", status="4xx") == 1
 
 
-def test_health_and_scrapes_are_no_part_of_latency_but_other_paths_that_contain_the_words_are(
+def test_health_checks_and_scrapes_are_not_measured_but_similar_paths_are(
     client: TestClient,
 ) -> None:
     client.get("/health/live")
@@ -99,7 +91,7 @@ def test_rows_of_a_request_the_queue_and_requests_in_progress_are_shown(
     assert value(text, "vigie_requests_in_progress") == 0
 
 
-def test_the_build_says_which_version_serves_which_model(client: TestClient) -> None:
+def test_the_build_info_shows_which_version_serves_which_model(client: TestClient) -> None:
     card = client.get("/model").json()
     labels = {"version": api.__version__, "model": card["name"], "model_version": card["version"], "engine": "onnx"}
     assert value(client.get("/metrics").text, "vigie_build_info", **labels) == 1
@@ -107,51 +99,10 @@ def test_the_build_says_which_version_serves_which_model(client: TestClient) -> 
     assert project["project"]["version"] == api.__version__
 
 
-def test_outcomes_are_counted_from_nought_on(client: TestClient) -> None:
+def test_outcomes_are_counted_from_zero(client: TestClient) -> None:
     text = client.get("/metrics").text
     for outcome in ("posted", "skipped", "failed", "given_up", "worker_failed"):
         assert value(text, "vigie_snapshot_windows_total", outcome=outcome) == 0
-
-
-def unavailable() -> bool:
-    raise LogUnavailable("gone")
-
-
-PROGRESS = SnapshotProgress(waiting=2, behind=timedelta(seconds=90), posted_at=1e9, duration_seconds=4.5)
-
-
-@pytest.mark.parametrize(("status", "up"), [(200, 1), (503, 0), (None, 0)])
-def test_the_probe_shows_evidently_the_lease_and_the_progress(status: int | None, up: int) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        assert str(request.url) == "http://ui:8001/api/version"
-        if status is None:
-            raise httpx.ConnectError("refused")
-        return httpx.Response(status)
-
-    registry = CollectorRegistry()
-    probe = StatusProbe(Metrics(registry), "http://ui:8001/", lambda: True, lambda: PROGRESS, 5)
-    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        probe.look(client)
-    shown = {
-        "vigie_evidently_up": up,
-        "vigie_snapshot_lease_held": 1,
-        "vigie_snapshot_windows_waiting": 2,
-        "vigie_snapshot_behind_seconds": 90,
-        "vigie_snapshot_last_posted_timestamp_seconds": 1e9,
-        "vigie_snapshot_last_duration_seconds": 4.5,
-    }
-    assert {name: registry.get_sample_value(name) for name in shown} == shown
-    assert probe.evidently_up is bool(up)
-    assert (registry.get_sample_value("vigie_status_timestamp_seconds") or 0) > 1.6e9
-
-
-def test_a_lease_that_cannot_be_read_is_not_held() -> None:
-    registry = CollectorRegistry()
-    probe = StatusProbe(Metrics(registry), "http://ui:8001", unavailable, lambda: PROGRESS, 5)
-    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
-        probe.look(client)
-    assert registry.get_sample_value("vigie_snapshot_lease_held") == 0
-    assert registry.get_sample_value("vigie_evidently_up") == 1
 
 
 WORKER = """
@@ -160,13 +111,14 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from api.metrics import Metrics
+from api.middleware.request_metrics import measure_requests
 app = FastAPI()
 metrics = Metrics(CollectorRegistry())
-metrics.install(app)
+measure_requests(app, metrics)
 metrics.describe(log_queue_rows=100)
 metrics.describe_model("1", "iris", "old", "onnx")
 metrics.describe_model("1", "iris", "2", "onnx")
-metrics.predicted_rows.inc(5)
+metrics.count_predictions(5)
 metrics.observe_queue(int(sys.argv[1]))
 metrics.observe_status(1e9, lease_held=sys.argv[1] == "3", evidently_up=True)
 print(os.getpid(), flush=True)
@@ -196,7 +148,7 @@ def live_worker(folder: Path, *arguments: str) -> Iterator[None]:
         process.stdin.close()
 
 
-def test_whichever_of_several_workers_is_scraped_adds_all_up(tmp_path: Path) -> None:
+def test_any_worker_that_is_scraped_adds_up_all_workers(tmp_path: Path) -> None:
     folder = tmp_path / "metrics"
     prepare_metrics_folder(folder)
     with live_worker(folder, "3"):

@@ -60,7 +60,7 @@ def test_a_revoked_key_is_gone_and_the_others_stay(file: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("create", "shop", "--scope", "predict"), "has a key named shop"),
+        (("create", "shop", "--scope", "predict"), "already has a key named shop"),
         (("create", "Shop!", "--scope", "predict"), "name:"),
         (("revoke", "nobody"), "no key named nobody"),
     ],
@@ -101,7 +101,7 @@ LINE = {
     "scopes": ["predict"],
     "created": "2026-11-23T08:00:00+00:00",
 }
-"""What a sound line has."""
+"""The fields of a valid line."""
 
 
 @pytest.mark.parametrize(
@@ -132,10 +132,10 @@ def test_a_wrong_line_is_named_and_never_quoted(file: Path, change: dict[str, ob
 def test_two_keys_of_one_name_are_refused(file: Path) -> None:
     file.parent.mkdir()
     file.write_text(f"{json.dumps(LINE)}\n{json.dumps(LINE)}\n")
-    with pytest.raises(Exception, match="line 2: a second key is named shop"):
+    with pytest.raises(Exception, match="line 2: another key has the name shop already"):
         read_keys(file)
 
 
-def test_a_sound_line_reads_back_as_it_was_written() -> None:
+def test_a_valid_line_reads_back_as_it_was_written() -> None:
     (key,) = parse_keys(json.dumps(LINE | {"expires": "2027-01-01T00:00:00+00:00", "rows_per_second": 2.5}))
     assert parse_keys(key.line()) == (key,)

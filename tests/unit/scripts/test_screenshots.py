@@ -1,4 +1,4 @@
-"""What is taken pictures of, and what is said where there is nothing to be seen."""
+"""The pictures that are chosen, and the message where there is nothing to show."""
 
 from typing import Any
 

@@ -31,7 +31,7 @@ def test_making_them_again_changes_nothing(tmp_path: Path, capsys: pytest.Captur
     before = files(tmp_path)
     assert main(["--folder", str(tmp_path)]) == 0
     assert files(tmp_path) == before
-    assert "there already" in capsys.readouterr().out
+    assert "all secrets exist already" in capsys.readouterr().out
 
 
 def test_one_that_is_missing_is_made_and_the_others_kept(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ PLANTED = {"database_url": "planted-password", "evidently_secret": "planted-evid
 
 @pytest.fixture
 def planted(tmp_path: Path, iris_artifact: Path) -> Settings:
-    """Settings whose database nobody answers for, so that every error about it is provoked."""
+    """Settings whose database does not answer, so that every error about it is provoked."""
     return Settings(
         model_dir=iris_artifact,
         database_url=SecretStr("postgresql://vigie:planted-password@127.0.0.1:1/vigie?connect_timeout=2"),
@@ -69,9 +69,9 @@ def test_no_answer_and_no_line_of_the_log_holds_a_secret(
     for answer in answers:
         for secret in secrets:
             assert secret not in answer.text + str(answer.headers), answer.request.url
-    said = "\n".join([*(record.getMessage() for record in caplog.records), *(map(str, caplog.records)), caplog.text])
+    text = "\n".join([*(record.getMessage() for record in caplog.records), *(map(str, caplog.records)), caplog.text])
     for secret in secrets:
-        assert secret not in said
+        assert secret not in text
 
 
 def test_settings_and_their_errors_hide_every_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,87 @@
+"""The console command `vigie`: every command of the project as a subcommand.
+
+A subcommand keeps the options and the help of its module, which is imported only when the subcommand is called.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+import typer
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+"""Leaves the arguments, `--help` among them, to the module's own parser."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: its name, the module whose `main` it calls, and its line in the help."""
+
+    name: str
+    module: str
+    help: str
+    has_options: bool = True
+
+
+PANELS: dict[str, tuple[Command, ...]] = {
+    "Run it": (
+        Command("run", "scripts.stack.__main__", "Start Evidently UI and the API on this machine, without Docker."),
+        Command("demo", "scripts.demo.__main__", "Start both, send traffic that drifts, show which checks fail."),
+        Command("load", "scripts.load.__main__", "Send traffic to a running API."),
+        Command("serve", "api.__main__", "Start the API alone, by its VIGIE_ settings.", has_options=False),
+        Command("ui", "evidently_workspace.ui.__main__", "Start Evidently UI alone."),
+    ),
+    "Models": (
+        Command("train", "model.train", "Train a model on your CSV file or on bundled data."),
+        Command("adopt", "model.adopt", "Import a scikit-learn pipeline that was fitted elsewhere."),
+    ),
+    "Look at it": (
+        Command("addresses", "scripts.addresses", "Print the addresses of the Docker stack.", has_options=False),
+        Command("report", "scripts.report", "Make one HTML report for any period of the prediction log."),
+        Command("doctor", "scripts.doctor", "Check what this machine lacks, and what needs it."),
+    ),
+    "Look after it": (
+        Command("keys", "scripts.keys", "Create, list and revoke API keys."),
+        Command("secrets", "scripts.secrets", "Make the secret files that Docker Compose needs."),
+        Command("backup", "scripts.backup.__main__", "Copy log, model, reports and workspace into one file."),
+        Command("restore", "scripts.restore", "Put a backup back where nothing exists yet."),
+        Command("retention", "scripts.retention", "Remove old snapshots, reports and rows, or show what would go."),
+    ),
+    "For developers": (
+        Command("bench", "scripts.bench.__main__", "Measure the alarms, the API's speed, the log and the workspace."),
+        Command("screenshots", "scripts.screenshots", "Take the pictures of the docs from a running stack."),
+        Command("audit", "scripts.audit", "Look up known vulnerabilities of the locked dependencies."),
+        Command("licences", "scripts.licences", "Write the licences of all packages into docs/licences.md."),
+    ),
+}
+
+app = typer.Typer(
+    help="Vigie: a prediction API that watches its own model.",
+    epilog="vigie COMMAND --help lists the options of a command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _callback(command: Command) -> Callable[[typer.Context], None]:
+    def call(context: typer.Context) -> None:
+        main = import_module(command.module).main
+        raise typer.Exit(main(context.args, prog=context.command_path) if command.has_options else main())
+
+    return call
+
+
+for _panel, _commands in PANELS.items():
+    for _command in _commands:
+        app.command(
+            _command.name,
+            help=_command.help,
+            rich_help_panel=_panel,
+            add_help_option=not _command.has_options,
+            context_settings=_PASS_ON if _command.has_options else None,
+        )(_callback(_command))
+
+
+if __name__ == "__main__":
+    app(prog_name="vigie")

@@ -1,0 +1,137 @@
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic, sleep
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.middleware import head_limit
+from api.middleware.head_limit import MAX_HEAD_BYTES, BoundedHeadProtocol
+from api.settings import Settings
+
+GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+Connect = Callable[[], socket.socket]
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[int]:
+    """Serve the app as `python -m api` does, and yield its port."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", http=BoundedHeadProtocol, ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    deadline = monotonic() + 20
+    while not server.started and monotonic() < deadline:
+        sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def connect(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
+    """Connects to an API that waits half a second for the head of a request, and as long for its body."""
+    monkeypatch.setattr(head_limit, "HEAD_SECONDS", 0.5)
+    with serving(create_app(settings.model_copy(update={"body_timeout_seconds": 0.5}))) as port:
+        yield lambda: socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    """What comes until the API closes the connection; a connection that stays open ends in a TimeoutError."""
+    parts = []
+    try:
+        while part := connection.recv(65_536):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+def answered(connection: socket.socket) -> bytes:
+    """One answer to a health check."""
+    got = b""
+    while not got.endswith(b'{"status":"alive"}'):
+        part = connection.recv(65_536)
+        assert part, got
+        got += part
+    return got
+
+
+def dribble(connection: socket.socket) -> bytes:
+    """Send a byte now and then until the API closes the connection, and return what came meanwhile."""
+    parts = []
+    began = monotonic()
+    connection.settimeout(0.05)
+    while monotonic() < began + 20:
+        try:
+            connection.sendall(b"a")
+            part = connection.recv(65_536)
+        except TimeoutError:
+            continue
+        except OSError:
+            return b"".join(parts)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+    raise TimeoutError("the connection is still open")
+
+
+@pytest.mark.parametrize("beginning", [b"", b"\r\n", b"GE", GET, GET + b"X-Long: "])
+def test_a_head_that_does_not_come_closes_the_connection(connect: Connect, beginning: bytes) -> None:
+    with connect() as connection:
+        connection.sendall(beginning)
+        assert until_closed(connection) == b""
+
+
+def test_a_head_that_comes_byte_by_byte_closes_the_connection(connect: Connect) -> None:
+    with connect() as connection:
+        connection.sendall(GET + b"X-Long: ")
+        assert dribble(connection) == b""
+
+
+def test_a_head_without_end_closes_the_connection(connect: Connect) -> None:
+    with connect() as connection:
+        try:
+            connection.sendall(GET + b"X-Long: " + b"a" * 2 * MAX_HEAD_BYTES)
+            got = until_closed(connection)
+        except OSError:
+            got = b""
+        assert b"200 OK" not in got
+
+
+def test_the_second_request_of_a_connection_is_limited_too(connect: Connect) -> None:
+    with connect() as connection:
+        connection.sendall(GET + b"\r\n")
+        assert b"200 OK" in answered(connection)
+        connection.sendall(GET)
+        assert until_closed(connection) == b""
+
+
+def test_a_connection_that_is_used_now_and_then_stays_open(connect: Connect) -> None:
+    with connect() as connection:
+        for _ in range(4):  # longer in all than a head may take
+            connection.sendall(GET)
+            connection.sendall(b"\r\n")
+            assert b"200 OK" in answered(connection)
+            sleep(0.2)
+
+
+def test_a_body_that_does_not_come_gets_408(connect: Connect) -> None:
+    with connect() as connection:
+        connection.sendall(POST + b'{"sepal_length": ')
+        got = until_closed(connection)
+    assert got.startswith(b"HTTP/1.1 408 ")
+    assert b"application/problem+json" in got
+    assert b"did not arrive within 0.5 s" in got
+
+
+def test_what_follows_a_refusal_is_read_for_a_while_only(connect: Connect) -> None:
+    with connect() as connection:
+        connection.sendall(POST.replace(b"/predict", b"/nowhere") + b"{")
+        assert dribble(connection).startswith(b"HTTP/1.1 404 ")

@@ -1,0 +1,271 @@
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import event
+
+from api.errors import LogOverloaded, LogUnavailable
+from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.reader import read_labelled, read_predictions, read_rejections
+from api.prediction_log.records import LabelRecord, PredictionRecord
+from api.prediction_log.tables import metadata
+from api.prediction_log.windows import RetainedWindows
+from api.prediction_log.writer import LogWriter
+from tests.logging_rows import as_they_are
+
+ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, timeout_seconds=0.2)
+    database.migrate()
+    yield database
+    database.dispose()
+
+
+def record(name: str, version: str = "v1", sample_key: int = 0) -> PredictionRecord:
+    return PredictionRecord(name, sample_key, version, '{"x":1.5}', "a", '{"a":1.0}')
+
+
+def written(database: Database, *records: PredictionRecord, labels: tuple[LabelRecord, ...] = ()) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 1_000_000, respond=as_they_are)
+        writer.start()
+        if records:
+            await writer.log_responses(records)
+        if labels:
+            await writer.log_labels(labels)
+        await writer.close()
+
+    asyncio.run(write())
+
+
+def test_a_moment_survives_the_log_to_the_microsecond() -> None:
+    time = datetime(2026, 11, 23, 4, 45, 1, 999_999, tzinfo=UTC)
+    assert moment(microseconds(time)) == time
+
+
+def test_migrating_twice_is_harmless(database: Database) -> None:
+    database.migrate()
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_of_a_year_of_windows_only_those_that_still_have_something_are_looked_at(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'log.db'}")
+    database.migrate()
+    plans: list[str] = []
+    with database.reading() as connection:
+
+        def explain(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            if statement.startswith("SELECT") and "FROM windows" in statement:
+                plans.append(str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()))
+
+        event.listen(database.engine, "before_cursor_execute", explain)
+        RetainedWindows(database).with_snapshot()
+        RetainedWindows(database).with_report(datetime.now(UTC))
+    database.dispose()
+    assert ["windows_with_snapshot" in plans[0], "windows_with_report" in plans[1]] == [True, True], plans
+
+
+def test_calls_that_wait_together_share_a_commit(database: Database) -> None:
+    commits: list[int] = []
+
+    async def write() -> None:
+        writer = LogWriter(database, 1000, lambda rows, _seconds: commits.append(rows), respond=as_they_are)
+        pending = [asyncio.create_task(writer.log_responses([record(f"p{n}")])) for n in range(50)]
+        await asyncio.sleep(0)
+        writer.start()
+        await asyncio.gather(*pending)
+        await writer.close()
+
+    asyncio.run(write())
+    assert commits == [50]
+
+
+def test_closing_commits_what_was_accepted_and_refuses_more(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 1000, respond=as_they_are)
+        accepted = asyncio.create_task(writer.log_responses([record("accepted")]))
+        await asyncio.sleep(0)
+        writer.start()
+        await writer.close()
+        await accepted
+        with pytest.raises(LogUnavailable):
+            await writer.log_responses([record("late")])
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 1
+
+
+def test_a_full_queue_refuses_at_once(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 10, respond=as_they_are)
+        first = asyncio.create_task(writer.log_responses([record(f"p{n}") for n in range(8)]))
+        await asyncio.sleep(0)
+        with pytest.raises(LogOverloaded):
+            await writer.log_responses([record(f"q{n}") for n in range(8)])
+        writer.start()
+        await first
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 8
+
+
+def test_a_batch_larger_than_the_queue_is_taken_when_nothing_waits(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 10, respond=as_they_are)
+        writer.start()
+        await writer.log_responses([record(f"p{n}") for n in range(50)])
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 50
+
+
+def test_a_locked_sqlite_is_an_error_and_the_writer_recovers(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/log.db", timeout_seconds=0.2)
+    database.migrate()
+
+    async def write() -> None:
+        writer = LogWriter(database, 10, respond=as_they_are)
+        writer.start()
+        other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LogUnavailable, match="locked"):
+            await writer.log_responses([record("refused")])
+        other.execute("ROLLBACK")
+        other.close()
+        await writer.log_responses([record("accepted")])
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 1
+    database.dispose()
+
+
+def test_of_an_entry_that_fails_none_of_its_rows_is_logged(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 10, respond=as_they_are)
+        writer.start()
+        with pytest.raises(LogUnavailable):
+            await writer.log_responses([record("same"), record("same")])
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 0
+
+
+def test_rows_of_other_model_versions_are_counted_not_read(database: Database) -> None:
+    written(database, record("old", "v1"), record("new", "v2"))
+    rows = read_predictions(database, *ALWAYS, "v2", 100)
+    assert (rows.total, len(rows.rows), rows.other_versions) == (1, 1, 1)
+
+
+def test_a_window_over_the_cap_is_sampled_and_says_so(database: Database) -> None:
+    written(database, *(record(f"p{n}", sample_key=n * 2**31 // 1000) for n in range(1000)))
+    rows = read_predictions(database, *ALWAYS, "v1", 100)
+    assert rows.total == 1000
+    assert len(rows.rows) == 100
+    assert rows.fraction == pytest.approx(0.1)
+
+
+def test_labels_are_read_with_their_prediction_by_arrival(database: Database) -> None:
+    written(database, record("p1"), record("p2"), labels=(LabelRecord("p1", "b"),))
+    rows = read_labelled(database, *ALWAYS, "v1", 100)
+    assert rows.total == 1
+    assert (rows.rows[0].features, rows.rows[0].prediction, rows.rows[0].label) == ({"x": 1.5}, "a", "b")
+    assert read_labelled(database, ALWAYS[0], ALWAYS[0] + timedelta(days=1), "v1", 100).total == 0
+
+
+def test_writers_in_several_threads_lose_nothing(database: Database) -> None:
+    threads = [
+        threading.Thread(target=written, args=(database, *(record(f"t{t}-{n}") for n in range(20)))) for t in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert read_predictions(database, *ALWAYS, "v1", 1000).total == 80
+
+
+def test_refused_requests_are_counted_in_the_window_in_which_they_came(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 10, respond=as_they_are)
+        writer.start()
+        for reason in ("missing", "missing", "json_invalid"):
+            writer.count_rejection(reason)
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_rejections(database, *ALWAYS) == {"missing": 2, "json_invalid": 1}
+    assert read_rejections(database, ALWAYS[0], ALWAYS[0] + timedelta(days=1)) == {}
+
+
+def test_refused_requests_are_written_without_any_other_row(database: Database) -> None:
+    async def write() -> None:
+        writer = LogWriter(database, 10, respond=as_they_are)
+        writer.start()
+        writer.count_rejection("missing")
+        deadline = monotonic() + 10
+        while not read_rejections(database, *ALWAYS) and monotonic() < deadline:  # noqa: ASYNC110 - a database has no event
+            await asyncio.sleep(0.02)
+        assert read_rejections(database, *ALWAYS) == {"missing": 1}
+        await writer.close()
+
+    asyncio.run(write())
+
+
+def test_a_file_that_was_deleted_takes_no_more_rows_until_it_is_put_back(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/log.db")
+    database.migrate()
+
+    async def write() -> None:
+        writer = LogWriter(database, 10, respond=as_they_are)
+        writer.start()
+        await writer.log_responses([record("before")])
+        (tmp_path / "log.db").rename(tmp_path / "elsewhere.db")
+        with pytest.raises(LogUnavailable, match="deleted or replaced"):
+            await writer.log_responses([record("lost")])
+        (tmp_path / "elsewhere.db").rename(tmp_path / "log.db")
+        await writer.log_responses([record("after")])
+        await writer.close()
+
+    asyncio.run(write())
+    assert read_predictions(database, *ALWAYS, "v1", 100).total == 2
+    database.dispose()
+
+
+def test_a_window_is_read_from_the_index_and_sampled_in_the_database(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/log.db")
+    database.migrate()
+    written(database, *(record(f"p{n}", sample_key=n * 2**31 // 1000) for n in range(1000)))
+    asked: list[tuple[str, tuple[object, ...]]] = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def keep(_c: object, _cursor: object, statement: str, values: tuple[object, ...], *_rest: object) -> None:
+        if "FROM predictions" in statement:
+            asked.append((statement, values))
+
+    read_predictions(database, *ALWAYS, "v1", 100)
+    with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
+        for statement, values in asked:
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+            assert any("USING INDEX predictions_by_time (logged_at>? AND logged_at<?)" in step for step in plan), plan
+        statement, values = asked[-1]
+        assert len(connection.execute(statement, values).fetchall()) == 100
+    database.dispose()

@@ -1,0 +1,186 @@
+"""How bodies are read and refused: each is validated once, and only the first errors are built."""
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+from fastapi.testclient import TestClient
+
+from api.errors import MAX_ERRORS, FieldError, PayloadError
+from api.serving.request_bodies import ListBody, RequestBody
+from api.serving.schemas import Row, batch_type, row_type
+from model.artifact.store import read_manifest
+
+JSON = {"content-type": "application/json"}
+MAX_ROWS = 5000
+
+
+def without_id(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name != "prediction_id"}
+
+
+def texts(setosa: dict[str, Any]) -> list[str]:
+    plain = orjson.dumps(setosa).decode()
+    return [
+        plain,
+        orjson.dumps(setosa | {"petal_width": None}).decode(),
+        plain.replace("0.2", "1"),
+        plain.replace("0.2", "2e-1"),
+        plain[:-1] + ',"petal_width":0.3}',
+        " " + plain + "\n",
+        plain.replace("0.2", "NaN"),
+        plain.replace("0.2", '"0.2"'),
+        plain.replace("0.2", "true"),
+        plain.replace("0.2", "1" * 400),
+        plain[:-1] + ',"colour":"blue"}',
+        plain + "}",
+        plain[:-1],
+        "[]",
+        "null",
+    ]
+
+
+def answered(client: TestClient, sent: list[bytes]) -> list[tuple[int, str, Any]]:
+    answers = [client.post("/predict", content=body, headers=JSON) for body in sent]
+    return [(one.status_code, one.headers["content-type"], without_id(one.json())) for one in answers]
+
+
+def test_a_body_gets_the_same_answer_in_every_encoding_of_json(client: TestClient, setosa: dict[str, Any]) -> None:
+    sent = texts(setosa)
+    expected = answered(client, [text.encode() for text in sent])
+    assert [status for status, _, _ in expected] == [200] * 6 + [422] * 9
+    for encoding in ("utf-8-sig", "utf-16", "utf-32"):
+        assert answered(client, [text.encode(encoding) for text in sent]) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        (b"", 422, {"field": "body", "message": "Field required", "type": "missing"}),
+        (b"\xff\xfe", 422, {"field": "body", "message": "not valid JSON: Expecting value", "type": "json_invalid"}),
+        (b"\xff\xff", 400, None),
+        (b"[" * 20_000, 400, None),
+    ],
+)
+def test_a_body_that_cannot_be_parsed_is_refused_with_the_reason(
+    client: TestClient, body: bytes, status: int, error: dict[str, str] | None
+) -> None:
+    answer = client.post("/predict", content=body, headers=JSON)
+    assert (answer.status_code, answer.json().get("errors", [None])[0]) == (status, error)
+
+
+def test_a_body_in_pieces_is_predicted(client: TestClient, setosa: dict[str, Any]) -> None:
+    whole = orjson.dumps(setosa)
+    answer = client.post("/predict", content=(whole[n : n + 7] for n in range(0, len(whole), 7)), headers=JSON)
+    assert answer.json()["prediction"] == "setosa"
+
+
+def test_a_bad_body_in_pieces_is_refused_by_its_field(client: TestClient, setosa: dict[str, Any]) -> None:
+    whole = orjson.dumps(setosa | {"petal_width": "wide"})
+    answer = client.post("/predict", content=(whole[n : n + 7] for n in range(0, len(whole), 7)), headers=JSON)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "petal_width"
+
+
+@pytest.mark.parametrize("headers", [{"content-type": "text/plain"}, {"content-type": "application/ld+json/x"}, {}])
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/feedback"])
+def test_a_body_that_does_not_declare_json_is_refused(
+    client: TestClient, setosa: dict[str, Any], path: str, headers: dict[str, str]
+) -> None:
+    bodies = {"/predict": setosa, "/predict/batch": {"rows": [setosa]}, "/feedback": {"labels": []}}
+    answer = client.post(path, content=orjson.dumps(bodies[path]), headers=headers)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "body")
+
+
+@pytest.mark.parametrize("kind", ["APPLICATION/JSON", "application/json; charset=utf-8", "application/ld+json; x=1"])
+def test_a_body_may_declare_json_in_several_ways(client: TestClient, setosa: dict[str, Any], kind: str) -> None:
+    assert client.post("/predict", content=orjson.dumps(setosa), headers={"content-type": kind}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["body", "query", "path", "rows"])
+def test_a_field_is_named_whatever_its_name(client: TestClient, setosa: dict[str, Any], name: str) -> None:
+    answer = client.post("/predict", json=setosa | {name: 1})
+    assert [error["field"] for error in answer.json()["errors"]] == [name]
+
+
+def test_the_schema_describes_the_responses(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, name in (("/predict", "Prediction"), ("/predict/batch", "Predictions"), ("/feedback", "FeedbackReceipt")):
+        content = paths[path]["post"]["responses"]["200"]["content"]["application/json"]
+        assert content["schema"] == {"$ref": f"#/components/schemas/{name}"}
+
+
+def test_an_answer_has_the_shape_of_the_schema(client: TestClient, setosa: dict[str, Any]) -> None:
+    schema = client.get("/openapi.json").json()["components"]["schemas"]["Prediction"]
+    answer = client.post("/predict/batch", json={"rows": [setosa] * 2}).json()["predictions"][1]
+    assert list(answer) == list(schema["properties"])
+
+
+@pytest.fixture
+def row(iris_artifact: Any) -> type[Row]:
+    return row_type(read_manifest(iris_artifact))
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[FieldError]:
+    """The errors that were built."""
+    found: list[FieldError] = []
+    build = FieldError.from_pydantic
+
+    def noted(item: Any) -> FieldError:
+        found.append(build(item))
+        return found[-1]
+
+    monkeypatch.setattr(FieldError, "from_pydantic", noted)
+    return found
+
+
+def refusal(body: RequestBody[Any], content: bytes) -> PayloadError:
+    with pytest.raises(PayloadError) as refused:
+        body.read(content, is_json=True)
+    return refused.value
+
+
+@pytest.mark.parametrize("rows", [100, 1000, 5000])
+def test_many_invalid_rows_are_refused_with_the_first_errors_only(
+    row: type[Row], built: list[FieldError], rows: int
+) -> None:
+    batch = ListBody(batch_type(row, MAX_ROWS), "rows", row, MAX_ROWS)
+    error = refusal(batch, b'{"rows":[' + b",".join([b"{}"] * rows) + b"]}")
+    assert len(built) == len(error.errors) == MAX_ERRORS
+    assert error.errors[-1].field == "rows[24].petal_width"
+    assert str(error).endswith("rows[0].petal_length: Field required; and at least 97 more")
+
+
+@pytest.mark.parametrize("fields", [1000, 20_000])
+def test_many_unknown_fields_are_refused_with_the_first_ones_only(
+    row: type[Row], built: list[FieldError], setosa: dict[str, Any], fields: int
+) -> None:
+    unknown = {f"unknown_{number}": number for number in range(fields)}
+    batch = ListBody(batch_type(row, MAX_ROWS), "rows", row, MAX_ROWS)
+    for body, content, prefix in (
+        (RequestBody(row), {**unknown, **setosa}, ""),
+        (batch, {"rows": [{**unknown, **setosa}] * 3}, "rows[0]."),
+        (batch, {**unknown, "rows": [setosa]}, ""),
+    ):
+        built.clear()
+        error = refusal(body, orjson.dumps(content))
+        assert [one.field for one in error.errors] == [f"{prefix}unknown_{number}" for number in range(MAX_ERRORS)]
+        assert len(built) == MAX_ERRORS
+        assert "and at least 97 more" in str(error)
+
+
+def test_errors_that_are_all_named_are_counted_exactly(row: type[Row]) -> None:
+    batch = ListBody(batch_type(row, MAX_ROWS), "rows", row, MAX_ROWS)
+    for rows in (2, 25):
+        error = refusal(batch, json.dumps({"rows": [{}] * rows}).encode())
+        assert len(error.errors) == 4 * rows
+        assert str(error).endswith(f"; and {4 * rows - 3} more")
+
+
+def test_too_many_rows_are_refused_before_they_are_validated(row: type[Row], built: list[FieldError]) -> None:
+    batch = ListBody(batch_type(row, 10), "rows", row, 10)
+    error = refusal(batch, b'{"rows":[' + b",".join([b"{}"] * 11) + b"]}")
+    assert [one.type for one in error.errors] == ["too_many_rows"]
+    assert built == []
