@@ -1,4 +1,4 @@
-"""Owns the domain errors of the API; none of them knows HTTP.
+"""The domain errors of the API; none of them knows HTTP.
 
 VigieError
 ├── PayloadError        what was sent cannot be accepted
@@ -10,7 +10,7 @@ VigieError
 │   └── SchemaChanged   what is in the model folder takes other rows or labels
 ├── NotFound
 ├── BadKeys             what should list API keys does not
-└── DependencyError     something we stand on does not answer
+└── DependencyError     something that the API needs does not answer
     ├── LogUnavailable  the prediction log cannot be read or written
     └── LogOverloaded   more rows wait for the log than it may hold
 """
@@ -72,7 +72,7 @@ class BadKeys(VigieError):
 
 
 class DependencyError(VigieError):
-    """Something that the API stands on does not answer; trying again later makes sense."""
+    """Something that the API needs does not answer; a later try may succeed."""
 
     retry_after_seconds = 1
 
