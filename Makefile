@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint format lock secrets up down load bench doctor audit licences screenshots backup restore
+.PHONY: help setup run demo test test-fast lint format lock secrets up down load bench doctor audit licences screenshots backup restore
 
 PYTHON ?= python3
 export PYTHON
@@ -19,9 +19,10 @@ DURATION ?= 60
 SEED ?= 0
 WORKERS ?= 1
 SUBJECT ?= detection
+TEST_WORKERS ?= 3
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv from the lock, with the command vigie; every other command calls it
 	@scripts/setup.sh run
@@ -65,13 +66,18 @@ doctor: setup ## check what this machine lacks, and what does not work without i
 
 test: ## run every test that this machine can run
 	@scripts/setup.sh dev
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS)
 
-lint: ## check style and types, look for forgotten secrets and for vulnerable dependencies
+test-fast: ## run the unit tests alone
+	@scripts/setup.sh dev
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) tests/unit
+
+lint: ## check style, types and imports, look for forgotten secrets and for vulnerable dependencies
 	@scripts/setup.sh dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(FIND_SECRETS)
 	@$(BIN)/python -m scripts.audit --or-say-why
 

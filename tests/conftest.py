@@ -1,37 +1,82 @@
-"""What tests of several packages share: a real small model, and a place for pictures."""
+"""What tests of several packages share: trained models, a PostgreSQL server, a place for pictures, and their order."""
 
-import subprocess
-import sys
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 from uuid import uuid4
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-from api.prediction_log.database import Database
-from tests.postgres import drop_database, fresh_database, postgres_programs, postgres_server
+from tests.artifacts import trained_artifact
+from tests.postgres import MIGRATED, MISSING, drop_database, fresh_database, postgres_programs, postgres_server
+from tests.servers import free_port
 
 ROOT = Path(__file__).parent.parent
-MIGRATED = "migrated"
+FIRST = (
+    "tests/compose/",
+    "tests/integration/model/test_your_model.py",
+    "tests/integration/api/test_killing.py",
+    "tests/integration/api/test_exactly_once.py",
+)
+"""What takes longest starts first, so that no worker is left with it at the end."""
+DIVISIBLE = ("tests/integration/api/test_killing.py", "tests/integration/api/test_exactly_once.py")
+"""Modules whose tests are long and share nothing, so that each may run on another worker."""
+
+
+class Schedule(LoadScopeScheduling):
+    """Gives each worker whole modules, in the order of collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.split("::", maxsplit=1)[0]
+        if module.startswith("tests/compose/"):
+            return "tests/compose"  # one compose project
+        return nodeid if module in DIVISIBLE else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedule:
+    """Say which worker runs which tests."""
+    config.option.loadscopereorder = False
+    return Schedule(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first."""
+    items.sort(key=lambda item: next((n for n, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST)))
 
 
 @pytest.fixture(scope="session")
-def iris_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run see."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def iris_artifact(
+    request: pytest.FixtureRequest, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A model trained as a user would train it."""
-    return _trained("iris", tmp_path_factory)
+    return copy_of_trained("iris", request.config, shared_folder, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def diabetes_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def diabetes_artifact(
+    request: pytest.FixtureRequest, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A model that predicts numbers, trained as a user would train it."""
-    return _trained("diabetes", tmp_path_factory)
+    return copy_of_trained("diabetes", request.config, shared_folder, tmp_path_factory)
 
 
-def _trained(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(dataset) / "model"
-    command = [sys.executable, "-m", "model.train", "--dataset", dataset, "--out", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=250)
-    return folder
+def copy_of_trained(
+    dataset: str, config: pytest.Config, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a copy, which nothing that a test does to it can spoil for another run."""
+    cache = getattr(config, "cache", None)
+    kept_in = shared_folder / "artifacts" if cache is None else cache.mkdir("artifacts")
+    return copytree(trained_artifact(kept_in, "--dataset", dataset), tmp_path_factory.mktemp(dataset) / "model")
 
 
 @pytest.fixture(scope="session")
@@ -43,16 +88,19 @@ def artefacts() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str | None]:
+def httpserver_listen_address() -> tuple[str, int]:
+    """Where the server of pytest-httpserver listens."""
+    return "127.0.0.1", free_port()
+
+
+@pytest.fixture(scope="session")
+def postgres(shared_folder: Path) -> Iterator[str | None]:
     """The address of a real server, or None where this machine has none."""
     if postgres_programs() is None:
         yield None
         return
-    with postgres_server() as server:
-        database = Database(fresh_database(server, MIGRATED))
-        database.migrate()  # once, and copied for each test
-        database.dispose()
-        yield server
+    with postgres_server(shared_folder) as address:
+        yield address
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -61,9 +109,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/log.db"
         return
-    server = request.getfixturevalue("postgres")
-    if server is None:
-        pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
+    address = request.getfixturevalue("postgres")
+    if address is None:
+        pytest.skip(MISSING)
     name = f"test_{uuid4().hex}"
-    yield fresh_database(server, name, template=MIGRATED)
-    drop_database(server, name)
+    yield fresh_database(address, name, template=MIGRATED)
+    drop_database(address, name)

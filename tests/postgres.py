@@ -3,19 +3,28 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
+from time import monotonic, sleep
 
 import psycopg
+from psycopg.sql import SQL, Composed, Identifier
 
-from scripts.ports import free_port
+from api.prediction_log.database import Database
+from tests.servers import Server, free_port, shared_server
+
+MIGRATED = "migrated"
+"""The database that the tests' databases are copies of: the log's tables, without rows."""
+LEAST_MEMORY_BYTES = 2**31
+MISSING = "no PostgreSQL server on this machine (Debian: apt-get install postgresql)"
 
 
 def postgres_programs() -> Path | None:
-    """Where initdb and pg_ctl are; None where there is no server."""
+    """Where initdb and postgres are; None where there is no server."""
     found = shutil.which("initdb")
     if found is not None:
         return Path(found).parent
@@ -37,49 +46,75 @@ class PostgresServer:
         if self._user is not None:
             account = pwd.getpwnam(self._user)
             os.chown(folder, account.pw_uid, account.pw_gid)
-        self._run("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "vigie", "--no-sync")
+        command = [f"{programs}/initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "vigie", "--no-sync"]
+        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd=folder, timeout=60)
 
-    def start(self) -> None:
+    def start(self) -> Server:
         """Start it, and return when it takes connections."""
-        options = f"-p {self._port} -k {self._folder} -h 127.0.0.1 -c fsync=off -c timezone=Asia/Tokyo"
-        self._run("pg_ctl", "-D", f"{self._folder}/data", "-o", options, "-l", f"{self._folder}/log", "-w", "start")
+        command = [f"{self._programs}/postgres", "-D", f"{self._folder}/data", "-p", str(self._port)]
+        command += ["-k", str(self._folder), "-h", "127.0.0.1", "-c", "fsync=off", "-c", "timezone=Asia/Tokyo"]
+        log = self._folder / "log"
+        self._server = Server(command, log, user=self._user, cwd=self._folder)
+        deadline = monotonic() + 60
+        while not self._takes_connections():
+            assert self._server.poll() is None, log.read_text(encoding="utf-8")
+            assert monotonic() < deadline, log.read_text(encoding="utf-8")
+            sleep(0.02)
+        return self._server
 
     def stop(self) -> None:
         """Stop it at once, as a crash would."""
-        self._run("pg_ctl", "-D", f"{self._folder}/data", "-m", "immediate", "-w", "stop")
+        self._server.stop(signal.SIGQUIT)
 
     def signal(self, number: int) -> None:
         """Send a signal to the server and all of its processes."""
-        leader = int((self._folder / "data" / "postmaster.pid").read_text(encoding="ascii").splitlines()[0])
+        leader = self._server.pid
         children = Path(f"/proc/{leader}/task/{leader}/children").read_text(encoding="ascii").split()
         for pid in (leader, *map(int, children)):
             os.kill(pid, number)
 
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [f"{self._programs}/{program}", *arguments]
-        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd=self._folder, timeout=60)
+    def _takes_connections(self) -> bool:
+        try:
+            psycopg.connect(f"{self.url}/postgres", connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def server_folder() -> Path:
+    """Return a new folder: in memory where there is room, and with a path short enough for the server's socket."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder in it is new
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > LEAST_MEMORY_BYTES
+    return Path(mkdtemp(prefix="vigie-pg-", dir=memory if roomy else "/tmp"))  # noqa: S108 - as above
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """Yield the address of a fresh server, as postgresql://user@host:port; its data goes when the block ends."""
-    with TemporaryDirectory(prefix="vigie-pg-") as folder:
-        server = PostgresServer(Path(folder))
-        server.start()
-        try:
-            yield server.url
-        finally:
-            server.stop()
+def postgres_server(shared_folder: Path) -> Iterator[str]:
+    """Yield the address of the one server of this run, as postgresql://user@host:port."""
+
+    def start() -> tuple[Server, dict[str, str]]:
+        server = PostgresServer(folder := server_folder())
+        process = server.start()
+        database = Database(fresh_database(server.url, MIGRATED))
+        database.migrate()  # once, and copied for each test
+        database.dispose()
+        return process, {"url": server.url, "data": str(folder)}
+
+    with shared_server(shared_folder, "postgres", start, ending=signal.SIGQUIT) as facts:
+        yield facts["url"]
 
 
 def fresh_database(server: str, name: str, template: str = "template1") -> str:
     """Create a database like the template and return its address."""
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[arg-type] # the tests' names
+    _run(server, SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(template)))
     return f"{server}/{name}"
 
 
 def drop_database(server: str, name: str) -> None:
-    """Remove a database, whoever is still connected."""
+    """Remove a database, even while something is connected to it."""
+    _run(server, SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+def _run(server: str, command: Composed) -> None:
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type] # as above
+        connection.execute(command)

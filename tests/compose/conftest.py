@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from scripts.ports import free_port
 from scripts.secrets import make_secrets
+from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 PORTS = ("API", "EVIDENTLY", "PROMETHEUS", "ALERTMANAGER", "GRAFANA", "HTTP", "HTTPS")

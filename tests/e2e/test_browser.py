@@ -15,10 +15,10 @@ from rich.console import Console
 from model.artifact.store import read_reference, read_test
 from scripts import screenshots
 from scripts.doctor import NO_CHROMIUM, find_program
-from scripts.ports import free_port
 from scripts.stack.config import StackConfig
 from scripts.stack.stack import Stack
 from tests.integration.api.conftest import Caller
+from tests.servers import free_port
 
 CHROMIUM = find_program()
 

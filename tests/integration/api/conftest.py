@@ -1,10 +1,8 @@
 """A real API process beside a real Evidently UI process, and what the tests say to them."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http import HTTPStatus
+from contextlib import closing
 from pathlib import Path
 from signal import SIGTERM
 from time import monotonic, sleep
@@ -17,9 +15,10 @@ from rich.console import Console
 
 from model.artifact.manifest import LABEL
 from model.artifact.store import read_reference, read_test
-from scripts.ports import free_port
 from scripts.stack.config import StackConfig
 from scripts.stack.stack import Stack
+from tests.integration.conftest import SECRET
+from tests.servers import Server, await_answer, free_port
 
 ROOT = Path(__file__).parents[3]
 FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
@@ -68,7 +67,7 @@ class Caller:
         return self.awaited(self.close_window(), {"posted", "skipped"})
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def pool(iris_artifact: Path) -> pd.DataFrame:
     return pd.concat([read_test(iris_artifact), read_reference(iris_artifact)], ignore_index=True)
 
@@ -88,20 +87,18 @@ class ApiProcess:
             "VIGIE_DATABASE_URL": f"sqlite:///{self.database}",
             "VIGIE_REPORTS_DIR": str(folder / "reports"),
             "VIGIE_EVIDENTLY_URL": f"http://127.0.0.1:{ui_port}",
-            "VIGIE_EVIDENTLY_SECRET": "shared",
+            "VIGIE_EVIDENTLY_SECRET": SECRET,
             "VIGIE_EVIDENTLY_PROJECT": folder.name,
             "VIGIE_SNAPSHOT_INTERVAL_SECONDS": "86400",
             "VIGIE_HEARTBEAT_SECONDS": "0.5",
             **settings,
         }
         self.database_url = self._environment["VIGIE_DATABASE_URL"]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Server | None = None
 
     def start(self) -> None:
         """Start, and return when it is ready."""
-        with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "api"]
-            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
+        self._process = Server([sys.executable, "-m", "api"], self._log, cwd=ROOT, env=self._environment)
         await_answer(f"{self.url}/health/ready", self._process)
 
     @property
@@ -117,49 +114,10 @@ class ApiProcess:
     def stop(self, signal: int = SIGTERM) -> int:
         """End it with a signal and return its exit status."""
         assert self._process is not None
-        self._process.send_signal(signal)
-        return self._process.wait(30)
+        return self._process.stop(signal)
 
     def ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
-
-
-def await_answer(url: str, process: "subprocess.Popen[bytes]", seconds: float = 120) -> None:
-    """Return when the process answers 200 at the address."""
-    deadline = monotonic() + seconds
-    while monotonic() < deadline:
-        assert process.poll() is None, f"the process of {url} ended with {process.returncode}"
-        try:
-            if httpx.get(url, timeout=5).status_code == HTTPStatus.OK:
-                return
-        except httpx.TransportError:
-            pass
-        sleep(0.05)
-    raise TimeoutError(url)
-
-
-@contextmanager
-def evidently_ui(folder: Path, port: int) -> Iterator[None]:
-    """A real Evidently UI for as long as the block lasts."""
-    command = [sys.executable, "-m", "evidently_workspace.ui", "--port", str(port)]
-    command += ["--database", f"sqlite:///{folder}/evidently.db"]
-    environment = {"PATH": "/usr/bin:/bin", "VIGIE_EVIDENTLY_SECRET": "shared"}
-    with (folder / "ui.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-    try:
-        await_answer(f"http://127.0.0.1:{port}/api/version", process)
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-@pytest.fixture(scope="package")
-def ui_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """An Evidently UI that several API processes of tests share; each posts into a project of its own."""
-    port = free_port()
-    with evidently_ui(tmp_path_factory.mktemp("ui"), port):
-        yield port
 
 
 @pytest.fixture
@@ -172,7 +130,7 @@ def api(iris_artifact: Path, tmp_path: Path, ui_port: int) -> Iterator[ApiProces
         process.stop()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def stack(iris_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Evidently UI and the API; windows are closed by hand, so that no test waits for the clock."""
     config = StackConfig(

@@ -41,6 +41,7 @@ from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
 from tests.clocked import JumpyDatabase, WorldClock
 from tests.integration.api.posts import Post, Posts
+from tests.integration.conftest import SECRET
 from tests.logging_rows import as_they_are
 
 V1 = cast("Manifest", SimpleNamespace(version="v1"))
@@ -218,7 +219,7 @@ class ApiProcess:
         self.database = JumpyDatabase(world.url, world.clock)
         self.store = WatchedStore(self.database, self.faults, world.posts, world.overtakings)
         transport = FaultyTransport(self.faults, world.posts, world.late)
-        self.client = EvidentlyClient(world.ui_url, "shared", transport=transport)
+        self.client = EvidentlyClient(world.ui_url, SECRET, transport=transport)
         holder = uuid4().hex
         lease = snapshot_lease(self.database, holder, HEARTBEAT)
         self._measure_of = world.measured

@@ -2,11 +2,8 @@
 
 import json
 import shutil
-import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue
 from time import monotonic
@@ -15,9 +12,11 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
-from scripts.ports import free_port
-from tests.integration.api.conftest import FEATURES, ApiProcess, Caller, await_answer
+from tests.integration.api.conftest import FEATURES, ApiProcess, Caller
+from tests.servers import Server, await_answer, free_port
 
 PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 
@@ -26,17 +25,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Webhook(ThreadingHTTPServer):
-    """What a person's chat would be: a server that gets the notifications."""
+class Webhook:
+    """What a person's chat would be: it gets the notifications."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/"
+    def __init__(self, server: HTTPServer) -> None:
+        self.url = server.url_for("/chat")
         self._came: Queue[dict[str, Any]] = Queue()
-
-    def take(self, notification: dict[str, Any]) -> None:
-        for alert in notification["alerts"]:
-            self._came.put(alert)
+        server.expect_request("/chat", method="POST").respond_with_handler(self._take)
 
     def awaited(self, alertname: str, status: str, seconds: float = 60) -> dict[str, Any]:
         """Return the next alert of this name and status, however many others come before."""
@@ -52,27 +47,15 @@ class Webhook(ThreadingHTTPServer):
                 return alert
         raise TimeoutError(f"{alertname} {status} did not come, but {others}")
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        self.server.take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base names it so
-        pass
+    def _take(self, request: Request) -> Response:
+        for alert in request.get_json()["alerts"]:
+            self._came.put(alert)
+        return Response()
 
 
 @pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    with Webhook() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def webhook(httpserver: HTTPServer) -> Webhook:
+    return Webhook(httpserver)
 
 
 @pytest.fixture
@@ -86,14 +69,12 @@ def alertmanager(webhook: Webhook, tmp_path: Path) -> Iterator[str]:
     assert PROGRAM is not None
     command = [PROGRAM, f"--config.file={file}", f"--storage.path={tmp_path / 'alertmanager'}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="]
-    with (tmp_path / "alertmanager.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    process = Server(command, tmp_path / "alertmanager.log")
     try:
         await_answer(f"{url}/-/ready", process)
         yield url
     finally:
-        process.terminate()
-        process.wait(30)
+        process.stop()
 
 
 @pytest.fixture

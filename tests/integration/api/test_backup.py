@@ -9,11 +9,11 @@ import httpx
 import pandas as pd
 from rich.console import Console
 
-from scripts.ports import free_port
 from scripts.stack.config import StackConfig
 from scripts.stack.stack import Stack
 from tests.integration.api.conftest import ROOT, Caller
 from tests.integration.api.traffic import traffic
+from tests.servers import free_port
 
 
 def command(stack: StackConfig, *arguments: str) -> str:

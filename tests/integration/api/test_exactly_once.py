@@ -24,7 +24,7 @@ from api.prediction_log.records import WindowStatus
 from api.prediction_log.tables import predictions
 from evidently_workspace.window import Window
 from tests.integration.api.interleavings import REMOVING_POINTS, UI_FAULTS, WINDOW_JOB_POINTS, World
-from tests.postgres import drop_database, fresh_database
+from tests.postgres import MIGRATED, MISSING, drop_database, fresh_database
 
 INTERLEAVINGS = int(os.environ.get("VIGIE_TEST_INTERLEAVINGS", "40"))
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -105,15 +105,11 @@ def on_sqlite(ui_port: int, folder: Path) -> Iterator[Ground]:
 @pytest.fixture(scope="module")
 def on_postgres(ui_port: int, folder: Path, postgres: str | None) -> Iterator[Ground]:
     if postgres is None:
-        pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
-    template = f"empty_{uuid4().hex}"
-    database = Database(fresh_database(postgres, template))
-    database.migrate()
-    database.dispose()
+        pytest.skip(MISSING)
     ground = Ground(
         f"http://127.0.0.1:{ui_port}",
         folder,
-        lambda name: fresh_database(postgres, name, template),
+        lambda name: fresh_database(postgres, name, MIGRATED),
         lambda name: drop_database(postgres, name),
     )
     yield ground

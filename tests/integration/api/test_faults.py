@@ -12,8 +12,9 @@ import httpx
 import pandas as pd
 import pytest
 
-from scripts.ports import free_port
-from tests.integration.api.conftest import ApiProcess, Caller, evidently_ui
+from tests.integration.api.conftest import ApiProcess, Caller
+from tests.integration.conftest import evidently_ui
+from tests.servers import free_port
 
 SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 

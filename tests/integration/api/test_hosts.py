@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from signal import SIGKILL
 from time import monotonic, sleep
+from uuid import uuid4
 
 import pandas as pd
 import psycopg
@@ -13,7 +14,7 @@ import pytest
 
 from tests.integration.api.conftest import ApiProcess, Caller
 from tests.integration.api.test_faults import snapshots_of
-from tests.postgres import fresh_database
+from tests.postgres import MISSING, fresh_database
 
 HOSTS = 3
 
@@ -22,8 +23,8 @@ HOSTS = 3
 def hosts(iris_artifact: Path, tmp_path: Path, ui_port: int, postgres: str | None) -> Iterator[list[ApiProcess]]:
     """Hosts that were started at the same time on an empty database."""
     if postgres is None:
-        pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
-    url = fresh_database(postgres, tmp_path.name)
+        pytest.skip(MISSING)
+    url = fresh_database(postgres, f"hosts_{uuid4().hex}")
     hosts = []
     for number in range(HOSTS):
         (folder := tmp_path / str(number)).mkdir()

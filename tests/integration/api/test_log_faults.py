@@ -16,7 +16,7 @@ import pytest
 from api.prediction_log.database import MIN_FREE_BYTES
 from tests.integration.api.conftest import ApiProcess
 from tests.integration.api.traffic import NOBODY, SETOSA, logged_rows
-from tests.postgres import PostgresServer, fresh_database, postgres_programs
+from tests.postgres import MISSING, PostgresServer, fresh_database, postgres_programs, server_folder
 
 DISK_BYTES = MIN_FREE_BYTES + 12 * 1024 * 1024
 BATCH = {"rows": [SETOSA] * 1000}
@@ -91,9 +91,8 @@ def test_a_full_disk_gets_503_and_room_on_it_is_used_without_a_restart(
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PostgresServer]:
     if postgres_programs() is None:
-        pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
-    folder = Path("/tmp") / f"vigie-pg-{os.getpid()}"  # noqa: S108 - the server's user must reach it, and its socket's path be short
-    folder.mkdir()
+        pytest.skip(MISSING)
+    folder = server_folder()
     server = PostgresServer(folder)
     server.start()
     yield server

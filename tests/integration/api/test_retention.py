@@ -21,6 +21,7 @@ from evidently_workspace.window import Window
 from scripts import retention as command
 from tests.integration.api.conftest import ApiProcess, Caller
 from tests.integration.api.interleavings import POLICY, REMOVING_POINTS, World
+from tests.integration.conftest import SECRET
 
 HOUR = 3600
 
@@ -188,7 +189,7 @@ def test_the_command_tells_what_would_go_and_then_removes_it(
         "MODEL_DIR": str(iris_artifact),
         "REPORTS_DIR": str(world.reports),
         "EVIDENTLY_URL": world.ui_url,
-        "EVIDENTLY_SECRET": "shared",
+        "EVIDENTLY_SECRET": SECRET,
         "EVIDENTLY_PROJECT": world.project,
         "SNAPSHOT_TIERS": "all:30d",
     }

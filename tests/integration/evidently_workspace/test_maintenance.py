@@ -135,10 +135,7 @@ def pages(file: Path) -> tuple[int, int]:
 
 @pytest.mark.parametrize("existing", [False, True])
 def test_an_sqlite_file_shrinks_after_deletions_even_one_made_by_evidently_alone(tmp_path, snap, existing, monkeypatch):
-    from evidently_workspace.ui.database import (  # noqa: PLC0415 - takes seconds
-        TunedDatabaseComponent,
-        prepare_tables,
-    )
+    from evidently_workspace.ui.database import TunedDatabaseComponent, prepare_tables  # noqa: PLC0415 - takes seconds
 
     monkeypatch.setattr("evidently_workspace.ui.maintenance.SPARE_PAGES", 50)
     file = tmp_path / "evidently.db"

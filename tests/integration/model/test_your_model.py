@@ -15,8 +15,8 @@ import pytest
 from model.artifact.manifest import RegressorManifest
 from model.artifact.store import verify_artifact
 from scripts.bench.datasets import titanic_file
-from scripts.ports import free_port
 from tests.integration.scripts.processes import eventually
+from tests.servers import Server, free_port
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "your-model.md").read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ class Walk:
         self.folder = folder
         self.api, self.ui = free_port(), free_port()
         self._left = list(COMMANDS)
-        self.server: subprocess.Popen[bytes] | None = None
+        self.server: Server | None = None
         for name in ("model", "api", "evidently_workspace", "scripts", ".venv"):
             (folder / name).symlink_to(ROOT / name)
 
@@ -60,10 +60,8 @@ class Walk:
         """Start the command that serves, and return when the API is ready."""
         command = self._here(self._left.pop(0))
         assert SERVE in command
-        with (self.folder / "server.log").open("wb") as log:
-            self.server = subprocess.Popen(
-                ["sh", "-c", f"exec env {command}"], cwd=self.folder, env=self._environment(), stdout=log, stderr=log
-            )
+        words = ["sh", "-c", f"exec env {command}"]
+        self.server = Server(words, self.folder / "server.log", cwd=self.folder, env=self._environment())
         assert eventually(lambda: self.server is None or self.server.poll() is not None or self._ready(), 240)
         assert self.server.poll() is None, (self.folder / "server.log").read_text()
 
@@ -101,8 +99,7 @@ def walk(tmp_path: Path) -> Iterator[Walk]:
     walk = Walk(tmp_path)
     yield walk
     if walk.server is not None:
-        walk.server.terminate()
-        walk.server.wait(60)
+        walk.server.stop()
 
 
 def test_the_walk_through_leads_from_a_messy_file_to_a_watched_model(walk: Walk) -> None:

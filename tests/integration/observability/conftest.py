@@ -1,19 +1,21 @@
-"""Real Prometheus, Alertmanager and node-exporter processes, and a real receiver of what they tell."""
+"""Real Prometheus, Alertmanager and node-exporter processes, and a receiver of what they send."""
 
-import json
+import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import httpx
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
+from tests.servers import Server
+
+ANY_PATH = re.compile(".*")
 Found = TypeVar("Found")
 
 
@@ -35,14 +37,13 @@ def await_until(read: Callable[[], Found], seconds: float = 60) -> Found:
 
 
 @contextmanager
-def running(command: list[str], folder: Path, ready_url: str) -> Iterator["subprocess.Popen[bytes]"]:
+def running(command: list[str], folder: Path, ready_url: str) -> Iterator[Server]:
     """A real process for as long as the block lasts, once it answers at the address; stopped by its pid."""
     program = shutil.which(command[0])
     if program is None:
         pytest.skip(f"no {command[0]} on this machine (Debian: apt-get install {command[0]})")
     log = folder / f"{Path(program).name}.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen([program, *command[1:]], cwd=folder, stdout=output, stderr=output)
+    process = Server([program, *command[1:]], log, cwd=folder)
     try:
 
         def answers() -> bool:
@@ -52,8 +53,7 @@ def running(command: list[str], folder: Path, ready_url: str) -> Iterator["subpr
         await_until(answers)
         yield process
     finally:
-        process.terminate()
-        process.wait(30)
+        process.stop()
 
 
 @contextmanager
@@ -76,57 +76,27 @@ def alertmanager(folder: Path, config: Path, port: int) -> Iterator[str]:
 
 
 class Receiver:
-    """What a webhook was told, by the path that it was told at."""
+    """A server to which Alertmanager sends; it keeps what came, with the path that it came to."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self.messages: list[tuple[str, dict[str, Any]]] = []
+    def __init__(self, server: HTTPServer) -> None:
+        self.url = server.url_for("").rstrip("/")
+        self._messages: list[tuple[str, dict[str, Any]]] = []
+        server.expect_request(ANY_PATH, method="POST").respond_with_handler(self._keep)
 
-    def told(self, path: str, status: str, **labels: str) -> dict[str, Any] | None:
-        """Return the alert that has the labels, if it was told so."""
-        for at, message in list(self.messages):
+    def received(self, path: str, status: str, **labels: str) -> dict[str, Any] | None:
+        """Return the alert of this status that has the labels, if it came to the path."""
+        for at, message in list(self._messages):
             for alert in message["alerts"]:
                 if at == path and labels.items() <= alert["labels"].items() and alert["status"] == status:
                     found: dict[str, Any] = alert
                     return found
         return None
 
-
-@contextmanager
-def http_server(answer: Callable[[str, bytes], tuple[int, str]], port: int = 0) -> Iterator[int]:
-    """A small HTTP server on a thread; ``answer`` gets path and body. Its port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            status, text = answer(self.path, self.rfile.read(length))
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        do_POST = do_GET  # noqa: N815 - the base class looks for this name
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    def _keep(self, request: Request) -> Response:
+        self._messages.append((request.path, request.get_json()))
+        return Response()
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    messages: list[tuple[str, dict[str, Any]]] = []
-
-    def take(path: str, body: bytes) -> tuple[int, str]:
-        messages.append((path, json.loads(body)))
-        return 200, ""
-
-    with http_server(take) as port:
-        receiver = Receiver(port)
-        receiver.messages = messages
-        yield receiver
+def receiver(httpserver: HTTPServer) -> Receiver:
+    return Receiver(httpserver)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,14 +13,14 @@ import httpx
 import pytest
 import yaml
 
-from scripts.ports import free_port
 from tests.integration.observability.conftest import Receiver, alertmanager, await_until, prometheus
 from tests.observability import ALERTMANAGER, PROMETHEUS, ROOT, RULES, read_yaml, without_url_files
+from tests.servers import Server, free_port
 
 
-def quick_alertmanager(folder: Path, receiver: Receiver) -> Path:
-    """The shipped routes, told at once; no e-mail, as there is no mail server."""
-    text = without_url_files(ALERTMANAGER.read_text(encoding="utf-8"), receiver.url)
+def quick_alertmanager(folder: Path, url: str) -> Path:
+    """The shipped routes without their waits; no e-mail, as there is no mail server."""
+    text = without_url_files(ALERTMANAGER.read_text(encoding="utf-8"), url)
     text = re.sub(r"group_wait: \S+", "group_wait: 0s", text)
     text = re.sub(r"group_interval: \S+", "group_interval: 1s", text)
     content = yaml.safe_load(text)
@@ -60,15 +59,12 @@ def api(folder: Path, artifact: Path, port: int) -> Iterator[None]:
         "VIGIE_DATABASE_URL": f"sqlite:///{folder}/vigie.db",
         "VIGIE_SNAPSHOTS": "false",
     }
-    with (folder / "api.log").open("ab") as log:
-        command = [sys.executable, "-m", "api"]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    process = Server([sys.executable, "-m", "api"], folder / "api.log", cwd=ROOT, env=environment)
     try:
         await_until(lambda: httpx.get(f"http://127.0.0.1:{port}/health/ready").is_success)
         yield
     finally:
-        process.terminate()
-        process.wait(30)
+        process.stop()
 
 
 def test_a_stopped_api_is_told_and_so_is_its_recovery(iris_artifact: Path, tmp_path: Path, receiver: Receiver) -> None:
@@ -78,16 +74,16 @@ def test_a_stopped_api_is_told_and_so_is_its_recovery(iris_artifact: Path, tmp_p
     down = {"alertname": "ApiDown", "instance": f"127.0.0.1:{api_port}"}
     with ExitStack() as monitors:
         with api(tmp_path, iris_artifact, api_port):
-            monitors.enter_context(alertmanager(tmp_path, quick_alertmanager(tmp_path, receiver), am_port))
+            monitors.enter_context(alertmanager(tmp_path, quick_alertmanager(tmp_path, receiver.url), am_port))
             url = monitors.enter_context(prometheus(tmp_path, prometheus_config, prometheus_port))
             await_until(lambda: value(url, 'up{job="api"}') == "1")
-            await_until(lambda: receiver.told("/deadman", "firing", alertname="Watchdog"))
-            assert receiver.told("/webhook", "firing", **down) is None
-        alert = await_until(lambda: receiver.told("/webhook", "firing", **down))
+            await_until(lambda: receiver.received("/deadman", "firing", alertname="Watchdog"))
+            assert receiver.received("/webhook", "firing", **down) is None
+        alert = await_until(lambda: receiver.received("/webhook", "firing", **down))
         assert alert["annotations"]["summary"] == "The API cannot be scraped: see whether it runs, and start it."
         assert alert["annotations"]["runbook_url"] == "docs/runbook.md#apidown"
         with api(tmp_path, iris_artifact, api_port):
-            await_until(lambda: receiver.told("/webhook", "resolved", **down))
+            await_until(lambda: receiver.received("/webhook", "resolved", **down))
 
 
 def value(url: str, expression: str) -> str | None:
@@ -133,7 +129,7 @@ STILL_TOLD = [
 @pytest.fixture(scope="module")
 def silent_alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("alertmanager")
-    with alertmanager(folder, quick_alertmanager(folder, Receiver(free_port())), free_port()) as url:
+    with alertmanager(folder, quick_alertmanager(folder, f"http://127.0.0.1:{free_port()}"), free_port()) as url:
         yield url
 
 

@@ -15,19 +15,19 @@ from typing import Any
 
 import httpx
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from observability.grafana.builders.__main__ import FOLDER
-from scripts.ports import free_port
 from tests.integration.observability.conftest import (
-    Receiver,
     alertmanager,
     await_until,
-    http_server,
     prometheus,
     running,
 )
 from tests.integration.observability.test_alerting import api, quick_alertmanager, quick_prometheus
 from tests.observability import rules
+from tests.servers import free_port
 
 CAPTURED = Path(__file__).parent / "captured"
 SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
@@ -78,14 +78,15 @@ def filled_in(expression: str) -> str:
     return expression
 
 
-def counting(text: str) -> Callable[[str, bytes], tuple[int, str]]:
+def counting(text: str) -> Callable[[Request], Response]:
     """Answer with the text, in which CPU periods go on as they do on a live host."""
     scrapes = count()
 
-    def answer(_path: str, _body: bytes) -> tuple[int, str]:
+    def answer(_request: Request) -> Response:
         grown = 10 * next(scrapes)
         pattern = re.compile(r"^(container_cpu_cfs_periods_total{.*} )(\d+)$", re.MULTILINE)
-        return 200, pattern.sub(lambda found: f"{found[1]}{int(found[2]) + grown}", text)
+        body = pattern.sub(lambda found: f"{found[1]}{int(found[2]) + grown}", text)
+        return Response(body, content_type="text/plain; version=0.0.4")
 
     return answer
 
@@ -114,12 +115,13 @@ def scraped(iris_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     with ExitStack() as stack:
         targets["cadvisor"] = []
         for path in sorted(CAPTURED.glob("cadvisor_*.txt")):
-            port = stack.enter_context(http_server(counting(path.read_text(encoding="utf-8"))))
-            targets["cadvisor"].append(f"127.0.0.1:{port}")
+            cadvisor = stack.enter_context(HTTPServer("127.0.0.1", free_port()))
+            cadvisor.expect_request("/metrics").respond_with_handler(counting(path.read_text(encoding="utf-8")))
+            targets["cadvisor"].append(f"127.0.0.1:{cadvisor.port}")
         targets["grafana"] = [f"127.0.0.1:{free_port()}"]  # down, so that something fires
         stack.enter_context(api(folder, iris_artifact, ports["api"]))
         stack.enter_context(running(node_exporter, folder, f"http://127.0.0.1:{ports['node-exporter']}/"))
-        config = quick_alertmanager(folder, Receiver(free_port()))
+        config = quick_alertmanager(folder, f"http://127.0.0.1:{free_port()}")
         stack.enter_context(alertmanager(folder, config, ports["alertmanager"]))
         url = stack.enter_context(prometheus(folder, quick_prometheus(folder, targets), ports["prometheus"]))
         await_until(lambda: len(ask(url, "up == 1")) == 6)

@@ -16,14 +16,6 @@ def eventually(true: Callable[[], object], seconds: float = 120) -> bool:
     return done
 
 
-def runs(pid: int) -> bool:
-    """Return whether a process exists and is more than a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def children(pid: int) -> dict[str, int]:
     """Return the services that a stack's process has started, by name."""
     found = {}

@@ -38,7 +38,7 @@ def make_commands() -> set[str]:
     return {
         line.strip()
         for line in re.findall(
-            r"(?:^|`)((?:[A-Z_]+=\S+ )*make(?: [a-z]+| [A-Z_]+=[\w./]+)+)(?=`|$)", text, re.MULTILINE
+            r"(?:^|`)((?:[A-Z_]+=\S+ )*make(?: [a-z-]+| [A-Z_]+=[\w./]+)+)(?=`|$)", text, re.MULTILINE
         )
     }
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from scripts.keys import create_key, revoke_key
-from scripts.ports import free_port
 from tests.integration.scripts.processes import ROOT, environment, eventually
+from tests.servers import Server, await_answer, free_port
 
 
 @pytest.fixture(scope="module")
@@ -42,24 +42,12 @@ def api(
         "VIGIE_SNAPSHOTS": "false",
         "VIGIE_API_KEYS_FILE": str(keys_file),
     }
-    with (folder / "api.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "api"], cwd=ROOT, env=environment(**own), stdout=log, stderr=log
-        )
+    process = Server([sys.executable, "-m", "api"], folder / "api.log", cwd=ROOT, env=environment(**own))
     try:
-        assert eventually(lambda: process.poll() is not None or answers(f"{url}/health/ready"))
-        assert process.poll() is None, (folder / "api.log").read_text()
+        await_answer(f"{url}/health/ready", process)
         yield url
     finally:
-        process.terminate()
-        process.wait(30)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
+        process.stop()
 
 
 def load(url: str, model: Path, *options: str, key: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from scripts.ports import free_port, is_free
-from tests.integration.scripts.processes import ROOT, children, environment, eventually, runs
+from scripts.ports import is_free
+from tests.integration.scripts.processes import ROOT, children, environment, eventually
+from tests.servers import Server, free_port, runs
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads children from Linux's /proc")
 
@@ -25,14 +26,8 @@ class Command:
         self.api_port, self.ui_port = free_port(), free_port()
         self.output = folder / "output"
         options = ["--api-port", str(self.api_port), "--ui-port", str(self.ui_port), "--data-dir", str(folder / "data")]
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "scripts.stack", *options],
-                cwd=ROOT,
-                env=environment(VIGIE_MODEL_DIR=str(model)),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        command = [sys.executable, "-m", "scripts.stack", *options]
+        self.process = Server(command, self.output, cwd=ROOT, env=environment(VIGIE_MODEL_DIR=str(model)))
 
     def says(self, text: str) -> bool:
         return text in self.output.read_text()

@@ -1,9 +1,10 @@
+import re
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from uuid import UUID
 
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug.datastructures import Headers
 
 from evidently_workspace.client import SECRET_HEADER, EvidentlyClient, project_id_for
 from evidently_workspace.errors import EvidentlyError, EvidentlyRejected, EvidentlyUnavailable
@@ -11,50 +12,19 @@ from evidently_workspace.errors import EvidentlyError, EvidentlyRejected, Eviden
 PROJECT = UUID(int=1)
 
 
-class OneAnswer(HTTPServer):
-    """A server that gives every request the same answer, and remembers the last request's headers."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), self._handler(status, body))
-        self.seen: dict[str, str] = {}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    @staticmethod
-    def _handler(status: int, body: bytes) -> type[BaseHTTPRequestHandler]:
-        class Handler(BaseHTTPRequestHandler):
-            def _answer(self) -> None:
-                self.rfile.read(int(self.headers.get("content-length", 0)))
-                self.server.seen = {name.lower(): value for name, value in self.headers.items()}
-                self.send_response(status)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_GET = do_POST = _answer  # noqa: N815 - the names that http.server calls
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
-
-
 @pytest.fixture
-def answering():
-    servers = []
+def answering(httpserver: HTTPServer):
+    """Give every request the same answer, and return the address."""
 
-    def start(status: int, body: bytes = b"{}") -> OneAnswer:
-        server = OneAnswer(status, body)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return server
+    def answer(status: int, body: bytes = b"{}") -> str:
+        httpserver.expect_request(re.compile(".*")).respond_with_data(body, status)
+        return httpserver.url_for("").rstrip("/")
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return answer
+
+
+def last_headers(httpserver: HTTPServer) -> Headers:
+    return httpserver.log[-1][0].headers
 
 
 def test_the_same_name_is_always_the_same_project():
@@ -93,14 +63,14 @@ def test_a_server_that_does_not_answer_is_unavailable():
     ],
 )
 def test_a_status_tells_later_from_never(answering, status, error, words):
-    with EvidentlyClient(answering(status).url, None) as client, pytest.raises(error, match=f"(?i){words}") as caught:
+    with EvidentlyClient(answering(status), None) as client, pytest.raises(error, match=f"(?i){words}") as caught:
         client.post_snapshot(PROJECT, b"{}")
     assert isinstance(caught.value, EvidentlyError)
 
 
 def test_an_answer_that_is_not_json_is_rejected(answering):
     with (
-        EvidentlyClient(answering(200, b"<html>").url, None) as client,
+        EvidentlyClient(answering(200, b"<html>"), None) as client,
         pytest.raises(EvidentlyRejected, match="is it an Evidently UI"),
     ):
         client.snapshots_by_window(PROJECT)
@@ -108,21 +78,19 @@ def test_an_answer_that_is_not_json_is_rejected(answering):
 
 def test_json_of_another_shape_is_rejected(answering):
     with (
-        EvidentlyClient(answering(200, b'{"status": "ok"}').url, None) as client,
+        EvidentlyClient(answering(200, b'{"status": "ok"}'), None) as client,
         pytest.raises(EvidentlyRejected, match="unexpected"),
     ):
         client.post_snapshot(PROJECT, b"{}")
 
 
-def test_the_secret_goes_into_the_header_that_evidently_reads(answering):
-    server = answering(200, b"[]")
-    with EvidentlyClient(server.url, "open sesame") as client:
+def test_the_secret_goes_into_the_header_that_evidently_reads(answering, httpserver):
+    with EvidentlyClient(answering(200, b"[]"), "open sesame") as client:
         client.snapshots_by_window(PROJECT)
-    assert server.seen[SECRET_HEADER] == "open sesame"
+    assert last_headers(httpserver)[SECRET_HEADER] == "open sesame"
 
 
-def test_without_a_secret_there_is_no_header(answering):
-    server = answering(200, b"[]")
-    with EvidentlyClient(server.url, None) as client:
+def test_without_a_secret_there_is_no_header(answering, httpserver):
+    with EvidentlyClient(answering(200, b"[]"), None) as client:
         client.snapshots_by_window(PROJECT)
-    assert SECRET_HEADER not in server.seen
+    assert SECRET_HEADER not in last_headers(httpserver)

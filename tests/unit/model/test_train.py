@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -17,13 +18,14 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120)
 
 
-def test_training_prints_the_facts_and_can_be_run_again(tmp_path: Path) -> None:
-    for _ in range(2):
-        done = run("--dataset", "iris", "--out", tmp_path / "model", "--seed", "3")
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
+def test_training_prints_the_facts_and_can_be_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = run("--dataset", "iris", "--out", tmp_path / "model", "--seed", "4")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert main(["--dataset", "iris", "--out", str(tmp_path / "model"), "--seed", "3"]) == 0
+    for printed in (done.stdout, capsys.readouterr().out):
         for fact in ("iris", "test accuracy", "engine", "drift alarms at 200 rows", "artifact"):
-            assert fact in done.stdout
+            assert fact in printed
     assert verify_artifact(tmp_path / "model").seed == 3
 
 
@@ -34,20 +36,19 @@ def test_if_missing_keeps_a_valid_artifact_and_says_so(iris_artifact: Path, caps
     assert read_manifest(iris_artifact).version == version
 
 
-def test_if_missing_replaces_a_damaged_artifact(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    assert main(["--out", str(folder)]) == 0
+def test_if_missing_replaces_a_damaged_artifact(iris_artifact: Path, tmp_path: Path) -> None:
+    folder = copytree(iris_artifact, tmp_path / "model")
     (folder / ONNX_FILE).write_bytes(b"")
     assert main(["--out", str(folder), "--if-missing"]) == 0
     verify_artifact(folder)
 
 
-def test_unusable_data_ends_in_one_line_and_status_2(tmp_path: Path) -> None:
+def test_unusable_data_ends_in_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.csv").write_text("x,y\n1,a\n")
-    done = run("--csv", tmp_path / "bad.csv", "--target", "z", "--out", tmp_path / "model")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "no column 'z'" in done.stderr
+    assert main(["--csv", str(tmp_path / "bad.csv"), "--target", "z", "--out", str(tmp_path / "model")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "no column 'z'" in error
     assert not (tmp_path / "model").exists()
 
 

@@ -29,6 +29,7 @@ def scan(file: Path) -> int:
         ("-----BEGIN RSA " + "PRIVATE KEY-----", 1),
         ("key = settings.api_keys_file", 0),
     ],
+    ids=["API key", "password in an address", "private key", "no secret"],
 )
 def test_a_secret_that_was_left_behind_is_found(tmp_path: Path, text: str, status: int) -> None:
     file = tmp_path / "left.py"

@@ -12,7 +12,6 @@ from model.artifact.store import read_manifest, read_reference
 from model.data.bundled import load_bundled
 from model.explain.explainer import load_explainer
 from model.serving.predictor import load_predictor
-from model.training.fit import train_model
 from scripts.bench import __main__ as command
 from scripts.bench.datasets import halves, load_table, part, titanic_file
 from scripts.bench.detection_tables import delay, detection_table, false_alarm_table, markdown, windows_until_alert
@@ -74,20 +73,13 @@ def _compared(folder: Path, traffic: dict[str, Traffic]) -> set[str]:
     return seen
 
 
-@pytest.fixture(scope="module")
-def diabetes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("diabetes") / "model"
-    train_model(load_bundled("diabetes"), folder)
-    return folder
-
-
-def test_the_verdicts_on_numbers_are_those_of_a_snapshot(diabetes: Path) -> None:
-    predictor, reference = load_predictor(diabetes), read_reference(diabetes)
+def test_the_verdicts_on_numbers_are_those_of_a_snapshot(diabetes_artifact: Path) -> None:
+    predictor, reference = load_predictor(diabetes_artifact), read_reference(diabetes_artifact)
     kinds = {one.name: one for one in make_traffic(load_bundled("diabetes"), predictor, reference, seed=1)}
     large = kinds["doubled share of the largest quarter"]
     limit = large.rows["label"].quantile(0.75)
     assert large.weights[large.rows["label"] >= limit].sum() == pytest.approx(0.5, abs=0.02)
-    seen = _compared(diabetes, kinds)
+    seen = _compared(diabetes_artifact, kinds)
     assert {"data_drift", "target_drift", "concept_drift", "performance"} <= seen
 
 

@@ -1,16 +1,16 @@
 """Alerts from a real log, with a real HTTP server in the place of Alertmanager."""
 
-import json
 import logging
-import threading
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from pytest_httpserver import HTTPServer
 from sqlalchemy import insert
+from werkzeug import Request, Response
 
 from api.alerts.notifier import Alertmanager, AlertNotifier
 from api.alerts.payload import Wording
@@ -28,38 +28,23 @@ STEP = timedelta(minutes=5)
 FAILED = [{"check": "data_drift", "column": "petal_length", "value": 0.8, "threshold": 0.4}]
 
 
-class Receiver(HTTPServer):
+class Receiver:
     """Keeps what is posted, and answers with the status that the test sets."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, server: HTTPServer) -> None:
         self.status = 200
         self.posted: list[list[dict[str, Any]]] = []
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.url = server.url_for("").rstrip("/")
+        server.expect_request(re.compile(".*"), method="POST").respond_with_handler(self._answer)
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.posted.append(json.loads(body))
-        self.send_response(self.server.status)
-        self.end_headers()
-        self.wfile.write(b"as told")
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base names it so
-        pass
+    def _answer(self, request: Request) -> Response:
+        self.posted.append(request.get_json())
+        return Response("as told", self.status)
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def receiver(httpserver: HTTPServer) -> Receiver:
+    return Receiver(httpserver)
 
 
 @pytest.fixture
