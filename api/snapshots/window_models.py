@@ -16,9 +16,7 @@ from model.artifact.manifest import Manifest
 from model.artifact.store import read_manifest, read_reference
 from model.errors import ArtifactError, ExplanationError
 from model.explain.explainer import Explainer, load_explainer
-
-MAX_ROWS = 500
-"""TreeSHAP takes some milliseconds a row, and a mean over these many is steady enough to compare."""
+from model.statistics.attribution import MAX_EXPLAINED_ROWS
 
 
 class WindowExplanations:
@@ -33,7 +31,7 @@ class WindowExplanations:
             self._reason = str(error)
 
     def explain(self, current: pd.DataFrame) -> tuple[npt.NDArray[np.float64] | None, str | None]:
-        """Return |SHAP| of at most 500 rows, (rows, features), or None with the reason.
+        """Return |SHAP| of at most MAX_EXPLAINED_ROWS rows, (rows, features), or None with the reason.
 
         The rows are drawn with a fixed seed, so that a window that is taken again gives the same numbers.
         """
@@ -41,7 +39,7 @@ class WindowExplanations:
             return None, self._reason
         if current.empty:
             return None, "no predictions in this window"
-        rows = current if len(current) <= MAX_ROWS else current.sample(MAX_ROWS, random_state=0)
+        rows = current if len(current) <= MAX_EXPLAINED_ROWS else current.sample(MAX_EXPLAINED_ROWS, random_state=0)
         return self._explainer.attributions(rows), None
 
 

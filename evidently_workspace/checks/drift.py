@@ -21,13 +21,13 @@ from evidently.legacy.renderers.html_widgets import (
 from evidently.metrics import DriftedColumnsCount, MeanValue, QuantileValue, UniqueValueCount, ValueDrift
 from evidently.metrics.column_statistics import ValueDriftCalculation
 from evidently.tests import lt
-from scipy.stats import wasserstein_distance
 
 from evidently_workspace.frames import columns_dataset, with_few_new_values
 from evidently_workspace.results import Check, FailedCheck
 from evidently_workspace.section import Section, finite, plain_figures, require, run_report
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, DriftMethod, DriftThreshold, Manifest
-from model.statistics.drift import column_deviation
+from model.statistics.drift import WassersteinStatistic
+from model.statistics.windows import single_window
 
 _IN_DEVIATIONS = StatTest(
     name="wasserstein_in_deviations",
@@ -40,8 +40,7 @@ STATTESTS: dict[DriftMethod, str] = {"wasserstein": _IN_DEVIATIONS.name, "jensen
 
 
 def _distance(reference: pd.Series, current: pd.Series, _kind: ColumnType, threshold: float) -> tuple[float, bool]:
-    deviation = column_deviation(reference.to_numpy(dtype="float64"))
-    distance = float(wasserstein_distance(reference, current)) / deviation
+    distance = float(WassersteinStatistic(reference, current).distances(single_window(len(current)))[0])
     return distance, distance >= threshold
 
 

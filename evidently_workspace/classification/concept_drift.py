@@ -1,53 +1,25 @@
 """Concept drift of a classifier: whether it errs as often as its own probabilities promise."""
 
-from typing import NamedTuple
-
-import numpy as np
 import pandas as pd
 from evidently import DataDefinition, Dataset
 from evidently.core.metric_types import ByLabelMetric, ByLabelValue
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import table_data
 from evidently.tests import lt
-from numpy.typing import NDArray
 
 from evidently_workspace.frames import ERROR, EXPECTED_ERROR, scored_predictions
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import ConceptCalculation, Section, require, run_report
 from model.artifact.manifest import ClassifierManifest
-
-Floats = NDArray[np.float64]
-
-
-class ConceptGap(NamedTuple):
-    """How far the errors are from the expected ones; shares of rows, except `z`, in standard deviations."""
-
-    observed_error: float
-    expected_error: float
-    gap: float
-    z: float
-
-
-def measure_gap(error: Floats, expected_error: Floats) -> ConceptGap:
-    """Compare errors (0 or 1, one per row) with the chance of each (above 0 and below 1).
-
-    gap = mean(error - expected); z = sum(error - expected) / sqrt(sum(expected * (1 - expected))), which is
-    about standard normal while errors are independent and happen with the expected chances (Spiegelhalter's
-    test of calibration, Statistics in Medicine 5, 1986, with the error as the event).
-    """
-    excess = float(np.sum(error - expected_error))
-    return ConceptGap(
-        float(np.mean(error)), float(np.mean(expected_error)), excess / len(error), excess / spread(expected_error)
-    )
-
-
-def spread(expected_error: Floats) -> float:
-    """Return the standard deviation of the number of errors when each happens with its expected chance."""
-    return float(np.sqrt(np.sum(expected_error * (1 - expected_error))))
+from model.statistics.concept import classification_drift, smallest_alarming_z
+from model.statistics.windows import single_window
 
 
 class ConceptDrift(ByLabelMetric):  # type: ignore[misc]  # Evidently ships no types
-    """The fields of ConceptGap as labels; `error` and `expected_error` name numerical columns."""
+    """Observed and expected error, gap and z as labels, see `classification_drift`.
+
+    `error` and `expected_error` name numerical columns.
+    """
 
     error: str
     expected_error: str
@@ -60,7 +32,9 @@ class ConceptDriftCalculation(ConceptCalculation[ConceptDrift]):
         error, expected = (
             dataset.column(name).data.to_numpy("float64") for name in (self.metric.error, self.metric.expected_error)
         )
-        return self.result(measure_gap(error, expected)._asdict())
+        found = classification_drift(error, expected, single_window(len(error)))
+        labels = ("observed_error", "expected_error", "gap", "z")
+        return self.result({label: float(getattr(found, label)[0]) for label in labels})
 
 
 NOTE = (
@@ -76,15 +50,16 @@ def concept_drift(
     """Compare the errors on the labels that arrived with those that the calibrated probabilities let expect.
 
     NotEnoughDataError below `min_labels` labels whose prediction has probabilities. Fails when z reaches its
-    threshold for this number of labels and the gap reaches its floor; both say the same of z, as the gap is z
-    times the standard deviation of the mean error, so the larger of the two bounds is the threshold of z.
+    threshold for this number of labels and the gap reaches its floor; see `smallest_alarming_z`.
     """
     judged, expected = (scored_predictions(frame, manifest) for frame in (labelled, reference))
     require("labels whose prediction has probabilities", len(judged), min_labels)
     section = Section("Concept drift", NOTE)
     threshold = manifest.concept_threshold
-    smallest_gap_as_z = threshold.gap_floor * len(judged) / spread(judged[EXPECTED_ERROR].to_numpy())
-    limit = max(threshold.at(len(judged)), smallest_gap_as_z)
+    labels = len(judged)
+    wrong, chances = (judged[name].to_numpy() for name in (ERROR, EXPECTED_ERROR))
+    deviation = classification_drift(wrong, chances, single_window(labels)).deviation
+    limit = float(smallest_alarming_z(threshold.at(labels), threshold.gap_floor, labels, deviation)[0])
     metric = ConceptDrift(error=ERROR, expected_error=EXPECTED_ERROR, tests={"z": [lt(limit)]})
     snapshot = run_report([metric], _dataset(judged), _dataset(expected) if len(expected) else None)
     result: ByLabelValue = snapshot.context.get_metric_result(metric.metric_id)

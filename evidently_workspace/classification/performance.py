@@ -24,7 +24,6 @@ from evidently.metrics import (
 from evidently.tests import gte
 from numpy.typing import NDArray
 
-from evidently_workspace.checks.bounds import lowest_share
 from evidently_workspace.frames import (
     CORRECT,
     PROBABILITY,
@@ -37,6 +36,7 @@ from evidently_workspace.frames import (
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, finite, require, run_report
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest
+from model.statistics.bounds import lowest_accuracy
 
 Floats = NDArray[np.float64]
 BINS = 10
@@ -194,23 +194,13 @@ def performance(
         "Predictions whose label arrived in the window, whenever they were made. The test set and the reference are "
         "two parts of the data that training held out.",
     )
-    lowest = lowest_accuracy(len(labelled), reference, manifest)
+    right = (reference[LABEL] == reference[PREDICTION]).to_numpy()
+    lowest = lowest_accuracy(len(labelled), right, manifest)
     scores, matrices = _score_classes_overall(section, labelled, reference, manifest, lowest)
     scores += _score_probabilities(section, labelled, reference, manifest, min_labels)
     section.widgets += [scores_table(scores, manifest), *matrices]
     _score_each_class(section, labelled, reference, manifest)
     return section
-
-
-def lowest_accuracy(labels: int, reference: pd.DataFrame, manifest: ClassifierManifest) -> float:
-    """Return the accuracy below which a window with this many labels is worse than held-out data explains.
-
-    Held-out data are the test set and the reference; see `bounds.lowest_share`, at the model's false
-    alarm rate.
-    """
-    correct = manifest.quality.correct + int((reference[LABEL] == reference[PREDICTION]).sum())
-    rows = manifest.quality.rows + len(reference)
-    return lowest_share(correct, rows, labels, manifest.false_alarm_rate)
 
 
 def _score_classes_overall(

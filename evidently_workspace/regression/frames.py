@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from evidently import DataDefinition, Dataset, Regression
 
 from model.artifact.manifest import LABEL, PREDICTION, RegressorManifest
+from model.statistics.calibration import expected_regression_errors
 
 ACTUAL_NUMBER = "actual number"
 PREDICTED_NUMBER = "predicted number"
@@ -35,14 +35,8 @@ def scored_numbers(rows: pd.DataFrame, manifest: RegressorManifest) -> pd.DataFr
     those of its absolute value, for a prediction of this number.
     """
     predicted = rows[PREDICTION].to_numpy("float64")
-    known = manifest.calibration
-    expected = {
-        EXPECTED_MEAN: known.mean_error,
-        EXPECTED_SPREAD: known.error_spread,
-        EXPECTED_SIZE: known.absolute_error,
-        SIZE_SPREAD: known.absolute_spread,
-    }
-    columns = {name: np.interp(predicted, known.predictions, curve) for name, curve in expected.items()}
+    expected = expected_regression_errors(manifest.calibration, predicted)
+    columns = dict(zip((EXPECTED_MEAN, EXPECTED_SPREAD, EXPECTED_SIZE, SIZE_SPREAD), expected, strict=True))
     return pd.DataFrame({PREDICTION: predicted, ERROR: predicted - rows[LABEL].to_numpy("float64")} | columns)
 
 

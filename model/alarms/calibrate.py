@@ -22,6 +22,7 @@ from model.artifact.manifest import (
     NumberRange,
     WindowThreshold,
 )
+from model.data.encoding import encoding_of
 from model.errors import ExplanationError
 from model.explain.explainer import Explainer
 from model.training.out_of_fold import OutOfFoldRows, Parts, error_chances, number_errors, wrong_predictions
@@ -120,9 +121,7 @@ def _null_concept(
 
 def drift_methods(features: tuple[Feature, ...], *, numbers: bool = False) -> dict[str, DriftMethod]:
     """Return the one pinned method of each column, whatever the number of rows; with `numbers`, labels are numbers."""
-    methods: dict[str, DriftMethod] = {
-        feature.name: "wasserstein" if feature.type == "number" else "jensenshannon" for feature in features
-    }
+    methods = {feature.name: encoding_of(feature).drift_method for feature in features}
     answers: DriftMethod = "wasserstein" if numbers else "jensenshannon"
     return methods | {PREDICTION: answers, LABEL: answers}
 

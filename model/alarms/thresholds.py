@@ -12,7 +12,8 @@ from model.alarms.policy import AlarmPolicy
 from model.alarms.tails import SmoothTails, tail_quantile
 from model.artifact.manifest import DriftMethod, DriftThreshold
 from model.errors import DataError
-from model.statistics.drift import Counts, Distances, DriftStatistic, JensenShannonStatistic, WassersteinStatistic
+from model.statistics.drift import Distances, build_statistic
+from model.statistics.windows import Counts
 
 WINDOW_ROWS = (10, 20, 30, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 FLOORS: Mapping[DriftMethod, float] = AlarmPolicy().drift_floors
@@ -124,13 +125,6 @@ def _draw_null_windows(
             ]
         progress(stop / replicates)
     return drawn
-
-
-def build_statistic(method: DriftMethod, reference: pd.Series, population: pd.Series) -> DriftStatistic:
-    """Return the statistic of one column for windows made of the population's rows."""
-    if method == "wasserstein":
-        return WassersteinStatistic(reference, population)
-    return JensenShannonStatistic(reference, population)
 
 
 class _NullColumn:

@@ -1,6 +1,5 @@
 """What an artifact folder says about its model: schema, quality, data, calibration, thresholds, file hashes."""
 
-from bisect import bisect_left
 from itertools import pairwise
 from math import sqrt
 from typing import Annotated, Literal, Self, get_args
@@ -133,15 +132,6 @@ class Calibration(_Frozen):
         if not 0 < self.calibrated[0] <= self.calibrated[-1] < 1:
             raise ValueError("calibrated must lie between 0 and 1")
         return self
-
-    def expected_correct(self, probability: float) -> float:
-        """Return the chance that a class predicted with this probability is the true one."""
-        if probability <= self.probabilities[0]:
-            return self.calibrated[0]
-        above = min(bisect_left(self.probabilities, probability), len(self.probabilities) - 1)
-        low, high = self.probabilities[above - 1], self.probabilities[above]
-        share = min(1.0, (probability - low) / (high - low))
-        return self.calibrated[above - 1] + share * (self.calibrated[above] - self.calibrated[above - 1])
 
 
 class ErrorCalibration(_Frozen):

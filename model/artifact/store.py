@@ -83,12 +83,6 @@ def verified_bytes(folder: Path, manifest: Manifest, name: str) -> bytes:
     return content
 
 
-def verified_file(folder: Path, manifest: Manifest, name: str) -> Path:
-    """Return a file's path after the check of `verified_bytes`, before any loader has opened it."""
-    verified_bytes(folder, manifest, name)
-    return folder / name
-
-
 def verify_artifact(folder: Path) -> Manifest:
     """Return the manifest of a folder all of whose files match it; raises ArtifactError."""
     manifest = read_manifest(folder)

@@ -18,8 +18,8 @@ from model.artifact.manifest import (
     FeatureType,
     NumberRange,
     Task,
-    Value,
 )
+from model.data.encoding import ENCODINGS
 from model.errors import DataError
 
 MIN_ROWS_PER_CLASS = 10
@@ -144,20 +144,12 @@ AnyDataset = Dataset | RegressionDataset
 def describe_column(name: str, kind: FeatureType, values: pd.Series, unit: str | None = None) -> Feature:
     """Return the schema of one column: the range or the categories seen, and a typical value as example.
 
-    Nullable, since the pipeline imputes whatever is missing (see `model.pipeline`).
+    Nullable, since the pipeline imputes whatever is missing (see `model.training.pipelines`).
     """
     seen = values.dropna()
     if seen.empty:
         raise DataError(f"column {name!r} is empty in every row; leave it out")
-    if kind == "number":
-        typical: Value = float(seen.quantile(0.5, interpolation="nearest"))
-        low, high = float(seen.min()), float(seen.max())
-        return Feature(name=name, type=kind, unit=unit, minimum=low, maximum=high, nullable=True, example=typical)
-    most_frequent = str(seen.mode().iloc[0])
-    if kind == "boolean":
-        return Feature(name=name, type=kind, unit=unit, nullable=True, example=most_frequent == "True")
-    categories = tuple(sorted(str(value) for value in seen.unique()))
-    return Feature(name=name, type=kind, unit=unit, categories=categories, nullable=True, example=most_frequent)
+    return Feature(name=name, type=kind, unit=unit, nullable=True, **ENCODINGS[kind].describe(seen))
 
 
 def check_feature_names(names: tuple[str, ...]) -> None:

@@ -3,37 +3,21 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from model.artifact.manifest import Feature, Value
-from model.errors import PredictionError
+from model.artifact.manifest import Feature
+from model.data.encoding import ONE_MATRIX, Row, number_matrix, onnx_columns, pipeline_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-Row = Sequence[Value]
 Probabilities = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.float64]
-
-MISSING_TEXT = ""
-"""How the models are handed a missing category or boolean: ONNX text has no null."""
-
-_LARGEST = float(np.finfo(np.float32).max)
-
-
-ONE_MATRIX = "rows"
-"""The ONNX input of a model that takes all its columns as one float32 matrix."""
-
-
-def input_name(place: int) -> str:
-    """Return the ONNX input of a column of a pipeline that knows its columns by position."""
-    return f"column_{place}"
 
 
 @runtime_checkable
@@ -79,21 +63,12 @@ class _OnnxModel:
     def _run(self, output: str, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
         feeds: dict[str, npt.NDArray[Any]]
         if self._one_matrix:
-            feeds = {ONE_MATRIX: number_array(rows).astype(np.float32)}
+            feeds = {ONE_MATRIX: number_matrix(rows).astype(np.float32)}
         else:
-            feeds = dict(zip(self._fed, self._columns(rows), strict=True))
+            feeds = dict(zip(self._fed, onnx_columns(rows, self._features), strict=True))
             if len(feeds) > len(self._inputs):
                 feeds = {name: feeds[name] for name in self._inputs}
         return np.asarray(self._session.run([output], feeds)[0], dtype=np.float64)
-
-    def _columns(self, rows: Sequence[Row]) -> list[npt.NDArray[Any]]:
-        columns = zip(*rows, strict=True)
-        return [
-            number_array([values]).astype(np.float32).reshape(-1, 1)
-            if feature.type == "number"
-            else np.array([text_value(value) for value in values], dtype=object).reshape(-1, 1)
-            for feature, values in zip(self._features, columns, strict=True)
-        ]
 
 
 class OnnxClassifier(_OnnxModel):
@@ -132,7 +107,7 @@ class _PipelineModel:
             self._bounded = partial(openmp.limit, limits=threads)
 
     def _answers(self, method: Callable[["pd.DataFrame"], Any], rows: Sequence[Row]) -> npt.NDArray[np.float64]:
-        frame = _frame(rows, self._features)
+        frame = pipeline_frame(rows, self._features)
         # absurd numbers overflow in the sums by which scikit-learn looks for infinity; they are answered all the same
         with np.errstate(over="ignore", invalid="ignore"), self._bounded():
             return np.asarray(method(frame), dtype=np.float64)
@@ -153,41 +128,3 @@ class PipelineRegressor(_PipelineModel):
         """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
         answers = self._answers(self._pipeline.predict, rows)
         return answers.reshape(len(rows), -1)[:, 0] if answers.size == len(rows) else answers
-
-
-def _frame(rows: Sequence[Row], features: tuple[Feature, ...]) -> "pd.DataFrame":
-    import pandas as pd  # noqa: PLC0415 - only where scikit-learn serves
-
-    columns = zip(*rows, strict=True)
-    return pd.DataFrame(
-        {
-            feature.name: number_array([values]).ravel()
-            if feature.type == "number"
-            else np.array([text_value(value) for value in values], dtype=object)
-            for feature, values in zip(features, columns, strict=True)
-        }
-    )
-
-
-def load_pipeline(content: bytes) -> Any:
-    """Return the pipeline in the bytes of a joblib file, which must be verified ones: loading runs code."""
-    import joblib  # noqa: PLC0415 - only where scikit-learn answers
-
-    return joblib.load(BytesIO(content))
-
-
-def number_array(rows: Sequence[Sequence[Value]]) -> npt.NDArray[np.float64]:
-    """Return values as a matrix with NaN for None; raises PredictionError.
-
-    Numbers beyond float32, which the trees compare in, become the largest one: no split tells them apart.
-    """
-    try:
-        matrix = np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise PredictionError(f"a number column holds something else: {error}") from error
-    return np.clip(matrix, -_LARGEST, _LARGEST)
-
-
-def text_value(value: Value) -> str:
-    """Return a category or boolean as the pipeline takes it: "" for a missing one."""
-    return MISSING_TEXT if value is None else str(value)

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from model.artifact.manifest import ClassifierManifest, Engine, ModelManifest, RegressorManifest
+from model.artifact.pickles import load_pipeline
 from model.artifact.store import ONNX_FILE, PIPELINE_FILE, read_manifest, verified_bytes
+from model.data.encoding import Row
 from model.errors import ArtifactError, PredictionError
 from model.serving.engines import (
     Classifier,
@@ -17,8 +19,6 @@ from model.serving.engines import (
     PipelineRegressor,
     Probabilities,
     Regressor,
-    Row,
-    load_pipeline,
 )
 
 

@@ -9,15 +9,15 @@ from sklearn.pipeline import Pipeline
 from model.alarms.policy import AlarmPolicy
 from model.artifact.manifest import Manifest
 from model.data.dataset import AnyDataset
+from model.data.encoding import pipeline_input, rows_of
 from model.data.split import Shares, Split, split_rows
 from model.errors import DataError
 from model.serving.onnx import convert, pipeline_engine
-from model.serving.parity import rows_of
 from model.training.build_artifact import Candidate, Progress, finish
 from model.training.estimator_names import DEFAULT_ESTIMATOR
 from model.training.input_checks import proven_features
 from model.training.out_of_fold import OutOfFoldRows, score, score_out_of_fold
-from model.training.pipelines import Recipe, named_recipe, pipeline_input
+from model.training.pipelines import Recipe, named_recipe
 
 
 def train_model(

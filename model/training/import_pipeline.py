@@ -3,61 +3,27 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import joblib
 import numpy as np
-import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin, is_classifier, is_clusterer, is_outlier_detector, is_regressor
+from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.pipeline import Pipeline
 
 from model.alarms.policy import AlarmPolicy
 from model.artifact.manifest import Feature, Manifest, Task
+from model.artifact.pickles import load_pipeline
 from model.data.dataset import AnyDataset, Classes
+from model.data.encoding import boolean_features, rows_of
 from model.data.split import split_held_out
 from model.errors import DataError
-from model.serving.engines import MISSING_TEXT
 from model.serving.onnx import convert, pipeline_engine
-from model.serving.parity import rows_of
 from model.training.build_artifact import Candidate, Progress, finish
 from model.training.custom_pipeline import as_pipeline
 from model.training.input_checks import proven_features
 from model.training.out_of_fold import OutOfFoldRows, score
-
-
-class NaturalFrame(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
-    """The first step of an adopted pipeline: gives it NaN for missing text, and true and false as such.
-
-    `booleans` are the names of the columns of true and false.
-    """
-
-    def __init__(self, booleans: tuple[str, ...] = ()) -> None:
-        self.booleans = booleans
-
-    def fit(self, rows: pd.DataFrame, labels: Any = None) -> Self:
-        """Return itself; there is nothing to learn."""
-        del rows, labels
-        return self
-
-    def transform(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows as pandas reads them from a CSV file."""
-        columns = {}
-        for name in rows:
-            column = rows[name]
-            if column.dtype == object:
-                column = column.where(column != MISSING_TEXT, np.nan)
-                if name in self.booleans:
-                    column = column.map({"True": True, "False": False}).astype(object)
-                    column = column if column.isna().any() else column.astype(bool)
-            columns[name] = column
-        return pd.DataFrame(columns, index=rows.index)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Say that it is ready."""
-        return True
+from model.training.transformers import PandasCompatibility
 
 
 @dataclass(frozen=True)
@@ -102,7 +68,7 @@ def _load(path: Path, *, any_version: bool) -> Any:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            fitted = joblib.load(BytesIO(content))
+            fitted = load_pipeline(content)
     except ModuleNotFoundError as error:
         raise DataError(
             f"{path} needs the module {error.name!r}; start the command where Python finds it, or set PYTHONPATH"
@@ -189,5 +155,5 @@ def import_pipeline(
 
 
 def _with_pandas_frame(pipeline: Pipeline, features: Sequence[Feature]) -> Pipeline:
-    booleans = tuple(feature.name for feature in features if feature.type == "boolean")
-    return Pipeline([("frame as read by pandas", NaturalFrame(booleans)), *pipeline.steps])
+    booleans = tuple(feature.name for feature in boolean_features(features))
+    return Pipeline([("frame as read by pandas", PandasCompatibility(booleans)), *pipeline.steps])

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.artifact.manifest import Feature, Value
+from model.data.encoding import Row, encoding_of
 from model.errors import DataError
-from model.serving.engines import Answering, Classifier, Row, answers_of
-
-UNSEEN = "a value never seen in training"
-LARGEST = float(np.finfo(np.float32).max)
+from model.serving.engines import Answering, Classifier, answers_of
 
 _TRIED_ROWS = 20
 
@@ -26,7 +24,7 @@ def proven_features(answering: Answering, features: tuple[Feature, ...], rows: S
     sample = rows[:_TRIED_ROWS]
     proven = []
     for place, feature in enumerate(features):
-        for value in _surprises(feature):
+        for value in encoding_of(feature).unseen_values or (True, False):
             failure = _failure(answering, _with(sample, place, value))
             if failure:
                 raise DataError(
@@ -37,12 +35,6 @@ def proven_features(answering: Answering, features: tuple[Feature, ...], rows: S
         missing = _failure(answering, _with(sample, place, None))
         proven.append(feature.model_copy(update={"nullable": missing is None}))
     return tuple(proven)
-
-
-def _surprises(feature: Feature) -> tuple[Value, ...]:
-    if feature.type == "number":
-        return (-LARGEST, LARGEST)
-    return (UNSEEN,) if feature.type == "category" else (True, False)
 
 
 def _with(rows: Sequence[Row], place: int, value: Value) -> list[Row]:

@@ -9,12 +9,12 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration, ErrorCalibration
 from model.data.dataset import AnyDataset, Dataset
+from model.data.encoding import pipeline_input, rows_of
 from model.data.split import Positions
 from model.errors import DataError
 from model.serving.engines import Answering, Probabilities, answers_of
-from model.serving.parity import rows_of
 from model.statistics.calibration import expected_errors, fit_calibration, fit_error_calibration
-from model.training.pipelines import Recipe, pipeline_input
+from model.training.pipelines import Recipe
 
 Parts = npt.NDArray[np.str_]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from evidently_workspace.results import Check
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX
 from model.data.dataset import AnyDataset, Dataset, RegressionDataset
-from model.serving.parity import rows_of
+from model.data.encoding import number_features, rows_of
 from model.serving.predictor import AnyPredictor, Predictor
 from scripts.load.scenarios import drift_weights
 
@@ -40,7 +40,7 @@ def make_traffic(rows: AnyDataset, predictor: AnyPredictor, reference: pd.DataFr
     logged = answer(rows.frame.assign(**{LABEL: rows.labels}), predictor)
     even = np.full(len(logged), 1 / len(logged))
     yield Traffic(QUIET, None, logged, even)
-    numbers = [feature.name for feature in rows.features if feature.type == "number"]
+    numbers = [feature.name for feature in number_features(rows.features)]
     for name in rng.permutation(numbers)[:MAX_SHIFTED_COLUMNS]:
         moved = logged.assign(**{name: logged[name] + reference[name].std(ddof=0)})
         yield Traffic("one column moved by one deviation", "data_drift", answer(moved, predictor), even)

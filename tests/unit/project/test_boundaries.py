@@ -13,9 +13,9 @@ MAY_IMPORT = {
     "evidently_workspace": {
         "model.artifact.manifest",
         "model.artifact.store",
+        "model.data.encoding",
         "model.errors",
-        "model.statistics.attribution",
-        "model.statistics.drift",
+        "model.statistics",
     },
     "api": {"evidently_workspace", "model"},
     "scripts": {"api", "evidently_workspace", "model"},

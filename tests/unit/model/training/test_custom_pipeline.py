@@ -10,9 +10,9 @@ from model.artifact.manifest import RegressorManifest
 from model.artifact.store import read_manifest
 from model.data.csv_file import load_csv
 from model.data.dataset import Dataset, RegressionDataset, describe_column
+from model.data.encoding import rows_of
 from model.data.split import Shares, split_rows
 from model.errors import DataError
-from model.serving.parity import rows_of
 from model.serving.predictor import load_predictor
 from model.training.custom_pipeline import custom_recipe
 from model.training.fit import fit, train_model
