@@ -12,7 +12,7 @@ from model.errors import ModelError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Adopt as asked for and return the exit status: 0, or 2 with one line on standard error."""
+    """Import a fitted pipeline and return the exit status: 0, or 2 with one line on standard error."""
     options = build_parser().parse_args(arguments)
     console = Console()
     print(

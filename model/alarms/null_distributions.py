@@ -1,4 +1,4 @@
-"""Concept drift and attribution drift of windows in which nothing has changed."""
+"""Null distributions of concept drift and attribution drift: their values in windows where nothing has changed."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,12 @@ from model.statistics.windows import Counts, Numbers
 
 
 class NullErrors:
-    """Draws of the concept drift z of a model of a number, where labels follow from the inputs as they did.
+    """Draws of the concept drift z of a regressor where labels follow from the inputs as they did.
 
     `errors` and `predictions` (population rows,) are those of a model that had not seen the rows. The calibration stays
-    as it was fitted, as for classes; its luck is that the true errors are others than those it was fitted on, which
-    the draws of a population (row weights) vary. Errors of the future may be larger than any seen: the outermost, in
-    expected standard deviations, are drawn from tails (see `SmoothTails`).
+    as it was fitted, as for classes. It is uncertain because the true errors differ from those that it was fitted on,
+    which the draws of a population (row weights) vary. Errors of the future may be larger than any seen: the outermost,
+    in expected standard deviations, are drawn from tails (see `SmoothTails`).
     """
 
     def __init__(
@@ -35,7 +35,9 @@ class NullErrors:
 
     def distances(self, counts: Counts, prepared: list[Numbers]) -> Numbers:
         """Return the z of each window, (windows,), from counts (rows, windows)."""
-        return regression_drift(self._errors, self._expected, self._tails.spread(counts, prepared, self._rng)).z
+        return regression_drift(
+            self._errors, self._expected, self._tails.counts_with_tails(counts, prepared, self._rng)
+        ).z
 
 
 class NullConcept:
@@ -43,7 +45,7 @@ class NullConcept:
 
     `wrong` and `expected` (population rows,) hold for each row whether its prediction by a model that had not
     seen it was wrong, and the calibrated chance of that. The calibrator stays as it was fitted, since the
-    windows to come meet that one; its luck is that the true error rates lie elsewhere than in its data, which is
+    windows to come meet that one; it is uncertain because the true error rates differ from those in its data, which is
     what the draws of a population (row weights) vary. So that a model without a single error in its data is not
     taken to be infallible, each row's outcome is not fixed but drawn, with Beta(e + 1/n, 1 - e + 1/n) as the
     chance of an error: together one more row that went wrong and one that went right, as in Platt's targets.

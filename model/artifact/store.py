@@ -27,7 +27,7 @@ _TRAIN = f"train one with: {_COMMAND}"
 
 
 class _Kind(BaseModel):
-    # read first, so that what is wrong is told of the one kind that it is
+    # read first, so that an error is about the one kind of manifest that it is
     task: Task = "classification"
 
 
@@ -59,8 +59,8 @@ def verified_bytes(folder: Path, manifest: Manifest, name: str) -> bytes:
     """Return a file's content after comparing its SHA-256 with the manifest's; raises ArtifactError.
 
     Loading from these bytes leaves no moment in which the file could change between check and use. The hashes
-    find damage, mixed-up files and tampering with single files; who can rewrite the manifest too is not
-    stopped, so the folder must be writable only by those who may train.
+    find damage, mixed-up files and tampering with single files; someone who can also rewrite the
+    manifest is not stopped, so only those who may train should be able to write to the folder.
     """
     expected = manifest.files.get(name)
     if expected is None:

@@ -43,8 +43,8 @@ def column_owners(encoded: list[Numbers], features: tuple[Feature, ...]) -> list
     if len(shared):
         names = [features[place].name for place in np.flatnonzero(varies[:, shared[0]])]
         raise ExplanationError(
-            f"an input of the model's last step mixes features ({', '.join(names[:5])}), so that its part cannot be "
-            "given to one of them"
+            f"an input of the model's last step mixes features ({', '.join(names[:5])}), so its attribution "
+            "cannot be assigned to one of them"
         )
     return [np.flatnonzero(row) for row in varies]
 
@@ -106,7 +106,7 @@ class Explainer:
         if not hasattr(estimator, "coef_"):
             return TreeStep(estimator)
         if background is None or background.empty:
-            raise ExplanationError("a linear model is explained against rows, of which there are none")
+            raise ExplanationError("a linear model needs background rows to be explained, and there are none")
         return LinearStep(estimator, self._encode(background).mean(axis=0))
 
     def _encode(self, rows: pd.DataFrame) -> Phi:
@@ -118,7 +118,7 @@ class Explainer:
         try:
             return np.asarray(encoded, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise ExplanationError(f"the last step does not take numbers alone: {error}") from error
+            raise ExplanationError(f"the last step takes something else than numbers: {error}") from error
 
     def _grouped(self, encoded: Phi) -> Phi:
         phi = self._step.phi(encoded)
@@ -132,7 +132,7 @@ class Explainer:
             near = _TOLERANCE * max(1.0, float(np.abs(answers).max())) if unit == "target" else _TOLERANCE
             if totals.shape == answers.shape and np.allclose(totals, answers, rtol=_TOLERANCE, atol=near):
                 return unit
-        raise ExplanationError("its attributions do not add up to its answers")
+        raise ExplanationError("the attributions do not add up to the predictions")
 
 
 def load_explainer(folder: Path) -> Explainer:

@@ -1,4 +1,4 @@
-"""The two engines that can answer for a model: ONNX Runtime and scikit-learn."""
+"""The two engines that can compute predictions: ONNX Runtime and scikit-learn."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +22,7 @@ Numbers = npt.NDArray[np.float64]
 
 @runtime_checkable
 class Classifier(Protocol):
-    """What turns rows into probabilities, (rows, classes), float64, each row adding up to 1."""
+    """An engine that turns rows into probabilities, (rows, classes), float64, each row adding up to 1."""
 
     def probabilities(self, rows: Sequence[Row]) -> Probabilities:
         """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
@@ -30,19 +30,19 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class Regressor(Protocol):
-    """What turns rows into numbers, float64 (rows,), in the unit of the target."""
+    """An engine that turns rows into numbers, float64 (rows,), in the unit of the target."""
 
     def numbers(self, rows: Sequence[Row]) -> Numbers:
         """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
 
 
-Answering = Classifier | Regressor
+AnyEngine = Classifier | Regressor
 """Either kind; `isinstance` tells which."""
 
 
-def answers_of(answering: Answering, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
+def predictions_of(engine: AnyEngine, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
     """Return the probabilities (rows, classes) or the numbers (rows,) of rows; raises PredictionError."""
-    return answering.probabilities(rows) if isinstance(answering, Classifier) else answering.numbers(rows)
+    return engine.probabilities(rows) if isinstance(engine, Classifier) else engine.numbers(rows)
 
 
 class _OnnxModel:
@@ -52,12 +52,12 @@ class _OnnxModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only; warnings about graph optimisation are no news to anyone
+        options.log_severity_level = 3  # errors only; warnings about graph optimisation help nobody
         self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._inputs: list[str] = [node.name for node in self._session.get_inputs()]
         self._features = features
         self._one_matrix = self._inputs == [ONE_MATRIX]
-        # an input that no operator needs is not in the model; else the order tells, as the converter changes names
+        # the converter leaves out inputs that no operator needs; where all are there, their order says which is which
         self._fed = self._inputs if len(self._inputs) == len(features) else [feature.name for feature in features]
 
     def _run(self, output: str, rows: Sequence[Row]) -> npt.NDArray[np.float64]:

@@ -10,7 +10,7 @@ from model.data.dataset import AnyDataset, Dataset
 from model.data.encoding import Row, onnx_inputs, rows_of
 from model.errors import ModelError
 from model.serving.engines import (
-    Answering,
+    AnyEngine,
     OnnxClassifier,
     OnnxRegressor,
     PipelineClassifier,
@@ -47,16 +47,16 @@ def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: b
 
 @dataclass(frozen=True)
 class Engines:
-    """The fitted pipeline, what it was turned into, and which of the two answers."""
+    """The fitted pipeline, its ONNX model, and the engine that serves."""
 
     pipeline: Pipeline
     onnx: bytes | None
     parity: Parity | RegressionParity
-    serving: Answering
+    serving: AnyEngine
 
 
 def pipeline_engine(pipeline: Pipeline, dataset: AnyDataset) -> PipelineClassifier | PipelineRegressor:
-    """Return scikit-learn as what answers."""
+    """Return the scikit-learn engine of a fitted pipeline."""
     if isinstance(dataset, Dataset):
         return PipelineClassifier(pipeline, dataset.features)
     return PipelineRegressor(pipeline, dataset.features)
@@ -82,13 +82,13 @@ def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Pipeline | Non
             return Engines(pipeline, content, parity, candidate)
         reasons.append(parity)
     # what was compared says more than what could not be
-    told = max(reasons, key=lambda parity: parity.rows)
-    return Engines(pipeline, None, told, fallback)
+    reported = max(reasons, key=lambda parity: parity.rows)
+    return Engines(pipeline, None, reported, fallback)
 
 
 def _compared(
     content: bytes, fallback: PipelineClassifier | PipelineRegressor, dataset: AnyDataset, probes: Sequence[Row]
-) -> tuple[Answering, Parity | RegressionParity]:
+) -> tuple[AnyEngine, Parity | RegressionParity]:
     if isinstance(fallback, PipelineClassifier):
         classifier = OnnxClassifier(content, dataset.features)
         return classifier, compare(classifier, fallback, probes)

@@ -87,12 +87,12 @@ def compare_regression(
 
 
 def no_regression_parity(reason: str) -> RegressionParity:
-    """Return the record of a model of a number for which there was nothing to compare."""
+    """Return the parity of a regressor for which there was nothing to compare."""
     return RegressionParity(rows=0, max_difference=None, reason=reason)
 
 
 def no_parity(reason: str) -> Parity:
-    """Return the record of a model for which there was nothing to compare."""
+    """Return the parity of a classifier for which there was nothing to compare."""
     return Parity(rows=0, max_probability_difference=None, class_disagreements=None, reason=reason)
 
 

@@ -1,4 +1,4 @@
-"""Loads an artifact folder and answers rows."""
+"""Predictors: a model loaded from its artifact folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from model.serving.engines import (
 
 
 class Predictor:
-    """A model that tells classes apart, ready to answer; may be shared by threads."""
+    """A loaded classifier; threads may share it."""
 
     def __init__(self, manifest: ClassifierManifest, classifier: Classifier) -> None:
         self.manifest = manifest
@@ -48,7 +48,7 @@ class Predictor:
 
 
 class RegressionPredictor:
-    """A model that predicts a number, ready to answer; may be shared by threads."""
+    """A loaded regressor; threads may share it."""
 
     def __init__(self, manifest: RegressorManifest, regressor: Regressor) -> None:
         self.manifest = manifest

@@ -25,14 +25,14 @@ Fit = Callable[[Numbers, Right], tuple[Numbers, Numbers]]
 
 
 def fit_calibration(probabilities: Numbers, right: Right, rng: np.random.Generator) -> Calibration:
-    """Return the calibration fitted on held-out rows.
+    """Return the calibration fitted on out-of-fold rows.
 
     `probabilities` (rows,) are those of the predicted classes, `right` (rows,) whether these were the true ones;
     no row may come from a model that was fitted on it. Two fits compete by cross-validated log loss: logistic
     (Platt 1999, "Probabilistic outputs for support vector machines", with his targets, which amount to one more
     row of each outcome and so keep data without a single error finite; on the log odds, as in temperature
     scaling) and isotonic (Zadrozny and Elkan 2002, KDD). The latter needs about 1,000 rows before its freedom
-    pays (Niculescu-Mizil and Caruana 2005, ICML), so with fewer it does not compete: its many steps fit luck.
+    pays (Niculescu-Mizil and Caruana 2005, ICML), so with fewer it does not compete: its many steps fit noise.
     Every chance is held within [1/(rows + 2), 1 - 1/(rows + 2)], Laplace's rule of succession for rows that are
     all right or all wrong: nothing seen `rows` times is known to be certain.
     """
@@ -147,13 +147,13 @@ _EXACT = 1e-3  # of the target's standard deviation: the deviation of the errors
 
 
 def fit_error_calibration(predictions: Numbers, errors: Numbers, standard_deviation: float) -> ErrorCalibration:
-    """Return what was seen of errors on held-out rows, by the number predicted.
+    """Return what was seen of errors on out-of-fold rows, by the number predicted.
 
     `predictions` and `errors` = prediction - label, both (rows,); no row may come from a model that was fitted on it.
     `standard_deviation` is the target's. The curves are linear splines through a knot for each 40 rows, at most 8, at
     quantiles of the predictions, fitted by least squares with a ridge towards the mean of all rows (as many more rows
     as `_PRIOR_ROWS` at each knot); expected |error| and variances are not negative. Each is then moved so that its mean
-    over these rows is theirs: the expected errors of a quiet window add up to its errors but for luck.
+    over these rows is theirs: in a window in control the expected errors add up to the errors, apart from sampling error.
     """
     knots = _knots(predictions)
     hats = _hats(predictions, knots)

@@ -19,7 +19,7 @@ from model.data.encoding import boolean_features, rows_of
 from model.data.split import split_held_out
 from model.errors import DataError
 from model.serving.onnx import convert, pipeline_engine
-from model.training.build_artifact import Candidate, Progress, finish
+from model.training.build_artifact import Candidate, Progress, build_artifact
 from model.training.custom_pipeline import as_pipeline
 from model.training.input_checks import proven_features
 from model.training.out_of_fold import OutOfFoldRows, score
@@ -80,8 +80,8 @@ def _load(path: Path, *, any_version: bool) -> Any:
     if others and not any_version:
         raise DataError(
             f"{path} was saved by scikit-learn {others[0].original_sklearn_version}, and here is "
-            f"{others[0].current_sklearn_version}, where it may answer otherwise; save it again with this version, or "
-            "take it as it is with --any-version"
+            f"{others[0].current_sklearn_version}, where it may predict something else; save it again with this version, or "
+            "use it as it is with --any-version"
         )
     return fitted
 
@@ -92,7 +92,9 @@ def _predicts_numbers(path: Path, fitted: Any) -> bool:
         return False
     kind = type(fitted.steps[-1][1] if isinstance(fitted, Pipeline) else fitted).__name__
     if not hasattr(fitted, "predict"):
-        raise DataError(f"{path} holds {kind}, which has neither predict_proba nor predict: no model that predicts")
+        raise DataError(
+            f"{path} holds {kind}, which has neither predict_proba nor predict; save a classifier or a regressor"
+        )
     try:
         if is_regressor(fitted):
             return True
@@ -105,16 +107,18 @@ def _predicts_numbers(path: Path, fitted: Any) -> bool:
         ) from error
     if classes:
         raise DataError(f"{path} holds {kind}, which has no predict_proba; alarms need probabilities")
-    what = "finds groups or outliers" if other else "is no regressor"
+    what = "finds groups or outliers" if other else "is not a regressor"
     raise DataError(f"{path} holds {kind}, which {what}; only classifiers and regressors can be watched")
 
 
 def _classes(path: Path, fitted: Any) -> Classes:
     given = getattr(fitted, "classes_", None)
     if given is None:
-        raise DataError(f"the pipeline in {path} is not fitted: it knows no classes")
+        raise DataError(f"the pipeline in {path} is not fitted: it has no classes; fit it and save it again")
     if isinstance(given, list):
-        raise DataError(f"the pipeline in {path} predicts {len(given)} targets at once; one is served")
+        raise DataError(
+            f"the pipeline in {path} predicts {len(given)} targets at once; only models of one target can be served"
+        )
     values = np.asarray(given).tolist()
     if all(isinstance(value, float) and value.is_integer() for value in values):
         values = [int(value) for value in values]
@@ -140,9 +144,9 @@ def import_pipeline(
     """
     progress("trying the pipeline", 0)
     pipeline = _with_pandas_frame(fitted.pipeline, dataset.features)
-    answering = pipeline_engine(pipeline, dataset)
+    engine = pipeline_engine(pipeline, dataset)
     dataset = replace(
-        dataset, features=proven_features(answering, dataset.features, rows_of(dataset.frame, dataset.features))
+        dataset, features=proven_features(engine, dataset.features, rows_of(dataset.frame, dataset.features))
     )
     split = split_held_out(dataset.strata, seed)
     progress("converting to ONNX and comparing", 0)
@@ -151,7 +155,7 @@ def import_pipeline(
     test, reference = (score(dataset, engines.serving, part) for part in (split.test, split.reference))
     candidate = Candidate(dataset, split, engines, OutOfFoldRows(test.head(0), test, reference), fitted.source)
     rng = np.random.default_rng(seed)
-    return finish(candidate, folder, rng, seed=seed, policy=policy or AlarmPolicy(), progress=progress)
+    return build_artifact(candidate, folder, rng, seed=seed, policy=policy or AlarmPolicy(), progress=progress)
 
 
 def _with_pandas_frame(pipeline: Pipeline, features: Sequence[Feature]) -> Pipeline:

@@ -1,4 +1,4 @@
-"""The scikit-learn pipelines that can be asked for by name: impute, encode, then classify or predict a number."""
+"""The scikit-learn pipelines that are chosen by name: impute, encode, then classify or predict a number."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def named_recipe(name: EstimatorName, task: Task = "classification") -> Recipe:
     """Return the recipe of one of the estimators that this program knows; raises DataError for another task's."""
     if name not in _LAST_STEPS[task]:
         what = "tells classes apart" if task == "regression" else "predicts numbers"
-        raise DataError(f"{name} {what}, which is not asked for; for {task} take {', '.join(_LAST_STEPS[task])}")
+        raise DataError(f"{name} {what}; for {task} choose one of {', '.join(_LAST_STEPS[task])}")
     return Recipe(name, lambda features, seed: build_pipeline(features, seed, name, task))
 
 

@@ -37,7 +37,7 @@ Fired = NDArray[np.bool_]
 
 
 class LabelVerdicts(Protocol):
-    """Says of windows, counts (rows, windows) of rows that all have their labels, which fail."""
+    """Decides which windows fail; these are counts (rows, windows) of rows that all have their labels."""
 
     def concept(self, counts: Counts) -> Fired:
         """Return which windows fail the check of concept drift."""
@@ -47,7 +47,7 @@ class LabelVerdicts(Protocol):
 
 
 class ClassificationVerdicts:
-    """Of a model that tells classes apart."""
+    """The verdicts of a classifier."""
 
     def __init__(self, manifest: ClassifierManifest, reference: pd.DataFrame, rows: pd.DataFrame) -> None:
         self._manifest = manifest
@@ -68,7 +68,7 @@ class ClassificationVerdicts:
 
 
 class RegressionVerdicts:
-    """Of a model that predicts a number."""
+    """The verdicts of a regressor."""
 
     def __init__(self, manifest: RegressorManifest, reference: pd.DataFrame, rows: pd.DataFrame) -> None:
         self._manifest = manifest
@@ -104,7 +104,7 @@ MIN_VALUES = 30
 
 
 class VectorisedChecks:
-    """Says of windows drawn from some rows which checks would fail.
+    """Decides which checks fail in windows drawn from some rows.
 
     `rows` as in the log, each with its label; `phi` (rows, features) their attributions, None where the model has
     none. A window is a column of counts (rows, windows): how often it holds each row.

@@ -183,9 +183,9 @@ def test_a_regressor_of_ones_own_is_trained_and_served(prices: RegressionDataset
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("build", "returned Pipeline, which is no regressor, and the target is a number"),
-        ("groups", "returned KMeans, which is no regressor"),
-        ("unlike", "returned Unlike, which is no regressor"),
+        ("build", "returned Pipeline, which is not a regressor, and the target is a number"),
+        ("groups", "returned KMeans, which is not a regressor"),
+        ("unlike", "returned Unlike, which is not a regressor"),
         ("endless", "its answers are not finite numbers"),
         ("paired", "its answers are not one number for each row"),
     ],
