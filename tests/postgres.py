@@ -15,11 +15,12 @@ import psycopg
 from psycopg.sql import SQL, Composed, Identifier
 
 from api.prediction_log.database import Database
-from tests.servers import Server, free_port, shared_server
+from tests.servers import Server, free_port, runs, shared_server
 
 MIGRATED = "migrated"
 """The database that the tests' databases are copies of: the log's tables, without rows."""
 LEAST_MEMORY_BYTES = 2**31
+PREFIX = "vigie-pg-"
 MISSING = "no PostgreSQL server on this machine (Debian: apt-get install postgresql)"
 
 
@@ -84,8 +85,12 @@ class PostgresServer:
 def server_folder() -> Path:
     """Return a new folder: in memory where there is room, and with a path short enough for the server's socket."""
     memory = Path("/dev/shm")  # noqa: S108 - the folder in it is new
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > LEAST_MEMORY_BYTES
-    return Path(mkdtemp(prefix="vigie-pg-", dir=memory if roomy else "/tmp"))  # noqa: S108 - as above
+    if not memory.is_dir() or shutil.disk_usage(memory).free < LEAST_MEMORY_BYTES:
+        return Path(mkdtemp(prefix=PREFIX, dir="/tmp"))
+    for left in memory.glob(f"{PREFIX}*/data/postmaster.pid"):
+        if not runs(int(left.read_text(encoding="ascii").split()[0])):
+            shutil.rmtree(left.parents[1], ignore_errors=True)  # of a run that was killed
+    return Path(mkdtemp(prefix=PREFIX, dir=memory))
 
 
 @contextmanager

@@ -136,6 +136,9 @@ def test_windows_wait_for_an_evidently_ui_that_is_down_and_are_posted_when_it_is
         await_start_page(caller, "<b>Evidently UI</b> does not answer")
         caller.send(10)
         with evidently_ui(tmp_path, port):
+            with closing(sqlite3.connect(api.database, timeout=10)) as database:
+                database.execute("UPDATE windows SET retry_at = 0")  # the waits doubled while the UI started
+                database.commit()
             window = caller.awaited(start, {"posted"})
             assert window["reason"] is None
             await_start_page(caller, "<b>Evidently UI</b> answers")

@@ -24,6 +24,7 @@ def planted(tmp_path: Path, iris_artifact: Path) -> Settings:
         api_keys_file=tmp_path / "keys.jsonl",
         reports_dir=tmp_path / "reports",
         snapshots=False,
+        log_timeout_seconds=0.2,
     )
 
 

@@ -132,11 +132,9 @@ def test_the_command_says_what_it_took_the_target_for_and_writes_it_down(
     assert (manifest.attributions.method, manifest.attributions.unit) == ("linear SHAP", "target")
 
 
-@pytest.fixture(scope="module")
-def diabetes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("diabetes") / "model"
-    assert main(["--dataset", "diabetes", "--out", str(folder)]) == 0
-    return folder
+@pytest.fixture
+def diabetes(diabetes_artifact: Path) -> Path:
+    return diabetes_artifact
 
 
 def test_the_bundled_numbers_become_a_whole_artifact(diabetes: Path) -> None:
