@@ -266,7 +266,7 @@ class ModelManifest(_Frozen):
         description="Of half the sum of absolute differences of the normalised attributions."
     )
     false_alarm_rate: float = Field(
-        description="Chance that any threshold (columns, concept, attributions) alarms in a window where nothing has changed."
+        description="Chance that any threshold (columns, concept, attributions) alarms in a window in control."
     )
     libraries: dict[str, str]
     files: dict[FileName, Sha256]

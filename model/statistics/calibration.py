@@ -153,7 +153,7 @@ def fit_error_calibration(predictions: Numbers, errors: Numbers, standard_deviat
     `standard_deviation` is the target's. The curves are linear splines through a knot for each 40 rows, at most 8, at
     quantiles of the predictions, fitted by least squares with a ridge towards the mean of all rows (as many more rows
     as `_PRIOR_ROWS` at each knot); expected |error| and variances are not negative. Each is then moved so that its mean
-    over these rows is theirs: in a window in control the expected errors add up to the errors, apart from sampling error.
+    over these rows is theirs: in a window in control the expected errors add up to the errors, but for sampling error.
     """
     knots = _knots(predictions)
     hats = _hats(predictions, knots)

@@ -15,8 +15,8 @@ from model.training.pipelines import Features, Recipe
 def custom_recipe(reference: str, task: Task = "classification") -> Recipe:
     """Return the recipe that calls `module:function` with the list of columns; raises DataError.
 
-    The function is given a list of `model.artifact.manifest.Feature`, whose `name` and `type` say what each column is, and
-    returns an unfitted classifier with `predict_proba`, or for regression a regressor. It is fitted on a frame with
+    The function is given a list of `model.artifact.manifest.Feature`, whose `name` and `type` say what each column is,
+    and returns an unfitted classifier with `predict_proba`, or for regression a regressor. It is fitted on a frame with
     these columns in this order: numbers as float64 with NaN where missing, categories and booleans as text ("True",
     "False") with "" where missing.
     """

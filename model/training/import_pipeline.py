@@ -79,9 +79,9 @@ def _load(path: Path, *, any_version: bool) -> Any:
     others = [one.message for one in caught if isinstance(one.message, InconsistentVersionWarning)]
     if others and not any_version:
         raise DataError(
-            f"{path} was saved by scikit-learn {others[0].original_sklearn_version}, and here is "
-            f"{others[0].current_sklearn_version}, where it may predict something else; save it again with this version, or "
-            "use it as it is with --any-version"
+            f"{path} was saved by scikit-learn {others[0].original_sklearn_version}; this is "
+            f"{others[0].current_sklearn_version}, where it may predict something else; save it again with this "
+            "version, or use it as it is with --any-version"
         )
     return fitted
 

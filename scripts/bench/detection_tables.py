@@ -19,7 +19,7 @@ Fired = NDArray[np.bool_]
 
 
 def false_alarm_table(outcomes: Sequence[Outcome]) -> str:
-    """Return false alarms per 1,000 windows in control, ours and the baselines', by the kind of rows and window size."""
+    """Return false alarms per 1,000 windows in control, ours and the baselines', by kind of rows and window size."""
     in_control = [outcome for outcome in outcomes if outcome.traffic == IN_CONTROL]
     head = [
         "quiet windows of",

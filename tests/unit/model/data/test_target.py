@@ -120,7 +120,7 @@ def test_the_command_says_what_it_took_the_target_for_and_writes_it_down(
     assert "task: regression" in (tmp_path / "houses.yaml").read_text()
     trained = [*given, "--schema", str(tmp_path / "houses.yaml"), "--out", str(tmp_path / "model")]
     assert main([*trained, "--estimator", "logistic_regression"]) == 2
-    assert "take random_forest, hist_gradient_boosting, linear_regression" in capsys.readouterr().err
+    assert "choose one of random_forest, hist_gradient_boosting, linear_regression" in capsys.readouterr().err
     assert main([*trained, "--estimator", "linear_regression"]) == 0
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "test mean absolute error" in shown
