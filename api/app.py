@@ -66,9 +66,7 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     def refuse(reason: str) -> None:
         runtime.serving.writer.count_rejection(metrics.reject(reason))
 
-    install_openapi(
-        app, runtime.serving.plane, settings.max_batch_rows
-    )  # before the security, which describes its keys in it
+    install_openapi(app, runtime.serving.plane, settings.max_batch_rows)
     install_problem_handlers(app, refuse)
     app.add_middleware(
         BodyLimit, max_bytes=settings.max_body_bytes, max_seconds=settings.body_timeout_seconds, refuse=refuse

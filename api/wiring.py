@@ -136,7 +136,7 @@ def _build_monitoring(
     settings: Settings, manifest: Manifest, database: Database, scheduler: JobScheduler, metrics: Metrics
 ) -> Monitoring:
     store = WindowStore(database)
-    project = project_name(settings, manifest)  # it stays, whatever the name of a later version is
+    project = settings.evidently_project or manifest.name  # it stays, whatever the name of a later version is
     links = SnapshotLinks(settings.api_url, settings.evidently_public_url or settings.evidently_url, project)
     lease = snapshot_lease(database, new_holder(), settings.heartbeat)
     build_context = partial(build_worker_context, settings, project, lease.holder)
@@ -278,8 +278,3 @@ def build_retention(
         policy=settings.retention_policy,
         reports_dir=settings.reports_dir,
     )
-
-
-def project_name(settings: Settings, manifest: Manifest) -> str:
-    """Return the name of the model's project in Evidently UI."""
-    return settings.evidently_project or manifest.name

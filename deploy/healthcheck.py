@@ -1,4 +1,4 @@
-"""Answers Docker's question whether a container is healthy: 0 if the address given answers 200, else 1."""
+"""The health check of a container: exits with 0 if the given address answers 200, else with 1."""
 
 import sys
 from http import HTTPStatus

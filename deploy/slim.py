@@ -1,4 +1,4 @@
-"""Removes from an environment what its programs never open: `python slim.py /opt/vigie`, while an image is built.
+"""Removes files that no program opens from an environment: `python slim.py /opt/vigie`, while an image is built.
 
 Whole folders that packages ship beside their code, named below one by one. A package that is not installed is skipped;
 one that is, but has no such folder, is an error, so that the lists keep up with the packages.
@@ -12,13 +12,13 @@ from pathlib import Path
 TESTED = ("fsspec", "joblib", "numpy", "onnx", "pandas", "pyarrow", "regex", "scipy", "sklearn", "statsmodels")
 """Packages whose folders `tests` and `test` hold nothing but their own tests. (Evidently's are part of its code.)"""
 HEADERS = ("numpy/_core/include", "pyarrow/include")
-"""What only a compiler reads."""
+"""Files that only a compiler reads."""
 COPIES = ("evidently", "share/jupyter", "etc/jupyter")
-"""Beside the packages: a second copy of Evidently UI's pages, and plotly for Jupyter, which is not here."""
+"""A second copy of Evidently UI's pages, and plotly for Jupyter, which is not installed."""
 
 
 def main(environment: Path) -> int:
-    """Remove it and print how much it was; 1 and a line on standard error where a list is out of date."""
+    """Remove them and print the sizes before and after; 1 and a line on standard error where a list is out of date."""
     before = size(environment)
     for name, folders in targets(environment):
         if not folders:

@@ -20,6 +20,7 @@ from evidently_workspace.panels import (
 )
 from evidently_workspace.regression.panels import RegressionPanels
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest
+from model.data.encoding import number_features, text_features
 from model.statistics.attribution import NDCG_ALARM
 
 UNITS = {"probability": "probabilities", "log odds": "log odds", "target": "the unit of the target"}
@@ -105,8 +106,8 @@ def _quality_panels(manifest: Manifest) -> Iterator[Panel]:
     yield text_panel(
         "Data quality", "Of the predictions made in each window. Ranges and categories are those of the training data."
     )
-    numbers = [feature.name for feature in manifest.features if feature.type == "number"]
-    others = [feature.name for feature in manifest.features if feature.type != "number"]
+    numbers = [feature.name for feature in number_features(manifest.features)]
+    others = [feature.name for feature in text_features(manifest.features)]
     missing = [_share(name, "MissingValueCount") for name in manifest.feature_names]
     yield line_panel("Missing share of each feature", None, missing)
     if numbers:

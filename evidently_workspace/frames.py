@@ -15,6 +15,8 @@ from model.artifact.manifest import (
     Manifest,
     RegressorManifest,
 )
+from model.data.encoding import category_features, encoding_of, number_features, text_column
+from model.statistics.calibration import expected_errors
 
 ACTUAL_CLASS = "actual class"
 PREDICTED_CLASS = "predicted class"
@@ -36,9 +38,7 @@ def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     columns: dict[str, pd.Series] = {}
     for feature in manifest.features:
         column = frame.get(feature.name, pd.Series(None, index=frame.index, dtype=object))
-        columns[feature.name] = (
-            pd.to_numeric(column, errors="coerce").astype("float64") if feature.type == "number" else _text(column)
-        )
+        columns[feature.name] = encoding_of(feature).coerced_column(column)
     for name in (PREDICTION, LABEL):
         if name in frame:
             columns[name] = _answers(frame[name], manifest)
@@ -51,13 +51,9 @@ def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
 
 def _answers(column: pd.Series, manifest: Manifest) -> pd.Series:
     if isinstance(manifest, ClassifierManifest):
-        return _text(column)
+        return text_column(column)
     numbers = pd.to_numeric(column, errors="coerce").astype("float64")
     return numbers.where(np.isfinite(numbers)).clip(-LARGEST_NUMBER, LARGEST_NUMBER)
-
-
-def _text(column: pd.Series) -> pd.Series:
-    return column.astype(object).where(column.notna(), None).map(str, na_action="ignore")
 
 
 def with_few_new_values(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
@@ -67,15 +63,14 @@ def with_few_new_values(current: pd.DataFrame, reference: pd.DataFrame, manifest
     The Jensen-Shannon distance stays as it is: a value without a counterpart adds in proportion to its share.
     """
     columns = {}
-    for feature in manifest.features:
-        if feature.type == "category":
-            column = current[feature.name]
-            new = column[column.notna() & ~column.isin(set(reference[feature.name]))]
-            rare = new.value_counts().index[MAX_NEW_VALUES:]
-            together = column.isin(rare)
-            if together.any():
-                columns[feature.name] = column.mask(together, f"{len(rare):,} other new values")
-            columns[feature.name] = columns.get(feature.name, column).map(shortened, na_action="ignore")
+    for feature in category_features(manifest.features):
+        column = current[feature.name]
+        new = column[column.notna() & ~column.isin(set(reference[feature.name]))]
+        rare = new.value_counts().index[MAX_NEW_VALUES:]
+        together = column.isin(rare)
+        if together.any():
+            columns[feature.name] = column.mask(together, f"{len(rare):,} other new values")
+        columns[feature.name] = columns.get(feature.name, column).map(shortened, na_action="ignore")
     return current.assign(**columns)
 
 
@@ -86,7 +81,7 @@ def shortened(text: str) -> str:
 
 def columns_dataset(frame: pd.DataFrame, columns: list[str], manifest: Manifest) -> Dataset:
     """Return some columns as a Dataset; a feature has its schema's type, an answer is a number or a category."""
-    numbers = {feature.name for feature in manifest.features if feature.type == "number"}
+    numbers = {feature.name for feature in number_features(manifest.features)}
     if isinstance(manifest, RegressorManifest):
         numbers |= {PREDICTION, LABEL}
     definition = DataDefinition(
@@ -131,8 +126,7 @@ def scored_predictions(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.
     every = rows[_probability_columns(manifest)].to_numpy("float64")
     probability = every[np.arange(len(rows)), position.to_numpy(dtype=np.intp)]
     correct = (rows[LABEL] == rows[PREDICTION]).to_numpy("float64")
-    calibration = manifest.calibration
-    expected = 1 - np.interp(probability, calibration.probabilities, calibration.calibrated)
+    expected = expected_errors(manifest.calibration, probability)
     columns = {PROBABILITY: probability, CORRECT: correct, ERROR: 1 - correct, EXPECTED_ERROR: expected}
     return pd.DataFrame(columns)
 

@@ -1,1 +1,1 @@
-"""Train, evaluate, calibrate and export a classifier; load it and predict. Knows nothing of the web."""
+"""Train, evaluate, calibrate and export a classifier or a regressor; load it and predict. Knows nothing of the web."""

@@ -12,7 +12,7 @@ from model.errors import ModelError
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m model.adopt") -> int:
-    """Adopt as asked for and return the exit status: 0, or 2 with one line on standard error."""
+    """Import a fitted pipeline and return the exit status: 0, or 2 with one line on standard error."""
     options = build_parser(prog).parse_args(arguments)
     console = Console()
     print(

@@ -19,17 +19,17 @@ from model.data.schema_file import write_schema
 
 DEFAULT_FOLDER = Path("data/model")
 ALARM_HELP = {
-    "false_alarm_rate": "chance of any drift alarm in a quiet window (default: %(default)s)",
+    "false_alarm_rate": "chance of any drift alarm in a window where nothing has changed (default: %(default)s)",
     "wasserstein_floor": "smallest drift of a number worth an alarm, in standard deviations (default: %(default)s)",
     "jensenshannon_floor": "smallest drift of a category, prediction or label worth one (default: %(default)s)",
-    "concept_gap_floor": "smallest surplus of the error rate worth one, or of a number's error, in standard "
+    "concept_gap_floor": "smallest excess of the error rate worth one, or of a number's error, in standard "
     "deviations of the target (default: %(default)s)",
     "attribution_floor": "smallest change of the attributions' shares worth one (default: %(default)s)",
 }
 
 
 def add_alarms(parser: argparse.ArgumentParser) -> None:
-    """Let a command be told what a team decides about alarms."""
+    """Add the options that set the alarms."""
     policy = parser.add_argument_group("alarms", "kept in the manifest and used for every window")
     for field in fields(AlarmPolicy):
         flag = "--" + field.name.replace("_", "-")
@@ -37,7 +37,7 @@ def add_alarms(parser: argparse.ArgumentParser) -> None:
 
 
 def policy_of(options: argparse.Namespace) -> AlarmPolicy:
-    """Return what was decided about alarms; raises DataError for what makes no sense."""
+    """Return the alarm policy of the options; raises DataError for a value that makes no sense."""
     return AlarmPolicy(**{field.name: getattr(options, field.name) for field in fields(AlarmPolicy)})
 
 
@@ -59,7 +59,7 @@ def seed_of(text: str) -> int:
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Callable[[str, float], None]]:
-    """Show a bar while the body runs, and yield what tells it the step and its share done."""
+    """Show a bar while the body runs, and yield a function that takes the step and its share done."""
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -74,7 +74,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, float], None]]:
 
 
 def summary(manifest: Manifest, folder: Path) -> Table:
-    """Return the facts about a trained model that a person wants to see first."""
+    """Return the main facts about a trained model."""
     data, parity = manifest.data, manifest.parity
     table = Table(title=f"model {manifest.name} {manifest.version}", show_header=False, title_justify="left")
     table.add_row(
@@ -99,12 +99,12 @@ def _quality(manifest: Manifest) -> tuple[str, str]:
     if isinstance(manifest, ClassifierManifest):
         right = manifest.quality
         return "test accuracy", f"{right.accuracy:.3f} ({right.correct} of {right.rows})"
-    quality, spread = manifest.quality, manifest.label_range.standard_deviation
+    quality, deviation = manifest.quality, manifest.label_range.standard_deviation
     explained = "" if quality.r2 is None else f", R2 {quality.r2:.3f}"
     return (
         "test mean absolute error",
         f"{quality.mean_absolute_error:.4g} on {quality.rows} rows{explained} "
-        f"({manifest.target} has a standard deviation of {spread:.4g})",
+        f"({manifest.target} has a standard deviation of {deviation:.4g})",
     )
 
 
@@ -146,13 +146,13 @@ def column_table(columns: CsvColumns) -> Table:
         table.add_row(f"… {len(everything) - _MAX_SHOWN} more", "", "", "", "", "")
     cells = columns.target_cells
     task = columns.task
-    said = f"{task.task}: {task.why}"
-    table.add_row(Text(columns.target), "target", "", str(len(set(cells))), Text(cells[0][:_MAX_EXAMPLE]), said)
+    why = f"{task.task}: {task.why}"
+    table.add_row(Text(columns.target), "target", "", str(len(set(cells))), Text(cells[0][:_MAX_EXAMPLE]), why)
     return table
 
 
 def write_columns(columns: CsvColumns, path: Path, missing: tuple[str, ...] = ()) -> None:
-    """Write what the columns were taken for as a schema file to be edited; raises DataError."""
+    """Write the inferred columns as a schema file, for a person to edit; raises DataError."""
     kept = [(column.name, column.override.model_copy(update={"type": column.type})) for column in columns.kept]
     dropped = [(column.name, column.why) for column in columns.dropped]
     write_schema(path, columns.target, kept, dropped, missing, task=columns.task.task)

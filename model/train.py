@@ -20,7 +20,7 @@ _BUNDLED = ("iris", "wine", "breast_cancer", "diabetes")  # as in model.data.bun
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m model.train") -> int:
-    """Train as asked for and return the exit status: 0, or 2 with one line on standard error."""
+    """Train a model and return the exit status: 0, or 2 with one line on standard error."""
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
     _check(parser, options)

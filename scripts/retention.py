@@ -11,7 +11,7 @@ from api.prediction_log.lease import new_holder
 from api.settings import Settings
 from api.snapshots.retention import Retention
 from api.snapshots.retention_tiers import Removals
-from api.wiring import build_database, build_evidently_client, build_retention, project_name
+from api.wiring import build_database, build_evidently_client, build_retention
 from model.artifact.store import read_manifest
 from scripts.command_line import status_of
 
@@ -46,7 +46,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
 def _run(settings: Settings, *, dry_run: bool) -> int:
     database = build_database(settings)
     database.migrate()
-    project = project_name(settings, read_manifest(settings.model_dir))
+    project = settings.evidently_project or read_manifest(settings.model_dir).name
     with build_evidently_client(settings) as client:
         retention = build_retention(settings, database, client, project, new_holder())
         if dry_run:

@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model
 
 from api.serving.responses import LabelValue
 from model.artifact.manifest import ClassifierManifest, Feature, Manifest, NumberRange, RegressorManifest, Value
-
-MAX_CATEGORY = 1000
+from model.data.encoding import encoding_of
 
 
 class Row(BaseModel):
@@ -63,18 +62,10 @@ def _field(feature: Feature) -> Any:
         "description": _describe(feature),
         "examples": [feature.example],
     }
-    kind: Any
-    if feature.type == "number":
-        kind = Annotated[float, Field(allow_inf_nan=False)]
-        details["json_schema_extra"] = {
-            "x-unit": feature.unit,
-            "x-observed": [feature.minimum, feature.maximum],
-        }
-    elif feature.type == "boolean":
-        kind = bool
-    else:
-        kind = Annotated[str, Field(max_length=MAX_CATEGORY)]
-        details["json_schema_extra"] = {"x-observed": list(feature.categories or ())}
+    encoding = encoding_of(feature)
+    if schema := encoding.json_schema(feature):
+        details["json_schema_extra"] = schema
+    kind = encoding.json_type
     if feature.nullable:
         kind = kind | None
     return (kind, Field(**details))
@@ -85,7 +76,7 @@ def _describe(feature: Feature) -> str:
     parts = [feature.description] if feature.description else []
     if feature.unit:
         parts.append(f"in {feature.unit}")
-    if feature.type == "number" and feature.minimum is not None and feature.maximum is not None:
+    if feature.minimum is not None and feature.maximum is not None:
         parts.append(f"{feature.minimum:g} to {feature.maximum:g} in training")
     if feature.categories:
         shown = ", ".join(feature.categories[:10])

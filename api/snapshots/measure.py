@@ -16,7 +16,8 @@ from api.snapshots.window_models import WindowModels
 from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
-from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Feature, Manifest
+from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest
+from model.data.encoding import encoding_of
 
 
 def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: bool) -> pd.DataFrame:
@@ -25,7 +26,10 @@ def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: boo
     Numbers are float64 with NaN where missing; categories and booleans are text with None where missing. Predictions
     and labels are text, or numbers where the model predicts one: what does not read as a number is NaN then.
     """
-    columns: dict[str, pd.Series] = {feature.name: _feature_column(rows, feature) for feature in manifest.features}
+    columns: dict[str, pd.Series] = {
+        feature.name: encoding_of(feature).column([row.features[feature.name] for row in rows])
+        for feature in manifest.features
+    }
     columns[PREDICTION] = _answers([row.prediction for row in rows], manifest)
     if isinstance(manifest, ClassifierManifest):
         for name in manifest.class_names:
@@ -48,13 +52,6 @@ def _number(text: str | None) -> float:
         return math.nan if text is None else float(text)
     except ValueError:
         return math.nan
-
-
-def _feature_column(rows: Sequence[LoggedRow], feature: Feature) -> pd.Series:
-    values = [row.features[feature.name] for row in rows]
-    if feature.type == "number":
-        return pd.Series(values, dtype="float64")
-    return pd.Series([None if value is None else str(value) for value in values], dtype="object")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Writes who may see the pages, for the Caddyfile: one user, and the hash of the password in the secret. The front waits
-# for it, so what is refused here is not exposed.
-# The password is 192 random bits: a costlier hash would only make wrong guesses cost this machine more.
+# Writes the user list of the Caddyfile: one user, and the hash of the password in the secret. The front waits for it,
+# so if this fails nothing is exposed.
+# The password has 192 random bits: a slower hash would only let wrong guesses cost this machine more.
 set -eu
 umask 077
 if [ "${VIGIE_FRONT:-}" != only ]; then

@@ -161,8 +161,8 @@ class AttributionDriftCalculation(ByLabelCalculation[AttributionDrift]):  # type
             raise ValueError("attribution drift needs a reference")
         reference, current = (mean_attributions(data, self.metric.columns) for data in (reference_data, current_data))
         values = {
-            NDCG: attribution_ndcg(reference, current),
-            DISTANCE: attribution_distance(reference, current),
+            NDCG: float(attribution_ndcg(reference, current[None])[0]),
+            DISTANCE: float(attribution_distance(reference, current[None])[0]),
         }
         return self.result(values)
 

@@ -18,11 +18,12 @@ from evidently.metrics import (
 )
 from evidently.tests import lte
 
-from evidently_workspace.checks.bounds import highest_share
 from evidently_workspace.frames import MAX_NEW_VALUES, columns_dataset, shortened
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, finite, require, result_of, run_report
 from model.artifact.manifest import Feature, Manifest
+from model.data.encoding import encoding_of, text_features
+from model.statistics.bounds import highest_share, quality_alarm_rate
 
 WHOLE_WINDOW = {
     "duplicated_rows": DuplicatedRowCount(),
@@ -53,9 +54,9 @@ class _ShareCheck(NamedTuple):
 def data_quality(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
     """Measure the quality of the features; NotEnoughDataError below `min_rows` rows.
 
-    A share (missing, outside the training range, outside the training categories) fails when it exceeds
-    `bounds.highest_share` of the reference at the model's false alarm rate divided by the number of such
-    shares: so all of them together raise a false alarm in at most that share of quiet windows.
+    A share (missing, outside the training range, outside the training categories) fails when it exceeds `highest_share`
+    of the reference at `quality_alarm_rate`: so all of them together raise a false alarm in at most the model's rate
+    of windows in which nothing has changed.
     """
     require("rows", len(current), min_rows)
     section = Section("Data quality", "Ranges and categories are those of the training data.")
@@ -206,25 +207,25 @@ def _summary(frame: pd.DataFrame, feature: Feature) -> str:
     values = frame[feature.name].dropna()
     if values.empty:
         return "no values"
-    if feature.type == "number":
+    if encoding_of(feature).is_number:
         return f"mean {values.mean():.4g}, from {values.min():.4g} to {values.max():.4g}"
     commonest = values.value_counts(normalize=True)
     return f"{shortened(str(commonest.index[0]))} ({commonest.iloc[0]:.0%}), {len(commonest)} different"
 
 
 def _share_checks(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> Iterator[_ShareCheck]:
-    ranged = [feature for feature in manifest.features if _outside(reference, feature) is not None]
-    alarm_rate = manifest.false_alarm_rate / (len(manifest.features) + len(ranged))
+    alarm_rate = quality_alarm_rate(manifest)
     for feature in manifest.features:
         column = reference[feature.name]
         missing, rows = int(column.isna().sum()), len(column)
         allowed = highest_share(missing, rows, len(current), alarm_rate)
         metric = MissingValueCount(column=feature.name, share_tests=[lte(allowed)])
         yield _ShareCheck("missing_share", feature.name, metric, allowed, missing / rows)
-    for feature in ranged:
+    for feature in manifest.features:
         values = int(current[feature.name].notna().sum())
-        outside = _outside(reference, feature)
-        if values and outside is not None and len(outside):
+        known = reference[feature.name].dropna()
+        if values and len(known) and encoding_of(feature).has_range(feature):
+            outside = encoding_of(feature).outside_training(known, feature)
             allowed = highest_share(int(outside.sum()), len(outside), values, alarm_rate)
             name, metric = _outside_metric(feature, allowed)
             yield _ShareCheck(name, feature.name, metric, allowed, float(outside.mean()))
@@ -233,35 +234,20 @@ def _share_checks(current: pd.DataFrame, reference: pd.DataFrame, manifest: Mani
 def _new_categories(current: pd.DataFrame, manifest: Manifest) -> dict[str, "pd.Series[int]"]:
     """Return how often each value that is not a training category occurs, most frequent first, by column."""
     found = {}
-    for feature in manifest.features:
-        if feature.type != "number":
-            values = current[feature.name].dropna()
-            counts = values[~values.isin(_categories(feature))].value_counts()
-            if len(counts):
-                found[feature.name] = counts
+    for feature in text_features(manifest.features):
+        values = current[feature.name].dropna()
+        counts = values[~values.isin(encoding_of(feature).known_texts(feature))].value_counts()
+        if len(counts):
+            found[feature.name] = counts
     return found
-
-
-def _outside(frame: pd.DataFrame, feature: Feature) -> "pd.Series[bool] | None":
-    """Say of each value of a feature whether it lies outside what training saw; None if there is no range."""
-    values = frame[feature.name].dropna()
-    if feature.type == "number":
-        if feature.minimum is None or feature.maximum is None:
-            return None
-        return ~values.between(feature.minimum, feature.maximum)
-    return ~values.isin(_categories(feature))
 
 
 def _outside_metric(feature: Feature, allowed: float) -> tuple[str, CountMetric]:
     tests = [lte(allowed)]
-    if feature.type == "number":
+    if encoding_of(feature).is_number:
         return "out_of_range_share", OutRangeValueCount(
             column=feature.name, left=feature.minimum, right=feature.maximum, share_tests=tests
         )
     return "new_category_share", OutListValueCount(
-        column=feature.name, values=list(_categories(feature)), share_tests=tests
+        column=feature.name, values=list(encoding_of(feature).known_texts(feature)), share_tests=tests
     )
-
-
-def _categories(feature: Feature) -> tuple[str, ...]:
-    return ("True", "False") if feature.type == "boolean" else (feature.categories or ())

@@ -21,7 +21,6 @@ from evidently.legacy.renderers.html_widgets import (
 from evidently.metrics import DriftedColumnsCount, MeanValue, QuantileValue, UniqueValueCount, ValueDrift
 from evidently.metrics.column_statistics import ValueDriftCalculation
 from evidently.tests import lt
-from scipy.stats import wasserstein_distance
 
 from evidently_workspace.checks import CheckName
 from evidently_workspace.frames import columns_dataset, with_few_new_values
@@ -36,7 +35,8 @@ from evidently_workspace.section import (
     run_report,
 )
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, DriftMethod, DriftThreshold, Manifest
-from model.statistics.drift import column_deviation
+from model.statistics.drift import WassersteinStatistic
+from model.statistics.windows import single_window
 
 MAX_FIGURES = 12
 """Columns whose figures are drawn, furthest from the reference first: figures are most of the time and of the size
@@ -203,8 +203,7 @@ METHOD_TITLES: dict[DriftMethod, str] = {
 
 
 def _distance(reference: pd.Series, current: pd.Series, _kind: ColumnType, threshold: float) -> tuple[float, bool]:
-    deviation = column_deviation(reference.to_numpy(dtype="float64"))
-    distance = float(wasserstein_distance(reference, current)) / deviation
+    distance = float(WassersteinStatistic(reference, current).distances(single_window(len(current)))[0])
     return distance, distance >= threshold
 
 

@@ -1,54 +1,23 @@
 """Concept drift of a classifier: whether it errs as often as its own probabilities predict."""
 
-from typing import NamedTuple
-
-import numpy as np
 import pandas as pd
 from evidently import DataDefinition, Dataset
 from evidently.core.metric_types import ByLabelCalculation, ByLabelMetric, ByLabelValue
 from evidently.tests import lt
-from numpy.typing import NDArray
 
 from evidently_workspace.checks.concept_drift import ConceptComparison, ErrorRow, add_errors, errors_table
 from evidently_workspace.frames import ERROR, EXPECTED_ERROR, scored_predictions
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, require
 from model.artifact.manifest import ClassifierManifest
-
-Floats = NDArray[np.float64]
+from model.statistics.concept import ClassificationDrift, classification_drift, smallest_alarming_z
+from model.statistics.windows import single_window
 
 NOTE = (
     "How to read this: the model's calibrated probabilities say how many errors to expect on exactly these rows, "
     "including hard ones. Many more errors mean that the relation between inputs and labels has changed since "
     "training. A gap near zero beside drifted data means that only the inputs have changed."
 )
-
-
-class ConceptGap(NamedTuple):
-    """How far the errors are from the expected ones; shares of rows, except `z`, in standard deviations."""
-
-    observed_error: float
-    expected_error: float
-    gap: float
-    z: float
-
-
-def measure_gap(error: Floats, expected_error: Floats) -> ConceptGap:
-    """Compare errors (0 or 1, one per row) with the chance of each (above 0 and below 1).
-
-    gap = mean(error - expected); z = sum(error - expected) / sqrt(sum(expected * (1 - expected))), which is
-    about standard normal while errors are independent and happen with the expected chances (Spiegelhalter's
-    test of calibration, Statistics in Medicine 5, 1986, with the error as the event).
-    """
-    excess = float(np.sum(error - expected_error))
-    return ConceptGap(
-        float(np.mean(error)), float(np.mean(expected_error)), excess / len(error), excess / spread(expected_error)
-    )
-
-
-def spread(expected_error: Floats) -> float:
-    """Return the standard deviation of the number of errors when each happens with its expected chance."""
-    return float(np.sqrt(np.sum(expected_error * (1 - expected_error))))
 
 
 def concept_drift(
@@ -78,10 +47,16 @@ def concept_drift(
     return section
 
 
+def _drift_of(scored: pd.DataFrame) -> ClassificationDrift:
+    """Return the drift of rows from `scored_predictions`, as one window."""
+    error, expected = (scored[name].to_numpy("float64") for name in (ERROR, EXPECTED_ERROR))
+    return classification_drift(error, expected, single_window(len(scored)))
+
+
 def _limit(scored: pd.DataFrame, manifest: ClassifierManifest) -> float:
-    threshold = manifest.concept_threshold
-    smallest_gap_as_z = threshold.gap_floor * len(scored) / spread(scored[EXPECTED_ERROR].to_numpy())
-    return max(threshold.at(len(scored)), smallest_gap_as_z)
+    threshold, rows = manifest.concept_threshold, len(scored)
+    deviation = _drift_of(scored).deviation
+    return float(smallest_alarming_z(threshold.at(rows), threshold.gap_floor, rows, deviation)[0])
 
 
 def _dataset(scored: pd.DataFrame) -> Dataset:
@@ -90,7 +65,10 @@ def _dataset(scored: pd.DataFrame) -> Dataset:
 
 
 class ConceptDrift(ByLabelMetric):  # type: ignore[misc]  # Evidently ships no types
-    """The fields of ConceptGap as labels; `error` and `expected_error` name numerical columns."""
+    """Observed and expected error, gap and z as labels, see `classification_drift`.
+
+    `error` and `expected_error` name numerical columns.
+    """
 
     error: str
     expected_error: str
@@ -103,4 +81,6 @@ class ConceptDriftCalculation(ConceptComparison[ConceptDrift], ByLabelCalculatio
         error, expected = (
             dataset.column(name).data.to_numpy("float64") for name in (self.metric.error, self.metric.expected_error)
         )
-        return self.result(measure_gap(error, expected)._asdict())
+        found = classification_drift(error, expected, single_window(len(error)))
+        labels = ("observed_error", "expected_error", "gap", "z")
+        return self.result({label: float(getattr(found, label)[0]) for label in labels})

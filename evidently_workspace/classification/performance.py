@@ -23,7 +23,6 @@ from evidently.metrics import (
 from evidently.tests import gte
 from numpy.typing import NDArray
 
-from evidently_workspace.checks.bounds import lowest_share
 from evidently_workspace.frames import (
     CORRECT,
     PROBABILITY,
@@ -46,6 +45,7 @@ from evidently_workspace.section import (
     values_by_label,
 )
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest
+from model.statistics.bounds import lowest_accuracy
 
 Floats = NDArray[np.float64]
 BINS = 10
@@ -93,24 +93,14 @@ def performance(
         "Predictions whose label arrived in the window, whenever they were made. The test set and the reference are "
         "two parts of the data that training held out.",
     )
-    lowest = lowest_accuracy(len(labelled), reference, manifest)
+    right = (reference[LABEL] == reference[PREDICTION]).to_numpy()
+    lowest = lowest_accuracy(len(labelled), right, manifest)
     scores, matrices = _score_classes(section, labelled, reference, manifest, lowest)
     scores += _score_probabilities(section, labelled, reference, manifest, min_labels)
     table = scores_table(scores, lambda name: _title(name, manifest), lambda _, value: _shown(value), "below")
     section.widgets += [table, *matrices]
     _score_each_class(section, labelled, reference, manifest)
     return section
-
-
-def lowest_accuracy(labels: int, reference: pd.DataFrame, manifest: ClassifierManifest) -> float:
-    """Return the accuracy below which a window with this many labels is worse than held-out data explain.
-
-    Held-out data are the test set and the reference; see `bounds.lowest_share`, at the model's false
-    alarm rate.
-    """
-    correct = manifest.quality.correct + int((reference[LABEL] == reference[PREDICTION]).sum())
-    rows = manifest.quality.rows + len(reference)
-    return lowest_share(correct, rows, labels, manifest.false_alarm_rate)
 
 
 def _score_classes(

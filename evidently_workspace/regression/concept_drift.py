@@ -1,7 +1,5 @@
 """Concept drift of a regressor: whether its errors are as large, and as biased, as they were in training."""
 
-from typing import Any, NamedTuple
-
 import numpy as np
 import pandas as pd
 from evidently import Dataset
@@ -9,7 +7,6 @@ from evidently.core.metric_types import ByLabelCalculation, ByLabelMetric, ByLab
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import table_data
 from evidently.tests import lt
-from numpy.typing import NDArray
 
 from evidently_workspace.checks.concept_drift import ConceptComparison, ErrorRow, add_errors, errors_table
 from evidently_workspace.regression.frames import (
@@ -25,8 +22,23 @@ from evidently_workspace.regression.frames import (
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, require
 from model.artifact.manifest import PREDICTION, RegressorManifest
+from model.statistics.calibration import ExpectedErrors
+from model.statistics.concept import RegressionDrift, regression_drift, smallest_alarming_z
+from model.statistics.windows import single_window
 
-Floats = NDArray[np.float64]
+LABELS = {
+    "observed_error": "observed_error",
+    "expected_error": "expected_error",
+    "observed_bias": "observed_bias",
+    "expected_bias": "expected_bias",
+    "size_gap": "absolute_gap",
+    "size_z": "absolute_z",
+    "bias_gap": "bias_gap",
+    "bias_z": "bias_z",
+    "gap": "gap",
+    "z": "z",
+}
+"""The labels of the metric, as they are stored, and the fields of `RegressionDrift`."""
 
 PARTS = ("size", "bias")
 GROUPS = 5
@@ -38,71 +50,11 @@ NOTE = (
 )
 
 
-class RegressionGap(NamedTuple):
-    """How far the errors are from the expected ones; in the unit of the target, `..._z` in standard deviations.
-
-    `size` is of the absolute error, which an alarm looks at upwards alone; `bias` is of the error, to either side.
-    """
-
-    observed_error: float
-    expected_error: float
-    observed_bias: float
-    expected_bias: float
-    size_gap: float
-    size_z: float
-    bias_gap: float
-    bias_z: float
-
-    @property
-    def gap(self) -> float:
-        """The larger one of the two gaps."""
-        return max(self.size_gap, self.bias_gap)
-
-    @property
-    def z(self) -> float:
-        """The larger one of the two z, for which training calibrates the threshold."""
-        return max(self.size_z, self.bias_z)
-
-
-class Expected(NamedTuple):
-    """What the calibration lets expect of each row (rows,): of the error, and of its absolute value."""
-
-    mean: Floats
-    spread: Floats
-    size: Floats
-    size_spread: Floats
-
-
-def measure_regression_gap(error: Floats, expected: Expected) -> RegressionGap:
-    """Compare the errors (rows,), prediction - label, with the expected ones.
-
-    With r the error, m and s its expected mean and spread, a and v those of |r|: size_z = sum(|r| - a) /
-    sqrt(sum v^2), bias_z = |sum(r - m)| / sqrt(sum s^2); the gaps are the same two sums divided by the rows. While
-    errors come as they did in training, each sum over its root is about standard normal. A shift of all labels moves
-    |r| in second order only, so the bias is looked at for itself.
-    """
-    size_excess, bias_excess = float(np.sum(np.abs(error) - expected.size)), abs(float(np.sum(error - expected.mean)))
-    return RegressionGap(
-        observed_error=float(np.mean(np.abs(error))),
-        expected_error=float(np.mean(expected.size)),
-        observed_bias=float(np.mean(error)),
-        expected_bias=float(np.mean(expected.mean)),
-        size_gap=size_excess / len(error),
-        size_z=size_excess / spread_of_sum(expected.size_spread),
-        bias_gap=bias_excess / len(error),
-        bias_z=bias_excess / spread_of_sum(expected.spread),
-    )
-
-
-def spread_of_sum(spread: Floats) -> float:
-    """Return the standard deviation of the sum of independent values with these standard deviations."""
-    return float(np.sqrt(np.sum(spread**2)))
-
-
-def expected_of(frame: Any) -> Expected:
-    """Return the columns of `scored_errors` that say what was expected."""
+def drift_of(scored: pd.DataFrame) -> RegressionDrift:
+    """Return the drift of rows from `scored_errors`, as one window."""
     names = (EXPECTED_ERROR, ERROR_DEVIATION, EXPECTED_ABSOLUTE, ABSOLUTE_DEVIATION)
-    return Expected(*(frame[name].to_numpy("float64") for name in names))
+    expected = ExpectedErrors(*(scored[name].to_numpy("float64") for name in names))
+    return regression_drift(scored[ERROR].to_numpy("float64"), expected, single_window(len(scored)))
 
 
 def concept_drift(
@@ -135,11 +87,10 @@ def concept_drift(
 
 def _limits(scored: pd.DataFrame, manifest: RegressorManifest) -> dict[str, float]:
     """Return the z from which each part fails."""
-    threshold, expected = manifest.concept_threshold, expected_of(scored)
-    deviations = dict(zip(PARTS, (expected.size_spread, expected.spread), strict=True))
-    smallest = threshold.at(len(scored))
+    threshold, found, rows = manifest.concept_threshold, drift_of(scored), len(scored)
+    deviations = dict(zip(PARTS, (found.absolute_deviation, found.bias_deviation), strict=True))
     return {
-        part: max(smallest, threshold.gap_floor * len(scored) / spread_of_sum(deviation))
+        part: float(smallest_alarming_z(threshold.at(rows), threshold.gap_floor, rows, deviation)[0])
         for part, deviation in deviations.items()
     }
 
@@ -183,7 +134,7 @@ def groups_table(scored: pd.DataFrame) -> BaseWidgetInfo:
 
 
 class NumberConceptDrift(ByLabelMetric):  # type: ignore[misc]  # Evidently ships no types
-    """The fields of RegressionGap as labels, with `gap` and `z`; the data have the columns of `scored_errors`.
+    """Values by the names in LABELS; the data have the columns of `scored_errors`.
 
     Evidently stores the metric under the name of this class, and the dashboards of existing projects refer to it.
     """
@@ -193,6 +144,5 @@ class NumberConceptDriftCalculation(ConceptComparison[NumberConceptDrift], ByLab
     """Calculates NumberConceptDrift on the window, and on the reference beside it."""
 
     def _measure(self, dataset: Dataset) -> ByLabelValue:
-        frame = dataset.as_dataframe()
-        found = measure_regression_gap(frame[ERROR].to_numpy("float64"), expected_of(frame))
-        return self.result(found._asdict() | {"gap": found.gap, "z": found.z})
+        found = drift_of(dataset.as_dataframe())
+        return self.result({label: float(getattr(found, field)[0]) for label, field in LABELS.items()})

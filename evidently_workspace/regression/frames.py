@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from evidently import DataDefinition, Dataset, Regression
 
 from model.artifact.manifest import LABEL, PREDICTION, RegressorManifest
+from model.statistics.calibration import expected_regression_errors
 
 ACTUAL_NUMBER = "actual number"
 PREDICTED_NUMBER = "predicted number"
@@ -35,14 +35,9 @@ def scored_errors(rows: pd.DataFrame, manifest: RegressorManifest) -> pd.DataFra
     ABSOLUTE_DEVIATION those of its absolute value, for a prediction of this number.
     """
     predicted = rows[PREDICTION].to_numpy("float64")
-    known = manifest.calibration
-    expected = {
-        EXPECTED_ERROR: known.mean_error,
-        ERROR_DEVIATION: known.error_spread,
-        EXPECTED_ABSOLUTE: known.absolute_error,
-        ABSOLUTE_DEVIATION: known.absolute_spread,
-    }
-    columns = {name: np.interp(predicted, known.predictions, curve) for name, curve in expected.items()}
+    expected = expected_regression_errors(manifest.calibration, predicted)
+    names = (EXPECTED_ERROR, ERROR_DEVIATION, EXPECTED_ABSOLUTE, ABSOLUTE_DEVIATION)
+    columns = dict(zip(names, expected, strict=True))
     return pd.DataFrame({PREDICTION: predicted, ERROR: predicted - rows[LABEL].to_numpy("float64")} | columns)
 
 

@@ -15,7 +15,6 @@ from evidently.legacy.utils.data_preprocessing import create_data_definition
 from evidently.metrics import MAE, MAPE, RMSE, AbsMaxError, MeanError, R2Score
 from evidently.tests import lte
 
-from evidently_workspace.checks.bounds import highest_mean_absolute_error
 from evidently_workspace.regression.frames import (
     ACTUAL_NUMBER,
     PREDICTED_NUMBER,
@@ -26,7 +25,8 @@ from evidently_workspace.regression.frames import (
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.scores import Score, add_scores, scores_table
 from evidently_workspace.section import Section, figures_of, plain_figures, require, result_of, run_report
-from model.artifact.manifest import LABEL, RegressorManifest
+from model.artifact.manifest import LABEL, PREDICTION, RegressorManifest
+from model.statistics.bounds import highest_mean_absolute_error
 
 MEAN_ABSOLUTE_ERROR = "mean_absolute_error"
 PERCENTAGE_ERROR = "mean_absolute_percentage_error"
@@ -60,7 +60,8 @@ def performance(
     )
     if left_out:
         section.not_computed.append(f"{left_out:,} of {len(labelled):,} labels or their predictions are no numbers")
-    highest = highest_mean_absolute_error(len(rows), known, manifest)
+    errors = (known[PREDICTION] - known[LABEL]).to_numpy("float64")
+    highest = highest_mean_absolute_error(len(rows), errors, manifest)
     scores = _score_errors(section, rows, known, manifest, highest)
     scores += _score_percentages(section, rows, known, manifest)
     section.widgets.insert(0, scores_table(scores, lambda name: _title(name, manifest), _shown, "above"))

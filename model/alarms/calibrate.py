@@ -22,14 +22,15 @@ from model.artifact.manifest import (
     NumberRange,
     WindowThreshold,
 )
+from model.data.encoding import encoding_of
 from model.errors import ExplanationError
 from model.explain.explainer import Explainer
 from model.training.out_of_fold import OutOfFoldRows, Parts, error_chances, number_errors, wrong_predictions
 
 MAX_CALIBRATION_ROWS = 5_000
-"""Rows that quiet windows are drawn from; with more, luck is far below the floors of the thresholds."""
+"""Rows that windows in control are drawn from; with more, sampling error is far below the floors."""
 MAX_ATTRIBUTED_ROWS = 1_000
-"""Held-out rows that are explained; a window explains 500."""
+"""Test and reference rows that are explained; of a window MAX_EXPLAINED_ROWS are."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Alarms:
 
 @dataclass(frozen=True)
 class _Explained:
-    """Attributions of held-out rows: |phi| (rows, features), the rows' positions, those of the reference."""
+    """Attributions of test and reference rows: |phi| (rows, features), the rows' positions, those of the reference."""
 
     phi: np.ndarray[tuple[int, int], np.dtype[np.float64]]
     rows: np.ndarray[tuple[int], np.dtype[np.intp]]
@@ -56,7 +57,7 @@ class _Explained:
 
 
 def calibrate_alarms(
-    held_out: OutOfFoldRows,
+    scored: OutOfFoldRows,
     features: tuple[Feature, ...],
     explainer: Callable[[], Explainer],
     rng: np.random.Generator,
@@ -67,13 +68,13 @@ def calibrate_alarms(
 ) -> Alarms:
     """Return the calibration, the reference's attributions and all thresholds.
 
-    In a quiet window the chance of any alarm of the family (columns, prediction, label, concept, attributions)
+    In a window in control the chance of any alarm of the family (columns, prediction, label, concept, attributions)
     is the policy's rate. `label_range` is that of the target where it is a number. Where the explainer cannot be made,
     the family does without attributions.
     """
     deviation = None if label_range is None else label_range.standard_deviation
-    calibration = held_out.calibration(rng) if deviation is None else held_out.error_calibration(deviation)
-    population, parts = held_out.population(MAX_CALIBRATION_ROWS, rng)
+    calibration = scored.calibration(rng) if deviation is None else scored.error_calibration(deviation)
+    population, parts = scored.population(MAX_CALIBRATION_ROWS, rng)
     explained, missing = None, None
     try:
         explained = _explain(explainer(), population, parts, rng)
@@ -83,7 +84,7 @@ def calibrate_alarms(
     if explained:
         others.append(NullAttributions(explained.reference, explained.phi, explained.rows, rng))
     limits = calibrate_thresholds(
-        held_out.reference,
+        scored.reference,
         population,
         drift_methods(features, numbers=label_range is not None),
         rng,
@@ -120,9 +121,7 @@ def _null_concept(
 
 def drift_methods(features: tuple[Feature, ...], *, numbers: bool = False) -> dict[str, DriftMethod]:
     """Return the one pinned method of each column, whatever the number of rows; with `numbers`, labels are numbers."""
-    methods: dict[str, DriftMethod] = {
-        feature.name: "wasserstein" if feature.type == "number" else "jensenshannon" for feature in features
-    }
+    methods = {feature.name: encoding_of(feature).drift_method for feature in features}
     answers: DriftMethod = "wasserstein" if numbers else "jensenshannon"
     return methods | {PREDICTION: answers, LABEL: answers}
 

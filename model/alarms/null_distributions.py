@@ -1,113 +1,32 @@
-"""Concept drift and attribution drift of windows in which nothing has changed."""
-
-from dataclasses import dataclass
-from typing import NamedTuple
+"""Null distributions of concept drift and attribution drift: their values in windows where nothing has changed."""
 
 import numpy as np
 import numpy.typing as npt
 
 from model.alarms.tails import SmoothTails
 from model.artifact.manifest import ErrorCalibration
-from model.statistics.attribution import MAX_EXPLAINED_ROWS, attribution_shares
-from model.statistics.drift import Counts
-
-Numbers = npt.NDArray[np.float64]
-
-
-def concept_gap_and_z(wrong: Numbers, expected: Numbers, counts: Counts) -> tuple[Numbers, Numbers]:
-    """Return the surplus of the error rate over the expected one, and its z, for each window, (windows,) each.
-
-    `expected` (rows,) is the calibrated chance that each row's prediction is wrong, `counts` (rows, windows) how
-    often a window holds it, `wrong` (rows,) or (rows, windows) whether it is: with e and ê for these two,
-    gap = mean(e - ê) and z = sum(e - ê) / sqrt(sum ê(1 - ê)), the score test of calibration (Spiegelhalter 1986,
-    Statistics in Medicine 5(5), gives its kin for the Brier score). Only labelled rows are counted.
-    """
-    errors = wrong.astype(counts.dtype)
-    errors_seen = np.einsum("rw,rw->w", counts, errors) if errors.ndim == 2 else errors @ counts
-    excess = errors_seen - expected.astype(counts.dtype) @ counts
-    spread = np.sqrt((expected * (1 - expected)).astype(counts.dtype) @ counts)
-    return np.asarray(excess / counts.sum(axis=0), np.float64), np.asarray(excess / spread, np.float64)
-
-
-@dataclass(frozen=True)
-class ExpectedErrors:
-    """What is expected of prediction - label, and of its absolute value, of each row, (rows,) each."""
-
-    mean: Numbers
-    spread: Numbers
-    absolute: Numbers
-    absolute_spread: Numbers
-
-    def of_rows(self, rows: npt.NDArray[np.intp]) -> "ExpectedErrors":
-        """Return what is expected of these rows."""
-        return ExpectedErrors(self.mean[rows], self.spread[rows], self.absolute[rows], self.absolute_spread[rows])
-
-
-def expected_regression_errors(calibration: ErrorCalibration, predictions: Numbers) -> ExpectedErrors:
-    """Return what is expected of the errors of predicted numbers, (rows,)."""
-    knots = calibration.predictions
-    return ExpectedErrors(
-        np.interp(predictions, knots, calibration.mean_error),
-        np.interp(predictions, knots, calibration.error_spread),
-        np.interp(predictions, knots, calibration.absolute_error),
-        np.interp(predictions, knots, calibration.absolute_spread),
-    )
-
-
-class ExcessErrors(NamedTuple):
-    """How far errors are above the expected ones, in two parts, for each window, (windows,) each.
-
-    `size` is of the absolute error, `bias` of the error to either side; gaps are in the target's unit.
-    """
-
-    size_gap: Numbers
-    size_z: Numbers
-    bias_gap: Numbers
-    bias_z: Numbers
-
-    @property
-    def z(self) -> Numbers:
-        """Return the larger z of the two, for which the threshold is calibrated."""
-        return np.maximum(self.size_z, self.bias_z)
-
-
-def excess_errors(errors: Numbers, expected: ExpectedErrors, counts: Counts) -> ExcessErrors:
-    """Return the surplus of the errors over the expected ones, and its z.
-
-    `errors` (rows,) are prediction - label, `counts` (rows, windows) how often a window holds each row. With r for
-    these errors, m and s their expected mean and spread, a and v those of |r|: size_gap = mean(|r| - a) and
-    size_z = sum(|r| - a) / sqrt(sum v^2); bias_gap = |mean(r - m)| and bias_z = |sum(r - m)| / sqrt(sum s^2). The first
-    sees that the model errs more, the second that it errs to one side, as when all labels move by the same amount,
-    which changes |r| in second order only. Only labelled rows are counted.
-    """
-    weights = counts.astype(np.float64)
-    rows = weights.sum(axis=0)
-    size = (np.abs(errors) - expected.absolute) @ weights
-    bias = np.abs((errors - expected.mean) @ weights)
-    return ExcessErrors(
-        size / rows,
-        size / np.sqrt(expected.absolute_spread**2 @ weights),
-        bias / rows,
-        bias / np.sqrt(expected.spread**2 @ weights),
-    )
+from model.statistics.attribution import MAX_EXPLAINED_ROWS, attribution_distance
+from model.statistics.calibration import expected_regression_errors
+from model.statistics.concept import classification_drift, regression_drift
+from model.statistics.windows import Counts, Numbers
 
 
 class NullErrors:
-    """Draws of the concept drift z of a model of a number, where labels follow from the inputs as they did.
+    """Draws of the concept drift z of a regressor where labels follow from the inputs as they did.
 
     `errors` and `predictions` (population rows,) are those of a model that had not seen the rows. The calibration stays
-    as it was fitted, as for classes; its luck is that the true errors are others than those it was fitted on, which
-    the draws of a population (row weights) vary. Errors of the future may be larger than any seen: the outermost, in
-    expected spreads, are drawn from tails (see `SmoothTails`).
+    as it was fitted, as for classes. It is uncertain because the true errors differ from those that it was fitted on,
+    which the draws of a population (row weights) vary. Errors of the future may be larger than any seen: the outermost,
+    in expected standard deviations, are drawn from tails (see `SmoothTails`).
     """
 
     def __init__(
         self, errors: Numbers, predictions: Numbers, calibration: ErrorCalibration, rng: np.random.Generator
     ) -> None:
         expected = expected_regression_errors(calibration, predictions)
-        self._tails = SmoothTails((errors - expected.mean) / expected.spread)
+        self._tails = SmoothTails((errors - expected.mean) / expected.deviation)
         self._expected = expected.of_rows(self._tails.rows)
-        self._errors = self._expected.mean + self._tails.values * self._expected.spread
+        self._errors = self._expected.mean + self._tails.values * self._expected.deviation
         self._rng = rng
 
     def prepare(self, weights: Numbers) -> list[Numbers]:
@@ -116,7 +35,9 @@ class NullErrors:
 
     def distances(self, counts: Counts, prepared: list[Numbers]) -> Numbers:
         """Return the z of each window, (windows,), from counts (rows, windows)."""
-        return excess_errors(self._errors, self._expected, self._tails.spread(counts, prepared, self._rng)).z
+        return regression_drift(
+            self._errors, self._expected, self._tails.counts_with_tails(counts, prepared, self._rng)
+        ).z
 
 
 class NullConcept:
@@ -124,7 +45,7 @@ class NullConcept:
 
     `wrong` and `expected` (population rows,) hold for each row whether its prediction by a model that had not
     seen it was wrong, and the calibrated chance of that. The calibrator stays as it was fitted, since the
-    windows to come meet that one; its luck is that the true error rates lie elsewhere than in its data, which is
+    windows to come meet that one; it is uncertain because the true error rates differ from those in its data, which is
     what the draws of a population (row weights) vary. So that a model without a single error in its data is not
     taken to be infallible, each row's outcome is not fixed but drawn, with Beta(e + 1/n, 1 - e + 1/n) as the
     chance of an error: together one more row that went wrong and one that went right, as in Platt's targets.
@@ -143,7 +64,7 @@ class NullConcept:
 
     def distances(self, counts: Counts, prepared: list[Numbers]) -> Numbers:
         """Return the z of each window, (windows,), from counts (rows, windows)."""
-        return concept_gap_and_z(prepared[0], self._expected, counts)[1]
+        return classification_drift(prepared[0], self._expected, counts).z
 
 
 class NullAttributions:
@@ -156,7 +77,7 @@ class NullAttributions:
     """
 
     def __init__(self, reference: Numbers, phi: Numbers, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> None:
-        self._reference = attribution_shares(reference)
+        self._reference = reference
         self._phi = phi.astype(np.float32)
         self._rows = rows
         self._rng = rng
@@ -167,8 +88,7 @@ class NullAttributions:
         return [kept / kept.sum(axis=1, keepdims=True)]
 
     def distances(self, counts: Counts, prepared: list[Numbers]) -> Numbers:
-        """Return the distance of each window, (windows,); of large windows only 500 rows are explained."""
+        """Return the distance of each window, (windows,); only MAX_EXPLAINED_ROWS of a large one are explained."""
         explained = min(int(counts[:, 0].sum()), MAX_EXPLAINED_ROWS)
         drawn = self._rng.multinomial(explained, prepared[0]).astype(np.float32)
-        shares = attribution_shares((drawn @ self._phi).astype(np.float64))
-        return np.asarray(np.abs(shares - self._reference).sum(axis=1) / 2)
+        return attribution_distance(self._reference, (drawn @ self._phi).astype(np.float64))

@@ -1,4 +1,4 @@
-"""What a team decides about alarms: how rare false alarms are, and the smallest effect worth one."""
+"""The choices about alarms: how rare false alarms are, and the smallest effect worth an alarm."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from model.errors import DataError
 class AlarmPolicy:
     """Choices made at training. Floors are in the units of their statistic.
 
-    `false_alarm_rate` is the chance that any statistic of the family alarms in one quiet window, in (0, 0.5).
+    `false_alarm_rate` is the chance that any statistic of the family alarms in one window in control, in (0, 0.5).
     Raises DataError for a rate or a floor that makes no sense.
     """
 
@@ -23,7 +23,7 @@ class AlarmPolicy:
     def __post_init__(self) -> None:
         """Check the choices."""
         if not 0 < self.false_alarm_rate < 0.5:
-            raise DataError(f"a false alarm rate of {self.false_alarm_rate:g} is not between 0 and 0.5")
+            raise DataError(f"the false alarm rate must lie between 0 and 0.5; it is {self.false_alarm_rate:g}")
         for name in ("wasserstein_floor", "jensenshannon_floor", "concept_gap_floor", "attribution_floor"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise DataError(f"{name} is {getattr(self, name):g}; a floor is 0 or more")

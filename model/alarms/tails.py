@@ -22,8 +22,8 @@ def fit_excesses(ascending: Numbers, weights: Numbers) -> tuple[Numbers, Numbers
     mean = shares @ ascending
     weighted = (shares * exceeded) @ ascending
     # equal excesses have mean = 2 * weighted, and no shape to see
-    spread = np.maximum(mean - 2 * weighted, 1e-9 * mean)
-    shape = np.clip(2 - mean / spread, _LIGHTEST_SHAPE, _HEAVIEST_SHAPE)
+    difference = np.maximum(mean - 2 * weighted, 1e-9 * mean)
+    shape = np.clip(2 - mean / difference, _LIGHTEST_SHAPE, _HEAVIEST_SHAPE)
     return mean * (1 - shape), shape
 
 
@@ -43,7 +43,7 @@ class SmoothTails:
     """A number column whose largest and smallest values stand for tails that reach beyond them.
 
     Rows drawn from a sample never exceed its maximum, though rows of the future will: for a skewed column that
-    makes quiet windows look closer to the reference than they will be. So each of the outermost 2 * sqrt(n) rows
+    makes windows in control look closer to the reference than they will be. So each of the outermost 2 * sqrt(n) rows
     on either side, when drawn, is replaced by a random value of the tail fitted to them.
     """
 
@@ -64,7 +64,7 @@ class SmoothTails:
                 points.append(values[rows[0]] + sign * middles * excesses[outer].mean())
                 carriers.append(np.resize(rows[outer], len(middles)))
         self.values: Numbers = np.concatenate([values, *points])
-        """The column's values followed by those of the tails: the rows that `spread` counts."""
+        """The column's values followed by those of the tails: the rows that `counts_with_tails` counts."""
         self.rows: npt.NDArray[np.intp] = np.concatenate(carriers)
         """The row that each of `values` is, or for a value of a tail one of the outermost rows that it stands for."""
 
@@ -78,7 +78,7 @@ class SmoothTails:
         exceeded = (1 + shape * (_GRID * excesses.mean()) / scale) ** (-1 / shape)
         return np.asarray(-np.diff(exceeded, axis=1, append=0.0))
 
-    def spread(self, counts: Counts, shares: list[Numbers], rng: np.random.Generator) -> Counts:
+    def counts_with_tails(self, counts: Counts, shares: list[Numbers], rng: np.random.Generator) -> Counts:
         """Return counts (values, windows) in which draws of outermost rows have become draws of the tails."""
         kept = counts.copy()
         blocks = [kept]

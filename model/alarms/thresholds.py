@@ -12,7 +12,8 @@ from model.alarms.policy import AlarmPolicy
 from model.alarms.tails import SmoothTails, tail_quantile
 from model.artifact.manifest import DriftMethod, DriftThreshold
 from model.errors import DataError
-from model.statistics.drift import Counts, Distances, DriftStatistic, JensenShannonStatistic, WassersteinStatistic
+from model.statistics.drift import Distances, build_statistic
+from model.statistics.windows import Counts
 
 WINDOW_ROWS = (10, 20, 30, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 FLOORS: Mapping[DriftMethod, float] = AlarmPolicy().drift_floors
@@ -56,19 +57,19 @@ def calibrate_thresholds(
     floors: Mapping[DriftMethod, float] = FLOORS,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Limits:
-    """Return thresholds such that a quiet window raises any alarm with probability `false_alarm_rate`.
+    """Return thresholds such that a window in control raises any alarm with probability `false_alarm_rate`.
 
     `reference` are the fixed rows that windows are compared with, `population` all rows known at training time, both
-    with the columns of `methods`. A quiet window of m rows is drawn as its future would be, given these rows: first a
+    with the columns of `methods`. A window in control, of m rows, is drawn as it may come in the future: first a
     population (the rows with weights from a flat Dirichlet distribution: the Bayesian bootstrap, Rubin 1981, The Annals
     of Statistics 9(1); with tails that reach beyond the sample, see `SmoothTails`), then m rows of it. The first draw
-    stands for the luck of the finite training data: it keeps the thresholds of large windows from sinking to zero.
+    stands for the sampling error of the training data: it keeps the thresholds of large windows from sinking to zero.
 
     The alarms of a window are one family, as in the single-step methods of Westfall and Young (1993, Resampling-Based
     Multiple Testing): each distance is expressed as its excess over its own 95 % quantile in units of its mean excess,
-    so that in the tail, which alone matters, columns of skewed and of even luck get about the same share of the false
-    alarms. The largest is taken per window, and its (1 - rate) quantile, found by `tail_quantile`, is turned back into
-    a threshold for each column.
+    so that in the tail, which alone matters, columns with skewed and with even noise get about the same share of the
+    false alarms. The largest is taken per window, and its (1 - rate) quantile, found by `tail_quantile`, is turned back
+    into a threshold for each column.
 
     Measured on windows of known populations, averaged over training sets of 200 rows, with no floors and the rate
     0.001: up to 0.002 for normal columns, 0.005 to 0.010 for heavy-tailed (log-normal) ones.
@@ -79,13 +80,13 @@ def calibrate_thresholds(
     methods = {name: method for name, method in methods.items() if reference[name].notna().any()}
     columns = [_NullColumn(method, reference[name], population[name], rng) for name, method in methods.items()]
     statistics = [*columns, *others]
-    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is named below
+    with np.errstate(over="ignore", invalid="ignore"):  # a limit that is not finite is reported below
         drawn = _draw_null_windows(statistics, len(population), window_rows, replicates, rng, progress=progress)
         family = np.array([_family_limits(distances, false_alarm_rate) for distances in drawn]).T
     unusable = [name for name, limit in zip(methods, family, strict=False) if not np.isfinite(limit).all()]
     if unusable:
         raise DataError(
-            f"column {unusable[0]!r} holds numbers too far apart to measure drift in; correct them or drop the column"
+            f"column {unusable[0]!r} holds numbers too far apart to measure drift; correct them or drop the column"
         )
     limits = family.tolist()
     thresholds = tuple(
@@ -110,7 +111,7 @@ def _draw_null_windows(
     *,
     progress: Callable[[float], None],
 ) -> npt.NDArray[np.float64]:
-    """Return the statistics of quiet windows, (window sizes, statistics, replicates)."""
+    """Return the statistics of windows in control, (window sizes, statistics, replicates)."""
     drawn = np.empty((len(window_rows), len(statistics), replicates))
     chunk = max(1, _CELLS_PER_CHUNK // population_rows)
     for start in range(0, replicates, chunk):
@@ -126,15 +127,8 @@ def _draw_null_windows(
     return drawn
 
 
-def build_statistic(method: DriftMethod, reference: pd.Series, population: pd.Series) -> DriftStatistic:
-    """Return the statistic of one column for windows made of the population's rows."""
-    if method == "wasserstein":
-        return WassersteinStatistic(reference, population)
-    return JensenShannonStatistic(reference, population)
-
-
 class _NullColumn:
-    """Draws of one column's distance in quiet windows."""
+    """Null distribution of one column's distance."""
 
     def __init__(
         self, method: DriftMethod, reference: pd.Series, population: pd.Series, rng: np.random.Generator
@@ -153,15 +147,15 @@ class _NullColumn:
     def distances(self, counts: Counts, prepared: list[npt.NDArray[Any]]) -> Distances:
         """Return the distance of each window from counts (population rows, windows)."""
         if self._tails:
-            counts = self._tails.spread(counts, prepared, self._rng)
+            counts = self._tails.counts_with_tails(counts, prepared, self._rng)
         return self._statistic.distances(counts)
 
 
 def _family_limits(distances: npt.NDArray[np.float64], false_alarm_rate: float) -> npt.NDArray[np.float64]:
-    """Return one limit per statistic from distances (statistics, replicates) of quiet windows."""
+    """Return one limit per statistic from distances (statistics, replicates) of windows in control."""
     start = np.nanquantile(distances, 1 - TAIL_SHARE, axis=1)
     excesses = distances - start[:, None]
-    # a column whose distance never varies has no luck to allow for: its limit is that distance, and the floor decides
+    # a distance that never varies needs no allowance for noise: it is the limit, and the floor decides
     scale = np.array([row[row > 0].mean() if (row > 0).any() else 0.0 for row in excesses])
     rarity = excesses / np.where(scale > 0, scale, np.inf)[:, None]
     # a window without any value of a column (NaN) cannot raise that column's alarm

@@ -1,6 +1,5 @@
 """What an artifact folder says about its model: schema, quality, data, calibration, thresholds, file hashes."""
 
-from bisect import bisect_left
 from itertools import pairwise
 from math import sqrt
 from typing import Annotated, Literal, Self, get_args
@@ -54,7 +53,7 @@ class Feature(_Frozen):
     name: str
     type: FeatureType
     unit: str | None = None
-    description: str | None = Field(None, description="What the value means, in the words of whoever trained.")
+    description: str | None = Field(None, description="What the value means, as given at training.")
     minimum: float | None = Field(None, description="Smallest value seen in training; numbers only.")
     maximum: float | None = Field(None, description="Largest value seen in training; numbers only.")
     categories: tuple[str, ...] | None = Field(None, description="Values seen in training; categories only.")
@@ -109,7 +108,7 @@ class ConceptThreshold(WindowThreshold):
     gap_floor: float = Field(
         0.05,
         ge=0,
-        description="The smallest surplus worth an alarm: of the error rate, or of the error in the target's unit.",
+        description="The smallest excess worth an alarm: of the error rate, or of the error in the target's unit.",
     )
 
 
@@ -118,7 +117,7 @@ class Calibration(_Frozen):
 
     probabilities: tuple[float, ...] = Field(min_length=2, description="Of the predicted class; ascending.")
     calibrated: tuple[float, ...] = Field(description="Chance that the prediction is right, one per knot.")
-    rows: int = Field(description="Held-out rows that it was fitted on.")
+    rows: int = Field(description="Out-of-fold and test rows that it was fitted on.")
     method: Literal["logistic", "isotonic"] = "logistic"
 
     @model_validator(mode="after")
@@ -134,15 +133,6 @@ class Calibration(_Frozen):
             raise ValueError("calibrated must lie between 0 and 1")
         return self
 
-    def expected_correct(self, probability: float) -> float:
-        """Return the chance that a class predicted with this probability is the true one."""
-        if probability <= self.probabilities[0]:
-            return self.calibrated[0]
-        above = min(bisect_left(self.probabilities, probability), len(self.probabilities) - 1)
-        low, high = self.probabilities[above - 1], self.probabilities[above]
-        share = min(1.0, (probability - low) / (high - low))
-        return self.calibrated[above - 1] + share * (self.calibrated[above] - self.calibrated[above - 1])
-
 
 class ErrorCalibration(_Frozen):
     """How far off a number is expected to be, given the number predicted: piecewise linear through the knots."""
@@ -152,7 +142,7 @@ class ErrorCalibration(_Frozen):
     error_spread: tuple[float, ...] = Field(description="Standard deviation of prediction - label, one per knot.")
     absolute_error: tuple[float, ...] = Field(description="Expected |prediction - label|, one per knot.")
     absolute_spread: tuple[float, ...] = Field(description="Standard deviation of |prediction - label|, one per knot.")
-    rows: int = Field(description="Held-out rows that it was fitted on.")
+    rows: int = Field(description="Out-of-fold and test rows that it was fitted on.")
 
     @model_validator(mode="after")
     def _has_one_value_per_knot(self) -> Self:
@@ -161,9 +151,9 @@ class ErrorCalibration(_Frozen):
             raise ValueError("the curves and predictions differ in length")
         if any(low >= high for low, high in pairwise(self.predictions)):
             raise ValueError("predictions must ascend")
-        # a spread of exactly 0 would make the concept drift z infinite
+        # a standard deviation of exactly 0 would make the concept drift z infinite
         if min(*self.error_spread, *self.absolute_spread) <= 0 or min(self.absolute_error) < 0:
-            raise ValueError("spreads must be positive, and absolute errors not negative")
+            raise ValueError("standard deviations must be positive, and absolute errors not negative")
         return self
 
 
@@ -175,7 +165,7 @@ class Attributions(_Frozen):
     )
     method: Literal["TreeSHAP", "linear SHAP"] = "TreeSHAP"
     unit: Literal["probability", "log odds", "target"] = Field(
-        "probability", description="Of the answers that phi add up to."
+        "probability", description="Of the predictions that phi add up to."
     )
     rows: int = Field(description="Reference rows explained.")
 
@@ -211,7 +201,7 @@ class RegressionQuality(_Frozen):
     root_mean_squared_error: float
     median_absolute_error: float
     largest_absolute_error: float
-    mean_error: float = Field(description="Mean of prediction - label: above 0 where the model says too much.")
+    mean_error: float = Field(description="Mean of prediction - label: above 0 where predictions are too high.")
     r2: float | None = Field(description="Share of the labels' variance explained; null where they do not vary.")
 
 
@@ -225,11 +215,11 @@ class Parity(_Frozen):
 
 
 class RegressionParity(_Frozen):
-    """How the ONNX model of a number compares with the scikit-learn pipeline it was made from."""
+    """How the ONNX model of a regressor compares with the scikit-learn pipeline it was made from."""
 
     rows: int = Field(description="Rows compared, with copies that have missing and unseen values.")
     max_difference: float | None = Field(
-        description="Of two answers to a row, in standard deviations of the target; null without two answers."
+        description="Of two answers to a row, in standard deviations of the target; null if there were no two answers."
     )
     reason: str | None = Field(description="Why ONNX does not serve; null when it does.")
 
@@ -256,7 +246,7 @@ class DataCard(_Frozen):
 
 
 class ModelManifest(_Frozen):
-    """What is known of a trained model, whatever it predicts."""
+    """What is known of a trained model, for both tasks."""
 
     format: Literal[2] = 2
     name: str
@@ -264,7 +254,7 @@ class ModelManifest(_Frozen):
     created_at: AwareDatetime
     features: tuple[Feature, ...] = Field(min_length=1, description="In the order of a row.")
     target: str
-    estimator: str = Field("random_forest", description="Its name, or where a pipeline of one's own came from.")
+    estimator: str = Field("random_forest", description="Its name, or where a custom or imported pipeline came from.")
     engine: Engine
     seed: int
     data: DataCard
@@ -276,7 +266,7 @@ class ModelManifest(_Frozen):
         description="Of half the sum of absolute differences of the normalised attributions."
     )
     false_alarm_rate: float = Field(
-        description="Chance that any of the thresholds (columns, concept, attributions) alarms in one quiet window."
+        description="Chance that any threshold (columns, concept, attributions) alarms in a window in control."
     )
     libraries: dict[str, str]
     files: dict[FileName, Sha256]
@@ -295,7 +285,7 @@ class ModelManifest(_Frozen):
 
 
 class ClassifierManifest(ModelManifest):
-    """Everything that a server, a report or a person needs to know about a model that tells classes apart."""
+    """Everything that a server, a report or a person needs to know about a classifier."""
 
     task: Literal["classification"] = "classification"
     classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...] = Field(

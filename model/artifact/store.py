@@ -1,18 +1,14 @@
 """The artifact folder of a model: written and copied whole or not at all, read only where its hashes match."""
 
 import hashlib
-import os
-import secrets
-import shutil
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from model.artifact.atomic_folder import flush_folder, put_in_place, recover
+from model.artifact.atomic_folder import Content, recover, staged_folder, write_flushed
 from model.artifact.manifest import ClassifierManifest, Manifest, RegressorManifest, Task
 from model.errors import ArtifactError
 
@@ -26,16 +22,12 @@ ONNX_FILE = "model.onnx"
 REFERENCE_FILE = "reference.parquet"
 TEST_FILE = "test.parquet"
 
-_STALE_SECONDS = 3600
 _COMMAND = "python -m model.train"
 _TRAIN = f"train one with: {_COMMAND}"
 
-Content = bytes | Callable[[Path], None]
-"""A file's bytes, or a function that writes the file at the path it is given."""
-
 
 class _Kind(BaseModel):
-    # read first, so that what is wrong is told of the one kind that it is
+    # read first, so that an error is about the one kind of manifest that it is
     task: Task = "classification"
 
 
@@ -67,8 +59,8 @@ def verified_bytes(folder: Path, manifest: Manifest, name: str) -> bytes:
     """Return a file's content after comparing its SHA-256 with the manifest's; raises ArtifactError.
 
     Loading from these bytes leaves no moment in which the file could change between check and use. The hashes
-    find damage, mixed-up files and tampering with single files; who can rewrite the manifest too is not
-    stopped, so the folder must be writable only by those who may train.
+    find damage, mixed-up files and tampering with single files; someone who can also rewrite the
+    manifest is not stopped, so only those who may train should be able to write to the folder.
     """
     expected = manifest.files.get(name)
     if expected is None:
@@ -81,12 +73,6 @@ def verified_bytes(folder: Path, manifest: Manifest, name: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != expected:
         raise ArtifactError(f"{path} does not match its SHA-256 in the manifest; it was not opened; {_TRAIN}")
     return content
-
-
-def verified_file(folder: Path, manifest: Manifest, name: str) -> Path:
-    """Return a file's path after the check of `verified_bytes`, before any loader has opened it."""
-    verified_bytes(folder, manifest, name)
-    return folder / name
 
 
 def verify_artifact(folder: Path) -> Manifest:
@@ -117,27 +103,19 @@ def _read_frame(folder: Path, name: str) -> "pd.DataFrame":
 def write_artifact(folder: Path, files: Mapping[str, Content], manifest: Manifest) -> Manifest:
     """Write an artifact folder and return its manifest with `files` and `version` filled in.
 
-    Everything is written to a sibling folder, flushed to disk and put in place in one step, so a crash at any
-    point leaves the old artifact or the new one. The version is the time of creation and the start of a hash
-    over the files' hashes. Raises ArtifactError if the folder cannot be written or holds something else.
+    A crash at any point leaves the old artifact or the new one. The version is the time of creation and the start of a
+    hash over the files' hashes. Raises ArtifactError if the folder cannot be written or holds something else.
     """
     folder = folder.resolve()
     if folder.exists() and not (folder / MANIFEST_FILE).is_file() and not _is_empty_folder(folder):
         raise ArtifactError(f"{folder} exists and is not a model folder; name another one")
-    sibling = folder.with_name(f".{folder.name}.new-{secrets.token_hex(4)}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder)
-        sibling.mkdir()
-        hashes = {name: write_flushed(sibling / name, content) for name, content in files.items()}
-        complete = manifest.model_copy(update={"files": hashes, "version": _version(manifest, hashes)})
-        write_flushed(sibling / MANIFEST_FILE, complete.model_dump_json(indent=2).encode())
-        flush_folder(sibling)
-        put_in_place(sibling, folder)
+        with staged_folder(folder) as staging:
+            hashes = {name: write_flushed(staging / name, content) for name, content in files.items()}
+            complete = manifest.model_copy(update={"files": hashes, "version": _version(manifest, hashes)})
+            write_flushed(staging / MANIFEST_FILE, complete.model_dump_json(indent=2).encode())
     except OSError as error:
         raise ArtifactError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(sibling, ignore_errors=True)
     return complete
 
 
@@ -145,27 +123,9 @@ def _is_empty_folder(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def write_flushed(path: Path, content: Content) -> str:
-    """Write a file, force it to disk, and return the SHA-256 of what it holds. Raises OSError."""
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        content(path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _version(manifest: Manifest, hashes: Mapping[str, str]) -> str:
     lines = "".join(f"{name} {digest}\n" for name, digest in sorted(hashes.items()))
     return f"{manifest.created_at:%Y%m%dT%H%M%SZ}-{hashlib.sha256(lines.encode()).hexdigest()[:8]}"
-
-
-def _remove_stale(folder: Path) -> None:
-    """Remove what a killed training left beside the folder; a young one may still be being written."""
-    for leftover in folder.parent.glob(f".{folder.name}.new-*"):
-        if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def copy_artifact(folder: Path, target: Path, version: str, leave_out: Collection[str] = ()) -> None:
@@ -177,16 +137,11 @@ def copy_artifact(folder: Path, target: Path, version: str, leave_out: Collectio
     manifest = read_manifest(folder)
     if manifest.version != version:
         raise ArtifactError(f"{folder} holds the version {manifest.version}, not {version}")
-    sibling = target.with_name(f".{target.name}.new-{secrets.token_hex(4)}")
     try:
-        sibling.mkdir(parents=True)
-        for name in manifest.files:
-            if name not in leave_out:
-                write_flushed(sibling / name, verified_bytes(folder, manifest, name))
-        write_flushed(sibling / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
-        flush_folder(sibling)
-        put_in_place(sibling, target)
+        with staged_folder(target) as staging:
+            for name in manifest.files:
+                if name not in leave_out:
+                    write_flushed(staging / name, verified_bytes(folder, manifest, name))
+            write_flushed(staging / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
     except OSError as error:
         raise ArtifactError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(sibling, ignore_errors=True)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from model.artifact.manifest import FeatureType
+from model.data.encoding import LARGEST_NUMBER
 from model.errors import DataError
 
 MAX_CATEGORIES = 200
@@ -17,8 +18,6 @@ MAX_CATEGORIES_ON_REQUEST = 1_000
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "#n/a", "?"})
 """Cells, in any case, that stand for a missing value."""
 
-LARGEST = 3.4028234663852886e38
-"""Largest number in float32."""
 MIXED = "not all are numbers"
 
 _MOSTLY = 0.9  # a column with more than this share of numbers was meant to hold numbers
@@ -149,7 +148,7 @@ def parse_number(text: str, *, decimal_comma: bool = False) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if abs(value) <= LARGEST and "_" not in text else None
+    return value if abs(value) <= LARGEST_NUMBER and "_" not in text else None
 
 
 def _has_decimal_comma(cells: Sequence[Cell]) -> bool:
@@ -169,7 +168,7 @@ def _why_no_number(text: str) -> str:
         finite = math.isfinite(float(text)) and "_" not in text
     except ValueError:
         finite = False
-    return f"is too large: numbers go up to {LARGEST:.1e}" if finite else "is not a finite number"
+    return f"is too large: numbers go up to {LARGEST_NUMBER:.1e}" if finite else "is not a finite number"
 
 
 def _boolean(name: str, cell: Cell) -> str:

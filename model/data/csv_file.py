@@ -79,7 +79,7 @@ class CsvColumns:
 
     @property
     def task(self) -> TaskVerdict:
-        """Return what is to be predicted, as asked for or else as the target looks, and why."""
+        """Return the task that was asked for, or else the one that suits the target, and why."""
         if self.asked:
             return TaskVerdict(self.asked, "as asked")
         cells = zip(self.target_cells, self.text.lines, strict=True)
@@ -147,7 +147,7 @@ def read_columns(
     words = MISSING_WORDS | {word.lower() for word in schema.missing}
     taken = _ColumnReader(text, schema, words, None if only is None else frozenset(only))
     if target in (only or ()):
-        raise DataError(f"the model takes {target!r} as a column, so that it cannot be the target")
+        raise DataError(f"the model takes {target!r} as a column, so it cannot be the target")
     names = [name for name in text.header if name != target]
     if only is not None:
         names = [*only, *(name for name in names if name not in only)]

@@ -57,8 +57,8 @@ class CsvText:
 def read_csv_text(path: Path, target: str, separator: str | None = None) -> CsvText:
     """Return the cells of a file with a header line; raises DataError that names the line.
 
-    UTF-8 and UTF-16 are told by the bytes, any other text is taken for Windows-1252. Of the known separators, the one
-    is taken that shows the target in the header and the most lines as wide as the header.
+    UTF-8 and UTF-16 are recognised by their bytes; any other text is read as Windows-1252. Of the known separators, the
+    one is taken that shows the target in the header and the most lines as wide as the header.
     """
     text, encoding = _decode(path)
     separator = separator or _find_separator(text, target)

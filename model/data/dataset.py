@@ -18,8 +18,8 @@ from model.artifact.manifest import (
     FeatureType,
     NumberRange,
     Task,
-    Value,
 )
+from model.data.encoding import ENCODINGS
 from model.errors import DataError
 
 MIN_ROWS_PER_CLASS = 10
@@ -144,20 +144,12 @@ AnyDataset = Dataset | RegressionDataset
 def describe_column(name: str, kind: FeatureType, values: pd.Series, unit: str | None = None) -> Feature:
     """Return the schema of one column: the range or the categories seen, and a typical value as example.
 
-    Nullable, since the pipeline imputes whatever is missing (see `model.pipeline`).
+    Nullable, since the pipeline imputes whatever is missing (see `model.training.pipelines`).
     """
     seen = values.dropna()
     if seen.empty:
         raise DataError(f"column {name!r} is empty in every row; leave it out")
-    if kind == "number":
-        typical: Value = float(seen.quantile(0.5, interpolation="nearest"))
-        low, high = float(seen.min()), float(seen.max())
-        return Feature(name=name, type=kind, unit=unit, minimum=low, maximum=high, nullable=True, example=typical)
-    most_frequent = str(seen.mode().iloc[0])
-    if kind == "boolean":
-        return Feature(name=name, type=kind, unit=unit, nullable=True, example=most_frequent == "True")
-    categories = tuple(sorted(str(value) for value in seen.unique()))
-    return Feature(name=name, type=kind, unit=unit, categories=categories, nullable=True, example=most_frequent)
+    return Feature(name=name, type=kind, unit=unit, nullable=True, **ENCODINGS[kind].describe(seen))
 
 
 def check_feature_names(names: tuple[str, ...]) -> None:
@@ -178,7 +170,7 @@ def check_classes(target: str, class_names: tuple[str, ...], codes: Codes, hint:
     """Refuse a target that cannot be learned and tested; raises DataError, which ends with the hint."""
     if len(class_names) < 2:
         only = f" (only {class_names[0]!r})" if class_names else ""
-        raise DataError(f"column {target!r} has fewer than 2 classes{only}; there is nothing to tell apart")
+        raise DataError(f"column {target!r} has fewer than 2 classes{only}; there is nothing to predict")
     counts = np.bincount(codes, minlength=len(class_names))
     rare = [place for place in np.argsort(counts, kind="stable") if counts[place] < MIN_ROWS_PER_CLASS]
     if rare:
@@ -197,7 +189,7 @@ def check_numbers(target: str, numbers: Numbers, lines: Sequence[int]) -> None:
             f"column {target!r}: {len(numbers)} rows; a number needs at least {MIN_ROWS_OF_NUMBERS} rows to be "
             "trained on and tested"
         )
-    # a spread that is lost in the rounding of the numbers themselves is none
+    # a deviation that is lost in the rounding of the numbers is none
     if float(numbers.std()) <= 1e-12 * float(np.abs(numbers).max()):
         raise DataError(f"column {target!r} is {numbers[0]:g} in every row; there is nothing to predict")
     low, middle, high = np.quantile(numbers, [0.25, 0.5, 0.75])
@@ -205,7 +197,7 @@ def check_numbers(target: str, numbers: Numbers, lines: Sequence[int]) -> None:
     farthest = int(distances.argmax())
     if high > low and distances[farthest] > _ABSURD * (high - low):
         raise DataError(
-            f"column {target!r}, line {lines[farthest]}: {numbers[farthest]:g} is absurdly far from the others, half "
-            f"of which lie from {low:g} to {high:g}; all errors would be measured by it: correct it, remove the row, "
+            f"column {target!r}, line {lines[farthest]}: {numbers[farthest]:g} is far from the others, half "
+            f"of which lie from {low:g} to {high:g}; it would dominate all error measures: correct it, remove the row, "
             "or predict a logarithm"
         )

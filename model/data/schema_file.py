@@ -21,7 +21,7 @@ class _Strict(BaseModel):
 
 
 class ColumnOverride(_Strict):
-    """What is said of one column; a type that is given is not inferred, and keeps the column."""
+    """What the file says about one column; a type that is given is not inferred, and the column is kept."""
 
     type: FeatureType | None = None
     unit: StrictStr | None = None
@@ -29,7 +29,7 @@ class ColumnOverride(_Strict):
 
 
 class SchemaFile(_Strict):
-    """What is said of a file's columns; those not named are inferred."""
+    """What the file says about the columns; those that it does not name are inferred."""
 
     target: StrictStr | None = None
     task: Task | None = None
@@ -49,17 +49,21 @@ class SchemaFile(_Strict):
         }
 
     def check(self, header: Sequence[str], target: str) -> None:
-        """Raise DataError where it speaks of columns that the file does not have, or twice of one."""
+        """Raise DataError where it names a column that the file does not have, or one column twice."""
         if self.target not in {None, target}:
             raise DataError(f"the schema is for the target {self.target!r}, not {target!r}")
         for name in (*self.columns, *self.drop):
             if name not in header:
-                raise DataError(f"the schema names a column {name!r}, which the file does not have")
+                raise DataError(
+                    f"the schema names a column {name!r}, which the file does not have; correct the name or remove it"
+                )
             if name == target:
-                raise DataError(f"the schema names {name!r}, which is the target, among the columns")
+                raise DataError(f"the schema names {name!r}, which is the target, among the columns; remove it there")
         both = [name for name in self.drop if name in self.columns]
         if both:
-            raise DataError(f"the schema both drops and describes the column {both[0]!r}")
+            raise DataError(
+                f"the schema both drops and describes the column {both[0]!r}; remove it from one of the two"
+            )
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -77,7 +81,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def read_schema(path: Path) -> SchemaFile:
-    """Return what a file says of the columns; raises DataError that names the line or the key."""
+    """Return what a file says about the columns; raises DataError that names the line or the key."""
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - derived from SafeLoader
     except OSError as error:
@@ -115,8 +119,8 @@ def write_schema(
     lines += ["# Move a column between columns and drop as you see fit.", f"target: {_text(target)}"]
     lines += [f"task: {task}  # classification or regression", "columns:"]
     for name, override in kept:
-        said = {key: value for key, value in override.model_dump().items() if value is not None}
-        inner = ", ".join(f"{key}: {value if key == 'type' else _text(value)}" for key, value in said.items())
+        given = {key: value for key, value in override.model_dump().items() if value is not None}
+        inner = ", ".join(f"{key}: {value if key == 'type' else _text(value)}" for key, value in given.items())
         lines.append(f"  {_text(name)}: {{{inner}}}")
     lines += ["drop:"] + [f"  - {_text(name)}  # {why}" for name, why in dropped] if dropped else ["drop: []"]
     lines.append(f"missing: [{', '.join(map(_text, missing))}]  # more texts that stand for a missing value")

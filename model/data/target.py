@@ -16,7 +16,7 @@ _TRUTHS = {"true", "false"}
 
 
 class TaskVerdict(NamedTuple):
-    """What is to be predicted of a target, and why."""
+    """The task that a target sets, and why."""
 
     task: Task
     why: str

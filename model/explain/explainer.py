@@ -7,17 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from model.artifact.manifest import Feature, Value
+from model.artifact.manifest import Feature
+from model.artifact.pickles import load_pipeline
 from model.artifact.store import PIPELINE_FILE, read_manifest, read_test, verified_bytes
+from model.data.encoding import encoding_of, frame_of, pipeline_input
 from model.errors import ExplanationError
 from model.explain.steps import ExplainedStep, LinearStep, TreeStep
-from model.serving.engines import load_pipeline
-from model.training.pipelines import pipeline_input
 
 Numbers = npt.NDArray[np.float64]
-
-_TRIED_NUMBERS = 51
-_UNSEEN = "a value never seen in training"
 
 
 def trial_rows(features: tuple[Feature, ...]) -> list[pd.DataFrame]:
@@ -25,18 +22,14 @@ def trial_rows(features: tuple[Feature, ...]) -> list[pd.DataFrame]:
 
     The values tried are all categories, a new one, a gap where one is allowed, and numbers across the range.
     """
-    tried = [_tried(feature) for feature in features]
+    tried = [
+        (*encoding_of(feature).trial_values(feature), *([None] if feature.nullable else [])) for feature in features
+    ]
     bases = [[feature.example for feature in features], *([values[place] for values in tried] for place in (0, 1))]
     frames = []
     for place, values in enumerate(tried):
         rows = [[*base[:place], value, *base[place + 1 :]] for base in bases for value in values]
-        frame = pd.DataFrame(rows, columns=[feature.name for feature in features], dtype=object)
-        for feature in features:
-            if feature.type == "number":
-                frame[feature.name] = frame[feature.name].astype("float64")
-            else:
-                frame[feature.name] = frame[feature.name].map(str, na_action="ignore")
-        frames.append(frame)
+        frames.append(frame_of(zip(*rows, strict=True), features))
     return frames
 
 
@@ -50,8 +43,8 @@ def column_owners(encoded: list[Numbers], features: tuple[Feature, ...]) -> list
     if len(shared):
         names = [features[place].name for place in np.flatnonzero(varies[:, shared[0]])]
         raise ExplanationError(
-            f"an input of the model's last step mixes features ({', '.join(names[:5])}), so that its part cannot be "
-            "given to one of them"
+            f"an input of the model's last step mixes features ({', '.join(names[:5])}), so its attribution "
+            "cannot be assigned to one of them"
         )
     return [np.flatnonzero(row) for row in varies]
 
@@ -61,16 +54,6 @@ def _varying(rows: Numbers) -> npt.NDArray[np.bool_]:
     first = blocks[:, :1]
     same = (blocks == first) | (np.isnan(blocks) & np.isnan(first))
     return np.asarray(~same.all(axis=(0, 1)))
-
-
-def _tried(feature: Feature) -> list[Value]:
-    gap: list[Value] = [None] if feature.nullable else []
-    if feature.type == "boolean":
-        return [True, False, *gap]
-    if feature.type == "category":
-        return [*(feature.categories or ()), _UNSEEN, *gap]
-    low, high = feature.minimum or 0.0, feature.maximum or 0.0
-    return [low, high, *np.linspace(low, high, _TRIED_NUMBERS)[1:-1].tolist(), *gap]
 
 
 Phi = npt.NDArray[np.float64]
@@ -123,15 +106,11 @@ class Explainer:
         if not hasattr(estimator, "coef_"):
             return TreeStep(estimator)
         if background is None or background.empty:
-            raise ExplanationError("a linear model is explained against rows, of which there are none")
+            raise ExplanationError("a linear model needs background rows to be explained, and there are none")
         return LinearStep(estimator, self._encode(background).mean(axis=0))
 
     def _encode(self, rows: pd.DataFrame) -> Phi:
         encoded: Any = pipeline_input(rows, self._features)
-        largest = float(np.finfo(np.float32).max)
-        numbers = [feature.name for feature in self._features if feature.type == "number"]
-        # as in predictions: the trees compare in float32
-        encoded[numbers] = encoded[numbers].astype(np.float64).clip(-largest, largest)
         for step in self._steps:
             encoded = step.transform(encoded)
         if hasattr(encoded, "toarray"):
@@ -139,7 +118,7 @@ class Explainer:
         try:
             return np.asarray(encoded, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise ExplanationError(f"the last step does not take numbers alone: {error}") from error
+            raise ExplanationError(f"the last step takes something else than numbers: {error}") from error
 
     def _grouped(self, encoded: Phi) -> Phi:
         phi = self._step.phi(encoded)
@@ -153,7 +132,7 @@ class Explainer:
             near = _TOLERANCE * max(1.0, float(np.abs(answers).max())) if unit == "target" else _TOLERANCE
             if totals.shape == answers.shape and np.allclose(totals, answers, rtol=_TOLERANCE, atol=near):
                 return unit
-        raise ExplanationError("its attributions do not add up to its answers")
+        raise ExplanationError("the attributions do not add up to the predictions")
 
 
 def load_explainer(folder: Path) -> Explainer:

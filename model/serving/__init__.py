@@ -1,1 +1,1 @@
-"""Answering rows: the engines, their parity, and the predictor that loads an artifact."""
+"""Prediction: the engines, their parity, and the predictor that loads an artifact."""

@@ -1,44 +1,28 @@
-"""The two engines that can answer for a model: ONNX Runtime and scikit-learn."""
+"""The two engines that can compute predictions: ONNX Runtime and scikit-learn."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from model.artifact.manifest import Feature, Value
-from model.errors import PredictionError
+from model.artifact.manifest import Feature
+from model.data.encoding import ONE_MATRIX, Row, number_matrix, onnx_columns, pipeline_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-Row = Sequence[Value]
 Probabilities = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.float64]
-
-MISSING_TEXT = ""
-"""How the models are handed a missing category or boolean: ONNX text has no null."""
-
-_LARGEST = float(np.finfo(np.float32).max)
-
-
-ONE_MATRIX = "rows"
-"""The ONNX input of a model that takes all its columns as one float32 matrix."""
-
-
-def input_name(place: int) -> str:
-    """Return the ONNX input of a column of a pipeline that knows its columns by position."""
-    return f"column_{place}"
 
 
 @runtime_checkable
 class Classifier(Protocol):
-    """What turns rows into probabilities, (rows, classes), float64, each row adding up to 1."""
+    """An engine that turns rows into probabilities, (rows, classes), float64, each row adding up to 1."""
 
     def probabilities(self, rows: Sequence[Row]) -> Probabilities:
         """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
@@ -46,19 +30,19 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class Regressor(Protocol):
-    """What turns rows into numbers, float64 (rows,), in the unit of the target."""
+    """An engine that turns rows into numbers, float64 (rows,), in the unit of the target."""
 
     def numbers(self, rows: Sequence[Row]) -> Numbers:
         """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
 
 
-Answering = Classifier | Regressor
+AnyEngine = Classifier | Regressor
 """Either kind; `isinstance` tells which."""
 
 
-def answers_of(answering: Answering, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
+def predictions_of(engine: AnyEngine, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
     """Return the probabilities (rows, classes) or the numbers (rows,) of rows; raises PredictionError."""
-    return answering.probabilities(rows) if isinstance(answering, Classifier) else answering.numbers(rows)
+    return engine.probabilities(rows) if isinstance(engine, Classifier) else engine.numbers(rows)
 
 
 class _OnnxModel:
@@ -68,32 +52,23 @@ class _OnnxModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only; warnings about graph optimisation are no news to anyone
+        options.log_severity_level = 3  # errors only; warnings about graph optimisation help nobody
         self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._inputs: list[str] = [node.name for node in self._session.get_inputs()]
         self._features = features
         self._one_matrix = self._inputs == [ONE_MATRIX]
-        # an input that no operator needs is not in the model; else the order tells, as the converter changes names
+        # the converter leaves out inputs that no operator needs; where all are there, their order says which is which
         self._fed = self._inputs if len(self._inputs) == len(features) else [feature.name for feature in features]
 
     def _run(self, output: str, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
         feeds: dict[str, npt.NDArray[Any]]
         if self._one_matrix:
-            feeds = {ONE_MATRIX: number_array(rows).astype(np.float32)}
+            feeds = {ONE_MATRIX: number_matrix(rows).astype(np.float32)}
         else:
-            feeds = dict(zip(self._fed, self._columns(rows), strict=True))
+            feeds = dict(zip(self._fed, onnx_columns(rows, self._features), strict=True))
             if len(feeds) > len(self._inputs):
                 feeds = {name: feeds[name] for name in self._inputs}
         return np.asarray(self._session.run([output], feeds)[0], dtype=np.float64)
-
-    def _columns(self, rows: Sequence[Row]) -> list[npt.NDArray[Any]]:
-        columns = zip(*rows, strict=True)
-        return [
-            number_array([values]).astype(np.float32).reshape(-1, 1)
-            if feature.type == "number"
-            else np.array([text_value(value) for value in values], dtype=object).reshape(-1, 1)
-            for feature, values in zip(self._features, columns, strict=True)
-        ]
 
 
 class OnnxClassifier(_OnnxModel):
@@ -132,7 +107,7 @@ class _PipelineModel:
             self._bounded = partial(openmp.limit, limits=threads)
 
     def _answers(self, method: Callable[["pd.DataFrame"], Any], rows: Sequence[Row]) -> npt.NDArray[np.float64]:
-        frame = _frame(rows, self._features)
+        frame = pipeline_frame(rows, self._features)
         # absurd numbers overflow in the sums by which scikit-learn looks for infinity; they are answered all the same
         with np.errstate(over="ignore", invalid="ignore"), self._bounded():
             return np.asarray(method(frame), dtype=np.float64)
@@ -153,41 +128,3 @@ class PipelineRegressor(_PipelineModel):
         """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
         answers = self._answers(self._pipeline.predict, rows)
         return answers.reshape(len(rows), -1)[:, 0] if answers.size == len(rows) else answers
-
-
-def _frame(rows: Sequence[Row], features: tuple[Feature, ...]) -> "pd.DataFrame":
-    import pandas as pd  # noqa: PLC0415 - only where scikit-learn serves
-
-    columns = zip(*rows, strict=True)
-    return pd.DataFrame(
-        {
-            feature.name: number_array([values]).ravel()
-            if feature.type == "number"
-            else np.array([text_value(value) for value in values], dtype=object)
-            for feature, values in zip(features, columns, strict=True)
-        }
-    )
-
-
-def load_pipeline(content: bytes) -> Any:
-    """Return the pipeline in the bytes of a joblib file, which must be verified ones: loading runs code."""
-    import joblib  # noqa: PLC0415 - only where scikit-learn answers
-
-    return joblib.load(BytesIO(content))
-
-
-def number_array(rows: Sequence[Sequence[Value]]) -> npt.NDArray[np.float64]:
-    """Return values as a matrix with NaN for None; raises PredictionError.
-
-    Numbers beyond float32, which the trees compare in, become the largest one: no split tells them apart.
-    """
-    try:
-        matrix = np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise PredictionError(f"a number column holds something else: {error}") from error
-    return np.clip(matrix, -_LARGEST, _LARGEST)
-
-
-def text_value(value: Value) -> str:
-    """Return a category or boolean as the pipeline takes it: "" for a missing one."""
-    return MISSING_TEXT if value is None else str(value)

@@ -2,24 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sklearn.pipeline import Pipeline
 
 from model.artifact.manifest import Feature, Parity, RegressionParity
 from model.data.dataset import AnyDataset, Dataset
+from model.data.encoding import Row, onnx_inputs, rows_of
 from model.errors import ModelError
 from model.serving.engines import (
-    ONE_MATRIX,
-    Answering,
+    AnyEngine,
     OnnxClassifier,
     OnnxRegressor,
     PipelineClassifier,
     PipelineRegressor,
-    Row,
-    input_name,
 )
-from model.serving.parity import compare, compare_regression, no_parity, no_regression_parity, probing_rows, rows_of
+from model.serving.parity import compare, compare_regression, no_parity, no_regression_parity, probing_rows
 
 
 class ConversionError(ModelError):
@@ -32,27 +29,15 @@ def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: b
     Its outputs are `label` and `probabilities` (rows, classes), or `variable` (rows, 1) of a regressor. Where the
     pipeline chooses its columns by position, an all-numeric model takes one float32 matrix and any other one input per
     column; where it chooses them `by_name`, the inputs are named as the columns. Raises ConversionError. A model that
-    converts may still predict something else: see `model.parity`.
+    converts may still predict something else: see `model.serving.parity`.
     """
     # Only training converts, and the converter takes seconds to import.
     from skl2onnx import to_onnx  # noqa: PLC0415
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType  # noqa: PLC0415
 
-    inputs: list[tuple[str, Any]]
-    if all(feature.type == "number" for feature in features) and not by_name:
-        inputs = [(ONE_MATRIX, FloatTensorType([None, len(features)]))]
-    else:
-        inputs = [
-            (
-                feature.name if by_name else input_name(place),
-                FloatTensorType([None, 1]) if feature.type == "number" else StringTensorType([None, 1]),
-            )
-            for place, feature in enumerate(features)
-        ]
     last = pipeline.steps[-1][1]
     options = {id(last): {"zipmap": False}} if hasattr(last, "predict_proba") else None
     try:
-        converted = to_onnx(pipeline, initial_types=inputs, options=options)
+        converted = to_onnx(pipeline, initial_types=onnx_inputs(features, by_name=by_name), options=options)
     except Exception as error:
         # skl2onnx raises many kinds, by model; each means the same: scikit-learn serves
         first = str(error).strip().partition("\n")[0][:120]
@@ -62,16 +47,16 @@ def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: b
 
 @dataclass(frozen=True)
 class Engines:
-    """The fitted pipeline, what it was turned into, and which of the two answers."""
+    """The fitted pipeline, its ONNX model, and the engine that serves."""
 
     pipeline: Pipeline
     onnx: bytes | None
     parity: Parity | RegressionParity
-    serving: Answering
+    serving: AnyEngine
 
 
 def pipeline_engine(pipeline: Pipeline, dataset: AnyDataset) -> PipelineClassifier | PipelineRegressor:
-    """Return scikit-learn as what answers."""
+    """Return the scikit-learn engine of a fitted pipeline."""
     if isinstance(dataset, Dataset):
         return PipelineClassifier(pipeline, dataset.features)
     return PipelineRegressor(pipeline, dataset.features)
@@ -97,13 +82,13 @@ def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Pipeline | Non
             return Engines(pipeline, content, parity, candidate)
         reasons.append(parity)
     # what was compared says more than what could not be
-    told = max(reasons, key=lambda parity: parity.rows)
-    return Engines(pipeline, None, told, fallback)
+    reported = max(reasons, key=lambda parity: parity.rows)
+    return Engines(pipeline, None, reported, fallback)
 
 
 def _compared(
     content: bytes, fallback: PipelineClassifier | PipelineRegressor, dataset: AnyDataset, probes: Sequence[Row]
-) -> tuple[Answering, Parity | RegressionParity]:
+) -> tuple[AnyEngine, Parity | RegressionParity]:
     if isinstance(fallback, PipelineClassifier):
         classifier = OnnxClassifier(content, dataset.features)
         return classifier, compare(classifier, fallback, probes)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from model.artifact.manifest import Feature, Parity, RegressionParity
-from model.serving.engines import Classifier, Probabilities, Regressor, Row
-from model.training.input_checks import LARGEST, UNSEEN
+from model.data.encoding import Row, encoding_of
+from model.serving.engines import Classifier, Probabilities, Regressor
 
 TOLERANCE = 1e-5
 """Largest difference of a probability that is still rounding: ONNX adds up 100 trees in float32."""
@@ -17,13 +16,6 @@ REGRESSION_TOLERANCE = 1e-4
 _TIE = 1e-6  # two best classes nearer than float32 resolves are a tie, which rounding may settle either way
 _MAX_PROBED_ROWS = 2_000
 _MAX_EXTREME_ROWS = 100
-
-
-def rows_of(frame: pd.DataFrame, features: tuple[Feature, ...]) -> list[Row]:
-    """Return a frame's feature columns as rows of the schema, None where missing."""
-    columns = [frame[feature.name].astype(object) for feature in features]
-    lists = [column.where(column.notna(), None).tolist() for column in columns]
-    return list(zip(*lists, strict=True))
 
 
 def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row]:
@@ -38,10 +30,9 @@ def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row
     for place, feature in enumerate(features):
         if feature.nullable:
             probes += [(*row[:place], None, *row[place + 1 :]) for row in copied]
-        if feature.type == "category":
-            probes += [(*row[:place], UNSEEN, *row[place + 1 :]) for row in copied]
-        if feature.type == "number":
-            probes += [(*row[:place], value, *row[place + 1 :]) for row in few for value in (-LARGEST, LARGEST)]
+        encoding = encoding_of(feature)
+        probed = few if encoding.is_number else copied
+        probes += [(*row[:place], value, *row[place + 1 :]) for row in probed for value in encoding.unseen_values]
     gaps = [feature.nullable for feature in features]
     probes.append(tuple(None if gap else value for gap, value in zip(gaps, rows[0], strict=True)))
     return probes
@@ -96,12 +87,12 @@ def compare_regression(
 
 
 def no_regression_parity(reason: str) -> RegressionParity:
-    """Return the record of a model of a number for which there was nothing to compare."""
+    """Return the parity of a regressor for which there was nothing to compare."""
     return RegressionParity(rows=0, max_difference=None, reason=reason)
 
 
 def no_parity(reason: str) -> Parity:
-    """Return the record of a model for which there was nothing to compare."""
+    """Return the parity of a classifier for which there was nothing to compare."""
     return Parity(rows=0, max_probability_difference=None, class_disagreements=None, reason=reason)
 
 

@@ -1,4 +1,4 @@
-"""Loads an artifact folder and answers rows."""
+"""Predictors: a model loaded from its artifact folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from model.artifact.manifest import ClassifierManifest, Engine, ModelManifest, RegressorManifest
+from model.artifact.pickles import load_pipeline
 from model.artifact.store import ONNX_FILE, PIPELINE_FILE, read_manifest, verified_bytes
+from model.data.encoding import Row
 from model.errors import ArtifactError, PredictionError
 from model.serving.engines import (
     Classifier,
@@ -17,13 +19,11 @@ from model.serving.engines import (
     PipelineRegressor,
     Probabilities,
     Regressor,
-    Row,
-    load_pipeline,
 )
 
 
 class Predictor:
-    """A model that tells classes apart, ready to answer; may be shared by threads."""
+    """A loaded classifier; threads may share it."""
 
     def __init__(self, manifest: ClassifierManifest, classifier: Classifier) -> None:
         self.manifest = manifest
@@ -48,7 +48,7 @@ class Predictor:
 
 
 class RegressionPredictor:
-    """A model that predicts a number, ready to answer; may be shared by threads."""
+    """A loaded regressor; threads may share it."""
 
     def __init__(self, manifest: RegressorManifest, regressor: Regressor) -> None:
         self.manifest = manifest

@@ -1,6 +1,7 @@
 """Calibration curves: the chance that a predicted class is wrong, and the expected error of a predicted number."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +10,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from model.artifact.manifest import Calibration, ErrorCalibration
+from model.statistics.windows import Numbers
 
-Numbers = npt.NDArray[np.float64]
 Right = npt.NDArray[np.bool_]
 
 _FOLDS = 5
@@ -24,14 +25,14 @@ Fit = Callable[[Numbers, Right], tuple[Numbers, Numbers]]
 
 
 def fit_calibration(probabilities: Numbers, right: Right, rng: np.random.Generator) -> Calibration:
-    """Return the calibration fitted on held-out rows.
+    """Return the calibration fitted on out-of-fold rows.
 
     `probabilities` (rows,) are those of the predicted classes, `right` (rows,) whether these were the true ones;
     no row may come from a model that was fitted on it. Two fits compete by cross-validated log loss: logistic
     (Platt 1999, "Probabilistic outputs for support vector machines", with his targets, which amount to one more
     row of each outcome and so keep data without a single error finite; on the log odds, as in temperature
     scaling) and isotonic (Zadrozny and Elkan 2002, KDD). The latter needs about 1,000 rows before its freedom
-    pays (Niculescu-Mizil and Caruana 2005, ICML), so with fewer it does not compete: its many steps fit luck.
+    pays (Niculescu-Mizil and Caruana 2005, ICML), so with fewer it does not compete: its many steps fit noise.
     Every chance is held within [1/(rows + 2), 1 - 1/(rows + 2)], Laplace's rule of succession for rows that are
     all right or all wrong: nothing seen `rows` times is known to be certain.
     """
@@ -40,7 +41,7 @@ def fit_calibration(probabilities: Numbers, right: Right, rng: np.random.Generat
         fits["isotonic"] = _isotonic
     losses = (
         {
-            name: _held_out_loss(fit, probabilities, right, np.random.default_rng(rng.integers(2**32)))
+            name: _out_of_fold_loss(fit, probabilities, right, np.random.default_rng(rng.integers(2**32)))
             for name, fit in fits.items()
         }
         if len(fits) > 1
@@ -59,6 +60,30 @@ def fit_calibration(probabilities: Numbers, right: Right, rng: np.random.Generat
 def expected_errors(calibration: Calibration, probabilities: Numbers) -> Numbers:
     """Return the chance of each prediction to be wrong, (rows,), from the probability of its class."""
     return 1 - np.interp(probabilities, calibration.probabilities, calibration.calibrated)
+
+
+class ExpectedErrors(NamedTuple):
+    """What is expected of prediction - label, and of its absolute value, of each row, (rows,) each."""
+
+    mean: Numbers
+    deviation: Numbers
+    absolute: Numbers
+    absolute_deviation: Numbers
+
+    def of_rows(self, rows: npt.NDArray[np.intp]) -> "ExpectedErrors":
+        """Return what is expected of these rows."""
+        return ExpectedErrors(*(values[rows] for values in self))
+
+
+def expected_regression_errors(calibration: ErrorCalibration, predictions: Numbers) -> ExpectedErrors:
+    """Return what is expected of the errors of predicted numbers, (rows,): means and standard deviations."""
+    curves = (
+        calibration.mean_error,
+        calibration.error_spread,
+        calibration.absolute_error,
+        calibration.absolute_spread,
+    )
+    return ExpectedErrors(*(np.interp(predictions, calibration.predictions, curve) for curve in curves))
 
 
 def _held_within(calibrated: Numbers, rows: int) -> Numbers:
@@ -101,7 +126,7 @@ def _isotonic(probabilities: Numbers, right: Right) -> tuple[Numbers, Numbers]:
     return knots, calibrated
 
 
-def _held_out_loss(fit: Fit, probabilities: Numbers, right: Right, rng: np.random.Generator) -> float:
+def _out_of_fold_loss(fit: Fit, probabilities: Numbers, right: Right, rng: np.random.Generator) -> float:
     losses = []
     for _ in range(_REPEATS):
         folds = rng.permutation(len(right)) % _FOLDS
@@ -118,17 +143,17 @@ _MAX_KNOTS = 8
 _OUTER_SHARE = 0.02  # the end knots have this share of the rows beyond them, to which their values extend
 _PRIOR_ROWS = 5.0  # rows that speak for the mean of all at each knot
 _LOWEST = 0.05  # of the mean of all, below which no expected error or variance goes
-_EXACT = 1e-3  # of the target's standard deviation: the spread of a model without any error
+_EXACT = 1e-3  # of the target's standard deviation: the deviation of the errors of a model that makes none
 
 
 def fit_error_calibration(predictions: Numbers, errors: Numbers, standard_deviation: float) -> ErrorCalibration:
-    """Return what was seen of errors on held-out rows, by the number predicted.
+    """Return what was seen of errors on out-of-fold rows, by the number predicted.
 
     `predictions` and `errors` = prediction - label, both (rows,); no row may come from a model that was fitted on it.
     `standard_deviation` is the target's. The curves are linear splines through a knot for each 40 rows, at most 8, at
     quantiles of the predictions, fitted by least squares with a ridge towards the mean of all rows (as many more rows
     as `_PRIOR_ROWS` at each knot); expected |error| and variances are not negative. Each is then moved so that its mean
-    over these rows is theirs: the expected errors of a quiet window add up to its errors but for luck.
+    over these rows is theirs: in a window in control the expected errors add up to the errors, but for sampling error.
     """
     knots = _knots(predictions)
     hats = _hats(predictions, knots)

@@ -1,11 +1,14 @@
 """Distances between windows and the reference, for many windows at once."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import rel_entr
+
+from model.artifact.manifest import DriftMethod
+from model.statistics.windows import Counts
 
 _CONSTANT = 0.001  # of the largest value, or of 1: what stands for the deviation of a reference that does not vary
 _ROUNDING = 1e-12  # of the largest value: no more than the sums of float64 leave of a constant
@@ -17,13 +20,12 @@ def column_deviation(reference: npt.NDArray[np.float64]) -> float:
     Evidently's own "wasserstein" takes nothing below 0.001, whatever the unit: a concentration in mol per litre would
     never be found to drift. Where the reference does not vary, a thousandth of its value stands for the deviation.
     """
-    spread, largest = float(np.std(reference)), float(np.abs(reference).max())
-    if spread > _ROUNDING * largest:
-        return spread
+    deviation, largest = float(np.std(reference)), float(np.abs(reference).max())
+    if deviation > _ROUNDING * largest:
+        return deviation
     return _CONSTANT * min(1.0, largest) or _CONSTANT
 
 
-Counts = npt.NDArray[np.floating[Any]]
 Distances = npt.NDArray[np.float64]
 
 
@@ -95,6 +97,13 @@ class JensenShannonStatistic:
         divergence = rel_entr(shares, middle) + rel_entr(self._reference_shares, middle)
         # rounding can take the divergence of equal shares just below 0
         return np.asarray(np.sqrt(np.maximum(divergence.sum(axis=0), 0.0) / 2))
+
+
+def build_statistic(method: DriftMethod, reference: pd.Series, population: pd.Series) -> DriftStatistic:
+    """Return the statistic of one column for windows made of the population's rows."""
+    if method == "wasserstein":
+        return WassersteinStatistic(reference, population)
+    return JensenShannonStatistic(reference, population)
 
 
 def _or_nan(totals: Counts) -> Counts:

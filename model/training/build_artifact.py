@@ -107,21 +107,21 @@ _LIBRARIES = (
 )
 
 Progress = Callable[[str, float], None]
-"""Told the step that is being worked on and how much of that step is done, from 0 to 1."""
+"""Called with the step at work and the share of it that is done, from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that answers, with rows that it was not fitted on; `estimator` says what it is."""
+    """A fitted model, with rows scored by models that were not fitted on them; `estimator` says what it is."""
 
     dataset: AnyDataset
     split: Split
     engines: Engines
-    held_out: OutOfFoldRows
+    scored: OutOfFoldRows
     estimator: str
 
 
-def finish(
+def build_artifact(
     candidate: Candidate,
     folder: Path,
     rng: np.random.Generator,
@@ -134,13 +134,13 @@ def finish(
 
     Raises DataError if the pipeline cannot be saved and ArtifactError if the folder cannot be written.
     """
-    dataset, engines, held_out = candidate.dataset, candidate.engines, candidate.held_out
-    files = _files(engines, held_out)
+    dataset, engines, scored = candidate.dataset, candidate.engines, candidate.scored
+    files = _files(engines, scored)
     progress("explaining held-out rows", 0)
     alarms = calibrate_alarms(
-        held_out,
+        scored,
         dataset.features,
-        lambda: Explainer(engines.pipeline, dataset.features, held_out.test),
+        lambda: Explainer(engines.pipeline, dataset.features, scored.test),
         rng,
         policy=policy,
         label_range=None if isinstance(dataset, Dataset) else dataset.label_range,
@@ -151,7 +151,7 @@ def finish(
 
 
 def _manifest(candidate: Candidate, alarms: Alarms, *, seed: int, policy: AlarmPolicy) -> Manifest:
-    dataset, engines, test = candidate.dataset, candidate.engines, candidate.held_out.test
+    dataset, engines, test = candidate.dataset, candidate.engines, candidate.scored.test
     common: dict[str, Any] = {
         "name": dataset.name,
         "version": "",
@@ -197,12 +197,12 @@ def _data_card(dataset: AnyDataset, split: Split) -> DataCard:
     )
 
 
-def _files(engines: Engines, held_out: OutOfFoldRows) -> dict[str, bytes]:
+def _files(engines: Engines, scored: OutOfFoldRows) -> dict[str, bytes]:
     files = {PIPELINE_FILE: _dumped(engines.pipeline)}
     # an ONNX model that answers differently is not kept: nothing may serve it by mistake
     if engines.onnx is not None:
         files[ONNX_FILE] = engines.onnx
-    for name, rows in ((REFERENCE_FILE, held_out.reference), (TEST_FILE, held_out.test)):
+    for name, rows in ((REFERENCE_FILE, scored.reference), (TEST_FILE, scored.test)):
         files[name] = rows.to_parquet(index=False)
     return files
 
@@ -212,5 +212,7 @@ def _dumped(pipeline: Pipeline) -> bytes:
     try:
         joblib.dump(pipeline, content, compress=3)
     except (PicklingError, AttributeError, TypeError) as error:
-        raise DataError(f"the pipeline cannot be saved: {error}; give it functions of a module, not lambdas") from error
+        raise DataError(
+            f"the pipeline cannot be saved: {error}; use functions of a module instead of lambdas"
+        ) from error
     return content.getvalue()

@@ -15,8 +15,8 @@ from model.training.pipelines import Features, Recipe
 def custom_recipe(reference: str, task: Task = "classification") -> Recipe:
     """Return the recipe that calls `module:function` with the list of columns; raises DataError.
 
-    The function is given a list of `model.manifest.Feature`, whose `name` and `type` say what each column is, and
-    returns an unfitted classifier with `predict_proba`, or for regression a regressor. It is fitted on a frame with
+    The function is given a list of `model.artifact.manifest.Feature`, whose `name` and `type` say what each column is,
+    and returns an unfitted classifier with `predict_proba`, or for regression a regressor. It is fitted on a frame with
     these columns in this order: numbers as float64 with NaN where missing, categories and booleans as text ("True",
     "False") with "" where missing.
     """
@@ -46,8 +46,8 @@ def _build(reference: str, function: Callable[[Sequence[Any]], Any], features: F
     if task == "regression":
         if not _is_regressor(made):
             raise DataError(
-                f"{reference} returned {type(made).__name__}, which is no regressor, and the target is a number; a "
-                "class of one's own is derived from sklearn.base.RegressorMixin and BaseEstimator"
+                f"{reference} returned {type(made).__name__}, which is not a regressor, and the target is a number; "
+                "derive your own class from sklearn.base.RegressorMixin and BaseEstimator"
             )
         return as_pipeline(made)
     if not (hasattr(made, "fit") and hasattr(made, "predict_proba")):
@@ -62,7 +62,7 @@ def _is_regressor(made: Any) -> bool:
     try:
         return bool(hasattr(made, "fit") and is_regressor(made))
     except (AttributeError, TypeError):
-        # scikit-learn asks what says nothing of itself
+        # scikit-learn cannot tell what it is
         return False
 
 

@@ -9,15 +9,15 @@ from sklearn.pipeline import Pipeline
 from model.alarms.policy import AlarmPolicy
 from model.artifact.manifest import Manifest
 from model.data.dataset import AnyDataset
+from model.data.encoding import pipeline_input, rows_of
 from model.data.split import Shares, Split, split_rows
 from model.errors import DataError
 from model.serving.onnx import convert, pipeline_engine
-from model.serving.parity import rows_of
-from model.training.build_artifact import Candidate, Progress, finish
+from model.training.build_artifact import Candidate, Progress, build_artifact
 from model.training.estimator_names import DEFAULT_ESTIMATOR
 from model.training.input_checks import proven_features
 from model.training.out_of_fold import OutOfFoldRows, score, score_out_of_fold
-from model.training.pipelines import Recipe, named_recipe, pipeline_input
+from model.training.pipelines import Recipe, named_recipe
 
 
 def train_model(
@@ -33,7 +33,7 @@ def train_model(
     """Train on a data set, write the artifact folder and return its manifest.
 
     The same data and seed give the same predictions and thresholds. Without a recipe it trains a random forest. Raises
-    DataError if the rows cannot be divided or the recipe's pipeline does not do, and ArtifactError if the folder
+    DataError if the rows cannot be divided or the recipe's pipeline is unusable, and ArtifactError if the folder
     cannot be written.
     """
     policy, recipe = policy or AlarmPolicy(), recipe or named_recipe(DEFAULT_ESTIMATOR, dataset.task)
@@ -47,9 +47,9 @@ def train_model(
     test, reference = (score(dataset, engines.serving, part) for part in (split.test, split.reference))
     progress("predicting the training rows out of fold", 0)
     rng = np.random.default_rng(seed)
-    held_out = OutOfFoldRows(score_out_of_fold(dataset, split.train, rng, recipe), test, reference)
-    candidate = Candidate(dataset, split, engines, held_out, recipe.name)
-    return finish(candidate, folder, rng, seed=seed, policy=policy, progress=progress)
+    scored = OutOfFoldRows(score_out_of_fold(dataset, split.train, rng, recipe), test, reference)
+    candidate = Candidate(dataset, split, engines, scored, recipe.name)
+    return build_artifact(candidate, folder, rng, seed=seed, policy=policy, progress=progress)
 
 
 def fit(recipe: Recipe, dataset: AnyDataset, split: Split, seed: int) -> tuple[Pipeline, AnyDataset]:
@@ -62,7 +62,7 @@ def fit(recipe: Recipe, dataset: AnyDataset, split: Split, seed: int) -> tuple[P
     try:
         pipeline.fit(rows, dataset.targets[split.train])
     except Exception as error:
-        # a pipeline of one's own may raise anything, and each means that it does not suit these rows
+        # a custom pipeline may raise anything, and each means that it does not suit these rows
         raise DataError(f"{recipe.name} cannot be fitted: {type(error).__name__}: {error}") from error
     held_out = rows_of(dataset.frame.iloc[np.concatenate([split.test, split.reference])], dataset.features)
     features = proven_features(pipeline_engine(pipeline, dataset), dataset.features, held_out)

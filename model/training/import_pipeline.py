@@ -3,61 +3,27 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import joblib
 import numpy as np
-import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin, is_classifier, is_clusterer, is_outlier_detector, is_regressor
+from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.pipeline import Pipeline
 
 from model.alarms.policy import AlarmPolicy
 from model.artifact.manifest import Feature, Manifest, Task
+from model.artifact.pickles import load_pipeline
 from model.data.dataset import AnyDataset, Classes
+from model.data.encoding import boolean_features, rows_of
 from model.data.split import split_held_out
 from model.errors import DataError
-from model.serving.engines import MISSING_TEXT
 from model.serving.onnx import convert, pipeline_engine
-from model.serving.parity import rows_of
-from model.training.build_artifact import Candidate, Progress, finish
+from model.training.build_artifact import Candidate, Progress, build_artifact
 from model.training.custom_pipeline import as_pipeline
 from model.training.input_checks import proven_features
 from model.training.out_of_fold import OutOfFoldRows, score
-
-
-class NaturalFrame(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
-    """The first step of an adopted pipeline: gives it NaN for missing text, and true and false as such.
-
-    `booleans` are the names of the columns of true and false.
-    """
-
-    def __init__(self, booleans: tuple[str, ...] = ()) -> None:
-        self.booleans = booleans
-
-    def fit(self, rows: pd.DataFrame, labels: Any = None) -> Self:
-        """Return itself; there is nothing to learn."""
-        del rows, labels
-        return self
-
-    def transform(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows as pandas reads them from a CSV file."""
-        columns = {}
-        for name in rows:
-            column = rows[name]
-            if column.dtype == object:
-                column = column.where(column != MISSING_TEXT, np.nan)
-                if name in self.booleans:
-                    column = column.map({"True": True, "False": False}).astype(object)
-                    column = column if column.isna().any() else column.astype(bool)
-            columns[name] = column
-        return pd.DataFrame(columns, index=rows.index)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Say that it is ready."""
-        return True
+from model.training.transformers import PandasCompatibility
 
 
 @dataclass(frozen=True)
@@ -102,7 +68,7 @@ def _load(path: Path, *, any_version: bool) -> Any:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            fitted = joblib.load(BytesIO(content))
+            fitted = load_pipeline(content)
     except ModuleNotFoundError as error:
         raise DataError(
             f"{path} needs the module {error.name!r}; start the command where Python finds it, or set PYTHONPATH"
@@ -113,9 +79,9 @@ def _load(path: Path, *, any_version: bool) -> Any:
     others = [one.message for one in caught if isinstance(one.message, InconsistentVersionWarning)]
     if others and not any_version:
         raise DataError(
-            f"{path} was saved by scikit-learn {others[0].original_sklearn_version}, and here is "
-            f"{others[0].current_sklearn_version}, where it may answer otherwise; save it again with this version, or "
-            "take it as it is with --any-version"
+            f"{path} was saved by scikit-learn {others[0].original_sklearn_version}; this is "
+            f"{others[0].current_sklearn_version}, where it may predict something else; save it again with this "
+            "version, or use it as it is with --any-version"
         )
     return fitted
 
@@ -126,7 +92,9 @@ def _predicts_numbers(path: Path, fitted: Any) -> bool:
         return False
     kind = type(fitted.steps[-1][1] if isinstance(fitted, Pipeline) else fitted).__name__
     if not hasattr(fitted, "predict"):
-        raise DataError(f"{path} holds {kind}, which has neither predict_proba nor predict: no model that predicts")
+        raise DataError(
+            f"{path} holds {kind}, which has neither predict_proba nor predict; save a classifier or a regressor"
+        )
     try:
         if is_regressor(fitted):
             return True
@@ -139,16 +107,18 @@ def _predicts_numbers(path: Path, fitted: Any) -> bool:
         ) from error
     if classes:
         raise DataError(f"{path} holds {kind}, which has no predict_proba; alarms need probabilities")
-    what = "finds groups or outliers" if other else "is no regressor"
+    what = "finds groups or outliers" if other else "is not a regressor"
     raise DataError(f"{path} holds {kind}, which {what}; only classifiers and regressors can be watched")
 
 
 def _classes(path: Path, fitted: Any) -> Classes:
     given = getattr(fitted, "classes_", None)
     if given is None:
-        raise DataError(f"the pipeline in {path} is not fitted: it knows no classes")
+        raise DataError(f"the pipeline in {path} is not fitted: it has no classes; fit it and save it again")
     if isinstance(given, list):
-        raise DataError(f"the pipeline in {path} predicts {len(given)} targets at once; one is served")
+        raise DataError(
+            f"the pipeline in {path} predicts {len(given)} targets at once; only models of one target can be served"
+        )
     values = np.asarray(given).tolist()
     if all(isinstance(value, float) and value.is_integer() for value in values):
         values = [int(value) for value in values]
@@ -174,9 +144,9 @@ def import_pipeline(
     """
     progress("trying the pipeline", 0)
     pipeline = _with_pandas_frame(fitted.pipeline, dataset.features)
-    answering = pipeline_engine(pipeline, dataset)
+    engine = pipeline_engine(pipeline, dataset)
     dataset = replace(
-        dataset, features=proven_features(answering, dataset.features, rows_of(dataset.frame, dataset.features))
+        dataset, features=proven_features(engine, dataset.features, rows_of(dataset.frame, dataset.features))
     )
     split = split_held_out(dataset.strata, seed)
     progress("converting to ONNX and comparing", 0)
@@ -185,9 +155,9 @@ def import_pipeline(
     test, reference = (score(dataset, engines.serving, part) for part in (split.test, split.reference))
     candidate = Candidate(dataset, split, engines, OutOfFoldRows(test.head(0), test, reference), fitted.source)
     rng = np.random.default_rng(seed)
-    return finish(candidate, folder, rng, seed=seed, policy=policy or AlarmPolicy(), progress=progress)
+    return build_artifact(candidate, folder, rng, seed=seed, policy=policy or AlarmPolicy(), progress=progress)
 
 
 def _with_pandas_frame(pipeline: Pipeline, features: Sequence[Feature]) -> Pipeline:
-    booleans = tuple(feature.name for feature in features if feature.type == "boolean")
-    return Pipeline([("frame as read by pandas", NaturalFrame(booleans)), *pipeline.steps])
+    booleans = tuple(feature.name for feature in boolean_features(features))
+    return Pipeline([("frame as read by pandas", PandasCompatibility(booleans)), *pipeline.steps])

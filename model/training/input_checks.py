@@ -5,57 +5,49 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.artifact.manifest import Feature, Value
+from model.data.encoding import Row, encoding_of
 from model.errors import DataError
-from model.serving.engines import Answering, Classifier, Row, answers_of
-
-UNSEEN = "a value never seen in training"
-LARGEST = float(np.finfo(np.float32).max)
+from model.serving.engines import AnyEngine, Classifier, predictions_of
 
 _TRIED_ROWS = 20
 
 
-def proven_features(answering: Answering, features: tuple[Feature, ...], rows: Sequence[Row]) -> tuple[Feature, ...]:
+def proven_features(engine: AnyEngine, features: tuple[Feature, ...], rows: Sequence[Row]) -> tuple[Feature, ...]:
     """Return the features, nullable where the pipeline was seen to answer rows in which they are missing.
 
     Raises DataError where it fails on the rows themselves, on a category that it has not seen or on a number far
     outside its range: callers will send such values, and each must be answered.
     """
-    failure = _failure(answering, rows)
+    failure = _failure(engine, rows)
     if failure:
-        raise DataError(f"the pipeline cannot predict the rows that it is to be tested on: {failure}")
+        raise DataError(f"the pipeline cannot predict the test rows: {failure}")
     sample = rows[:_TRIED_ROWS]
     proven = []
     for place, feature in enumerate(features):
-        for value in _surprises(feature):
-            failure = _failure(answering, _with(sample, place, value))
+        for value in encoding_of(feature).unseen_values or (True, False):
+            failure = _failure(engine, _with(sample, place, value))
             if failure:
                 raise DataError(
                     f"the pipeline fails where column {feature.name!r} is {value!r}: {failure}; callers will send "
-                    "values that training has not seen, so let it answer them, as "
+                    "values that training has not seen, so it must take them, as "
                     "OneHotEncoder(handle_unknown='ignore') does"
                 )
-        missing = _failure(answering, _with(sample, place, None))
+        missing = _failure(engine, _with(sample, place, None))
         proven.append(feature.model_copy(update={"nullable": missing is None}))
     return tuple(proven)
-
-
-def _surprises(feature: Feature) -> tuple[Value, ...]:
-    if feature.type == "number":
-        return (-LARGEST, LARGEST)
-    return (UNSEEN,) if feature.type == "category" else (True, False)
 
 
 def _with(rows: Sequence[Row], place: int, value: Value) -> list[Row]:
     return [(*row[:place], value, *row[place + 1 :]) for row in rows]
 
 
-def _failure(answering: Answering, rows: Sequence[Row]) -> str | None:
+def _failure(engine: AnyEngine, rows: Sequence[Row]) -> str | None:
     """Return why rows are not answered with probabilities or numbers, None where they are."""
     try:
-        answers = answers_of(answering, rows)
+        answers = predictions_of(engine, rows)
     except Exception as error:  # noqa: BLE001 - a person's own pipeline may raise anything; each means the same
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-    if not isinstance(answering, Classifier):
+    if not isinstance(engine, Classifier):
         if answers.shape != (len(rows),):
             return "its answers are not one number for each row"
         return None if np.isfinite(answers).all() else "its answers are not finite numbers"

@@ -9,12 +9,12 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration, ErrorCalibration
 from model.data.dataset import AnyDataset, Dataset
+from model.data.encoding import pipeline_input, rows_of
 from model.data.split import Positions
 from model.errors import DataError
-from model.serving.engines import Answering, Probabilities, answers_of
-from model.serving.parity import rows_of
+from model.serving.engines import AnyEngine, Probabilities, predictions_of
 from model.statistics.calibration import expected_errors, fit_calibration, fit_error_calibration
-from model.training.pipelines import Recipe, pipeline_input
+from model.training.pipelines import Recipe
 
 Parts = npt.NDArray[np.str_]
 
@@ -23,10 +23,10 @@ _FOLDS = 5
 
 @dataclass(frozen=True)
 class OutOfFoldRows:
-    """Rows as they are logged: features, prediction, label, probability of each class where it tells classes apart.
+    """Rows as they are logged: features, prediction, label and, for a classifier, the probability of each class.
 
-    `training` rows were predicted out of fold: a forest knows the rows it was fitted on almost by heart, and its
-    predictions of them would make quiet windows look more alike, and the model look surer, than in the future.
+    `training` rows were predicted out of fold. A forest almost knows by heart the rows that it was fitted on: with its
+    predictions of them, windows in control would look more alike, and the model surer, than they will be.
     """
 
     training: pd.DataFrame
@@ -43,7 +43,7 @@ class OutOfFoldRows:
         return fit_calibration(predicted_probabilities(rows), ~wrong_predictions(rows), rng)
 
     def error_calibration(self, standard_deviation: float) -> ErrorCalibration:
-        """Return the same for a model of a number, whose target has this standard deviation."""
+        """Return the same for a regressor, whose target has this standard deviation."""
         rows = pd.concat([self.training, self.test], ignore_index=True)
         return fit_error_calibration(
             rows[PREDICTION].to_numpy(dtype=np.float64), number_errors(rows), standard_deviation
@@ -60,10 +60,10 @@ class OutOfFoldRows:
         return rows.iloc[kept].reset_index(drop=True), names[kept]
 
 
-def score(dataset: AnyDataset, serving: Answering, positions: Positions) -> pd.DataFrame:
+def score(dataset: AnyDataset, serving: AnyEngine, positions: Positions) -> pd.DataFrame:
     """Return rows with the answers of the engine that serves."""
     frame = dataset.frame.iloc[positions]
-    return _logged(dataset, positions, answers_of(serving, rows_of(frame, dataset.features)))
+    return _logged(dataset, positions, predictions_of(serving, rows_of(frame, dataset.features)))
 
 
 def score_out_of_fold(
@@ -79,7 +79,7 @@ def score_out_of_fold(
     try:
         answers = cross_val_predict(pipeline, rows, dataset.targets[positions], cv=folds, method=method)
     except Exception as error:
-        # a pipeline of one's own may raise anything, and each means that it does not suit these rows
+        # a custom pipeline may raise anything, and each means that it does not suit these rows
         raise DataError(
             f"{recipe.name} cannot be fitted on four fifths of the training rows: {type(error).__name__}: {error}"
         ) from error
@@ -108,7 +108,7 @@ def wrong_predictions(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
 
 
 def number_errors(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return prediction - label of each row of a model of a number, (rows,)."""
+    """Return prediction - label of each row of a regressor, (rows,)."""
     return np.asarray(frame[PREDICTION].to_numpy(dtype=np.float64) - frame[LABEL].to_numpy(dtype=np.float64))
 
 

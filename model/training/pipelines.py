@@ -1,13 +1,9 @@
-"""The scikit-learn pipelines that can be asked for by name: impute, encode, then classify or predict a number."""
+"""The scikit-learn pipelines that are chosen by name: impute, encode, then classify or predict a number."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -21,28 +17,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 from model.artifact.manifest import Feature, Task
+from model.data.encoding import MISSING_TEXT, encoding_of
 from model.errors import DataError
-from model.serving.engines import MISSING_TEXT, Probabilities
 from model.training.estimator_names import DEFAULT_ESTIMATOR, EstimatorName
-
-
-class EmptyColumnsFilled(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
-    """Puts 0 into columns that had no value when it was fitted, from which nothing can be learned.
-
-    Histogram gradient boosting takes gaps, but cannot be fitted where a column has nothing else, as may happen to a
-    column that is nearly always missing when the rows are divided.
-    """
-
-    def fit(self, rows: Any, labels: Any = None) -> Self:
-        """Remember which columns are empty."""
-        del labels
-        self.empty_ = np.isnan(np.asarray(rows, dtype=np.float64)).all(axis=0)
-        return self
-
-    def transform(self, rows: Any) -> npt.NDArray[np.float64]:
-        """Return the rows, (rows, columns), with 0 in those columns."""
-        return np.where(self.empty_, 0.0, np.asarray(rows, dtype=np.float64))
-
+from model.training.transformers import EmptyColumnsFilled
 
 Features = tuple[Feature, ...]
 
@@ -61,7 +39,7 @@ def named_recipe(name: EstimatorName, task: Task = "classification") -> Recipe:
     """Return the recipe of one of the estimators that this program knows; raises DataError for another task's."""
     if name not in _LAST_STEPS[task]:
         what = "tells classes apart" if task == "regression" else "predicts numbers"
-        raise DataError(f"{name} {what}, which is not asked for; for {task} take {', '.join(_LAST_STEPS[task])}")
+        raise DataError(f"{name} {what}; for {task} choose one of {', '.join(_LAST_STEPS[task])}")
     return Recipe(name, lambda features, seed: build_pipeline(features, seed, name, task))
 
 
@@ -76,8 +54,8 @@ def build_pipeline(
     position, which holds for frames, for one matrix and for one ONNX input per column, whatever characters their
     names have.
     """
-    numbers = [place for place, feature in enumerate(features) if feature.type == "number"]
-    texts = [place for place, feature in enumerate(features) if feature.type != "number"]
+    numbers = [place for place, feature in enumerate(features) if encoding_of(feature).is_number]
+    texts = [place for place, feature in enumerate(features) if not encoding_of(feature).is_number]
     steps = [("numbers", _NUMBER_STEPS[estimator](), numbers)] if numbers else []
     if texts:
         steps.append(("texts", _encode_texts(), texts))
@@ -129,19 +107,3 @@ _LAST_STEPS: dict[Task, dict[EstimatorName, Callable[[int], Any]]] = {
     },
 }
 """The classifiers and regressors."""
-
-
-def pipeline_input(frame: pd.DataFrame, features: Features) -> pd.DataFrame:
-    """Return the frame's feature columns as the pipeline takes them: NaN for numbers, "" for missing text."""
-    columns = {
-        feature.name: frame[feature.name]
-        if feature.type == "number"
-        else frame[feature.name].astype(object).where(frame[feature.name].notna(), MISSING_TEXT)
-        for feature in features
-    }
-    return pd.DataFrame(columns)
-
-
-def pipeline_probabilities(pipeline: Pipeline, frame: pd.DataFrame, features: Features) -> Probabilities:
-    """Return the pipeline's class probabilities, (rows, classes)."""
-    return np.asarray(pipeline.predict_proba(pipeline_input(frame, features)), dtype=np.float64)

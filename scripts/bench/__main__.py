@@ -1,4 +1,4 @@
-"""The command `python -m scripts.bench`: the alarms, the API's speed, and a year in Evidently UI, as tables."""
+"""The command `python -m scripts.bench`: measures the alarms, the API, the log or the workspace, and prints tables."""
 
 import argparse
 import sys
@@ -20,15 +20,14 @@ from scripts.command_line import whole_from
 def main(arguments: list[str] | None = None, prog: str = "python -m scripts.bench") -> int:
     """Run the command and return its exit status."""
     options = build_parser(prog).parse_args(arguments)
-    if options.subject == "serving":
-        return run_serving(options)
-    if options.subject == "reading":
-        return run_reading(options)
-    if options.subject == "expiring":
-        return run_expiring(options)
-    if options.subject == "workspace":
-        return run_workspace(options)
-    return _run_detection(options)
+    subjects = {
+        "detection": _run_detection,
+        "serving": run_serving,
+        "reading": run_reading,
+        "expiring": run_expiring,
+        "workspace": run_workspace,
+    }
+    return subjects[options.subject](options)
 
 
 def _run_detection(options: argparse.Namespace) -> int:
@@ -55,20 +54,33 @@ def _run_detection(options: argparse.Namespace) -> int:
 
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
-    parser = argparse.ArgumentParser(prog=prog, description="Measure the alarms, the API, or the workspace.")
+    parser = argparse.ArgumentParser(prog=prog, description="Measure the alarms, the API, the log or the workspace.")
     subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
-    detection = subjects.add_parser("detection", help="false alarms, power and delay on data sets of known truth")
-    detection.add_argument("--windows", type=whole_from(20), default=2000, help="of each kind (default: %(default)s)")
+    detection = subjects.add_parser("detection", help="false alarms, power and delay on data sets with known changes")
     detection.add_argument(
-        "--splits", type=whole_from(1), default=3, help="halvings of the rows (default: %(default)s)"
+        "--windows", type=whole_from(20), default=2000, help="windows of each kind (default: %(default)s)"
     )
-    detection.add_argument("--seed", type=whole_from(0), default=0, help="default: %(default)s")
     detection.add_argument(
-        "--datasets", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME", help=f"of {', '.join(NAMES)}"
+        "--splits", type=whole_from(1), default=3, help="how often the rows are split in half (default: %(default)s)"
     )
-    add_serving(subjects.add_parser("serving", help="the API beside an endpoint that does nothing, and the usual one"))
-    add_reading(subjects.add_parser("reading", help="the log's rows of one window, as the snapshot worker reads them"))
-    add_expiring(subjects.add_parser("expiring", help="how fast old rows go, and what predictions notice of it"))
+    detection.add_argument("--seed", type=whole_from(0), default=0, help="seed (default: %(default)s)")
+    detection.add_argument(
+        "--datasets",
+        nargs="+",
+        choices=NAMES,
+        default=list(NAMES),
+        metavar="NAME",
+        help=f"data sets among {', '.join(NAMES)} (default: all)",
+    )
+    add_serving(
+        subjects.add_parser(
+            "serving", help="the API compared with an endpoint that does nothing and with that of a tutorial"
+        )
+    )
+    add_reading(
+        subjects.add_parser("reading", help="how the snapshot worker reads the rows of one window from the log")
+    )
+    add_expiring(subjects.add_parser("expiring", help="how fast old rows are removed, and how that slows predictions"))
     add_workspace(subjects.add_parser("workspace", help="Evidently UI after a day, a week, a month and a year"))
     return parser
 

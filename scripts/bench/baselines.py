@@ -1,4 +1,4 @@
-"""What others would have said of the same windows: Evidently's default preset, and Bonferroni's correction."""
+"""The verdicts of other methods on the same windows: Evidently's default preset, and Bonferroni's correction."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ _MIN_NUMBERS = 6
 
 
 class Baselines:
-    """The same windows under the tests of others; `rows` and counts as in `Judge`."""
+    """The tests of other methods; `rows` and counts are as for `VectorisedChecks`."""
 
     def __init__(self, manifest: Manifest, reference: pd.DataFrame, rows: pd.DataFrame) -> None:
         columns = [*manifest.feature_names, PREDICTION, LABEL]
@@ -30,7 +30,7 @@ class Baselines:
             self._tests.append((_Numbers if numeric else _Categories)(reference[name], rows[name]))
 
     def fired(self, counts: Counts) -> dict[str, Fired]:
-        """Return for each rival which of the windows it would call drifted."""
+        """Return for each baseline which of the windows it would call drifted."""
         preset = np.array([test.rejects(counts, PRESET_P) for test in self._tests])
         corrected = [test.rejects(counts, self._rate / len(self._tests)) for test in self._tests]
         return {
@@ -77,12 +77,12 @@ class _Categories:
         shares = self._reference / known
         if len(seen) == 2:
             shares = (seen + self._reference) / (rows + known)
-            spread = shares[0] * shares[1] * (1 / np.maximum(rows, 1) + 1 / known)
+            variance = shares[0] * shares[1] * (1 / np.maximum(rows, 1) + 1 / known)
             gap = seen[0] / np.maximum(rows, 1) - self._reference[0] / known
-            statistic = np.divide(gap**2, spread, out=np.zeros_like(gap), where=spread > 0)
+            statistic = np.divide(gap**2, variance, out=np.zeros_like(gap), where=variance > 0)
             return np.asarray(statistic > chi2.isf(p, 1))
         expected = shares * rows
         squares = (seen - expected) ** 2
-        # a category that the reference has not: impossible under it, so any occurrence rejects
+        # a category that the reference lacks is impossible under it, so any occurrence rejects
         terms = np.divide(squares, expected, out=np.where(seen > 0, np.inf, 0.0), where=expected > 0)
         return np.asarray(terms.sum(axis=0) > chi2.isf(p, max(len(seen) - 1, 1)))

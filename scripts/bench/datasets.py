@@ -1,4 +1,4 @@
-"""The data sets that detection is measured on, all of them found on this machine."""
+"""The data sets that detection is measured on; none is downloaded."""
 
 from dataclasses import replace
 from importlib.util import find_spec
@@ -38,9 +38,9 @@ def titanic_file() -> Path | None:
 
 
 def halves(dataset: AnyDataset, seed: int) -> tuple[Positions, Positions]:
-    """Divide the rows in two at random, each class evenly: rows to train with, and rows for no one to have seen.
+    """Divide the rows in two at random, each class evenly: rows to train with, and rows that nothing has seen.
 
-    Of numbers, small and large ones take the part of classes.
+    For a number to predict, groups of small and large numbers take the place of classes.
     """
     rng, strata = np.random.default_rng(seed), dataset.strata
     known = np.zeros(len(strata), dtype=bool)

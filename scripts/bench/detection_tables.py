@@ -1,4 +1,4 @@
-"""What the outcomes amount to, as tables in Markdown: false alarms, power, delay."""
+"""The outcomes as tables in Markdown: false alarms, power, delay."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from evidently_workspace.checks import CheckName
 from scripts.bench.baselines import BONFERRONI, PRESET, PRESET_DATASET
 from scripts.bench.replay import ALL_ROWS, UNSEEN_ROWS, Outcome
-from scripts.bench.traffic import QUIET
+from scripts.bench.traffic import IN_CONTROL
 
 SEQUENCE = 20
-"""Windows in a row that an alarm is waited for."""
+"""Length of a sequence of windows in which an alarm is waited for."""
 FAILED, AMONG = 2, 3
 """An alert fires when 2 of the last 3 windows failed, as in the API's settings."""
 
@@ -19,8 +19,8 @@ Fired = NDArray[np.bool_]
 
 
 def false_alarm_table(outcomes: Sequence[Outcome]) -> str:
-    """Return false alarms per 1,000 quiet windows, ours and the rivals', by the kind of rows and window size."""
-    quiet = [outcome for outcome in outcomes if outcome.traffic == QUIET]
+    """Return false alarms per 1,000 windows in control, ours and the baselines', by kind of rows and window size."""
+    in_control = [outcome for outcome in outcomes if outcome.traffic == IN_CONTROL]
     head = [
         "quiet windows of",
         "rows",
@@ -32,8 +32,8 @@ def false_alarm_table(outcomes: Sequence[Outcome]) -> str:
         "our checks",
     ]
     lines = []
-    for source, size in _keys((outcome.source, outcome.window_rows) for outcome in quiet):
-        chosen = [outcome for outcome in quiet if (outcome.source, outcome.window_rows) == (source, size)]
+    for source, size in _keys((outcome.source, outcome.window_rows) for outcome in in_control):
+        chosen = [outcome for outcome in in_control if (outcome.source, outcome.window_rows) == (source, size)]
         ours = np.concatenate([outcome.any_check for outcome in chosen])
         theirs = [_per_thousand(_by_baseline(chosen, name)) for name in (PRESET, PRESET_DATASET, BONFERRONI)]
         rates = {check: _per_thousand(_by_check(chosen, check)) for check in chosen[0].ours}

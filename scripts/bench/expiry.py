@@ -1,4 +1,4 @@
-"""The expiring benchmark: how fast old rows leave the log of a running API, and what predictions notice of it."""
+"""The expiring benchmark: how fast a running API removes old rows, and how that slows predictions."""
 
 import argparse
 import asyncio
@@ -32,7 +32,7 @@ from scripts.stack.stack import Stack
 
 COMMIT_ROWS = 10_000
 LABELLED = 10
-"""Every tenth row has a label, which goes with it."""
+"""Every tenth row has a label, which is removed with it."""
 AGE = timedelta(days=10)
 KEEP_DAYS = "5"
 POLL_SECONDS = 0.25
@@ -40,7 +40,7 @@ REMOVED = re.compile(r'^vigie_retention_removed_total\{kind="predictions"\} (\S+
 
 
 class _PastDatabase(Database):
-    """A log whose clock stands ``AGE`` back, so that what is logged is old."""
+    """A log whose clock is ``AGE`` late, so that its rows are old."""
 
     def shown(self, _connection: Any) -> int:
         """Return that time."""
@@ -49,13 +49,15 @@ class _PastDatabase(Database):
 
 def add_expiring(parser: argparse.ArgumentParser) -> None:
     """Add the options of this subject."""
-    parser.add_argument("--rows", type=whole_from(1000), default=1_000_000, help="that are old (default: %(default)s)")
-    parser.add_argument("--rate", type=above_zero, default=50.0, help="predictions a second (default: %(default)s)")
-    parser.add_argument("--duration", type=above_zero, default=60.0, help="of each load, s (default: %(default)s)")
+    parser.add_argument(
+        "--rows", type=whole_from(1000), default=1_000_000, help="old rows in the log (default: %(default)s)"
+    )
+    parser.add_argument("--rate", type=above_zero, default=50.0, help="predictions per second (default: %(default)s)")
+    parser.add_argument("--duration", type=above_zero, default=60.0, help="seconds of each load (default: %(default)s)")
 
 
 def run_expiring(options: argparse.Namespace) -> int:
-    """Fill a log with old rows, start the stack on it, and send predictions while the rows go and after that."""
+    """Fill a log with old rows, start the stack on it, and send predictions during and after their removal."""
     console = Console(stderr=True)
     with TemporaryDirectory(prefix="vigie-expiring-") as name:
         folder = Path(name)
@@ -91,7 +93,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 async def _fill(url: str, model_dir: Path, rows: int) -> None:
-    """Log rows and labels of the past, in windows that need nothing any more."""
+    """Log old rows and labels, in windows that are finished."""
     database = _PastDatabase(url)
     database.migrate()
     predictor = load_predictor(model_dir)
@@ -121,7 +123,7 @@ def _await_removed(url: str, rows: int) -> None:
 
 
 def _load(config: StackConfig, options: argparse.Namespace) -> dict[str, Any]:
-    """Send predictions at the rate from a process of its own, and return their latencies in seconds."""
+    """Send predictions at the rate from a separate process, and return their latencies in seconds."""
     program = [sys.executable, "-m", "scripts.load", "--url", config.api_url, "--model-dir", str(config.model_dir)]
     program += ["--rate", str(options.rate), "--duration", str(options.duration), "--label-share", "0", "--json"]
     found = subprocess.run(program, check=True, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])

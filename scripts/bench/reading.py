@@ -1,4 +1,4 @@
-"""The reading benchmark: what it costs the snapshot worker to read one window out of a longer log."""
+"""The reading benchmark: the time and memory in which the snapshot worker reads one window from a longer log."""
 
 import argparse
 import asyncio
@@ -25,14 +25,18 @@ VERSION = "bench"
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the options of this subject."""
-    parser.add_argument("--rows", type=whole_from(1000), default=100_000, help="in the window (default: %(default)s)")
-    parser.add_argument("--features", type=whole_from(1), default=30, help="of each row (default: %(default)s)")
-    parser.add_argument("--cap", type=whole_from(100), default=20_000, help="of the sample (default: %(default)s)")
+    parser.add_argument(
+        "--rows", type=whole_from(1000), default=100_000, help="rows of the window (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--features", type=whole_from(1), default=30, help="features of each row (default: %(default)s)"
+    )
+    parser.add_argument("--cap", type=whole_from(100), default=20_000, help="rows of the sample (default: %(default)s)")
     parser.add_argument("--database-url", help="an empty database to fill; by default a temporary SQLite file")
 
 
 def run_reading(options: argparse.Namespace) -> int:
-    """Fill a log with three windows, read the middle one whole and sampled, each in a fresh process."""
+    """Fill a log with three windows, then read all rows and a sample of the middle one, each in a new process."""
     with TemporaryDirectory(prefix="vigie-reading-") as folder:
         url = options.database_url or f"sqlite:///{folder}/log.db"
         start, end = asyncio.run(_fill(url, options.rows, options.features))
@@ -62,7 +66,7 @@ async def _fill(url: str, rows: int, features: int) -> tuple[datetime, datetime]
 
 
 def _answered(rows: Sequence[Sequence[str]]) -> tuple[Sequence[PredictionRecord], Sequence[bytes]]:
-    """Stand for the model: a row is the names of its features."""
+    """Replace the model: the cells of a row are the names of its features."""
     return [_record(names) for names in rows], [b""] * len(rows)
 
 
@@ -87,7 +91,7 @@ def _read(url: str, start: datetime, end: datetime, most: int) -> str:
 
 
 def _peak_bytes() -> int:
-    """Return the most memory that this program has had; getrusage would count that of the process that started it."""
+    """Return the peak memory of this program; getrusage would include that of its parent process."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
 

@@ -1,4 +1,4 @@
-"""Drawing windows of each kind of traffic, and counting who alarms."""
+"""Draws windows of each kind of traffic, and records which of them the checks and the baselines call changed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ Fired = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was said of windows of one kind: by check and rival, which of them alarmed, (windows,)."""
+    """Which windows of one kind alarmed, (windows,), by check and by baseline."""
 
     source: str
     traffic: str
@@ -64,24 +64,24 @@ def _replay_model(known: AnyDataset, rows: AnyDataset, source: str, windows: int
     for traffic in make_traffic(rows, predictor, reference, seed):
         # attributions cost more than all else, and of changed windows only the check that should fire is reported
         phi = explainer.attributions(traffic.rows) if traffic.check is None else None
-        judges = (
+        methods = (
             VectorisedChecks(manifest, reference, traffic.rows, phi),
             Baselines(manifest, reference, traffic.rows),
         )
         for size in WINDOW_ROWS:
-            ours, theirs = _judged(traffic, size, windows, judges, rng)
+            ours, theirs = _fired(traffic, size, windows, methods, rng)
             yield Outcome(source, traffic.name, traffic.check, size, ours, theirs)
 
 
-def _judged(
-    traffic: Traffic, size: int, windows: int, judges: tuple[VectorisedChecks, Baselines], rng: np.random.Generator
+def _fired(
+    traffic: Traffic, size: int, windows: int, methods: tuple[VectorisedChecks, Baselines], rng: np.random.Generator
 ) -> tuple[dict[CheckName, Fired], dict[str, Fired]]:
     ours, theirs = [], []
     chunk = max(1, _CELLS // len(traffic.rows))
     for start in range(0, windows, chunk):
         counts = draw_windows(traffic, size, min(chunk, windows - start), rng)
-        ours.append(judges[0].fired(counts, rng))
-        theirs.append(judges[1].fired(counts))
+        ours.append(methods[0].fired(counts, rng))
+        theirs.append(methods[1].fired(counts))
     return (
         {check: np.concatenate([fired[check] for fired in ours]) for check in ours[0]},
         {baseline: np.concatenate([fired[baseline] for fired in theirs]) for baseline in theirs[0]},

@@ -1,4 +1,4 @@
-"""Kinds of windows whose truth is known: quiet ones, and ones in which a single thing has changed."""
+"""Kinds of windows whose truth is known: in control, or with a single thing changed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from evidently_workspace.checks import CheckName
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX
 from model.data.dataset import AnyDataset, Dataset, RegressionDataset
-from model.serving.parity import rows_of
+from model.data.encoding import number_features, rows_of
 from model.serving.predictor import AnyPredictor, Predictor
 from scripts.load.scenarios import drift_weights
 
-QUIET = "quiet"
+IN_CONTROL = "in control"
 MAX_SHIFTED_COLUMNS = 6
 _MIRRORED = 0.5
 
@@ -39,8 +39,8 @@ def make_traffic(rows: AnyDataset, predictor: AnyPredictor, reference: pd.DataFr
     rng = np.random.default_rng(seed)
     logged = answer(rows.frame.assign(**{LABEL: rows.labels}), predictor)
     even = np.full(len(logged), 1 / len(logged))
-    yield Traffic(QUIET, None, logged, even)
-    numbers = [feature.name for feature in rows.features if feature.type == "number"]
+    yield Traffic(IN_CONTROL, None, logged, even)
+    numbers = [feature.name for feature in number_features(rows.features)]
     for name in rng.permutation(numbers)[:MAX_SHIFTED_COLUMNS]:
         moved = logged.assign(**{name: logged[name] + reference[name].std(ddof=0)})
         yield Traffic("one column moved by one deviation", "data_drift", answer(moved, predictor), even)
@@ -75,7 +75,7 @@ def _other_numbers(rows: RegressionDataset, logged: pd.DataFrame, rng: np.random
 
 
 def answer(frame: pd.DataFrame, predictor: AnyPredictor) -> pd.DataFrame:
-    """Return the rows with what the model answers to them."""
+    """Return the rows with the predictions of the model."""
     rows = rows_of(frame, predictor.manifest.features)
     if not isinstance(predictor, Predictor):
         return frame.assign(**{PREDICTION: predictor.predict(rows)})

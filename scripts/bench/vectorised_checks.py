@@ -10,20 +10,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evidently_workspace.checks import CHECKS, CheckName
-from evidently_workspace.checks.bounds import highest_mean_absolute_error, highest_share, lowest_share
-from model.alarms.null_distributions import concept_gap_and_z, excess_errors, expected_regression_errors
-from model.alarms.thresholds import build_statistic
 from model.artifact.manifest import (
     LABEL,
     PREDICTION,
     ClassifierManifest,
     DriftThreshold,
-    Feature,
     Manifest,
     RegressorManifest,
     WindowThreshold,
 )
-from model.statistics.attribution import MAX_EXPLAINED_ROWS, NDCG_ALARM, attribution_ndcg, attribution_shares
+from model.data.encoding import encoding_of
+from model.statistics.attribution import MAX_EXPLAINED_ROWS, NDCG_ALARM, attribution_distance, attribution_ndcg
+from model.statistics.bounds import (
+    highest_mean_absolute_error,
+    highest_share,
+    lowest_accuracy,
+    quality_alarm_rate,
+)
+from model.statistics.calibration import expected_regression_errors
+from model.statistics.concept import classification_drift, regression_drift, smallest_alarming_z
+from model.statistics.drift import build_statistic
 from model.training.out_of_fold import error_chances, number_errors, wrong_predictions
 
 Counts = NDArray[np.float32]
@@ -31,7 +37,7 @@ Fired = NDArray[np.bool_]
 
 
 class LabelVerdicts(Protocol):
-    """Says of windows, counts (rows, windows) of rows that all have their labels, which fail."""
+    """Decides which windows fail; these are counts (rows, windows) of rows that all have their labels."""
 
     def concept(self, counts: Counts) -> Fired:
         """Return which windows fail the check of concept drift."""
@@ -41,49 +47,50 @@ class LabelVerdicts(Protocol):
 
 
 class ClassificationVerdicts:
-    """Of a model that tells classes apart."""
+    """The verdicts of a classifier."""
 
     def __init__(self, manifest: ClassifierManifest, reference: pd.DataFrame, rows: pd.DataFrame) -> None:
         self._manifest = manifest
         self._wrong = wrong_predictions(rows).astype(np.float64)
         self._expected = error_chances(rows, manifest.calibration)
-        self._known_correct = manifest.quality.correct + int((~wrong_predictions(reference)).sum())
-        self._known_rows = manifest.quality.rows + len(reference)
+        self._reference_right = ~wrong_predictions(reference)
 
     def concept(self, counts: Counts) -> Fired:
         """Return which windows fail the check of concept drift."""
-        gap, z = concept_gap_and_z(self._wrong, self._expected, counts)
-        limit = self._manifest.concept_threshold
-        return np.asarray((z >= limit.at(_rows(counts))) & (gap >= limit.gap_floor))
+        found = classification_drift(self._wrong, self._expected, counts)
+        return np.asarray(found.z >= _limits_of_z(self._manifest, counts, found.deviation))
 
     def performance(self, counts: Counts) -> Fired:
         """Return which windows fail the check of performance."""
-        rows, rate = _rows(counts), self._manifest.false_alarm_rate
         right = (1 - self._wrong) @ counts.astype(np.float64)
-        return np.asarray(np.round(right) / rows < lowest_share(self._known_correct, self._known_rows, rows, rate))
+        lowest = lowest_accuracy(_rows(counts), self._reference_right, self._manifest)
+        return np.asarray(np.round(right) / _rows(counts) < lowest)
 
 
 class RegressionVerdicts:
-    """Of a model that predicts a number."""
+    """The verdicts of a regressor."""
 
     def __init__(self, manifest: RegressorManifest, reference: pd.DataFrame, rows: pd.DataFrame) -> None:
         self._manifest = manifest
-        self._reference = reference
+        self._reference_errors = number_errors(reference)
         self._errors = number_errors(rows)
         self._expected = expected_regression_errors(manifest.calibration, rows[PREDICTION].to_numpy(dtype=np.float64))
 
     def concept(self, counts: Counts) -> Fired:
-        """Return which windows fail the check of concept drift: in the size of the errors, or in their bias."""
-        found = excess_errors(self._errors, self._expected, counts)
-        limit = self._manifest.concept_threshold
-        least, floor = limit.at(_rows(counts)), limit.gap_floor
-        size = (found.size_z >= least) & (found.size_gap >= floor)
-        return np.asarray(size | ((found.bias_z >= least) & (found.bias_gap >= floor)))
+        """Return which windows fail the check of concept drift: by the absolute errors, or by their bias."""
+        found = regression_drift(self._errors, self._expected, counts)
+        absolute = found.absolute_z >= _limits_of_z(self._manifest, counts, found.absolute_deviation)
+        return np.asarray(absolute | (found.bias_z >= _limits_of_z(self._manifest, counts, found.bias_deviation)))
 
     def performance(self, counts: Counts) -> Fired:
         """Return which windows fail the check of performance."""
         mean = np.abs(self._errors) @ counts.astype(np.float64) / _rows(counts)
-        return np.asarray(mean > highest_mean_absolute_error(_rows(counts), self._reference, self._manifest))
+        return np.asarray(mean > highest_mean_absolute_error(_rows(counts), self._reference_errors, self._manifest))
+
+
+def _limits_of_z(manifest: Manifest, counts: Counts, deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+    rows, threshold = _rows(counts), manifest.concept_threshold
+    return smallest_alarming_z(threshold.at(rows), threshold.gap_floor, rows, deviation)
 
 
 def _rows(counts: Counts) -> int:
@@ -97,7 +104,7 @@ MIN_VALUES = 30
 
 
 class VectorisedChecks:
-    """Says of windows drawn from some rows which checks would fail.
+    """Decides which checks fail in windows drawn from some rows.
 
     `rows` as in the log, each with its label; `phi` (rows, features) their attributions, None where the model has
     none. A window is a column of counts (rows, windows): how often it holds each row.
@@ -147,23 +154,20 @@ class VectorisedChecks:
             counts = np.array(picked, dtype=np.float32).T
         reference = np.array(list(known.mean_absolute.values()))
         means = counts.T.astype(np.float64) @ self._phi
-        distances = np.abs(attribution_shares(means) - attribution_shares(reference)).sum(axis=1) / 2
-        ranking = np.array([attribution_ndcg(reference, mean) for mean in means])
-        return np.asarray((distances >= limit.at(rows)) | (ranking < NDCG_ALARM))
+        far = attribution_distance(reference, means) >= limit.at(rows)
+        return np.asarray(far | (attribution_ndcg(reference, means) < NDCG_ALARM))
 
     def _quality(self, counts: Counts) -> Fired:
-        features = self._manifest.features
-        rate = self._manifest.false_alarm_rate / (2 * len(features))
+        rate = quality_alarm_rate(self._manifest)
         fired = np.zeros(counts.shape[1], dtype=bool)
-        for feature in features:
+        for feature in self._manifest.features:
             values, expected = self._rows[feature.name], self._reference[feature.name]
-            gaps = Shares(values.isna().to_numpy(), np.ones(len(values), dtype=bool))
-            fired |= gaps.exceed(
-                counts, partial(highest_share, int(expected.isna().sum()), len(expected), alarm_rate=rate)
-            )
-            known, present = expected.dropna(), values.notna().to_numpy()
-            strange = Shares(~_is_known(values, feature).to_numpy() & present, present)
-            hits = int((~_is_known(known, feature)).sum())
+            encoding, present, known = encoding_of(feature), values.notna(), expected.dropna()
+            missing = len(expected) - len(known)
+            gaps = Shares(~present.to_numpy(), np.ones(len(values), dtype=bool))
+            fired |= gaps.exceed(counts, partial(highest_share, missing, len(expected), alarm_rate=rate))
+            strange = Shares((encoding.outside_training(values, feature) & present).to_numpy(), present.to_numpy())
+            hits = int(encoding.outside_training(known, feature).sum())
             fired |= strange.exceed(counts, partial(highest_share, hits, len(known), alarm_rate=rate))
         return fired
 
@@ -172,12 +176,6 @@ def limits_at(limit: DriftThreshold | WindowThreshold, rows: NDArray[np.floating
     """Return the threshold of each window by its number of values."""
     sizes, places = np.unique(rows.astype(np.int64), return_inverse=True)
     return np.array([limit.at(int(size)) for size in sizes])[places]
-
-
-def _is_known(values: "pd.Series", feature: Feature) -> "pd.Series[bool]":
-    if feature.type == "number":
-        return (values >= feature.minimum) & (values <= feature.maximum)
-    return values.isin(("True", "False") if feature.type == "boolean" else feature.categories or ())
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.artifact.manifest import LABEL, Feature, FeatureType, Value
+from model.artifact.manifest import LABEL, Feature
 from model.artifact.store import read_reference, read_test
+from model.data.encoding import json_rows, number_features
 from scripts.load.errors import NoSuchTrafficError
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ class Rows:
     features: tuple[Feature, ...]
     rows: tuple[Row, ...]
 
-    def names_of(self, *types: FeatureType) -> tuple[str, ...]:
-        """Return the names of the features of these types, in the order of a row."""
-        return tuple(feature.name for feature in self.features if feature.type in types)
-
     def coordinates(self) -> Matrix:
         """Return the rows as standardized numbers, shape (rows, columns), mean 0 and deviation 1 per column.
 
@@ -44,7 +41,7 @@ class Rows:
         A missing number stands at the mean. Columns that do not vary are left out; raises
         NoSuchTrafficError if none is left.
         """
-        names = self.names_of("number")
+        names = [feature.name for feature in number_features(self.features)]
         table = self._numbers(names) if names else self._indicators()
         deviation = table.std(axis=0)
         varying = deviation > 0
@@ -104,7 +101,7 @@ def read_pool(folder: Path, features: Sequence[Feature], classes: Sequence[Class
     was fitted on neither.
     """
     frame = _hold_out(folder)
-    rows = _rows(frame, features)
+    rows = tuple(json_rows(frame, features))
     if classes is None:
         return RegressionPool(tuple(features), rows, frame[LABEL].to_numpy(dtype=np.float64))
     names = [str(value) for value in classes]
@@ -113,7 +110,7 @@ def read_pool(folder: Path, features: Sequence[Feature], classes: Sequence[Class
 
 def read_rows(folder: Path, features: Sequence[Feature]) -> tuple[Row, ...]:
     """Return the rows of `read_pool` alone; raises ArtifactError."""
-    return _rows(_hold_out(folder), features)
+    return tuple(json_rows(_hold_out(folder), features))
 
 
 def _hold_out(folder: Path) -> "pd.DataFrame":
@@ -122,18 +119,5 @@ def _hold_out(folder: Path) -> "pd.DataFrame":
     return pd.concat([read_test(folder), read_reference(folder)], ignore_index=True)
 
 
-def _rows(frame: "pd.DataFrame", features: Sequence[Feature]) -> tuple[Row, ...]:
-    columns = {feature.name: [_json_value(feature, cell) for cell in frame[feature.name]] for feature in features}
-    return tuple(dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
-
-
 def _class_indexes(frame: "pd.DataFrame", names: list[str]) -> NDArray[np.int64]:
     return np.array([names.index(str(label)) for label in frame[LABEL]], dtype=np.int64)
-
-
-def _json_value(feature: Feature, cell: Any) -> Value:
-    if cell is None or cell != cell:  # noqa: PLR0124 - NaN is the one value that differs from itself
-        return None
-    if feature.type == "number":
-        return float(cell)
-    return str(cell) == "True" if feature.type == "boolean" else str(cell)

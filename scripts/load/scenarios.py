@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.artifact.manifest import Feature
+from model.data.encoding import UNSEEN_CATEGORY, category_features, encoding_of, number_features
 from scripts.load.errors import NoSuchTrafficError
 from scripts.load.pool import ClassificationPool, LabelValue, Matrix, Pool, RegressionPool, Row
 
@@ -163,7 +164,7 @@ def swapped_classes(pool: ClassificationPool) -> NDArray[np.int64]:
 def _sides(pool: Pool) -> Iterator[Side]:
     for feature in pool.features:
         cells = [row[feature.name] for row in pool.rows]
-        if feature.type == "number":
+        if encoding_of(feature).is_number:
             numbers = np.array(cells, dtype=np.float64)
             if not np.isnan(numbers).all():
                 yield numbers > np.nanmedian(numbers)
@@ -185,7 +186,6 @@ def _share_change(pool: ClassificationPool, swapped: NDArray[np.int64]) -> float
 
 FAULT_SHARE = 0.45
 _UNIT_ERROR = 1000.0
-UNSEEN_CATEGORY = "never seen in training"
 
 Fault = Callable[[Row], Row]
 
@@ -214,8 +214,8 @@ def _spoiled(pool: Pool, seed: int, faults: list[tuple[str, Fault]]) -> Iterator
 
 def _faults(pool: Pool, rng: np.random.Generator) -> list[tuple[str, Fault]]:
     nullable = [feature for feature in pool.features if feature.nullable]
-    numbers = [feature for feature in pool.features if feature.type == "number"]
-    categories = [feature for feature in pool.features if feature.type == "category"]
+    numbers = number_features(pool.features)
+    categories = category_features(pool.features)
     choices = (
         ("missing value", nullable, _without),
         ("unit error", numbers, _scaled),

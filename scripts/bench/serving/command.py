@@ -1,4 +1,4 @@
-"""The command `python -m scripts.bench serving`: starts the contenders, loads each in turn, prints the tables."""
+"""The command `python -m scripts.bench serving`: starts the servers, sends load to each, prints the tables."""
 
 import argparse
 import os
@@ -36,20 +36,36 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 def add_serving(parser: argparse.ArgumentParser) -> None:
     """Add the options of this subject."""
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--rounds", type=whole_from(1), default=3, help="of each load (default: %(default)s)")
-    parser.add_argument("--seconds", type=whole_from(1), default=3, help="of each load (default: %(default)s)")
-    parser.add_argument("--memory-rows", type=whole_from(1000), default=1_000_000, help="default: %(default)s")
-    parser.add_argument("--snapshot-rows", type=whole_from(1000), default=50_000, help="default: %(default)s")
     parser.add_argument(
-        "--snapshot-rate", type=above_zero, default=200, help="requests/s beside a snapshot (default: %(default)s)"
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        metavar="PART",
+        help=f"parts to measure among {', '.join(PARTS)} (default: all)",
     )
-    parser.add_argument("--own-loader", action="store_true", help="use our loader even where wrk is")
+    parser.add_argument("--rounds", type=whole_from(1), default=3, help="rounds of each load (default: %(default)s)")
+    parser.add_argument("--seconds", type=whole_from(1), default=3, help="length of a round (default: %(default)s)")
     parser.add_argument(
-        "--against", nargs="*", choices=PEERS, default=[], metavar="PEER", help=f"of {', '.join(PEERS)}"
+        "--memory-rows", type=whole_from(1000), default=1_000_000, help="rows to predict (default: %(default)s)"
     )
-    parser.add_argument("--peers-python", type=Path, help="the Python that has the peers (default: this one)")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument(
+        "--snapshot-rows", type=whole_from(1000), default=50_000, help="rows of the window (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--snapshot-rate", type=above_zero, default=200, help="requests/s during a snapshot (default: %(default)s)"
+    )
+    parser.add_argument("--own-loader", action="store_true", help="use our own loader even if wrk is installed")
+    parser.add_argument(
+        "--against",
+        nargs="*",
+        choices=PEERS,
+        default=[],
+        metavar="PEER",
+        help=f"other model servers among {', '.join(PEERS)} (default: none)",
+    )
+    parser.add_argument("--peers-python", type=Path, help="a Python in which they are installed (default: this one)")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md")
 
 
 def run_serving(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Our own loader, a process of its own: keeps connections busy, or sends at a fixed rate, and prints what it saw.
+"""Our own loader, run as a process: keeps connections busy or sends at a fixed rate, and prints its measurements.
 
 `python -m scripts.bench.serving.loader PLAN` with the plan as JSON; the result is JSON on standard output.
 """
@@ -40,7 +40,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of it: latencies in seconds; `refused` are answers that were not 200, `refusal` the first of them."""
+    """The results: latencies in seconds; `refused` are answers that were not 200, `refusal` the first of them."""
 
     requests: int
     refused: int
@@ -103,7 +103,7 @@ class _Load:
         self.end_if_over()
 
     def end_if_over(self) -> None:
-        """End when nothing is under way and nothing may be sent."""
+        """End when no request is in progress and none is left to send."""
         if not self.under_way and not self.due and not self.more(perf_counter()) and not self.done.done():
             self.done.set_result(None)
 
@@ -114,7 +114,7 @@ class _Load:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection with at most one request under way."""
+    """One connection with at most one request in progress."""
 
     def __init__(self, load: _Load) -> None:
         self._load = load
@@ -183,7 +183,7 @@ async def run(plan: Plan) -> Seen:
 
 
 async def _pace(load: _Load, rate: float) -> None:
-    """Hand each request to an idle connection when it is due, or let it wait for the next one."""
+    """Send each request over an idle connection when it is due, or over the next one that becomes idle."""
     number = 0
     while (due := load.began + number / rate) < load.until and not load.done.done():
         if (wait := due - perf_counter()) > 0:

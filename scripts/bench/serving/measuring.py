@@ -1,4 +1,4 @@
-"""What is measured: rounds of load on each contender, batches, memory, start-up, and the API beside a snapshot."""
+"""The measurements: rounds of load on each server, batches, memory, start-up, and the API during a snapshot."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Load:
-    """How load is made: by wrk or our own loader, on which core, with which rows, where files may be written."""
+    """How load is made: with wrk or our own loader, on which core, with which rows, and the folder for files."""
 
     rows: Sequence[Row]
     folder: Path
@@ -40,13 +40,13 @@ class Load:
         return str(path)
 
     def run(self, plan: Plan) -> Seen:
-        """Carry out one plan. Raises RuntimeError where an answer was not 200, or none came."""
+        """Carry out one plan. Raises RuntimeError if an answer was not 200, or if there was none."""
         if self.wrk and plan.rate is None and plan.requests is None:
             return _accepted(run_wrk(plan, self.core), plan)
         return self.run_own(plan)
 
     def run_own(self, plan: Plan) -> Seen:
-        """Carry out one plan with our own loader: wrk counts nothing where few answers come in its time."""
+        """Carry out one plan with our own loader, because wrk counts nothing if few answers come in its time."""
         command = [sys.executable, "-m", "scripts.bench.serving.loader", json.dumps(asdict(plan))]
         pinned = [] if self.core is None else ["taskset", "-c", str(self.core)]
         done = subprocess.run([*pinned, *command], capture_output=True, text=True, check=False)
@@ -65,7 +65,7 @@ def _accepted(seen: Seen, plan: Plan) -> Seen:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The medians over the rounds of one contender at one number of connections.
+    """The medians over the rounds of one server at one number of connections.
 
     `rate` is in requests a second, latencies in seconds, `cpu` in seconds of its process for a request.
     """
@@ -89,7 +89,7 @@ class Memory:
 def compare(
     servers: Sequence[Server], load: Load, cores: Cores, *, rounds: int, seconds: float
 ) -> Iterator[Comparison | Running]:
-    """Load each contender in turn, round after round, and yield each as it was started, then the medians.
+    """Load each server in turn, round after round; yield each when it has started, then the medians.
 
     All run at once, so that each round meets the same machine; those that are not loaded wait.
     """
@@ -164,7 +164,7 @@ def measure_starts(model_dir: Path, folder: Path, times: int) -> float:
 
 @dataclass(frozen=True)
 class BesideSnapshot:
-    """Latency at a fixed rate, without a snapshot and while one of `rows` is taken, which took `seconds`."""
+    """Latency at a fixed rate, without a snapshot and while one of `rows` is made, which took `seconds`."""
 
     rate: float
     without: Seen

@@ -1,4 +1,4 @@
-"""What a run of the serving benchmark found, as a page in Markdown."""
+"""The results of the serving benchmark, as Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ GOAL_CONNECTIONS = 32
 
 @dataclass
 class Results:
-    """The parts that were measured; those that were not are None or empty."""
+    """The measurements by part; None or empty where a part was not measured."""
 
     machine: str
     command: str
@@ -28,7 +28,7 @@ class Results:
     beside: BesideSnapshot | None = None
 
     def rate(self, name: str, connections: int) -> float | None:
-        """Return the requests a second of a contender, None where it was not measured."""
+        """Return the requests a second of a server, None where it was not measured."""
         found = (one.rate for one in self.comparisons if (one.name, one.connections) == (name, connections))
         return next(found, None)
 

@@ -1,4 +1,4 @@
-"""The servers that are compared, each a process of its own: ours, a no-op, a tutorial's, and other model servers."""
+"""The servers that are compared, each in its own process: ours, a no-op, a tutorial's, and other model servers."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class Cores:
 
 @dataclass(frozen=True)
 class Server:
-    """How to start one contender.
+    """How to start one server.
 
     In `command` and `environment`, "{port}" stands for its port. `ready` answers 200 once it serves, and `body` makes
     a row into what it takes.
@@ -50,7 +50,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Running:
-    """A contender that serves."""
+    """A server that runs."""
 
     server: Server
     port: int
@@ -59,18 +59,18 @@ class Running:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Return its address."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor time that its process has used, without its children's."""
+        """Return the CPU seconds of its process, without its children."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that its process holds, without its children's."""
+        """Return the resident bytes of its process, without its children."""
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]) * 1024
 
@@ -82,12 +82,12 @@ def pick_cores() -> Cores:
 
 
 def noop(model_dir: Path) -> Server:
-    """Return the framework's own limit."""
+    """Return an endpoint that does nothing: the limit of the framework."""
     return Server(NOOP, [sys.executable, str(PROGRAMS / "noop.py"), str(model_dir), "{port}"])
 
 
 def tutorial(model_dir: Path, log: Path) -> Server:
-    """Return what a tutorial teaches."""
+    """Return an endpoint as tutorials write it."""
     return Server(TUTORIAL, [sys.executable, str(PROGRAMS / "tutorial.py"), str(model_dir), "{port}", str(log)])
 
 

@@ -1,4 +1,4 @@
-"""What a request's parts cost: processor time of each stage, in this process, without sockets or a second program."""
+"""The CPU time of each stage of a request, measured in this process, without sockets or a second program."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def measure_stages(model_dir: Path, folder: Path, rows: Sequence[Row]) -> Stages
         calls = max(3, 200 // size)
 
         def commit(cells: Sequence[Any] = cells) -> None:
-            # ids must be new each time, so the making of the records is taken off below
+            # ids must be new each time, so the time to make the records is subtracted below
             with database.driving() as connection:
                 insert_predictions(connection, database.stamp(connection), answers.respond(cells)[0])
 

@@ -1,4 +1,4 @@
-"""The load of wrk, where this machine has it: a loader in C, which takes less of its core than ours."""
+"""Load from wrk, if this machine has it: a loader in C, which uses less of its core than ours."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ end
 
 
 def wrk_version() -> str | None:
-    """Return which wrk this machine has; None where it has none."""
+    """Return the version of wrk; None where it is not installed."""
     program = shutil.which("wrk")
     if program is None:
         return None
@@ -34,7 +34,7 @@ def wrk_version() -> str | None:
 
 
 def run_wrk(plan: Plan, core: int | None) -> Seen:
-    """Carry out a plan that has a duration and no rate. Raises ConnectionError where answers were lost."""
+    """Carry out a plan that has a duration and no rate. Raises ConnectionError if answers were lost."""
     script = Path(plan.bodies).with_suffix(f".{plan.path.strip('/').replace('/', '-')}.lua")
     script.write_text(SCRIPT % (plan.bodies, plan.path), encoding="utf-8")
     command = [

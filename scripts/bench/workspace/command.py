@@ -25,18 +25,25 @@ MEGABYTE = 1e6
 
 def add_workspace(parser: argparse.ArgumentParser) -> None:
     """Add the options of this subject."""
-    parser.add_argument("--spans", nargs="+", choices=SPANS, default=list(SPANS), metavar="SPAN", help=", ".join(SPANS))
+    parser.add_argument(
+        "--spans", nargs="+", choices=SPANS, default=list(SPANS), metavar="SPAN", help=f"ages among {', '.join(SPANS)}"
+    )
     parser.add_argument(
         "--plain-snapshots",
         type=whole_from(0),
         default=288,
-        help="of the plain way, which keeps every one; 288 are a day, 0 leaves it out (default: %(default)s)",
+        help="snapshots of the plain file workspace, which keeps all; 288 are a day, 0: none (default: %(default)s)",
     )
-    parser.add_argument("--measured", type=whole_from(4), default=24, help="windows measured (default: %(default)s)")
     parser.add_argument(
-        "--looks", type=whole_from(1), default=5, help="at each dashboard, one after the other (default: %(default)s)"
+        "--measured",
+        type=whole_from(4),
+        default=24,
+        help="windows that are really measured; the others are copies (default: %(default)s)",
     )
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the workspaces and screenshots in this folder")
+    parser.add_argument(
+        "--looks", type=whole_from(1), default=5, help="how often each dashboard is opened (default: %(default)s)"
+    )
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the workspaces and screenshots in this folder")
 
 
 def run_workspace(options: argparse.Namespace) -> int:

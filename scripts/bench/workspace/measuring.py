@@ -1,4 +1,4 @@
-"""Builds one workspace through the real client and UI, and measures how it feels to open it in a browser."""
+"""Builds one workspace through the real client and UI, and measures how long a browser needs to open it."""
 
 import json
 import time
@@ -21,8 +21,6 @@ from scripts.bench.workspace.history import Bodies, PastWindow
 from scripts.bench.workspace.server import RunningUI, Workspace, running
 
 LIMIT_MS = 600_000
-PANELS_WITH_LINES = """() => [...document.querySelectorAll('.MuiCard-root')]
-    .filter(card => card.querySelector('.MuiLineElement-root')).length"""
 DRAWN = """(panels) => [...document.querySelectorAll('.MuiCard-root')]
     .filter(card => card.querySelector('.MuiLineElement-root')).length >= panels"""
 FIRST_LINE = """() => (document.querySelector('.MuiLineElement-root').getAttribute('d').match(/[MLC]/g) || []).length"""
@@ -34,7 +32,7 @@ class NotTheWholeHistory(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the first look at a dashboard was like."""
+    """How long a dashboard took, and how many points its first line has."""
 
     seconds: float
     points_of_a_line: int
@@ -72,7 +70,7 @@ def _require_whole_history(answers: list[Any], first: datetime, last: datetime) 
 def _points_of_the_first_line(page: Page, answers: list[Response]) -> int:
     drawn = int(page.evaluate(FIRST_LINE))
     if drawn not in {len(answer.json()["sources"]) for answer in answers}:
-        raise NotTheWholeHistory(f"the first line has {drawn} points, which no panel was given")
+        raise NotTheWholeHistory(f"the first line has {drawn} points, which is not what a panel received")
     return drawn
 
 
@@ -92,14 +90,14 @@ class WorkspaceMeasurement:
     disk_bytes: int
     start_seconds: float
     dashboard_seconds: tuple[float, ...]
-    """Of one look after the other, each with a browser of its own; the first is that of a UI just started."""
+    """One value per look, each with a new browser; the first is just after the start of the UI."""
     panel_seconds: dict[str, float]
     memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all workspaces have in common."""
+    """The inputs that all workspaces share."""
 
     bodies: Bodies
     manifest: Manifest
@@ -110,7 +108,7 @@ class Bench:
 def measure_workspace(
     title: str, workspace: Workspace, windows: Sequence[PastWindow], bench: Bench, report: Callable[[str], None]
 ) -> WorkspaceMeasurement:
-    """Post the windows' snapshots, run the maintenance, start the UI anew and look at it."""
+    """Post the windows' snapshots, run the maintenance, restart the UI and open its dashboard."""
     log = workspace.folder.with_suffix(".log")
     with running(workspace, log) as ui:
         post_seconds = _post(ui, windows, bench, report)

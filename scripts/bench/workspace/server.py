@@ -1,4 +1,4 @@
-"""Evidently UI as a process: ours on SQL, and the plain one on its file workspace."""
+"""Evidently UI as a process: ours on SQL, or the plain one on its file workspace."""
 
 import os
 import sys

@@ -26,7 +26,7 @@ def numbers(diabetes_artifact):
 
 @pytest.fixture(scope="module")
 def story(diabetes_artifact, numbers, windows):
-    """Snapshots by what was done to their rows: none, moved inputs, moved labels, labels of twice the deviation."""
+    """Snapshots by what was done to their rows: nothing, inputs moved, labels moved, labels spread twice as far."""
     from evidently_workspace.snapshot import take_snapshot  # noqa: PLC0415 - takes seconds
 
     reference, explainer = read_reference(diabetes_artifact), load_explainer(diabetes_artifact)

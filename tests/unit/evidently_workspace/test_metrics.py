@@ -3,25 +3,7 @@
 import numpy as np
 import pytest
 
-from evidently_workspace.classification.concept_drift import measure_gap
 from evidently_workspace.classification.performance import calibration_error
-
-
-def test_the_gap_is_the_mean_surplus_of_errors_and_z_its_standard_deviations():
-    error, expected = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0.5, 0.5, 0.2, 0.2])
-    found = measure_gap(error, expected)
-    assert (found.observed_error, found.expected_error) == (0.5, pytest.approx(0.35))
-    assert found.gap == pytest.approx(0.15)
-    assert found.z == pytest.approx(0.6 / np.sqrt(0.25 + 0.25 + 0.16 + 0.16))
-
-
-def test_z_is_standard_normal_while_errors_happen_as_often_as_expected():
-    random = np.random.default_rng(0)
-    expected = random.uniform(0.02, 0.6, (2_000, 200))
-    errors = (random.random(expected.shape) < expected).astype("float64")
-    z = [measure_gap(*rows).z for rows in zip(errors, expected, strict=True)]
-    assert np.mean(z) == pytest.approx(0, abs=0.1)
-    assert np.std(z) == pytest.approx(1, abs=0.1)
 
 
 def test_probabilities_that_are_as_right_as_they_say_have_a_small_calibration_error():

@@ -24,11 +24,6 @@ MAY_BE_SMALL = {
     "api.middleware.head_limit": "each middleware is a module",
     "api.prediction_log.clock": "what a test replaces, and reads as one thought",
     "api.routes.models": "the routes of each noun are a module",
-    "api.wiring": "puts the program together",
-    "evidently_workspace.classification.panels": "beside those of regression",
-    "evidently_workspace.report_page": "makes a page without Evidently",
-    "evidently_workspace.ui.config": "checks settings before Evidently is imported, which takes seconds",
-    "model.artifact.atomic_folder": "knows no artifact",
     "scripts.stack.guard": "runs by its path, on the standard library alone",
 }
 """Modules with one importer that stay apart, and why."""

@@ -222,8 +222,8 @@ def test_the_french_readme_has_the_same_parts_commands_and_pages() -> None:
         ("docs/troubleshooting.md", "of at least"),
         ("docs/troubleshooting.md", "run make secrets first"),
         ("docs/troubleshooting.md", "no answer from"),
-        ("docs/runbook.md", "not all that is old could be removed"),
-        ("docs/runbook.md", "no snapshots for now"),
+        ("docs/runbook.md", "some of what is old could not be removed"),
+        ("docs/runbook.md", "waits for the prediction log"),
     ],
 )
 def test_a_message_that_a_page_quotes_is_what_the_program_says(page: str, message: str) -> None:

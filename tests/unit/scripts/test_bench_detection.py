@@ -16,7 +16,7 @@ from scripts.bench import __main__ as command
 from scripts.bench.datasets import halves, load_table, part, titanic_file
 from scripts.bench.detection_tables import delay, detection_table, false_alarm_table, markdown, windows_until_alert
 from scripts.bench.replay import ALL_ROWS, UNSEEN_ROWS, draw_windows, replay
-from scripts.bench.traffic import QUIET, Traffic, make_traffic
+from scripts.bench.traffic import IN_CONTROL, Traffic, make_traffic
 from scripts.bench.vectorised_checks import VectorisedChecks
 
 
@@ -27,7 +27,7 @@ def traffic(iris_artifact: Path) -> dict[str, Traffic]:
 
 
 def test_each_change_changes_what_it_says(traffic: dict[str, Traffic]) -> None:
-    quiet = traffic[QUIET].rows
+    quiet = traffic[IN_CONTROL].rows
     assert all(one.weights.sum() == pytest.approx(1) for one in traffic.values())
     doubled = traffic["doubled class share"]
     assert pd.Series(doubled.weights).groupby(doubled.rows["label"]).sum().max() == pytest.approx(2 / 3)
@@ -88,7 +88,7 @@ def test_a_tiny_run_is_sane() -> None:
     assert {outcome.source for outcome in outcomes} == {ALL_ROWS, UNSEEN_ROWS}
     for outcome in outcomes:
         assert len(outcome.any_check) == 100
-        if outcome.traffic == QUIET:
+        if outcome.traffic == IN_CONTROL:
             assert outcome.any_check.mean() <= 0.05
         if outcome.traffic == "covariate shift" and outcome.window_rows >= 200:
             assert outcome.ours["data_drift"].mean() >= 0.9

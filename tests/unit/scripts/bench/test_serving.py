@@ -1,4 +1,4 @@
-"""The serving benchmark: contenders answer, loaders count right, tables add up. Never a time."""
+"""The serving benchmark: servers answer, loaders count right, tables add up. Never a time."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def rows(iris_artifact: Path) -> tuple[dict[str, Any], ...]:
 
 
 @pytest.fixture(scope="module")
-def contenders(iris_artifact: Path, folder: Path) -> Iterator[dict[str, Running]]:
+def servers(iris_artifact: Path, folder: Path) -> Iterator[dict[str, Running]]:
     with (
         running(noop(iris_artifact), folder, None) as limit,
         running(ours(iris_artifact, folder), folder, None) as vigie,
@@ -50,64 +50,62 @@ def logged(folder: Path) -> int:
         connection.close()
 
 
-def test_contenders_give_the_same_row_the_same_prediction_in_the_same_shape(
-    contenders: dict[str, Running], rows: tuple[dict[str, Any], ...]
+def test_servers_give_the_same_row_the_same_prediction_in_the_same_shape(
+    servers: dict[str, Running], rows: tuple[dict[str, Any], ...]
 ) -> None:
     for row in rows[::10]:
-        answers = {name: httpx.post(f"{one.url}/predict", json=row).json() for name, one in contenders.items()}
+        answers = {name: httpx.post(f"{one.url}/predict", json=row).json() for name, one in servers.items()}
         assert len({frozenset(answer) for answer in answers.values()}) == 1
         assert answers[OURS]["prediction"] == answers[TUTORIAL]["prediction"]
         assert answers[OURS]["probabilities"] == pytest.approx(answers[TUTORIAL]["probabilities"], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", [NOOP, OURS, TUTORIAL])
-def test_a_contender_refuses_what_is_no_row(contenders: dict[str, Running], name: str) -> None:
-    assert httpx.post(f"{contenders[name].url}/predict", json={"sepal_length": "long"}).status_code == 422
+def test_a_server_refuses_what_is_no_row(servers: dict[str, Running], name: str) -> None:
+    assert httpx.post(f"{servers[name].url}/predict", json={"sepal_length": "long"}).status_code == 422
 
 
 @pytest.mark.parametrize("connections", [1, 7])
 def test_our_loader_counts_what_the_servers_logged(
-    contenders: dict[str, Running], folder: Path, rows: tuple[dict[str, Any], ...], connections: int
+    servers: dict[str, Running], folder: Path, rows: tuple[dict[str, Any], ...], connections: int
 ) -> None:
     load = Load(rows, folder, None, wrk=False)
     bodies = load.bodies("rows", rows)
     before = logged(folder)
-    seen = load.run(Plan(contenders[OURS].port, "/predict", bodies, connections, requests=100))
+    seen = load.run(Plan(servers[OURS].port, "/predict", bodies, connections, requests=100))
     assert (seen.requests, seen.refused, logged(folder) - before) == (100, 0, 100)
     assert 0 < seen.p50 <= seen.p99 <= seen.seconds
     log = folder / "log.csv"
     lines = len(log.read_text().splitlines()) if log.exists() else 0
-    load.run(Plan(contenders[TUTORIAL].port, "/predict", bodies, connections, requests=10))
+    load.run(Plan(servers[TUTORIAL].port, "/predict", bodies, connections, requests=10))
     assert len(log.read_text().splitlines()) - lines == 10
 
 
-def test_our_loader_keeps_a_rate(
-    contenders: dict[str, Running], folder: Path, rows: tuple[dict[str, Any], ...]
-) -> None:
+def test_our_loader_keeps_a_rate(servers: dict[str, Running], folder: Path, rows: tuple[dict[str, Any], ...]) -> None:
     load = Load(rows, folder, None, wrk=True)  # wrk knows no rate
     before = logged(folder)
-    seen = load.run(Plan(contenders[OURS].port, "/predict", load.bodies("rows", rows), 4, seconds=1, rate=50))
+    seen = load.run(Plan(servers[OURS].port, "/predict", load.bodies("rows", rows), 4, seconds=1, rate=50))
     assert seen.requests == logged(folder) - before == 50
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not on this machine (Debian: apt-get install wrk)")
 def test_wrk_counts_what_was_logged(
-    contenders: dict[str, Running], folder: Path, rows: tuple[dict[str, Any], ...]
+    servers: dict[str, Running], folder: Path, rows: tuple[dict[str, Any], ...]
 ) -> None:
     assert wrk_version()
     bodies = Load(rows, folder, None, wrk=True).bodies("rows", rows)
     before = logged(folder)
-    seen = run_wrk(Plan(contenders[OURS].port, "/predict", bodies, 4, seconds=1), None)
+    seen = run_wrk(Plan(servers[OURS].port, "/predict", bodies, 4, seconds=1), None)
     # a request under way at the end of the time is logged, but wrk no longer waits for its answer
     assert seen.requests <= logged(folder) - before <= seen.requests + 4
     assert seen.refused == 0
 
 
-def test_a_refused_request_ends_the_measurement(contenders: dict[str, Running], folder: Path) -> None:
+def test_a_refused_request_ends_the_measurement(servers: dict[str, Running], folder: Path) -> None:
     load = Load([], folder, None, wrk=False)
     bodies = load.bodies("bad", [{"sepal_length": "long"}])
     with pytest.raises(RuntimeError, match="2 of 2 requests"):
-        load.run(Plan(contenders[OURS].port, "/predict", bodies, 1, requests=2))
+        load.run(Plan(servers[OURS].port, "/predict", bodies, 1, requests=2))
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from sklearn.pipeline import Pipeline
 from model.artifact.store import PIPELINE_FILE, read_manifest, read_reference, read_test
 from model.data.csv_file import load_csv
 from model.data.dataset import Dataset
+from model.data.encoding import pipeline_input
 from model.errors import ArtifactError, ExplanationError
 from model.explain.explainer import Explainer, load_explainer
 from model.training.estimator_names import EstimatorName
-from model.training.pipelines import build_pipeline, pipeline_input, pipeline_probabilities
+from model.training.pipelines import build_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_signed_attributions_and_the_base_add_up_to_the_answer(mixed: tuple[Data
     signed = explainer.signed(rows)
     assert signed.shape == (len(rows), 4, 2)
     finite = rows.assign(age=rows["age"].clip(-3e38, 3e38))
-    answers = pipeline_probabilities(pipeline, finite, dataset.features)
+    answers = pipeline.predict_proba(pipeline_input(finite, dataset.features))
     np.testing.assert_allclose(signed.sum(axis=1) + explainer.base, answers, atol=1e-9)
 
 

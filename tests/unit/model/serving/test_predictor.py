@@ -15,9 +15,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from model.artifact.manifest import ClassifierManifest
 from model.artifact.store import MANIFEST_FILE, read_manifest, read_reference
 from model.data.csv_file import load_csv
+from model.data.encoding import rows_of
 from model.errors import PredictionError
 from model.serving.engines import PipelineClassifier
-from model.serving.parity import rows_of
 from model.serving.predictor import Predictor, load_predictor
 from model.training.fit import train_model
 

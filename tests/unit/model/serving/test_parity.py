@@ -10,10 +10,11 @@ from sklearn.pipeline import Pipeline
 
 from model.artifact.manifest import Feature
 from model.data.bundled import load_bundled
+from model.data.encoding import pipeline_input, rows_of
 from model.serving.engines import OnnxClassifier, PipelineClassifier, Probabilities, Row
 from model.serving.onnx import ConversionError, convert, export_onnx
-from model.serving.parity import compare, compare_regression, probing_rows, rows_of
-from model.training.pipelines import build_pipeline, pipeline_input
+from model.serving.parity import compare, compare_regression, probing_rows
+from model.training.pipelines import build_pipeline
 
 FEATURES = (
     Feature(name="size", type="number", nullable=True, example=1.0),

@@ -1,7 +1,9 @@
+"""How far shares and mean errors of windows may stray: the bounds, and how often quiet windows exceed them."""
+
 import numpy as np
 import pytest
 
-from evidently_workspace.checks.bounds import SMALLEST_EFFECT, highest_share, lowest_share
+from model.statistics.bounds import SMALLEST_EFFECT, highest_mean, highest_share, lowest_share
 
 
 def test_a_large_window_is_allowed_at_least_the_smallest_effect_above_the_reference():
@@ -32,3 +34,30 @@ def test_quiet_windows_exceed_the_bound_no_more_often_than_the_alarm_rate(refere
         for hits, seen in zip(references, windows, strict=True)
     ]
     assert np.mean(exceeded) <= rate + 3 * np.sqrt(rate / trials)
+
+
+def test_a_small_window_may_err_more_than_a_large_one_and_beside_few_held_out_rows_more_than_beside_many():
+    assert highest_mean(10, 8, 200, 20, 0.001) > highest_mean(10, 8, 200, 2_000, 0.001) > 10
+    assert highest_mean(10, 8, 20, 100, 0.001) > highest_mean(10, 8, 2_000, 100, 0.001)
+
+
+def test_errors_that_never_vary_have_their_mean_as_the_bound():
+    assert highest_mean(10, 0, 200, 20, 0.001) == 10
+    assert highest_mean(0, 0, 200, 20, 0.001) == 0
+
+
+@pytest.mark.parametrize(("held_out", "window_rows"), [(60, 30), (60, 300), (1_000, 30)])
+@pytest.mark.parametrize("kind", ["normal", "laplace"])
+def test_quiet_windows_exceed_the_bound_about_as_often_as_the_alarm_rate(kind, held_out, window_rows):
+    random, rate, trials = np.random.default_rng(0), 0.02, 1_500
+
+    def means(rows):
+        return np.abs(getattr(random, kind)(size=(trials, rows)))
+
+    known = means(held_out)
+    bounds = [
+        highest_mean(float(mean), float(spread), held_out, window_rows, rate)
+        for mean, spread in zip(known.mean(axis=1), known.std(axis=1), strict=True)
+    ]
+    exceeded = np.mean(means(window_rows).mean(axis=1) > bounds)
+    assert exceeded <= 1.4 * rate + 3 * np.sqrt(rate / trials)

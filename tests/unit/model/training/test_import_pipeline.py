@@ -141,7 +141,7 @@ def test_a_target_that_the_pipeline_takes_as_a_column_is_refused(
     assert "lacks columns that the model takes: 'age'" in refused(capsys, tmp_path)
     leaking = LogisticRegression().fit(pd.DataFrame({"buys": [0, 1]}), [0, 1])
     assert adopt(leaking) == 2
-    assert "takes 'buys' as a column, so that it cannot be the target" in refused(capsys, tmp_path)
+    assert "takes 'buys' as a column, so it cannot be the target" in refused(capsys, tmp_path)
 
 
 def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
@@ -158,7 +158,7 @@ def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
         (lambda rows: rows.drop(columns="buys"), "no column 'buys'"),
         (lambda rows: rows.replace({"buys": {"no": "maybe"}}), "is none of the model's classes: no, yes"),
         (lambda rows: rows[rows["buys"] == "no"], "class 'yes' has 0 rows"),
-        (lambda rows: rows.assign(age="old"), "cannot predict the rows that it is to be tested on: ValueError"),
+        (lambda rows: rows.assign(age="old"), "cannot predict the test rows: ValueError"),
         (lambda rows: rows.assign(age=""), "column 'age' is empty in every row"),
     ],
 )

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from model.alarms.null_distributions import expected_regression_errors
-from model.statistics.calibration import fit_error_calibration
+from model.statistics.calibration import expected_regression_errors, fit_error_calibration
 
 HALF_NORMAL = np.sqrt(2 / np.pi)
 
@@ -17,7 +16,7 @@ def test_errors_that_grow_with_the_number_are_expected_to(rows: int) -> None:
     calibration = fit_error_calibration(predictions, errors, 120.0)
     expected = expected_regression_errors(calibration, np.array([150.0, 300.0, 450.0]))
     tolerance = 0.35 if rows < 1_000 else 0.15
-    np.testing.assert_allclose(expected.spread, [15, 30, 45], rtol=tolerance)
+    np.testing.assert_allclose(expected.deviation, [15, 30, 45], rtol=tolerance)
     np.testing.assert_allclose(expected.absolute, np.array([15, 30, 45]) * HALF_NORMAL, rtol=tolerance + 0.1)
     leaning = expected_regression_errors(
         fit_error_calibration(predictions, errors + 0.1 * predictions, 120.0), predictions

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from model.data.dataset import describe_column
+from model.data.encoding import pipeline_input
 from model.errors import DataError
 from model.training.estimator_names import ESTIMATOR_NAMES, EstimatorName
-from model.training.pipelines import build_pipeline, named_recipe, pipeline_input, pipeline_probabilities
+from model.training.pipelines import build_pipeline, named_recipe
 
 ROWS = pd.DataFrame(
     {
@@ -30,10 +31,10 @@ REGRESSORS = [name for name in ESTIMATOR_NAMES if name != "logistic_regression"]
 def test_a_column_that_is_empty_where_it_is_fitted_may_be_filled_later(estimator: EstimatorName) -> None:
     pipeline = build_pipeline(FEATURES, 0, estimator)
     pipeline.fit(pipeline_input(ROWS[1:], FEATURES), CODES[1:])
-    answers = pipeline_probabilities(pipeline, ROWS, FEATURES)
+    answers = pipeline.predict_proba(pipeline_input(ROWS, FEATURES))
     assert np.isfinite(answers).all()
     surprising = ROWS.head(2).assign(seldom=[1e30, -1e30], size=[-1e30, 1e30], colour=["violet", None])
-    assert np.isfinite(pipeline_probabilities(pipeline, surprising, FEATURES)).all()
+    assert np.isfinite(pipeline.predict_proba(pipeline_input(surprising, FEATURES))).all()
 
 
 @pytest.mark.parametrize("estimator", CLASSIFIERS)
@@ -49,7 +50,7 @@ def test_gradient_boosting_tells_a_gap_from_the_median() -> None:
     features = (describe_column("size", "number", rows["size"]),)
     codes = rows["size"].isna().to_numpy().astype(int)
     pipeline = build_pipeline(features, 0, "hist_gradient_boosting").fit(pipeline_input(rows, features), codes)
-    assert (pipeline_probabilities(pipeline, rows, features).argmax(axis=1) == codes).all()
+    assert (pipeline.predict_proba(pipeline_input(rows, features)).argmax(axis=1) == codes).all()
 
 
 @pytest.mark.parametrize("estimator", REGRESSORS)

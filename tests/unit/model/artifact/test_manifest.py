@@ -48,12 +48,6 @@ def test_thresholds_of_whole_windows_are_read_like_those_of_columns() -> None:
     assert ConceptThreshold(**grid).gap_floor == 0.05
 
 
-def test_a_calibrated_chance_is_linear_between_knots_and_level_outside() -> None:
-    calibration = Calibration(probabilities=(0.4, 0.6, 1.0), calibrated=(0.3, 0.5, 0.9), rows=10)
-    chances = [calibration.expected_correct(value) for value in (0.0, 0.4, 0.5, 0.6, 0.9, 1.0, 1.1)]
-    assert chances == pytest.approx([0.3, 0.3, 0.4, 0.5, 0.8, 0.9, 0.9])
-
-
 @pytest.mark.parametrize(
     ("probabilities", "calibrated"),
     [

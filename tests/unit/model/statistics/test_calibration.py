@@ -39,10 +39,20 @@ def step(probabilities: Numbers) -> Numbers:
     return np.where(probabilities < 0.7, 0.3, 0.95)
 
 
+def chance_right(calibration: Calibration, probability: float) -> float:
+    return 1 - float(expected_errors(calibration, np.array([probability]))[0])
+
+
+def test_a_calibrated_chance_is_linear_between_knots_and_level_outside() -> None:
+    calibration = Calibration(probabilities=(0.4, 0.6, 1.0), calibrated=(0.3, 0.5, 0.9), rows=10)
+    chances = 1 - expected_errors(calibration, np.array([0.0, 0.4, 0.5, 0.6, 0.9, 1.0, 1.1]))
+    assert chances.tolist() == pytest.approx([0.3, 0.3, 0.4, 0.5, 0.8, 0.9, 0.9])
+
+
 def test_many_rows_that_no_curve_fits_are_calibrated_by_steps() -> None:
     assert fitted(3_000, 0, step).method == "isotonic"
     assert fitted(300, 0, step).method == "logistic", "too few rows for steps"
-    assert fitted(3_000, 0, step).expected_correct(0.6) == pytest.approx(0.3, abs=0.05)
+    assert chance_right(fitted(3_000, 0, step), 0.6) == pytest.approx(0.3, abs=0.05)
 
 
 @pytest.mark.parametrize("rows", [20, 200, 2_000])
@@ -52,19 +62,12 @@ def test_nothing_is_certain_even_if_all_rows_were_right_or_wrong(rows: int, righ
     calibration = fit_calibration(probabilities, np.full(rows, right), np.random.default_rng(0))
     assert min(calibration.calibrated) >= 1 / (rows + 2) - 1e-12
     assert max(calibration.calibrated) <= 1 - 1 / (rows + 2) + 1e-12
-    assert abs(calibration.expected_correct(0.7) - right) < 0.1
+    assert abs(chance_right(calibration, 0.7) - right) < 0.1
 
 
 def test_a_probability_that_misleads_is_worth_the_mean_rate_never_a_falling_line() -> None:
     calibration = fitted(400, 1, lambda probabilities: 1.2 - probabilities)
-    assert calibration.expected_correct(0.4) == pytest.approx(calibration.expected_correct(1.0))
-
-
-def test_one_value_and_many_are_read_alike() -> None:
-    calibration = fitted(300, 2, too_sure)
-    probabilities = np.array([0.0, 0.1234, 0.5, 0.77, 1.0])
-    singly = [1 - calibration.expected_correct(float(value)) for value in probabilities]
-    assert expected_errors(calibration, probabilities).tolist() == pytest.approx(singly)
+    assert chance_right(calibration, 0.4) == pytest.approx(chance_right(calibration, 1.0))
 
 
 def test_the_same_rows_and_seed_give_the_same_calibration() -> None:

@@ -21,7 +21,7 @@ from model.artifact.store import (
     read_manifest,
     read_reference,
     read_test,
-    verified_file,
+    verified_bytes,
     verify_artifact,
     write_artifact,
 )
@@ -84,7 +84,7 @@ def test_a_missing_file_is_named(folder: Path) -> None:
 def test_a_file_that_the_manifest_does_not_list_is_not_opened(folder: Path) -> None:
     (folder / "extra").write_text("x")
     with pytest.raises(ArtifactError, match="lists no file extra"):
-        verified_file(folder, read_manifest(folder), "extra")
+        verified_bytes(folder, read_manifest(folder), "extra")
 
 
 def test_a_file_that_matches_but_cannot_be_loaded_is_reported_as_such(folder: Path) -> None:

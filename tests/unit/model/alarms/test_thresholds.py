@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model.alarms.thresholds import build_statistic, calibrate_thresholds
+from model.alarms.thresholds import calibrate_thresholds
 from model.artifact.manifest import LABEL, PREDICTION, DriftMethod, DriftThreshold
 from model.artifact.store import read_manifest, read_reference, read_test
 from model.data.bundled import load_bundled
 from model.errors import DataError
-from model.statistics.drift import Counts
+from model.statistics.drift import build_statistic
+from model.statistics.windows import Counts
 
 
 def alarms(

@@ -10,9 +10,9 @@ from model.artifact.manifest import RegressorManifest
 from model.artifact.store import read_manifest
 from model.data.csv_file import load_csv
 from model.data.dataset import Dataset, RegressionDataset, describe_column
+from model.data.encoding import rows_of
 from model.data.split import Shares, split_rows
 from model.errors import DataError
-from model.serving.parity import rows_of
 from model.serving.predictor import load_predictor
 from model.training.custom_pipeline import custom_recipe
 from model.training.fit import fit, train_model
@@ -183,9 +183,9 @@ def test_a_regressor_of_ones_own_is_trained_and_served(prices: RegressionDataset
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("build", "returned Pipeline, which is no regressor, and the target is a number"),
-        ("groups", "returned KMeans, which is no regressor"),
-        ("unlike", "returned Unlike, which is no regressor"),
+        ("build", "returned Pipeline, which is not a regressor, and the target is a number"),
+        ("groups", "returned KMeans, which is not a regressor"),
+        ("unlike", "returned Unlike, which is not a regressor"),
         ("endless", "its answers are not finite numbers"),
         ("paired", "its answers are not one number for each row"),
     ],
