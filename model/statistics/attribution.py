@@ -27,7 +27,8 @@ def attribution_ndcg(reference: Attributions, current: Attributions) -> Attribut
         return np.ones(len(current))
     # equal current attributions keep the reference's order: a tie is no evidence of a change
     ranking = np.lexsort((np.broadcast_to(-reference, current.shape), -current), axis=-1)
-    return np.asarray(reference[ranking] @ discounts / ideal)
+    # the two sums add up in another order, so rounding can take equal ones just above 1
+    return np.minimum(reference[ranking] @ discounts / ideal, 1.0)
 
 
 def attribution_distance(reference: Attributions, current: Attributions) -> Attributions:
