@@ -20,6 +20,9 @@ FIRST = (
     "tests/integration/model/test_your_model.py",
     "tests/integration/api/test_killing.py",
     "tests/integration/api/test_exactly_once.py",
+    "tests/unit/evidently_workspace/test_snapshot.py",
+    "tests/unit/scripts/bench/test_detection.py",
+    "tests/unit/observability/test_prometheus.py",
 )
 """What takes longest starts first, so that no worker is left with it at the end."""
 DIVISIBLE = ("tests/integration/api/test_killing.py", "tests/integration/api/test_exactly_once.py")
