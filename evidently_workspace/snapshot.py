@@ -27,7 +27,7 @@ with warnings.catch_warnings():
     from evidently_workspace.regression.concept_drift import concept_drift as regression_concept_drift
     from evidently_workspace.regression.performance import performance as regression_performance
     from evidently_workspace.report_page import build_snapshot
-    from evidently_workspace.section import NotEnoughDataError, Section
+    from evidently_workspace.section import NotEnoughDataError, Section, plain_figures
 
 from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.window import Window
@@ -36,6 +36,7 @@ from model.artifact.manifest import ClassifierManifest, Manifest
 logger = logging.getLogger(__name__)
 
 
+@plain_figures()  # once: each switch of the template costs plotly milliseconds
 def take_snapshot(
     window: Window,
     current: pd.DataFrame,
