@@ -127,7 +127,7 @@ def test_what_is_read_of_chosen_snapshots_alone_is_what_is_chosen_of_all(filled,
     noon = datetime(2026, 11, 25, 12)  # noqa: DTZ001 - Evidently's times are naive
     asked = [(panel, limits) for panel in filters(manifest) for limits in ((None, None), (noon, None), (None, noon))]
     quick = [answer(*one) for one in asked]
-    monkeypatch.setattr(series, "MOST_NAMED", 0)
+    monkeypatch.setattr(series, "MAX_NAMED", 0)
     assert quick == [answer(*one) for one in asked]
     assert max(len(one["sources"]) for one in quick) == most
 
