@@ -213,7 +213,7 @@ class Metrics:
             registry=self.registry,
         )
         self._job_succeeded_at = self._gauge(
-            "vigie_periodic_job_last_success_timestamp_seconds",
+            "vigie_periodic_job_succeeded_timestamp_seconds",
             "When a periodic job last ran without a failure; 0 if it never has.",
             mode="livemin",
             labels=["name"],

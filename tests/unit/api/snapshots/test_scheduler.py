@@ -48,7 +48,7 @@ def failures(registry: CollectorRegistry, name: str) -> float | None:
 
 
 def succeeded_at(registry: CollectorRegistry, name: str) -> float | None:
-    return registry.get_sample_value("vigie_periodic_job_last_success_timestamp_seconds", {"name": name})
+    return registry.get_sample_value("vigie_periodic_job_succeeded_timestamp_seconds", {"name": name})
 
 
 class Runs:

@@ -1,8 +1,8 @@
 """Saved pipelines: those of an earlier version name modules that are elsewhere now, and still load."""
 
 import sys
-from base64 import b64decode
 from importlib import import_module
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -15,12 +15,7 @@ from model.artifact.pickles import FORMER_MODULES, load_pipeline
 from model.data.encoding import pipeline_input
 from model.training.transformers import EmptyColumnsFilled, PandasCompatibility
 
-SAVED_BEFORE = b64decode(
-    "eNpNkMFKAzEQhhVWd1HpoQqiNz3VS19C7LFvICG7O+sOJNmQTaQ9FPQgeBhQcHwaX85k2y3N6f+Hf2a+yVv2+3d8NLwNz+ikcVID06Xual"
-    "BzI31wUold9WK59YvB/vDDO2+YirLrFEjTM51q0CU4/uC+pKxBpfajQFu/FlWngk7J6VPyj1u7iEGox4El5WPsmWmybdfSYAO9Z8oXkCj2"
-    "+2dUCFFj5YUYXGYSXFtQ5tc2Quc7PKYsGPS8pPMa+sqh9diZaHONBnXQg5SrnTyrpIeXziH00RUmKCVLBfxJOayktkkGmgph17U0HisBK+"
-    "9khFjS9UG1QVB1L3pIfF88a+/b2/auvfmmq4OUdfga96XuUEoqmmCqAW+836IFhSbeMxmlQGODj98Q5v8O+LX6"
-)
+SAVED_BEFORE = (Path(__file__).parent / "saved_before.joblib").read_bytes()
 """What the version before wrote with joblib: two steps, a column and a function."""
 
 
