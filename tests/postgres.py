@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 
 import psycopg
 from psycopg.sql import SQL, Composed, Identifier
@@ -20,6 +20,7 @@ from tests.servers import Server, free_port, runs, shared_server
 MIGRATED = "migrated"
 """The database that the tests' databases are copies of: the log's tables, without rows."""
 LEAST_MEMORY_BYTES = 2**31
+START_SECONDS = 600
 PREFIX = "vigie-pg-"
 MISSING = "no PostgreSQL server on this machine (Debian: apt-get install postgresql)"
 
@@ -87,10 +88,18 @@ def server_folder() -> Path:
     memory = Path("/dev/shm")  # noqa: S108 - the folder in it is new
     if not memory.is_dir() or shutil.disk_usage(memory).free < LEAST_MEMORY_BYTES:
         return Path(mkdtemp(prefix=PREFIX, dir="/tmp"))
-    for left in memory.glob(f"{PREFIX}*/data/postmaster.pid"):
-        if not runs(int(left.read_text(encoding="ascii").split()[0])):
-            shutil.rmtree(left.parents[1], ignore_errors=True)  # of a run that was killed
+    for folder in memory.glob(f"{PREFIX}*"):
+        if is_left_behind(folder):
+            shutil.rmtree(folder, ignore_errors=True)
     return Path(mkdtemp(prefix=PREFIX, dir=memory))
+
+
+def is_left_behind(folder: Path) -> bool:
+    """Return whether a killed run left this folder: no server runs on it, and none is about to start."""
+    running = folder / "data" / "postmaster.pid"
+    if running.exists():
+        return not runs(int(running.read_text(encoding="ascii").split()[0]))
+    return folder.stat().st_mtime < time() - START_SECONDS
 
 
 @contextmanager
