@@ -32,6 +32,7 @@ with warnings.catch_warnings():
 from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import ClassifierManifest, Manifest
+from model.artifact.traffic import WindowTraffic
 
 logger = logging.getLogger(__name__)
 
@@ -66,33 +67,38 @@ def take_snapshot(
     the other sections are computed all the same.
     """
     current, labelled, reference = (with_schema(frame, manifest) for frame in (current, labelled, reference))
+    traffic = WindowTraffic(manifest.traffic, window.start, (window.end - window.start).total_seconds())
     sections = [
-        _attempt(window, "Data drift", lambda: data_drift(current, reference, manifest, min_rows)),
-        _attempt(window, "Prediction drift", lambda: prediction_drift(current, reference, manifest, min_rows)),
+        _attempt(window, "Data drift", lambda: data_drift(current, reference, manifest, min_rows, traffic)),
+        _attempt(window, "Prediction drift", lambda: prediction_drift(current, reference, manifest, min_rows, traffic)),
         _attempt(
             window,
             "Attributions",
             lambda: attributions_section(attributions, attributions_missing, manifest, min_rows),
         ),
-        _attempt(window, "Data quality", lambda: data_quality(current, reference, manifest, min_rows)),
-        _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels)),
-        _attempt(window, "Concept drift", lambda: _concept_drift(labelled, reference, manifest, min_labels)),
-        _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels)),
+        _attempt(window, "Data quality", lambda: data_quality(current, reference, manifest, min_rows, traffic)),
+        _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels, traffic)),
+        _attempt(window, "Concept drift", lambda: _concept_drift(labelled, reference, manifest, min_labels, traffic)),
+        _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic)),
     ]
     facts = Facts(window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels)
     return build_snapshot(facts, sections, rejected_requests)
 
 
-def _concept_drift(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
+def _concept_drift(
+    labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int, traffic: WindowTraffic
+) -> Section:
     if isinstance(manifest, ClassifierManifest):
-        return classification_concept_drift(labelled, reference, manifest, min_labels)
-    return regression_concept_drift(labelled, reference, manifest, min_labels)
+        return classification_concept_drift(labelled, reference, manifest, min_labels, traffic)
+    return regression_concept_drift(labelled, reference, manifest, min_labels, traffic)
 
 
-def _performance(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
+def _performance(
+    labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int, traffic: WindowTraffic
+) -> Section:
     if isinstance(manifest, ClassifierManifest):
-        return classification_performance(labelled, reference, manifest, min_labels)
-    return regression_performance(labelled, reference, manifest, min_labels)
+        return classification_performance(labelled, reference, manifest, min_labels, traffic)
+    return regression_performance(labelled, reference, manifest, min_labels, traffic)
 
 
 def _attempt(window: Window, title: str, measure: Callable[[], Section]) -> Section:

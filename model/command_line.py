@@ -14,12 +14,15 @@ from rich.text import Text
 
 from model.alarms.policy import AlarmPolicy
 from model.artifact.manifest import ClassifierManifest, Manifest, Parity
+from model.artifact.traffic import TrafficAlarms
 from model.data.csv_file import CsvColumns
 from model.data.schema_file import write_schema
 
 DEFAULT_FOLDER = Path("data/model")
 ALARM_HELP = {
     "false_alarm_rate": "chance of any drift alarm in a window where nothing has changed (default: %(default)s)",
+    "false_alarm_days": "with --time: days of traffic without a change in which one window may fail all the same "
+    "(default: %(default)s)",
     "wasserstein_floor": "smallest drift of a number worth an alarm, in standard deviations (default: %(default)s)",
     "jensenshannon_floor": "smallest drift of a category, prediction or label worth one (default: %(default)s)",
     "concept_gap_floor": "smallest excess of the error rate worth one, or of a number's error, in standard "
@@ -91,8 +94,26 @@ def summary(manifest: Manifest, folder: Path) -> Table:
     limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
     shown = ", ".join(f"{column} {limit:.2f}" for column, limit in limits[:6])
     table.add_row("drift alarms at 200 rows", shown + (f", … {len(limits)} in all" if len(limits) > 6 else ""))
+    if manifest.traffic is not None:
+        table.add_row("alarms in time", _history(manifest.traffic))
     table.add_row("artifact", str(folder))
     return table
+
+
+def _history(traffic: TrafficAlarms) -> str:
+    """Return what the history had, and what can be promised from so much of it."""
+    lengths = ", ".join(f"{windows:,} of {_duration(seconds)}" for seconds, windows in traffic.lengths.items())
+    return (
+        f"from {traffic.days} days of held-out rows, with windows: {lengths}; in {traffic.false_alarm_days:g} days "
+        "without a change, one window may fail all the same"
+    )
+
+
+def _duration(seconds: int) -> str:
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds % unit == 0:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"
 
 
 def _quality(manifest: Manifest) -> tuple[str, str]:

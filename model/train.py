@@ -55,6 +55,18 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     own.add_argument(
         "--separator", type=separator_of, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)"
     )
+    own.add_argument(
+        "--time",
+        metavar="COL",
+        help="the column that says when each row happened: earlier rows train, later ones test, and alarms are "
+        "calibrated on windows cut in time",
+    )
+    own.add_argument(
+        "--time-zone", metavar="ZONE", help="of times without an offset, such as Europe/Paris (default: UTC)"
+    )
+    own.add_argument(
+        "--split", choices=("time", "random"), help="how the rows are divided (default: time, with --time)"
+    )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--estimator", choices=ESTIMATOR_NAMES, help=f"(default: {DEFAULT_ESTIMATOR})")
     kind.add_argument("--pipeline", metavar="MODULE:FUNCTION", help="a function that makes your own pipeline")
@@ -70,7 +82,9 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--csv and --target go together")
     if options.csv is not None and options.dataset is not None:
         parser.error("--dataset and --csv exclude each other")
-    for name in ("task", "schema", "write_schema", "separator"):
+    if options.time is None and (options.split is not None or options.time_zone is not None):
+        parser.error("--split and --time-zone go with --time")
+    for name in ("task", "schema", "write_schema", "separator", "time"):
         if getattr(options, name) is not None and options.csv is None:
             parser.error(f"--{name.replace('_', '-')} goes with --csv")
 
@@ -88,7 +102,7 @@ def _read(options: argparse.Namespace, console: Console) -> "AnyDataset | None":
     with console.status("reading"):
         from model.command_line import column_table, write_columns  # noqa: PLC0415
         from model.data.bundled import load_bundled  # noqa: PLC0415
-        from model.data.csv_file import read_columns  # noqa: PLC0415
+        from model.data.csv_file import TimeColumn, read_columns  # noqa: PLC0415
         from model.data.schema_file import SchemaFile, read_schema  # noqa: PLC0415
 
         if options.csv is None:
@@ -97,7 +111,8 @@ def _read(options: argparse.Namespace, console: Console) -> "AnyDataset | None":
         task = None if options.task == "auto" else options.task
         if options.task == "auto":
             schema = schema.model_copy(update={"task": None})
-        columns = read_columns(options.csv, options.target, schema, separator=options.separator, task=task)
+        time = None if options.time is None else TimeColumn(options.time, options.time_zone or "UTC")
+        columns = read_columns(options.csv, options.target, schema, separator=options.separator, task=task, time=time)
     console.print(column_table(columns))
     if options.write_schema:
         write_columns(columns, options.write_schema, schema.missing)
@@ -121,6 +136,7 @@ def _train(dataset: "AnyDataset", options: argparse.Namespace, console: Console)
             else named_recipe(name, dataset.task),
             seed=options.seed,
             policy=policy_of(options),
+            in_time=options.split != "random",
             progress=watch,
         )
 

@@ -22,6 +22,7 @@ from evidently_workspace.frames import MAX_NEW_VALUES, columns_dataset, shortene
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, finite, require, result_of, run_report
 from model.artifact.manifest import Feature, Manifest
+from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.data.encoding import encoding_of, text_features
 from model.statistics.bounds import highest_share, quality_alarm_rate
 
@@ -51,7 +52,13 @@ class _ShareCheck(NamedTuple):
     reference_share: float
 
 
-def data_quality(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
+def data_quality(
+    current: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: Manifest,
+    min_rows: int,
+    traffic: WindowTraffic = ANY_TRAFFIC,
+) -> Section:
     """Measure the quality of the features; NotEnoughDataError below `min_rows` rows.
 
     A share (missing, outside the training range, outside the training categories) fails when it exceeds `highest_share`
@@ -60,7 +67,7 @@ def data_quality(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manif
     """
     require("rows", len(current), min_rows)
     section = Section("Data quality", "Ranges and categories are those of the training data.")
-    checks = list(_share_checks(current, reference, manifest))
+    checks = list(_share_checks(current, reference, manifest, traffic))
     names = list(manifest.feature_names)
     snapshot = run_report(
         [*WHOLE_WINDOW.values(), *(check.metric for check in checks)],
@@ -213,12 +220,15 @@ def _summary(frame: pd.DataFrame, feature: Feature) -> str:
     return f"{shortened(str(commonest.index[0]))} ({commonest.iloc[0]:.0%}), {len(commonest)} different"
 
 
-def _share_checks(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> Iterator[_ShareCheck]:
+def _share_checks(
+    current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, traffic: WindowTraffic
+) -> Iterator[_ShareCheck]:
     alarm_rate = quality_alarm_rate(manifest)
     for feature in manifest.features:
         column = reference[feature.name]
         missing, rows = int(column.isna().sum()), len(column)
-        allowed = highest_share(missing, rows, len(current), alarm_rate)
+        by_rows = highest_share(missing, rows, len(current), alarm_rate)
+        allowed = traffic.limit("missing_share", feature.name, by_rows)
         metric = MissingValueCount(column=feature.name, share_tests=[lte(allowed)])
         yield _ShareCheck("missing_share", feature.name, metric, allowed, missing / rows)
     for feature in manifest.features:
@@ -226,8 +236,10 @@ def _share_checks(current: pd.DataFrame, reference: pd.DataFrame, manifest: Mani
         known = reference[feature.name].dropna()
         if values and len(known) and encoding_of(feature).has_range(feature):
             outside = encoding_of(feature).outside_training(known, feature)
-            allowed = highest_share(int(outside.sum()), len(outside), values, alarm_rate)
-            name, metric = _outside_metric(feature, allowed)
+            by_rows = highest_share(int(outside.sum()), len(outside), values, alarm_rate)
+            name = _outside_name(feature)
+            allowed = traffic.limit(name, feature.name, by_rows)
+            metric = _outside_metric(feature, allowed)
             yield _ShareCheck(name, feature.name, metric, allowed, float(outside.mean()))
 
 
@@ -242,12 +254,14 @@ def _new_categories(current: pd.DataFrame, manifest: Manifest) -> dict[str, "pd.
     return found
 
 
-def _outside_metric(feature: Feature, allowed: float) -> tuple[str, CountMetric]:
+def _outside_name(feature: Feature) -> str:
+    return "out_of_range_share" if encoding_of(feature).is_number else "new_category_share"
+
+
+def _outside_metric(feature: Feature, allowed: float) -> CountMetric:
     tests = [lte(allowed)]
     if encoding_of(feature).is_number:
-        return "out_of_range_share", OutRangeValueCount(
-            column=feature.name, left=feature.minimum, right=feature.maximum, share_tests=tests
-        )
-    return "new_category_share", OutListValueCount(
+        return OutRangeValueCount(column=feature.name, left=feature.minimum, right=feature.maximum, share_tests=tests)
+    return OutListValueCount(
         column=feature.name, values=list(encoding_of(feature).known_texts(feature)), share_tests=tests
     )

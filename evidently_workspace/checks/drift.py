@@ -35,6 +35,7 @@ from evidently_workspace.section import (
     run_report,
 )
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, DriftMethod, DriftThreshold, Manifest
+from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.statistics.drift import WassersteinStatistic
 from model.statistics.windows import single_window
 
@@ -55,13 +56,20 @@ class _Comparison(NamedTuple):
     current: pd.DataFrame
     reference: pd.DataFrame
     min_values: int
+    traffic: WindowTraffic
 
 
-def data_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
+def data_drift(
+    current: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: Manifest,
+    min_rows: int,
+    traffic: WindowTraffic = ANY_TRAFFIC,
+) -> Section:
     """Compare each feature of the window with the reference; NotEnoughDataError below `min_rows` rows."""
     require("rows", len(current), min_rows)
     section = Section("Data drift", "The features of the window's predictions compared with the reference.")
-    comparison = _Comparison("data_drift", list(manifest.feature_names), current, reference, min_rows)
+    comparison = _Comparison("data_drift", list(manifest.feature_names), current, reference, min_rows, traffic)
     thresholds = _usable_thresholds(section, comparison, manifest)
     if thresholds:
         counted = DriftedColumnsCount(
@@ -76,20 +84,34 @@ def data_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifes
     return section
 
 
-def prediction_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_rows: int) -> Section:
+def prediction_drift(
+    current: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: Manifest,
+    min_rows: int,
+    traffic: WindowTraffic = ANY_TRAFFIC,
+) -> Section:
     """Compare the predicted classes or numbers with those on the reference; NotEnoughDataError below `min_rows`."""
     require("rows", len(current), min_rows)
     kind = "classes" if isinstance(manifest, ClassifierManifest) else "numbers"
     section = Section("Prediction drift", f"The {kind} predicted in the window compared with those on the reference.")
-    _compare_answers(section, _Comparison("prediction_drift", [PREDICTION], current, reference, min_rows), manifest)
+    _compare_answers(
+        section, _Comparison("prediction_drift", [PREDICTION], current, reference, min_rows, traffic), manifest
+    )
     return section
 
 
-def target_drift(labelled: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, min_labels: int) -> Section:
+def target_drift(
+    labelled: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: Manifest,
+    min_labels: int,
+    traffic: WindowTraffic = ANY_TRAFFIC,
+) -> Section:
     """Compare the labels that arrived with those of the reference; NotEnoughDataError below `min_labels`."""
     require("labels", len(labelled), min_labels)
     section = Section("Target drift", "The labels that arrived in the window compared with those of the reference.")
-    _compare_answers(section, _Comparison("target_drift", [LABEL], labelled, reference, min_labels), manifest)
+    _compare_answers(section, _Comparison("target_drift", [LABEL], labelled, reference, min_labels, traffic), manifest)
     return section
 
 
@@ -122,7 +144,8 @@ def _usable_thresholds(section: Section, comparison: _Comparison, manifest: Mani
         elif column not in calibrated:
             section.not_computed.append(f"{column}: training calibrated no threshold for it")
         else:
-            usable[column] = (calibrated[column], calibrated[column].at(values))
+            limit = comparison.traffic.limit(comparison.check, column, calibrated[column].at(values))
+            usable[column] = (calibrated[column], limit)
     return usable
 
 

@@ -10,6 +10,7 @@ from evidently_workspace.frames import ERROR, EXPECTED_ERROR, scored_predictions
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, require
 from model.artifact.manifest import ClassifierManifest
+from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.statistics.concept import ClassificationDrift, classification_drift, smallest_alarming_z
 from model.statistics.windows import single_window
 
@@ -21,7 +22,11 @@ NOTE = (
 
 
 def concept_drift(
-    labelled: pd.DataFrame, reference: pd.DataFrame, manifest: ClassifierManifest, min_labels: int
+    labelled: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: ClassifierManifest,
+    min_labels: int,
+    traffic: WindowTraffic = ANY_TRAFFIC,
 ) -> Section:
     """Compare the errors on the labels that arrived with the errors that the calibrated probabilities predict.
 
@@ -32,7 +37,7 @@ def concept_drift(
     scored, known = (scored_predictions(frame, manifest) for frame in (labelled, reference))
     require("labels whose prediction has probabilities", len(scored), min_labels)
     section = Section("Concept drift", NOTE)
-    limit = _limit(scored, manifest)
+    limit = traffic.limit("concept_z", None, _limit(scored, manifest))
     metric = ConceptDrift(error=ERROR, expected_error=EXPECTED_ERROR, tests={"z": [lt(limit)]})
     errors = add_errors(section, metric, _dataset(scored), _dataset(known) if len(known) else None)
     if (z := errors.window["z"]) >= limit:

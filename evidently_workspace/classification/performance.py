@@ -45,6 +45,7 @@ from evidently_workspace.section import (
     values_by_label,
 )
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest
+from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.statistics.bounds import lowest_accuracy
 
 Floats = NDArray[np.float64]
@@ -78,7 +79,11 @@ def calibration_error(probability: Floats, correct: Floats, bins: int = BINS) ->
 
 
 def performance(
-    labelled: pd.DataFrame, reference: pd.DataFrame, manifest: ClassifierManifest, min_labels: int
+    labelled: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: ClassifierManifest,
+    min_labels: int,
+    traffic: WindowTraffic = ANY_TRAFFIC,
 ) -> Section:
     """Score the labels that arrived in the window; NotEnoughDataError below `min_labels`.
 
@@ -94,7 +99,7 @@ def performance(
         "two parts of the data that training held out.",
     )
     right = (reference[LABEL] == reference[PREDICTION]).to_numpy()
-    lowest = lowest_accuracy(len(labelled), right, manifest)
+    lowest = traffic.limit("accuracy", None, lowest_accuracy(len(labelled), right, manifest))
     scores, matrices = _score_classes(section, labelled, reference, manifest, lowest)
     scores += _score_probabilities(section, labelled, reference, manifest, min_labels)
     table = scores_table(scores, lambda name: _title(name, manifest), lambda _, value: _shown(value), "below")

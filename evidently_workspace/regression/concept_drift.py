@@ -22,6 +22,7 @@ from evidently_workspace.regression.frames import (
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, require
 from model.artifact.manifest import PREDICTION, RegressorManifest
+from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.statistics.calibration import ExpectedErrors
 from model.statistics.concept import RegressionDrift, regression_drift, smallest_alarming_z
 from model.statistics.windows import single_window
@@ -58,7 +59,11 @@ def drift_of(scored: pd.DataFrame) -> RegressionDrift:
 
 
 def concept_drift(
-    labelled: pd.DataFrame, reference: pd.DataFrame, manifest: RegressorManifest, min_labels: int
+    labelled: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: RegressorManifest,
+    min_labels: int,
+    traffic: WindowTraffic = ANY_TRAFFIC,
 ) -> Section:
     """Compare the errors on the labels that arrived with the errors that the calibration predicts.
 
@@ -72,7 +77,8 @@ def concept_drift(
     require("labels that are numbers", len(rows), min_labels)
     scored = scored_errors(rows, manifest)
     section = Section("Concept drift", NOTE)
-    limits = _limits(scored, manifest)
+    by_rows = _limits(scored, manifest)
+    limits = {part: traffic.limit(f"concept_{part}_z", None, limit) for part, limit in by_rows.items()}
     metric = NumberConceptDrift(tests={f"{part}_z": [lt(limit)] for part, limit in limits.items()})
     known_dataset = scored_dataset(scored_errors(known, manifest)) if len(known) else None
     errors = add_errors(section, metric, scored_dataset(scored), known_dataset)

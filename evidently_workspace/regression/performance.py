@@ -26,6 +26,7 @@ from evidently_workspace.results import FailedCheck
 from evidently_workspace.scores import Score, add_scores, scores_table
 from evidently_workspace.section import Section, figures_of, plain_figures, require, result_of, run_report
 from model.artifact.manifest import LABEL, PREDICTION, RegressorManifest
+from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.statistics.bounds import highest_mean_absolute_error
 
 MEAN_ABSOLUTE_ERROR = "mean_absolute_error"
@@ -44,7 +45,11 @@ MAX_DRAWN = 2_000
 
 
 def performance(
-    labelled: pd.DataFrame, reference: pd.DataFrame, manifest: RegressorManifest, min_labels: int
+    labelled: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: RegressorManifest,
+    min_labels: int,
+    traffic: WindowTraffic = ANY_TRAFFIC,
 ) -> Section:
     """Score the labels that arrived in the window; NotEnoughDataError below `min_labels` labels that are numbers.
 
@@ -61,7 +66,7 @@ def performance(
     if left_out:
         section.not_computed.append(f"{left_out:,} of {len(labelled):,} labels or their predictions are no numbers")
     errors = (known[PREDICTION] - known[LABEL]).to_numpy("float64")
-    highest = highest_mean_absolute_error(len(rows), errors, manifest)
+    highest = traffic.limit(MEAN_ABSOLUTE_ERROR, None, highest_mean_absolute_error(len(rows), errors, manifest))
     scores = _score_errors(section, rows, known, manifest, highest)
     scores += _score_percentages(section, rows, known, manifest)
     section.widgets.insert(0, scores_table(scores, lambda name: _title(name, manifest), _shown, "above"))

@@ -7,14 +7,14 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Field,
     StrictBool,
     StrictInt,
     StrictStr,
     model_validator,
 )
+
+from model.artifact.traffic import Frozen, TrafficAlarms
 
 PREDICTION = "prediction"
 """Frame column: the predicted class name."""
@@ -42,12 +42,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, AfterValidator(_plain_file_name)]
 
 
-class _Frozen(BaseModel):
-    # A finite number everywhere: NaN and infinity are not JSON and would not survive a round trip.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Feature(_Frozen):
+class Feature(Frozen):
     """One input column of the model."""
 
     name: str
@@ -61,7 +56,7 @@ class Feature(_Frozen):
     example: Value
 
 
-class WindowThreshold(_Frozen):
+class WindowThreshold(Frozen):
     """Calibrated alarm thresholds of one statistic, by the number of rows in the window."""
 
     window_rows: tuple[int, ...] = Field(min_length=1, description="Window sizes, ascending.")
@@ -112,7 +107,7 @@ class ConceptThreshold(WindowThreshold):
     )
 
 
-class Calibration(_Frozen):
+class Calibration(Frozen):
     """How often a prediction is right, given its probability: piecewise linear through the knots, and monotone."""
 
     probabilities: tuple[float, ...] = Field(min_length=2, description="Of the predicted class; ascending.")
@@ -134,7 +129,7 @@ class Calibration(_Frozen):
         return self
 
 
-class ErrorCalibration(_Frozen):
+class ErrorCalibration(Frozen):
     """How far off a number is expected to be, given the number predicted: piecewise linear through the knots."""
 
     predictions: tuple[float, ...] = Field(min_length=2, description="Predicted numbers; ascending.")
@@ -157,7 +152,7 @@ class ErrorCalibration(_Frozen):
         return self
 
 
-class Attributions(_Frozen):
+class Attributions(Frozen):
     """How much each original feature moved the model's answers on the reference."""
 
     mean_absolute: dict[str, float] = Field(
@@ -170,7 +165,7 @@ class Attributions(_Frozen):
     rows: int = Field(description="Reference rows explained.")
 
 
-class ClassQuality(_Frozen):
+class ClassQuality(Frozen):
     """How well one class is recognised on the test set; `rows` is how often it truly occurs."""
 
     rows: int
@@ -179,7 +174,7 @@ class ClassQuality(_Frozen):
     f1: float
 
 
-class HoldOutQuality(_Frozen):
+class HoldOutQuality(Frozen):
     """How well the served model does on rows never seen in training; averages over classes are unweighted."""
 
     rows: int
@@ -193,7 +188,7 @@ class HoldOutQuality(_Frozen):
     per_class: dict[str, ClassQuality]
 
 
-class RegressionQuality(_Frozen):
+class RegressionQuality(Frozen):
     """How far off a regression model is on rows never seen in training; errors in the unit of the target."""
 
     rows: int
@@ -205,7 +200,7 @@ class RegressionQuality(_Frozen):
     r2: float | None = Field(description="Share of the labels' variance explained; null where they do not vary.")
 
 
-class Parity(_Frozen):
+class Parity(Frozen):
     """How the ONNX model compares with the scikit-learn pipeline it was made from."""
 
     rows: int = Field(description="Rows compared, with copies that have missing and unseen values.")
@@ -214,7 +209,7 @@ class Parity(_Frozen):
     reason: str | None = Field(description="Why ONNX does not serve; null when it does.")
 
 
-class RegressionParity(_Frozen):
+class RegressionParity(Frozen):
     """How the ONNX model of a regressor compares with the scikit-learn pipeline it was made from."""
 
     rows: int = Field(description="Rows compared, with copies that have missing and unseen values.")
@@ -224,7 +219,7 @@ class RegressionParity(_Frozen):
     reason: str | None = Field(description="Why ONNX does not serve; null when it does.")
 
 
-class NumberRange(_Frozen):
+class NumberRange(Frozen):
     """The numbers that a column held: smallest, mean, largest, standard deviation."""
 
     minimum: float
@@ -234,7 +229,7 @@ class NumberRange(_Frozen):
     unit: str | None = None
 
 
-class DataCard(_Frozen):
+class DataCard(Frozen):
     """Where the training data came from and how its rows were divided."""
 
     source: str
@@ -245,7 +240,7 @@ class DataCard(_Frozen):
     fingerprint: Sha256
 
 
-class ModelManifest(_Frozen):
+class ModelManifest(Frozen):
     """What is known of a trained model, for both tasks."""
 
     format: Literal[2] = 2
@@ -267,6 +262,9 @@ class ModelManifest(_Frozen):
     )
     false_alarm_rate: float = Field(
         description="Chance that any threshold (columns, concept, attributions) alarms in a window in control."
+    )
+    traffic: TrafficAlarms | None = Field(
+        None, description="Alarms calibrated on windows cut in time; null where the rows had no times."
     )
     libraries: dict[str, str]
     files: dict[FileName, Sha256]

@@ -1,8 +1,9 @@
 """A CSV file as a data set: the type of each column, and the classes or numbers of the target."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ from model.data.dataset import (
     Classes,
     Dataset,
     RegressionDataset,
+    RowTimes,
     check_classes,
     check_feature_names,
     check_numbers,
@@ -30,6 +32,7 @@ from model.data.dataset import (
 )
 from model.data.schema_file import ColumnOverride, SchemaFile
 from model.data.target import TaskVerdict, classes_of, codes_among, filled_labels, infer_task, numbers_of
+from model.data.time_column import read_times, zone_of
 from model.errors import DataError
 
 _UNNAMED = "Unnamed: 0"  # what pandas calls an index column that it wrote without a name
@@ -66,6 +69,7 @@ class CsvColumns:
     asked: Task | None
     missing_words: frozenset[str]
     columns: tuple[Column, ...]
+    times: RowTimes | None = None
 
     @property
     def kept(self) -> tuple[Column, ...]:
@@ -96,10 +100,11 @@ class CsvColumns:
             raise DataError(f"{self.text.path} has no column to learn from besides the target ({reasons or 'none'})")
         check_feature_names(tuple(column.name for column in self.kept))
         labels = filled_labels(self.target, self.target_cells, self.text.lines, self.missing_words)
-        rows = {
+        rows: dict[str, Any] = {
             "name": name or self.text.path.stem,
             "source": self.text.path.name,
             "target": self.target,
+            "times": self.times,
         }
         features = tuple(column.feature() for column in self.kept)
         frame = pd.DataFrame({column.name: column.values for column in self.kept})
@@ -118,6 +123,13 @@ class CsvColumns:
         return mostly_numbers(labels, decimal_comma=self.text.has_decimal_comma) is not None
 
 
+class TimeColumn(NamedTuple):
+    """The column that says when each row happened, and the time zone of times without an offset."""
+
+    name: str
+    zone: str = "UTC"
+
+
 def load_csv(path: Path, target: str, schema: SchemaFile | None = None) -> AnyDataset:
     """Return the rows of a CSV file with `target` as the label; raises DataError that names column and line."""
     return read_columns(path, target, schema).dataset()
@@ -131,12 +143,13 @@ def read_columns(
     separator: str | None = None,
     only: Sequence[str] | None = None,
     task: Task | None = None,
+    time: TimeColumn | None = None,
 ) -> CsvColumns:
     """Return what each column of a CSV file is: as `schema` says, or inferred where it says nothing.
 
     With `only`, these columns are kept in this order, whatever inference thinks of their use, and no others. A `task`
-    that is given holds, else that of the schema, else it is inferred. Raises DataError that names the column and, where
-    it helps, the line.
+    that is given holds, else that of the schema, else it is inferred. The `time` column is not a feature. Raises
+    DataError that names the column and, where it helps, the line.
     """
     schema = schema or SchemaFile()
     text = read_csv_text(path, target, separator)
@@ -145,7 +158,8 @@ def read_columns(
     schema.check(text.header, target)
     cells = dict(zip(text.header, text.columns, strict=True))
     words = MISSING_WORDS | {word.lower() for word in schema.missing}
-    taken = _ColumnReader(text, schema, words, None if only is None else frozenset(only))
+    times = None if time is None else _read_time(path, text, cells, time, target)
+    taken = _ColumnReader(text, schema, words, None if only is None else frozenset(only), time and time.name)
     if target in (only or ()):
         raise DataError(f"the model takes {target!r} as a column, so it cannot be the target")
     names = [name for name in text.header if name != target]
@@ -155,7 +169,16 @@ def read_columns(
         if lacking:
             raise DataError(f"{path} lacks columns that the model takes: {', '.join(map(repr, lacking))}")
     columns = tuple(taken.column(name, cells[name]) for name in names)
-    return CsvColumns(text, target, cells[target], task or schema.task, words, columns)
+    return CsvColumns(text, target, cells[target], task or schema.task, words, columns, times)
+
+
+def _read_time(path: Path, text: CsvText, cells: Mapping[str, Cells], time: TimeColumn, target: str) -> RowTimes:
+    if time.name not in cells:
+        raise DataError(f"{path} has no column {time.name!r}; it has: {', '.join(text.header)}")
+    if time.name == target:
+        raise DataError(f"column {target!r} cannot be both the target and the time")
+    times = read_times(time.name, cells[time.name], text.lines, zone_of(time.zone))
+    return RowTimes(time.name, time.zone, times.seconds)
 
 
 @dataclass(frozen=True)
@@ -166,6 +189,7 @@ class _ColumnReader:
     schema: SchemaFile
     missing_words: frozenset[str]
     only: frozenset[str] | None
+    time: str | None = None
 
     def column(self, name: str, texts: Cells) -> Column:
         override = self.schema.columns.get(name, ColumnOverride())
@@ -191,6 +215,8 @@ class _ColumnReader:
 
     def _verdict(self, name: str, filled: list[Cell], override: ColumnOverride) -> Verdict | str:
         """Return what the column is, or why it is left out."""
+        if name == self.time:
+            return "the time of each row"
         if name in self.schema.drop:
             return "the schema drops it"
         if self.only is not None and name not in self.only:

@@ -3,8 +3,8 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +34,20 @@ Codes = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
 
 
+class RowTimes(NamedTuple):
+    """When each row happened, in seconds since the epoch, (rows,), and the column and time zone that say so."""
+
+    column: str
+    zone: str
+    seconds: Numbers
+
+
 @dataclass(frozen=True)
 class LabelledRows(ABC):
     """Rows and their labels, whether these are classes or numbers.
 
     `frame` has one column per feature in order: numbers as float64, categories and booleans as text ("True",
-    "False") with None where missing.
+    "False") with None where missing. `times` says when the rows happened, where that is known.
     """
 
     task: ClassVar[Task]
@@ -49,6 +57,7 @@ class LabelledRows(ABC):
     target: str
     features: tuple[Feature, ...]
     frame: pd.DataFrame
+    times: RowTimes | None = field(default=None, kw_only=True)
 
     @property
     @abstractmethod

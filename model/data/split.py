@@ -50,6 +50,25 @@ def split_held_out(strata: Codes, seed: int, reference_share: float = 0.6) -> Sp
     return Split(np.array([], dtype=np.intp), np.sort(test), np.sort(reference))
 
 
+def split_in_time(times: npt.NDArray[np.float64], strata: Codes, shares: Shares) -> Split:
+    """Divide rows in the order of `times` (n,): the earliest train, later ones test, the latest are the reference.
+
+    Raises DataError where a class, or a group of small or large numbers, is missing from the training rows.
+    """
+    order = np.argsort(times, kind="stable")
+    bounds = np.round(np.cumsum([shares.train, shares.test]) * len(order)).astype(int)
+    train, test, reference = np.split(order, bounds)
+    if min(len(train), len(test), len(reference)) == 0:
+        raise DataError(f"{len(order)} rows are too few to divide in the order of time")
+    lacking = np.setdiff1d(strata, strata[train])
+    if len(lacking):
+        raise DataError(
+            f"{len(lacking)} classes or groups of numbers are in later rows only, so the earlier rows cannot train a "
+            "model of them; give a longer history, or divide the rows with --split random"
+        )
+    return Split(np.sort(train), np.sort(test), np.sort(reference))
+
+
 def split_rows(strata: Codes, shares: Shares, seed: int) -> Split:
     """Divide rows at random with each stratum in the same proportion in every part.
 

@@ -13,11 +13,14 @@ from typing import Any
 import joblib
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.metrics import log_loss, precision_recall_fscore_support, roc_auc_score
 from sklearn.pipeline import Pipeline
 
 from model.alarms.calibrate import Alarms, calibrate_alarms
 from model.alarms.policy import AlarmPolicy
+from model.alarms.traffic import calibrate_traffic
+from model.alarms.window_statistics import Model
 from model.artifact.manifest import (
     PREDICTION,
     ClassifierManifest,
@@ -29,6 +32,7 @@ from model.artifact.manifest import (
     RegressorManifest,
 )
 from model.artifact.store import ONNX_FILE, PIPELINE_FILE, REFERENCE_FILE, TEST_FILE, write_artifact
+from model.artifact.traffic import TrafficAlarms
 from model.data.dataset import AnyDataset, Codes, Dataset
 from model.data.split import Split
 from model.errors import DataError
@@ -146,11 +150,27 @@ def build_artifact(
         label_range=None if isinstance(dataset, Dataset) else dataset.label_range,
         progress=lambda share: progress("calibrating alarms", share),
     )
+    progress("calibrating alarms on windows cut in time", 0)
+    traffic = _calibrate_traffic(candidate, alarms, policy)
     progress("writing the artifact", 0)
-    return write_artifact(folder, files, _manifest(candidate, alarms, seed=seed, policy=policy))
+    return write_artifact(folder, files, _manifest(candidate, alarms, traffic, seed=seed, policy=policy))
 
 
-def _manifest(candidate: Candidate, alarms: Alarms, *, seed: int, policy: AlarmPolicy) -> Manifest:
+def _calibrate_traffic(candidate: Candidate, alarms: Alarms, policy: AlarmPolicy) -> TrafficAlarms | None:
+    """Return the thresholds of the held-out rows, cut in time; None where rows have no times, or too few days."""
+    dataset, scored, split = candidate.dataset, candidate.scored, candidate.split
+    if dataset.times is None:
+        return None
+    methods = {threshold.column: threshold.method for threshold in alarms.columns}
+    model = Model(dataset.features, methods, alarms.calibration, scored.reference)
+    seconds = dataset.times.seconds[np.concatenate([split.test, split.reference])]
+    rows = pd.concat([scored.test, scored.reference], ignore_index=True)
+    return calibrate_traffic(rows, dataset.times._replace(seconds=seconds), model, policy)
+
+
+def _manifest(
+    candidate: Candidate, alarms: Alarms, traffic: TrafficAlarms | None, *, seed: int, policy: AlarmPolicy
+) -> Manifest:
     dataset, engines, test = candidate.dataset, candidate.engines, candidate.scored.test
     common: dict[str, Any] = {
         "name": dataset.name,
@@ -170,6 +190,7 @@ def _manifest(candidate: Candidate, alarms: Alarms, *, seed: int, policy: AlarmP
         "concept_threshold": alarms.concept,
         "attribution_threshold": alarms.attribution,
         "false_alarm_rate": policy.false_alarm_rate,
+        "traffic": traffic,
         "libraries": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
         "files": {},
     }

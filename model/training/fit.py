@@ -10,7 +10,7 @@ from model.alarms.policy import AlarmPolicy
 from model.artifact.manifest import Manifest
 from model.data.dataset import AnyDataset
 from model.data.encoding import pipeline_input, rows_of
-from model.data.split import Shares, Split, split_rows
+from model.data.split import Shares, Split, split_in_time, split_rows
 from model.errors import DataError
 from model.serving.onnx import convert, pipeline_engine
 from model.training.build_artifact import Candidate, Progress, build_artifact
@@ -28,17 +28,20 @@ def train_model(
     seed: int = 0,
     shares: Shares | None = None,
     policy: AlarmPolicy | None = None,
+    in_time: bool = True,
     progress: Progress = lambda _step, _share: None,
 ) -> Manifest:
     """Train on a data set, write the artifact folder and return its manifest.
 
-    The same data and seed give the same predictions and thresholds. Without a recipe it trains a random forest. Raises
+    The same data and seed give the same predictions and thresholds. Without a recipe it trains a random forest. Rows
+    that have times are divided in their order, unless `in_time` is False: earlier ones train, the latest are the
+    reference. Raises
     DataError if the rows cannot be divided or the recipe's pipeline is unusable, and ArtifactError if the folder
     cannot be written.
     """
     policy, recipe = policy or AlarmPolicy(), recipe or named_recipe(DEFAULT_ESTIMATOR, dataset.task)
     progress("dividing the rows", 0)
-    split = split_rows(dataset.strata, shares or Shares(), seed)
+    split = _split(dataset, shares or Shares(), seed, in_time=in_time)
     progress("fitting the model", 0)
     pipeline, dataset = fit(recipe, dataset, split, seed)
     progress("converting to ONNX and comparing", 0)
@@ -50,6 +53,12 @@ def train_model(
     scored = OutOfFoldRows(score_out_of_fold(dataset, split.train, rng, recipe), test, reference)
     candidate = Candidate(dataset, split, engines, scored, recipe.name)
     return build_artifact(candidate, folder, rng, seed=seed, policy=policy, progress=progress)
+
+
+def _split(dataset: AnyDataset, shares: Shares, seed: int, *, in_time: bool) -> Split:
+    if dataset.times is not None and in_time:
+        return split_in_time(dataset.times.seconds, dataset.strata, shares)
+    return split_rows(dataset.strata, shares, seed)
 
 
 def fit(recipe: Recipe, dataset: AnyDataset, split: Split, seed: int) -> tuple[Pipeline, AnyDataset]:

@@ -1,11 +1,12 @@
 """Out-of-fold predictions: each row answered by a model that was not fitted on it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.model_selection import KFold, PredefinedSplit, cross_val_predict
 
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration, ErrorCalibration
 from model.data.dataset import AnyDataset, Dataset
@@ -19,6 +20,7 @@ from model.training.pipelines import Recipe
 Parts = npt.NDArray[np.str_]
 
 _FOLDS = 5
+DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def score_out_of_fold(
     """
     pipeline = recipe.build(dataset.features, int(rng.integers(2**32)))
     rows = pipeline_input(dataset.frame.iloc[positions], dataset.features)
-    method, folds = ("predict_proba", _FOLDS) if isinstance(dataset, Dataset) else ("predict", _shuffled(rng))
+    method = "predict_proba" if isinstance(dataset, Dataset) else "predict"
+    folds = _folds(dataset, positions, rng)
     try:
         answers = cross_val_predict(pipeline, rows, dataset.targets[positions], cv=folds, method=method)
     except Exception as error:
@@ -86,7 +89,14 @@ def score_out_of_fold(
     return _logged(dataset, positions, np.asarray(answers, dtype=np.float64))
 
 
-def _shuffled(rng: np.random.Generator) -> KFold:
+def _folds(dataset: AnyDataset, positions: Positions, rng: np.random.Generator) -> Any:
+    """Return the folds for scikit-learn. With times, no day is in two: a model must not know a day that it predicts."""
+    if dataset.times is not None:
+        days = dataset.times.seconds[positions] // DAY_SECONDS
+        fold_of_row = (np.unique(days, return_inverse=True)[1] % _FOLDS).astype(np.int64)
+        return PredefinedSplit(fold_of_row)
+    if isinstance(dataset, Dataset):
+        return _FOLDS
     # rows in order of their numbers would have each fifth predicted from numbers unlike its own
     return KFold(_FOLDS, shuffle=True, random_state=int(rng.integers(2**32)))
 

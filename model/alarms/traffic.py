@@ -1,0 +1,292 @@
+"""Thresholds from windows cut in time: what a statistic usually is at this hour, and how far it strays by itself.
+
+Real traffic has hours, weekdays, weather and days that differ, so windows of it are not draws from one bag of rows.
+The unit of chance is the day. For each statistic and each length of window:
+
+1. the usual value follows the hour (or the hour of the week, where that explains more and there are weeks enough);
+2. what is left is looked at day by day: the largest excess of each day, over the days of the history;
+3. the thresholds are the usual values plus excesses so large that few days exceed any of them, found by an exponential
+   tail (peaks over threshold: Davison and Smith 1990, Journal of the Royal Statistical Society B 52(3)).
+
+Distances, shares and absolute errors are compared as logarithms of themselves and the smallest effect: they vary the
+more the larger they are, and their tails are long.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from model.alarms.policy import AlarmPolicy
+from model.alarms.window_statistics import Model, Name, measure_windows
+from model.artifact.manifest import LABEL
+from model.artifact.traffic import TrafficAlarms, TrafficThreshold
+from model.data.dataset import RowTimes
+from model.data.time_column import zone_of
+from model.statistics.bounds import SMALLEST_EFFECT
+
+Numbers = npt.NDArray[np.float64]
+Cycle = Literal["none", "hour", "hour_of_week"]
+
+DAY_SECONDS = 86_400
+WEEK_SECONDS = 7 * DAY_SECONDS
+LENGTHS_SECONDS = (60, 300, 900, 3_600, 21_600, DAY_SECONDS, WEEK_SECONDS)
+"""The lengths of window that are calibrated, where the history has enough windows of them."""
+MIN_BLOCKS = 8
+"""Fewest days (weeks, for windows of a week) that say anything about how days differ."""
+MIN_WEEKS = 4
+"""Fewest weeks from which the hour of the week is told apart from the hour."""
+
+_TAIL_SHARE = 0.34  # of the blocks: those whose excesses make the tail
+_MIN_TAIL = 8  # blocks in the tail, whatever the share
+_SHRINKAGE = 2.0  # windows' worth of the mean over all hours in that of each hour
+_SMALLEST_EXCESS = 1e-9  # of a statistic that never varies
+_WORTH = 0.95  # a finer cycle is taken where it leaves less than this share of the variance,
+_CLEARLY = 3.0  # and gains more than so many standard errors of its daily gains
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One statistic of many windows: where it is in a snapshot's values, its direction and scale.
+
+    No alarm is worth less than `smallest_effect` beyond the usual, however steady the history.
+    """
+
+    name: str
+    column: str | None
+    values: Numbers
+    smallest_effect: float
+    above: bool = True
+    logarithmic: bool = True
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """One statistic on the history: its usual values, and where its tail begins and how long it is."""
+
+    statistic: Statistic
+    cycle: Cycle
+    usual: Numbers
+    seen: npt.NDArray[np.bool_]
+    maxima: Numbers
+    tail_start: float
+    mean_excess: float
+    windows: int
+
+
+def fit_traffic_thresholds(
+    statistics: Sequence[Statistic],
+    starts: npt.NDArray[np.int64],
+    interval_seconds: int,
+    rate: float,
+    zone: tzinfo = UTC,
+) -> list[TrafficThreshold]:
+    """Return the thresholds of statistics for windows of one length; none for one with too little history.
+
+    `starts` (windows,) are seconds since the epoch; NaN values are windows that did not compute the statistic. Hours,
+    weekdays and days are those of the clock in `zone`: traffic moves with it when it is set to summer time. `rate` is
+    the chance that a day without a change (a week, for windows of a week) has a window beyond any threshold.
+    The statistics are one family, as in `calibrate_thresholds`: each day's excess is expressed in units of the
+    statistic's own mean excess in the tail, the largest of a day is taken, and its (1 - rate) quantile is turned back.
+    So a storm that moves ten columns at once counts once, and little has to be extrapolated.
+    """
+    starts = _local(starts, zone)
+    blocks, block_of_window = np.unique(starts // max(interval_seconds, DAY_SECONDS), return_inverse=True)
+    found = [_fit(one, starts, block_of_window, len(blocks), interval_seconds) for one in statistics]
+    fitted = [one for one in found if one is not None]
+    if not fitted:
+        return []
+    largest = np.max([(one.maxima - one.tail_start) / one.mean_excess for one in fitted], axis=0)
+    rarity = max(0.0, _tail_quantile(largest[np.isfinite(largest)], rate))
+    return [_threshold(one, one.tail_start + rarity * one.mean_excess, interval_seconds) for one in fitted]
+
+
+def _local(starts: npt.NDArray[np.int64], zone: tzinfo) -> npt.NDArray[np.int64]:
+    """Return what a clock in the zone shows at these moments, as if it were seconds since the epoch."""
+    local = pd.Series(pd.to_datetime(starts, unit="s", utc=True)).dt.tz_convert(zone).dt.tz_localize(None)
+    return np.asarray(local.astype("datetime64[s]").astype("int64"))
+
+
+def _fit(
+    statistic: Statistic,
+    starts: npt.NDArray[np.int64],
+    block_of_window: npt.NDArray[np.int64],
+    blocks: int,
+    interval_seconds: int,
+) -> _Fitted | None:
+    known = np.isfinite(statistic.values)
+    starts, values = starts[known], _scaled(statistic, statistic.values[known])
+    if len(np.unique(block_of_window[known])) < MIN_BLOCKS:
+        return None
+    cycle = _cycle(starts, values, interval_seconds)
+    bins = cycle_bins(starts, cycle)
+    usual = _usual(values, bins, cycle)
+    maxima = np.full(blocks, -np.inf)
+    np.maximum.at(maxima, block_of_window[known], _held_out_excesses(values, bins, usual))
+    start, mean_excess = _tail(maxima[np.isfinite(maxima)])
+    seen = np.bincount(bins, minlength=_BINS[cycle]) > 0
+    return _Fitted(statistic, cycle, usual, seen, maxima, start, max(mean_excess, _SMALLEST_EXCESS), len(values))
+
+
+def _threshold(fitted: _Fitted, margin: float, interval_seconds: int) -> TrafficThreshold:
+    statistic = fitted.statistic
+    return TrafficThreshold(
+        name=statistic.name,
+        column=statistic.column,
+        above=statistic.above,
+        interval_seconds=interval_seconds,
+        cycle=fitted.cycle,
+        usual=tuple(_unscaled(statistic, fitted.usual).tolist()),
+        thresholds=tuple(_thresholds(fitted, margin).tolist()),
+        blocks=int(np.isfinite(fitted.maxima).sum()),
+        windows=fitted.windows,
+    )
+
+
+def cycle_bins(starts: npt.NDArray[np.int64], cycle: Cycle) -> npt.NDArray[np.int64]:
+    """Return the place of each window in the cycle, from its local seconds; weeks begin on Monday."""
+    if cycle == "none":
+        return np.zeros(len(starts), dtype=np.int64)
+    if cycle == "hour":
+        return starts % DAY_SECONDS // 3_600
+    monday = 4 * DAY_SECONDS  # 1970-01-05, the first Monday of the epoch
+    return (starts - monday) % WEEK_SECONDS // 3_600
+
+
+_BINS: dict[Cycle, int] = {"none": 1, "hour": 24, "hour_of_week": 168}
+
+
+def _cycle(starts: npt.NDArray[np.int64], values: Numbers, interval_seconds: int) -> Cycle:
+    """Return the coarsest cycle that no finer one improves on.
+
+    A finer one does where it leaves clearly less variance, and does so from day to day: the mean of the daily
+    improvements is above 0 by several of its standard errors. Each window is held out of its own usual value.
+    """
+    chosen: Cycle = "none"
+    finer: Sequence[Cycle] = () if interval_seconds >= WEEK_SECONDS else ("hour", "hour_of_week")
+    _, days = np.unique(starts // DAY_SECONDS, return_inverse=True)
+    left = _daily_variance(starts, values, chosen, days)
+    weeks = (starts.max() - starts.min()) / WEEK_SECONDS
+    for cycle in finer:
+        if (cycle == "hour" and interval_seconds >= DAY_SECONDS) or (cycle == "hour_of_week" and weeks < MIN_WEEKS):
+            continue
+        variance = _daily_variance(starts, values, cycle, days)
+        gained = left - variance
+        error = gained.std(ddof=1) / np.sqrt(len(gained))
+        if gained.mean() > (1 - _WORTH) * left.mean() and gained.mean() > _CLEARLY * error:
+            chosen, left = cycle, variance
+    return chosen
+
+
+def _daily_variance(
+    starts: npt.NDArray[np.int64], values: Numbers, cycle: Cycle, days: npt.NDArray[np.int64]
+) -> Numbers:
+    bins = cycle_bins(starts, cycle)
+    squared = _held_out_excesses(values, bins, _usual(values, bins, cycle)) ** 2
+    return np.asarray(np.bincount(days, squared) / np.bincount(days))
+
+
+def _usual(values: Numbers, bins: npt.NDArray[np.int64], cycle: Cycle) -> Numbers:
+    """Return the mean of each place in the cycle, drawn a little to the mean of all."""
+    count = np.bincount(bins, minlength=_BINS[cycle])
+    total = np.bincount(bins, values, minlength=_BINS[cycle])
+    return np.asarray((total + _SHRINKAGE * values.mean()) / (count + _SHRINKAGE))
+
+
+def _held_out_excesses(values: Numbers, bins: npt.NDArray[np.int64], usual: Numbers) -> Numbers:
+    """Return each window's distance from the usual value that the others give."""
+    weight = np.bincount(bins, minlength=len(usual))[bins] + _SHRINKAGE
+    return np.asarray((values - usual[bins]) * weight / (weight - 1))
+
+
+def _tail(maxima: Numbers) -> tuple[float, float]:
+    """Return where the tail of the blocks' maxima begins, and the mean excess beyond it."""
+    ordered = np.sort(maxima)
+    size = _tail_size(len(ordered))
+    start = ordered[-size - 1]
+    return float(start), float((ordered[-size:] - start).mean())
+
+
+def _tail_size(blocks: int) -> int:
+    return min(blocks - 1, max(_MIN_TAIL - 1, int(blocks * _TAIL_SHARE)))
+
+
+def _tail_quantile(maxima: Numbers, rate: float) -> float:
+    """Return what a block exceeds with chance `rate`, by an exponential tail."""
+    start, mean_excess = _tail(maxima)
+    return start + mean_excess * max(0.0, float(np.log(_tail_size(len(maxima)) / len(maxima) / rate)))
+
+
+def _thresholds(fitted: _Fitted, margin: float) -> Numbers:
+    """Return the threshold of each place in the cycle; one that the history never had allows as much as any other."""
+    statistic, usual = fitted.statistic, fitted.usual
+    effect = statistic.smallest_effect if statistic.above else -statistic.smallest_effect
+    found, least = _unscaled(statistic, usual + margin), _unscaled(statistic, usual) + effect
+    thresholds = np.maximum(found, least) if statistic.above else np.minimum(found, least)
+    known = thresholds[fitted.seen]
+    return np.where(fitted.seen, thresholds, known.max() if statistic.above else known.min())
+
+
+def _scaled(statistic: Statistic, values: Numbers) -> Numbers:
+    """Return values that are larger the worse they are, on a scale on which they spread alike."""
+    signed = values if statistic.above else -values
+    return np.log(np.maximum(signed, 0) + statistic.smallest_effect) if statistic.logarithmic else signed
+
+
+def _unscaled(statistic: Statistic, scaled: Numbers) -> Numbers:
+    signed = np.exp(scaled) - statistic.smallest_effect if statistic.logarithmic else scaled
+    return signed if statistic.above else -signed
+
+
+_DISTANCES = frozenset({"data_drift", "prediction_drift", "target_drift"})
+_SHARES = frozenset({"missing_share", "out_of_range_share", "new_category_share"})
+_MAX_PROMISE = 3.0  # times the days of the history: what lies beyond is a guess
+_SMALLEST_Z = 1.0  # a z that is less than one standard deviation beyond the usual one says nothing
+
+
+def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy: AlarmPolicy) -> TrafficAlarms | None:
+    """Return the thresholds that windows cut in time give, for each length of which there is history enough.
+
+    `rows` are held-out rows as in the log, with their labels, `times` when each happened. None if no length has.
+    """
+    days = len(np.unique(times.seconds // DAY_SECONDS))
+    false_alarm_days = min(policy.false_alarm_days, _MAX_PROMISE * days)
+    thresholds: list[TrafficThreshold] = []
+    for length in LENGTHS_SECONDS:
+        windows = measure_windows(rows, times.seconds, length, model)
+        statistics = [
+            _statistic(name, values, policy, model)
+            for name, values in windows.values.items()
+            if not name.name.endswith("_gap")  # a gap fails together with its z
+        ]
+        rate = max(length, DAY_SECONDS) / DAY_SECONDS / false_alarm_days
+        thresholds += fit_traffic_thresholds(statistics, windows.starts, length, min(rate, 0.5), zone_of(times.zone))
+    if not thresholds:
+        return None
+    start, end = (datetime.fromtimestamp(float(moment), UTC) for moment in (times.seconds.min(), times.seconds.max()))
+    return TrafficAlarms(
+        time_column=times.column,
+        time_zone=times.zone,
+        start=start,
+        end=end,
+        days=days,
+        false_alarm_days=false_alarm_days,
+        thresholds=tuple(thresholds),
+    )
+
+
+def _statistic(name: Name, values: Numbers, policy: AlarmPolicy, model: Model) -> Statistic:
+    if name.name in _DISTANCES:
+        method = model.methods[name.column or ""]
+        return Statistic(name.name, name.column, values, policy.drift_floors[method])
+    if name.name in _SHARES:
+        return Statistic(name.name, name.column, values, SMALLEST_EFFECT)
+    if name.name == "accuracy":
+        return Statistic(name.name, None, values, SMALLEST_EFFECT, above=False, logarithmic=False)
+    if name.name == "mean_absolute_error":
+        return Statistic(name.name, None, values, SMALLEST_EFFECT * float(model.reference[LABEL].std()))
+    return Statistic(name.name, None, values, _SMALLEST_Z, logarithmic=False)

@@ -1,0 +1,169 @@
+"""The verdicts of a snapshot on many windows at once: the same statistics and limits, without Evidently."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from model.alarms.window_statistics import MIN_ROWS, Model, Name, Windows, measure_windows
+from model.artifact.manifest import ClassifierManifest, Manifest, RegressorManifest
+from model.artifact.traffic import WindowTraffic
+from model.data.encoding import encoding_of
+from model.statistics.bounds import highest_mean_absolute_error, highest_share, lowest_accuracy, quality_alarm_rate
+from model.statistics.windows import Numbers
+from model.training.out_of_fold import number_errors, wrong_predictions
+
+Limit = Callable[[int, int], float]
+"""The limit of a statistic from what the rows alone say, by the place of the window and its number of values."""
+
+_CHECKS = {
+    "data_drift": "data_drift",
+    "prediction_drift": "prediction_drift",
+    "target_drift": "target_drift",
+    "concept_z": "concept_drift",
+    "concept_size_z": "concept_drift",
+    "concept_bias_z": "concept_drift",
+    "missing_share": "data_quality",
+    "out_of_range_share": "data_quality",
+    "new_category_share": "data_quality",
+    "accuracy": "performance",
+    "mean_absolute_error": "performance",
+}
+_FAILS_AT_LIMIT = frozenset(
+    {"data_drift", "prediction_drift", "target_drift", "concept_z", "concept_size_z", "concept_bias_z"}
+)
+
+
+class Failure(NamedTuple):
+    """A value of a window that is beyond its threshold."""
+
+    check: str
+    column: str | None
+    value: float
+    threshold: float
+
+
+class JudgedWindow(NamedTuple):
+    """One window: its span, its rows, its values and what fails."""
+
+    start: datetime
+    end: datetime
+    rows: int
+    values: dict[Name, float]
+    failures: tuple[Failure, ...]
+
+
+def model_of(manifest: Manifest, reference: pd.DataFrame) -> Model:
+    """Return what the statistics of a window need to know of an artifact."""
+    methods = {threshold.column: threshold.method for threshold in manifest.thresholds}
+    return Model(manifest.features, methods, manifest.calibration, reference)
+
+
+def check_windows(
+    rows: pd.DataFrame,
+    seconds: Numbers,
+    interval_seconds: int,
+    manifest: Manifest,
+    reference: pd.DataFrame,
+    *,
+    min_rows: int = MIN_ROWS,
+) -> list[JudgedWindow]:
+    """Cut rows into windows as the API does, and return the verdict on each, in the order of time.
+
+    `rows` are as in the log, each with its label, `seconds` (rows,) their times since the epoch. Attribution drift is
+    not among the checks: nobody could wait for the attributions of so many rows.
+    """
+    windows = measure_windows(rows, seconds, interval_seconds, model_of(manifest, reference), min_rows)
+    limits = _limits(windows, manifest, reference)
+    return [_judge(place, windows, interval_seconds, manifest, limits) for place in range(len(windows.starts))]
+
+
+def _judge(
+    place: int, windows: Windows, interval_seconds: int, manifest: Manifest, limits: dict[Name, Limit]
+) -> JudgedWindow:
+    start = datetime.fromtimestamp(int(windows.starts[place]), UTC)
+    traffic = WindowTraffic(manifest.traffic, start, interval_seconds)
+    values = {name: float(found[place]) for name, found in windows.values.items() if np.isfinite(found[place])}
+    failures = []
+    for name, value in values.items():
+        if name in limits:
+            limit = traffic.limit(name.name, name.column, limits[name](place, _present(windows, name, place)))
+            if _fails(name.name, value, limit):
+                column = name.column if _CHECKS[name.name] != "performance" else name.name
+                failures.append(Failure(_CHECKS[name.name], column, value, limit))
+    end = datetime.fromtimestamp(int(windows.starts[place]) + interval_seconds, UTC)
+    return JudgedWindow(start, end, int(windows.rows[place]), values, tuple(failures))
+
+
+def _fails(name: str, value: float, limit: float) -> bool:
+    if name == "accuracy":
+        return value < limit
+    return value >= limit if name in _FAILS_AT_LIMIT else value > limit
+
+
+def _present(windows: Windows, name: Name, place: int) -> int:
+    """Return how many values of the column, or rows, the window has."""
+    missing = windows.values.get(Name("missing_share", name.column))
+    rows = int(windows.rows[place])
+    return rows if missing is None or name.name == "missing_share" else round(rows * (1 - float(missing[place])))
+
+
+def _limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame) -> dict[Name, Limit]:
+    return _drift_limits(manifest) | _quality_limits(manifest, reference) | _error_limits(windows, manifest, reference)
+
+
+def _drift_limits(manifest: Manifest) -> dict[Name, Limit]:
+    names = {"prediction": "prediction_drift", "label": "target_drift"}
+    return {
+        Name(names.get(one.column, "data_drift"), one.column): lambda _place, rows, at=one.at: at(rows)  # type: ignore[misc]
+        for one in manifest.thresholds
+    }
+
+
+def _quality_limits(manifest: Manifest, reference: pd.DataFrame) -> dict[Name, Limit]:
+    rate = quality_alarm_rate(manifest)
+    limits: dict[Name, Limit] = {}
+    for feature in manifest.features:
+        encoding, known = encoding_of(feature), reference[feature.name].dropna()
+        limits[Name("missing_share", feature.name)] = _share_limit(len(reference) - len(known), len(reference), rate)
+        if encoding.has_range(feature) and len(known):
+            name = "out_of_range_share" if encoding.is_number else "new_category_share"
+            outside = int(encoding.outside_training(known, feature).sum())
+            limits[Name(name, feature.name)] = _share_limit(outside, len(known), rate)
+    return limits
+
+
+def _share_limit(hits: int, known: int, rate: float) -> Limit:
+    highest = lru_cache(maxsize=None)(partial(highest_share, hits, known, alarm_rate=rate))
+    return lambda _place, rows: highest(window_rows=rows) if rows else 1.0
+
+
+def _error_limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame) -> dict[Name, Limit]:
+    limits: dict[Name, Limit] = {}
+    threshold = manifest.concept_threshold
+    for name in ("concept", "concept_size", "concept_bias"):
+        z, gap = (windows.values.get(Name(f"{name}_{part}", None)) for part in ("z", "gap"))
+        if z is not None and gap is not None:
+            limits[Name(f"{name}_z", None)] = _z_limit(z, gap, threshold.at, threshold.gap_floor)
+    if isinstance(manifest, ClassifierManifest):
+        right = ~wrong_predictions(reference)
+        lowest = lru_cache(maxsize=None)(lambda rows: lowest_accuracy(rows, right, manifest))
+        limits[Name("accuracy", None)] = lambda _place, rows: lowest(rows)
+    elif isinstance(manifest, RegressorManifest):
+        errors = number_errors(reference)
+        highest = lru_cache(maxsize=None)(lambda rows: highest_mean_absolute_error(rows, errors, manifest))
+        limits[Name("mean_absolute_error", None)] = lambda _place, rows: highest(rows)
+    return limits
+
+
+def _z_limit(z: Numbers, gap: Numbers, at: Callable[[int], float], gap_floor: float) -> Limit:
+    """Return the limit of z: the calibrated one, or the z at which the gap is large enough to be worth an alarm."""
+
+    def limit(place: int, rows: int) -> float:
+        smallest = gap_floor * float(z[place]) / float(gap[place]) if gap[place] > 0 else 0.0
+        return max(at(rows), smallest)
+
+    return limit

@@ -1,0 +1,93 @@
+"""Alarms of real traffic in the manifest: what is usual at which hour, and from where on it is worth an alarm."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import log
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """A part of a manifest: it does not change, knows its fields, and holds finite numbers only."""
+
+    # A finite number everywhere: NaN and infinity are not JSON and would not survive a round trip.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TrafficThreshold(Frozen):
+    """What a statistic usually is in windows of one length, and from where on it is worth an alarm.
+
+    Both have one value for each place in the cycle: one in all, 24 hours of a day, or 168 hours of a week that begins
+    on Monday, by the clock of the time zone.
+    """
+
+    name: str = Field(description="As among the values of a snapshot, such as data_drift or accuracy.")
+    column: str | None = None
+    above: bool = Field(description="Whether large values alarm; else small ones do.")
+    interval_seconds: int = Field(ge=1, description="Length of the windows that it was found on.")
+    cycle: Literal["none", "hour", "hour_of_week"]
+    usual: tuple[float, ...] = Field(min_length=1)
+    thresholds: tuple[float, ...] = Field(min_length=1)
+    blocks: int = Field(description="Days of the history; weeks, for windows of a week.")
+    windows: int = Field(description="Windows of the history.")
+
+    def place(self, start: datetime) -> int:
+        """Return the place in the cycle of a window that starts then, in the local time of the cycle."""
+        return {"none": 0, "hour": start.hour, "hour_of_week": start.weekday() * 24 + start.hour}[self.cycle]
+
+
+class TrafficAlarms(Frozen):
+    """What windows cut in time showed: from where on a statistic is worth an alarm, beside what the rows alone say."""
+
+    time_column: str
+    time_zone: str = Field(description="Of times without an offset, and of the hours and weekdays that cycles follow.")
+    start: AwareDatetime = Field(description="The history that windows were cut from.")
+    end: AwareDatetime
+    days: int = Field(description="Days of the history that have rows.")
+    false_alarm_days: float = Field(
+        description="Days of such traffic in which one window may fail all the same. No more than the history has."
+    )
+    thresholds: tuple[TrafficThreshold, ...]
+
+    @property
+    def lengths(self) -> dict[int, int]:
+        """Return how many windows of each length, in seconds, the history had."""
+        return {
+            one.interval_seconds: max(
+                other.windows for other in self.thresholds if other.interval_seconds == one.interval_seconds
+            )
+            for one in self.thresholds
+        }
+
+    def threshold(self, name: str, column: str | None, seconds: float) -> TrafficThreshold | None:
+        """Return the threshold of a statistic, of the length nearest to that of the window; None if there is none."""
+        found = [one for one in self.thresholds if one.name == name and one.column == column]
+        return min(found, key=lambda one: abs(log(one.interval_seconds / seconds)), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowTraffic:
+    """What is usual in one window; without `alarms`, nothing is known of it, and the limits of the rows alone hold."""
+
+    alarms: TrafficAlarms | None = None
+    start: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    seconds: float = 1.0
+
+    def limit(self, name: str, column: str | None, limit: float) -> float:
+        """Return the limit of a statistic in this window, given the one that the rows alone allow.
+
+        It is whichever allows more: traffic says how days differ, the rows how far so few of them stray by chance.
+        """
+        if self.alarms is None:
+            return limit
+        found = self.alarms.threshold(name, column, self.seconds)
+        if found is None:
+            return limit
+        usual = found.thresholds[found.place(self.start.astimezone(ZoneInfo(self.alarms.time_zone)))]
+        return max(limit, usual) if found.above else min(limit, usual)
+
+
+ANY_TRAFFIC = WindowTraffic()
+"""A window of which nothing is known."""

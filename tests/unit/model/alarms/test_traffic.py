@@ -1,0 +1,135 @@
+"""Thresholds from windows cut in time: quiet while days differ as they did, loud when something moves."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from model.alarms.traffic import DAY_SECONDS, WEEK_SECONDS, Numbers, Statistic, cycle_bins, fit_traffic_thresholds
+from model.artifact.traffic import TrafficThreshold
+
+HOUR = 3_600
+MONDAY = int(datetime(2026, 11, 23, tzinfo=UTC).timestamp())
+RATE = 1 / 30
+
+
+def starts_of(days: int, interval: int = HOUR) -> "np.typing.NDArray[np.int64]":
+    return MONDAY + np.arange(0, days * DAY_SECONDS, interval, dtype=np.int64)
+
+
+def traffic(starts: "np.typing.NDArray[np.int64]", rng: np.random.Generator, *, weekend: float = 0.0) -> Numbers:
+    """Distances with a daily cycle, days that differ, and the chance of single windows."""
+    hours, days = starts % DAY_SECONDS / HOUR, (starts - MONDAY) // DAY_SECONDS
+    usual = np.exp(-1.5 + 0.6 * np.sin(hours / 24 * 2 * np.pi))
+    of_day = rng.normal(0, 0.25, days.max() + 1)[days]
+    free = np.where(days % 7 >= 5, weekend, 0.0)
+    return np.asarray(usual * np.exp(of_day + free + rng.normal(0, 0.1, len(starts))))
+
+
+def fitted(values: Numbers, starts: "np.typing.NDArray[np.int64]", interval: int = HOUR) -> TrafficThreshold:
+    (found,) = fit_traffic_thresholds([Statistic("data_drift", "x", values, 0.1)], starts, interval, RATE)
+    return found
+
+
+def beyond(threshold: TrafficThreshold, values: Numbers, starts: "np.typing.NDArray[np.int64]") -> Numbers:
+    return values >= np.array(threshold.thresholds)[cycle_bins(starts, threshold.cycle)]
+
+
+def test_days_that_differ_as_they_did_seldom_alarm() -> None:
+    rng = np.random.default_rng(0)
+    starts, failed_days = starts_of(90), []
+    for _ in range(40):
+        values = traffic(starts, rng)
+        past = starts < MONDAY + 30 * DAY_SECONDS
+        threshold = fitted(values[past], starts[past])
+        failed = beyond(threshold, values[~past], starts[~past])
+        failed_days.append(len(np.unique(starts[~past][failed] // DAY_SECONDS)) / 60)
+    assert np.mean(failed_days) < 2 * RATE
+
+
+def test_a_change_beyond_what_days_do_is_found_at_every_hour() -> None:
+    rng = np.random.default_rng(1)
+    starts = starts_of(60)
+    values = traffic(starts, rng)
+    past = starts < MONDAY + 30 * DAY_SECONDS
+    threshold = fitted(values[past], starts[past])
+    assert threshold.cycle == "hour"
+    assert beyond(threshold, 4 * values[~past], starts[~past]).mean() > 0.95
+
+
+def test_the_hour_of_the_week_is_told_apart_where_it_explains_more() -> None:
+    rng = np.random.default_rng(2)
+    starts = starts_of(56)
+    assert fitted(traffic(starts, rng, weekend=1.0), starts).cycle == "hour_of_week"
+    assert fitted(traffic(starts, rng), starts).cycle == "hour"
+
+
+def test_weather_that_lasts_is_not_taken_for_a_cycle() -> None:
+    rng = np.random.default_rng(3)
+    starts = starts_of(60)
+    cycles = []
+    for _ in range(20):
+        steps = rng.normal(0, 0.05, len(starts))
+        level = np.zeros(len(starts))
+        for place in range(1, len(starts)):
+            level[place] = 0.99 * level[place - 1] + steps[place]
+        cycles.append(fitted(np.exp(level - 1.5), starts).cycle)
+    assert cycles.count("none") >= 18
+
+
+def test_no_alarm_for_less_than_the_smallest_effect_however_steady_the_history() -> None:
+    starts = starts_of(30)
+    threshold = fitted(np.full(len(starts), 0.5), starts)
+    assert threshold.thresholds[0] == pytest.approx(threshold.usual[0] + 0.1)
+
+
+def test_scores_alarm_when_they_fall() -> None:
+    rng = np.random.default_rng(4)
+    starts = starts_of(30)
+    accuracy = 0.8 + rng.normal(0, 0.02, len(starts))
+    statistic = Statistic("accuracy", None, accuracy, 0.05, above=False, logarithmic=False)
+    (found,) = fit_traffic_thresholds([statistic], starts, HOUR, RATE)
+    assert not found.above
+    assert 0.6 < found.thresholds[0] <= found.usual[0] - 0.05
+
+
+def test_windows_that_did_not_compute_the_statistic_count_for_nothing() -> None:
+    rng = np.random.default_rng(5)
+    starts = starts_of(30)
+    values = traffic(starts, rng)
+    holes = values.copy()
+    holes[::7] = np.nan
+    kept = np.isfinite(holes)
+    assert fitted(holes, starts) == fitted(values[kept], starts[kept])
+
+
+@pytest.mark.parametrize(("days", "interval"), [(7, HOUR), (7, DAY_SECONDS), (49, WEEK_SECONDS)])
+def test_too_short_a_history_says_nothing(days: int, interval: int) -> None:
+    starts = starts_of(days, interval)
+    values = np.ones(len(starts))
+    assert fit_traffic_thresholds([Statistic("data_drift", "x", values, 0.1)], starts, interval, RATE) == []
+
+
+def test_many_columns_that_one_storm_moves_alarm_about_as_rarely_as_one() -> None:
+    rng = np.random.default_rng(6)
+    starts, failed_days = starts_of(90), []
+    past = starts < MONDAY + 30 * DAY_SECONDS
+    for _ in range(20):
+        storm = rng.normal(0, 0.3, 90)[(starts - MONDAY) // DAY_SECONDS]
+        columns = [traffic(starts, rng) * np.exp(storm) for _ in range(10)]
+        statistics = [Statistic("data_drift", str(n), column[past], 0.1) for n, column in enumerate(columns)]
+        thresholds = fit_traffic_thresholds(statistics, starts[past], HOUR, RATE)
+        pairs = zip(thresholds, columns, strict=True)
+        failed = np.any([beyond(one, column[~past], starts[~past]) for one, column in pairs], axis=0)
+        failed_days.append(len(np.unique(starts[~past][failed] // DAY_SECONDS)) / 60)
+    assert np.mean(failed_days) < 3 * RATE
+
+
+def test_the_place_in_the_cycle_is_that_of_the_fit() -> None:
+    starts = starts_of(7)
+    for cycle in ("none", "hour", "hour_of_week"):
+        threshold = TrafficThreshold(
+            name="x", above=True, interval_seconds=HOUR, cycle=cycle, usual=(0,), thresholds=(0,), blocks=8, windows=8
+        )
+        places = [threshold.place(datetime.fromtimestamp(int(start), UTC)) for start in starts]
+        assert places == cycle_bins(starts, cycle).tolist()
