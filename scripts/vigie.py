@@ -34,6 +34,7 @@ PANELS: dict[str, tuple[Command, ...]] = {
     "Models": (
         Command("train", "model.train", "Train a model on your CSV file or on bundled data."),
         Command("adopt", "model.adopt", "Import a scikit-learn pipeline that was fitted elsewhere."),
+        Command("backtest", "scripts.backtest", "Show what the alarms would have done on past rows."),
     ),
     "Look at it": (
         Command("addresses", "scripts.addresses", "Print the addresses of the Docker stack.", has_options=False),
