@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from model.artifact.manifest import TASKS, Manifest
+from model.artifact.manifest import DEFAULT_ESTIMATOR, ESTIMATOR_NAMES, TASKS, Manifest
 from model.artifact.store import verify_artifact
 from model.command_line import DEFAULT_FOLDER, add_alarms, policy_of, progress_bar, seed_of, separator_of, summary
 from model.errors import ArtifactError, ModelError
-from model.training.estimator_names import DEFAULT_ESTIMATOR, ESTIMATOR_NAMES
 
 if TYPE_CHECKING:
     from model.data.dataset import AnyDataset

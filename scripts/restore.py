@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from api.prediction_log.copying import backend_of, is_empty, place_database
-from scripts.backup.archive import DATABASES, BadBackup, unpack_backup
-from scripts.backup.places import Places, add_workspace_url, places
+from scripts.backup.archive import DATABASES, BadBackup, Places, add_workspace_url, places, unpack_backup
 from scripts.command_line import status_of
 
 

@@ -28,6 +28,9 @@ DriftMethod = Literal["wasserstein", "jensenshannon"]
 Engine = Literal["onnx", "scikit-learn"]
 Task = Literal["classification", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
+EstimatorName = Literal["random_forest", "hist_gradient_boosting", "logistic_regression", "linear_regression"]
+ESTIMATOR_NAMES: tuple[EstimatorName, ...] = get_args(EstimatorName)
+DEFAULT_ESTIMATOR: EstimatorName = "random_forest"
 Value = float | str | bool | None
 """One cell of a row; None is a missing value."""
 
@@ -326,6 +329,8 @@ AnyManifest = Annotated[Manifest, Field(discriminator="task")]
 
 
 __all__ = [
+    "DEFAULT_ESTIMATOR",
+    "ESTIMATOR_NAMES",
     "LABEL",
     "PREDICTION",
     "PROBABILITY_PREFIX",
@@ -341,6 +346,7 @@ __all__ = [
     "DriftThreshold",
     "Engine",
     "ErrorCalibration",
+    "EstimatorName",
     "Feature",
     "FeatureType",
     "HoldOutQuality",

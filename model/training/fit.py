@@ -7,14 +7,13 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from model.alarms.policy import AlarmPolicy
-from model.artifact.manifest import Manifest
+from model.artifact.manifest import DEFAULT_ESTIMATOR, Manifest
 from model.data.dataset import AnyDataset
 from model.data.encoding import pipeline_input, rows_of
 from model.data.split import Shares, Split, split_in_time, split_rows
 from model.errors import DataError
 from model.serving.onnx import convert, pipeline_engine
 from model.training.build_artifact import Candidate, Progress, build_artifact
-from model.training.estimator_names import DEFAULT_ESTIMATOR
 from model.training.input_checks import proven_features
 from model.training.out_of_fold import OutOfFoldRows, score, score_out_of_fold
 from model.training.pipelines import Recipe, named_recipe

@@ -16,10 +16,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
-from model.artifact.manifest import Feature, Task
+from model.artifact.manifest import DEFAULT_ESTIMATOR, EstimatorName, Feature, Task
 from model.data.encoding import MISSING_TEXT, encoding_of
 from model.errors import DataError
-from model.training.estimator_names import DEFAULT_ESTIMATOR, EstimatorName
 from model.training.transformers import EmptyColumnsFilled
 
 Features = tuple[Feature, ...]

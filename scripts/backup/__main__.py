@@ -8,8 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from scripts.backup.archive import write_backup
-from scripts.backup.places import Places, add_workspace_url, places
+from scripts.backup.archive import Places, add_workspace_url, places, write_backup
 from scripts.command_line import status_of
 
 

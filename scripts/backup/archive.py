@@ -1,10 +1,13 @@
-"""The file of a backup: a tar whose last member lists every other one with its SHA-256."""
+"""The file of a backup, a tar whose last member lists every other one with its SHA-256, and what goes into it."""
 
+import argparse
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +15,56 @@ from typing import Any
 
 from api import __version__
 from api.prediction_log.copying import backend_of, copy_database
-from scripts.backup.places import Places
+from api.settings import Settings
+from evidently_workspace.ui.options import DATABASE_VARIABLE, DEFAULT_DATABASE
+
+
+@dataclass(frozen=True)
+class Places:
+    """The addresses of both databases, and the folders of the model and the reports."""
+
+    log_url: str
+    workspace_url: str
+    model_dir: Path
+    reports_dir: Path
+
+    @property
+    def databases(self) -> dict[str, str]:
+        """Return the databases' addresses by their name in a backup, in the order in which they are copied.
+
+        The log comes first. A window that it records as posted then has its snapshot in the workspace, which is copied
+        later; and a snapshot that is posted in between is found before its window is posted again.
+        """
+        return {"log": self.log_url, "workspace": self.workspace_url}
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Return the folders by their name in a backup."""
+        return {"model": self.model_dir, "reports": self.reports_dir}
+
+
+def add_workspace_url(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the database of Evidently UI."""
+    parser.add_argument("--workspace-url", help=f"database of Evidently UI (default: {DATABASE_VARIABLE}[_FILE])")
+
+
+def places(workspace_url: str | None = None) -> Places:
+    """Return the places that the VIGIE_ settings name. Raises pydantic.ValidationError or OSError."""
+    settings = Settings()
+    return Places(
+        settings.database_url.get_secret_value(),
+        workspace_url or _workspace_url(),
+        settings.model_dir,
+        settings.reports_dir,
+    )
+
+
+def _workspace_url() -> str:
+    file = os.environ.get(f"{DATABASE_VARIABLE}_FILE")
+    if file is not None:
+        return Path(file).read_text(encoding="utf-8").strip()
+    return os.environ.get(DATABASE_VARIABLE, DEFAULT_DATABASE)
+
 
 FORMAT = 1
 LIST = "backup.json"

@@ -21,11 +21,11 @@ from scripts.bench.serving.measuring import (
     measure_beside_snapshot,
     measure_memory,
     measure_starts,
+    wrk_version,
 )
 from scripts.bench.serving.results import Results
 from scripts.bench.serving.servers import PEERS, Cores, noop, ours, peer_servers, pick_cores, running, tutorial
 from scripts.bench.serving.stages import measure_stages
-from scripts.bench.serving.wrk import wrk_version
 from scripts.command_line import above_zero, whole_from
 from scripts.load.pool import read_rows
 

@@ -14,10 +14,9 @@ import pytest
 from model.artifact.store import read_manifest
 from scripts.bench import __main__ as command
 from scripts.bench.serving.loader import Plan, Seen
-from scripts.bench.serving.measuring import BesideSnapshot, Comparison, Load, Memory
+from scripts.bench.serving.measuring import BesideSnapshot, Comparison, Load, Memory, run_wrk, wrk_version
 from scripts.bench.serving.results import Results
 from scripts.bench.serving.servers import NOOP, OURS, TUTORIAL, Running, noop, ours, peer_servers, running, tutorial
-from scripts.bench.serving.wrk import run_wrk, wrk_version
 from scripts.load.pool import read_rows
 
 

@@ -12,13 +12,13 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 
+from model.artifact.manifest import EstimatorName
 from model.artifact.store import PIPELINE_FILE, read_manifest, read_reference, read_test
 from model.data.csv_file import load_csv
 from model.data.dataset import Dataset
 from model.data.encoding import pipeline_input
 from model.errors import ArtifactError, ExplanationError
 from model.explain.explainer import Explainer, load_explainer
-from model.training.estimator_names import EstimatorName
 from model.training.pipelines import build_pipeline
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from model.artifact.manifest import ESTIMATOR_NAMES, EstimatorName
 from model.data.dataset import describe_column
 from model.data.encoding import pipeline_input
 from model.errors import DataError
-from model.training.estimator_names import ESTIMATOR_NAMES, EstimatorName
 from model.training.pipelines import build_pipeline, named_recipe
 
 ROWS = pd.DataFrame(

@@ -15,8 +15,7 @@ from api.prediction_log.records import PredictionRecord
 from api.prediction_log.writer import LogWriter
 from scripts import restore
 from scripts.backup import __main__ as backup
-from scripts.backup.archive import BadBackup, unpack_backup, write_backup
-from scripts.backup.places import Places
+from scripts.backup.archive import BadBackup, Places, unpack_backup, write_backup
 from tests.logging_rows import as_they_are
 from tests.postgres import drop_database, fresh_database
 
