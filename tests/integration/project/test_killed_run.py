@@ -45,7 +45,9 @@ def test_a_stopped_run_leaves_no_process_behind(
     file.write_text(STARTS_SERVERS.replace("{ready}", str(ready)))
     options = ["-p", "tests.conftest", "-c", "pyproject.toml", "--rootdir", ".", "-n", workers, str(file)]
     with (tmp_path / "output").open("wb") as output:
-        command = [sys.executable, "-m", "pytest", "--basetemp", str(tmp_path / "run"), *options]
+        # a shell starts what runs in its background with SIGINT ignored, and programs hand that on
+        python = ["env", "--default-signal=INT", sys.executable]
+        command = [*python, "-m", "pytest", "--basetemp", str(tmp_path / "run"), *options]
         run = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     try:
         assert eventually(lambda: ready.exists() or run.poll() is not None)
@@ -54,7 +56,12 @@ def test_a_stopped_run_leaves_no_process_behind(
         assert {"postgres", "python"} <= {name.split()[0].removesuffix("3") for name in started.values()}
     finally:
         run.send_signal(number)
-        run.wait(60)
+        try:
+            run.wait(60)
+        except subprocess.TimeoutExpired:
+            run.kill()
+            run.wait()
+            raise
     assert eventually(lambda: not {pid for pid in started if runs(pid)}, 60), {
         pid: name for pid, name in started.items() if runs(pid)
     }
