@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 TRIES = 3
 """A read of the folder at the moment when training replaces it finds files of two versions."""
-STOP_SECONDS = 5.0
 MAX_NAMED = 5
 
 

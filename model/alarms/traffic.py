@@ -28,11 +28,11 @@ from model.artifact.traffic import TrafficAlarms, TrafficThreshold
 from model.data.dataset import RowTimes
 from model.data.time_column import zone_of
 from model.statistics.bounds import SMALLEST_EFFECT
+from model.training.out_of_fold import DAY_SECONDS
 
 Numbers = npt.NDArray[np.float64]
 Cycle = Literal["none", "hour", "hour_of_week"]
 
-DAY_SECONDS = 86_400
 WEEK_SECONDS = 7 * DAY_SECONDS
 LENGTHS_SECONDS = (60, 300, 900, 3_600, 21_600, DAY_SECONDS, WEEK_SECONDS)
 """The lengths of window that are calibrated, where the history has enough windows of them."""

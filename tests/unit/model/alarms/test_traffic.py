@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from model.alarms.traffic import DAY_SECONDS, WEEK_SECONDS, Numbers, Statistic, cycle_bins, fit_traffic_thresholds
+from model.alarms.traffic import WEEK_SECONDS, Numbers, Statistic, cycle_bins, fit_traffic_thresholds
 from model.artifact.traffic import TrafficThreshold
+from model.training.out_of_fold import DAY_SECONDS
 
 HOUR = 3_600
 MONDAY = int(datetime(2026, 11, 23, tzinfo=UTC).timestamp())
