@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from model.alarms.calibrate import Alarms, calibrate_alarms
 from model.alarms.policy import AlarmPolicy
 from model.alarms.traffic import calibrate_traffic
-from model.alarms.window_checks import Model
+from model.alarms.window_values import Model
 from model.artifact.manifest import (
     PREDICTION,
     ClassifierManifest,
