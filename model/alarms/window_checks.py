@@ -19,7 +19,7 @@ from model.training.out_of_fold import number_errors, wrong_predictions
 Limit = Callable[[int, int], float]
 """The limit of a statistic from what the rows alone say, by the place of the window and its number of values."""
 
-_CHECKS = {
+CHECK_OF = {
     "data_drift": "data_drift",
     "prediction_drift": "prediction_drift",
     "target_drift": "target_drift",
@@ -32,6 +32,7 @@ _CHECKS = {
     "accuracy": "performance",
     "mean_absolute_error": "performance",
 }
+"""The check that a value belongs to; other values are shown and not judged."""
 _FAILS_AT_LIMIT = frozenset(
     {"data_drift", "prediction_drift", "target_drift", "concept_z", "concept_size_z", "concept_bias_z"}
 )
@@ -92,8 +93,8 @@ def _judge(
             by_rows = limits[name](place, int(windows.sizes[name][place]))
             limit = traffic.limit(name.name, name.column, by_rows)
             if _fails(name.name, value, limit):
-                column = name.column if _CHECKS[name.name] != "performance" else name.name
-                failures.append(Failure(_CHECKS[name.name], column, value, limit))
+                column = name.column if CHECK_OF[name.name] != "performance" else name.name
+                failures.append(Failure(CHECK_OF[name.name], column, value, limit))
     end = datetime.fromtimestamp(int(windows.starts[place]) + interval_seconds, UTC)
     return JudgedWindow(start, end, int(windows.rows[place]), values, tuple(failures))
 
