@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 
 from api.alerts.rules import Quorum
-from api.prediction_log.database import missing_file
+from api.prediction_log.database import Database, missing_file
 from api.prediction_log.reader import HeldSpan, read_filled_windows, read_held_span
 from api.settings import Settings
 from api.wiring import build_database
@@ -107,13 +107,28 @@ def judge_log(options: argparse.Namespace, rules: Rules, folder: Path, settings:
 
     Rows of other versions are predicted again by the model in the folder. Raises LogUnavailable and ModelError.
     """
-    from api.snapshots.logged_frames import PastWindows  # noqa: PLC0415 - as above
-    from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
-
     if (file := missing_file(settings.database_url.get_secret_value())) is not None:
         raise DataError(f"there is no prediction log at {file}; VIGIE_DATABASE_URL names another one")
     database = build_database(settings)
-    database.migrate()
+    try:
+        database.migrate()
+        return _judge_windows(options, rules, folder, settings, database, progress=progress)
+    finally:
+        database.dispose()
+
+
+def _judge_windows(
+    options: argparse.Namespace,
+    rules: Rules,
+    folder: Path,
+    settings: Settings,
+    database: Database,
+    *,
+    progress: Console,
+) -> Judged:
+    from api.snapshots.logged_frames import PastWindows  # noqa: PLC0415 - as above
+    from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
+
     held = read_held_span(database)
     start, end = whole_windows(options.start, options.end, rules.seconds, held)
     filled = read_filled_windows(database, start, end, rules.seconds)
