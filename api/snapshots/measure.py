@@ -1,58 +1,19 @@
 """Evaluates a stretch of the log: reads it, explains it, makes its snapshot. Runs in the worker: it needs pandas."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
-
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, count_versions, read_labelled, read_predictions, read_rejections
-from api.prediction_log.records import LoggedRow
 from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
+from api.snapshots.logged_frames import window_frame
 from api.snapshots.window_models import WindowModels
 from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
-from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest
-from model.data.encoding import encoding_of
-
-
-def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: bool) -> pd.DataFrame:
-    """Build one frame: features in schema order, ``prediction``, ``probability_<class>`` and, if labelled, ``label``.
-
-    Numbers are float64 with NaN where missing; categories and booleans are text with None where missing. Predictions
-    and labels are text, or numbers where the model predicts one: what does not read as a number is NaN then.
-    """
-    columns: dict[str, pd.Series] = {
-        feature.name: encoding_of(feature).column([row.features[feature.name] for row in rows])
-        for feature in manifest.features
-    }
-    columns[PREDICTION] = _answers([row.prediction for row in rows], manifest)
-    if isinstance(manifest, ClassifierManifest):
-        for name in manifest.class_names:
-            probabilities = [row.probabilities[name] for row in rows]
-            columns[f"{PROBABILITY_PREFIX}{name}"] = pd.Series(probabilities, dtype="float64")
-    if labelled:
-        columns[LABEL] = _answers([row.label for row in rows], manifest)
-    return pd.DataFrame(columns)
-
-
-def _answers(logged: list[str | None] | list[str], manifest: Manifest) -> pd.Series:
-    if isinstance(manifest, ClassifierManifest):
-        return pd.Series(logged, dtype="object")
-    return pd.Series([_number(text) for text in logged], dtype="float64")
-
-
-def _number(text: str | None) -> float:
-    # Not pandas' own reader, which is off in the last digit.
-    try:
-        return math.nan if text is None else float(text)
-    except ValueError:
-        return math.nan
+from model.artifact.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)

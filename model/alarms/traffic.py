@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from model.alarms.policy import AlarmPolicy
-from model.alarms.window_checks import Model, Name, measure_windows
+from model.alarms.window_values import Model, Name, measure_windows
 from model.artifact.manifest import LABEL, PREDICTION, Calibration, Manifest, RegressorManifest
 from model.artifact.traffic import TrafficAlarms, TrafficThreshold
 from model.data.dataset import RowTimes
