@@ -14,7 +14,7 @@ from api.alerts.rules import Quorum
 from api.prediction_log.database import Database, missing_file
 from api.prediction_log.reader import HeldSpan, read_filled_windows, read_held_span
 from api.settings import Settings
-from api.wiring import build_database
+from api.wiring import build_database, build_service_alarms
 from model.artifact.manifest import LABEL, ClassifierManifest, Manifest
 from model.artifact.store import read_manifest, read_reference
 from model.errors import DataError
@@ -134,17 +134,19 @@ def _judge_windows(
     filled = read_filled_windows(database, start, end, rules.seconds)
     if held is None or not filled:
         raise DataError(f"the log has no rows from {_at(start)} to {_at(end)}; {_holding(held)}")
+    alarms = build_service_alarms(settings, database)
     past = PastWindows(database, load_predictor(folder), settings.snapshot_max_rows)
-    judged = Judged()
+    judged, (manifest, alarms_version) = Judged(), alarms.current(past.manifest)
     with Progress(*Progress.get_default_columns()[:3], TimeRemainingColumn(), console=progress, transient=True) as bar:
         task = bar.add_task("windows of the log", total=len(filled))
         for chunk in past.read(filled, rules.seconds, CHUNK_ROWS):
-            found = _checked(rules, past.manifest, folder, chunk.predicted, chunk.labelled)
+            found = _checked(rules, manifest, folder, chunk.predicted, chunk.labelled)
             judged.windows += found if options.json is not None else map(_without_columns, found)
             bar.advance(task, chunk.windows)
     judged.notes = list(_log_notes(options, past, settings, held, end))
     judged.facts = {
-        "model_version": past.manifest.version,
+        "model_version": manifest.version,
+        "alarms_version": alarms_version,
         "predicted_again": past.predicted_again,
         "sampled_windows": past.sampled,
         "log_from": held.first.isoformat(),
