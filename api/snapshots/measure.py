@@ -7,6 +7,7 @@ from pathlib import Path
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, count_versions, read_labelled, read_predictions, read_rejections
 from api.serving.model_archive import ModelArchive
+from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
 from api.snapshots.window_models import WindowModels
 from evidently_workspace.results import WindowSnapshot
@@ -19,7 +20,8 @@ from model.artifact.manifest import Manifest
 class WindowEvaluation:
     """The result for a stretch; ``snapshot`` is None, with the reason, if there was not enough data.
 
-    ``manifest`` is that of the version whose rows were measured.
+    ``manifest`` is that of the version whose rows were measured; ``alarms_version`` is None where its artifact's own
+    alarms judged them.
     """
 
     logged: WindowRows
@@ -27,6 +29,7 @@ class WindowEvaluation:
     snapshot: WindowSnapshot | None
     reason: str | None
     manifest: Manifest
+    alarms_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,16 @@ class WindowEvaluator:
     Raises model.errors.ArtifactError.
     """
 
-    def __init__(self, database: Database, model_dir: Path, archive: ModelArchive, limits: SampleLimits) -> None:
+    def __init__(
+        self,
+        database: Database,
+        model_dir: Path,
+        archive: ModelArchive,
+        limits: SampleLimits,
+        alarms: ServiceAlarms,
+    ) -> None:
         self._database = database
+        self._alarms = alarms
         self._limits = limits
         self._models = WindowModels(model_dir, archive)
 
@@ -62,7 +73,7 @@ class WindowEvaluator:
         limits = self._limits
         counts = count_versions(self._database, start, end)
         model = self._models.choose(counts, limits.min_rows, limits.min_labels)
-        manifest = model.manifest
+        manifest, alarms_version = self._alarms.current(model.manifest)
         span = (self._database, start, end, manifest.version, limits.max_rows)
         logged, labelled = read_predictions(*span), read_labelled(*span)
         if logged.total < limits.min_rows and labelled.total < limits.min_labels:
@@ -84,7 +95,11 @@ class WindowEvaluator:
             rows_by_version={version: count.rows for version, count in counts.items()},
             other_labels=labelled.other_versions,
         )
-        return WindowEvaluation(logged, labelled, snapshot, None, manifest)
+        return WindowEvaluation(logged, labelled, snapshot, None, manifest, alarms_version)
+
+    def learn(self, manifest: Manifest) -> None:
+        """Learn what is usual from the windows so far, if it is time; see `ServiceAlarms.learn`."""
+        self._alarms.learn(manifest)
 
     def _shortage(self, logged: WindowRows, labelled: WindowRows) -> str:
         reason = (
