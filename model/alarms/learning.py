@@ -130,7 +130,9 @@ def learn(
     if not statistics:
         return None
     block = block_seconds(windows.starts, interval_seconds)
-    days = len(np.unique(windows.starts // block)) * max(block, interval_seconds) / DAY_SECONDS
+    span_seconds = int(windows.starts[-1] - windows.starts[0]) + interval_seconds
+    with_windows = len(np.unique(windows.starts // block)) * max(block, interval_seconds)
+    days = min(span_seconds, with_windows) / DAY_SECONDS
     promised = promised_days(false_alarm_days, days)
     rate = failed_block_rate(max(block, interval_seconds), promised)
     found = fit_traffic_thresholds(
