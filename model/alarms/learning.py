@@ -187,5 +187,8 @@ def windows_of(stored: Sequence[StoredWindow]) -> Windows:
         missing = values.get(Name("missing_share", name.column), np.zeros(len(ordered)))
         known = rows if name.name == "missing_share" else np.round(rows * (1 - np.nan_to_num(missing)))
         sizes[name] = labels if name.name.startswith(_OF_LABELS) else known
+        of_class = values.get(Name("labels_by_class", name.column))
+        if name.name == "recall_by_class" and of_class is not None:
+            sizes[name] = np.nan_to_num(of_class)
     starts = np.array([window.start for window in ordered], dtype=np.int64)
     return Windows(starts, rows.astype(np.int64), values, sizes)

@@ -278,6 +278,7 @@ class SmallestEffects:
             return Statistic(key, None, values, SMALLEST_Z, logarithmic=False)
         others = {
             "accuracy": Statistic(key, None, values, SMALLEST_EFFECT, above=False, logarithmic=False),
+            "recall_by_class": Statistic(key, name.column, values, SMALLEST_EFFECT, above=False, logarithmic=False),
             "mean_absolute_error": Statistic(key, None, values, self.error),
             "attribution_distance": Statistic(key, None, values, self.attribution),
             "attribution_ndcg": Statistic(key, None, values, SMALLEST_EFFECT, above=False, logarithmic=False),

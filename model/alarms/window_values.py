@@ -242,6 +242,7 @@ def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | Error
         wrong = wrong_predictions(rows).astype(np.float64)
         drift = classification_drift(wrong, error_chances(rows, calibration), weights)
         found = {"concept_z": drift.z, "concept_gap": drift.gap, "accuracy": 1 - drift.observed_error}
+        recalls = _recalls(rows, wrong, weights)
     else:
         predictions = rows[PREDICTION].to_numpy(dtype=np.float64)
         errors = regression_drift(number_errors(rows), expected_regression_errors(calibration, predictions), weights)
@@ -252,8 +253,21 @@ def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | Error
             "concept_bias_gap": errors.bias_gap,
             "mean_absolute_error": errors.observed_error,
         }
+        recalls = {}
     labels = weights.sum(axis=0)
-    return {Name(name, None): Measured(values, labels) for name, values in found.items()}
+    return {Name(name, None): Measured(values, labels) for name, values in found.items()} | recalls
+
+
+def _recalls(rows: pd.DataFrame, wrong: Numbers, weights: Numbers) -> dict[Name, Measured]:
+    """Return the recall of each class that the labels of any window have."""
+    found, labels = {}, rows[LABEL].to_numpy(dtype=object)
+    for name in pd.unique(labels):
+        of_class = labels == name
+        sizes = weights[of_class].sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            values = (1 - wrong[of_class]) @ weights[of_class] / sizes
+        found[Name("recall_by_class", str(name))] = Measured(np.asarray(values), sizes)
+    return found
 
 
 def _sampled(reference: pd.DataFrame) -> pd.DataFrame:
