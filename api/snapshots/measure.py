@@ -3,14 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, count_versions, read_labelled, read_predictions, read_rejections
 from api.prediction_log.records import LoggedRow
+from api.prediction_log.windows import WindowStore
 from api.serving.model_archive import ModelArchive
 from api.snapshots.window_models import WindowModels
 from evidently_workspace.results import WindowSnapshot
@@ -18,6 +20,7 @@ from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest
 from model.data.encoding import encoding_of
+from model.statistics.lasting import Gathered, Key, block_seconds, blocks_looked_at
 
 
 def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: bool) -> pd.DataFrame:
@@ -122,8 +125,25 @@ class WindowEvaluator:
             rejected_requests=read_rejections(self._database, start, end),
             rows_by_version={version: count.rows for version, count in counts.items()},
             other_labels=labelled.other_versions,
+            past=self._past(start, end, manifest),
         )
         return WindowEvaluation(logged, labelled, snapshot, None, manifest)
+
+    def _past(self, start: datetime, end: datetime, manifest: Manifest) -> dict[Key, Gathered]:
+        """Return the sums over the windows before this one that show what lasts; none where no level is known."""
+        seconds = (end - start).total_seconds()
+        levels = manifest.traffic.levels_of(seconds) if manifest.traffic else []
+        if not levels:
+            return {}
+        block, blocks = timedelta(seconds=block_seconds(seconds)), blocks_looked_at(seconds)
+        names = {level.name for level in levels}
+        found: dict[Key, Gathered] = {}
+        for name, column, age, rows, total in WindowStore(self._database).gathered(
+            start, manifest.version, names, block, blocks
+        ):
+            sums = found.setdefault((name, column or None), Gathered(np.zeros(blocks), np.zeros(blocks)))
+            sums.rows[age], sums.totals[age] = rows, total
+        return found
 
     def _shortage(self, logged: WindowRows, labelled: WindowRows) -> str:
         reason = (

@@ -12,6 +12,7 @@ Distances, shares and absolute errors are compared as logarithms of themselves a
 more the larger they are, and their tails are long.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -22,13 +23,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from model.alarms.policy import AlarmPolicy
-from model.alarms.window_checks import Model, Name, measure_windows
-from model.artifact.manifest import LABEL
-from model.artifact.traffic import TrafficAlarms, TrafficThreshold
+from model.alarms.window_checks import CHECK_OF, Model, Name, Windows, measure_windows
+from model.artifact.manifest import LABEL, Calibration
+from model.artifact.traffic import DAY_SECONDS, LEVELS, TrafficAlarms, TrafficLevel, TrafficThreshold
 from model.data.dataset import RowTimes
 from model.data.time_column import zone_of
 from model.statistics.bounds import SMALLEST_EFFECT
-from model.training.out_of_fold import DAY_SECONDS
+from model.statistics.lasting import LevelStatistic, fit_levels
 
 Numbers = npt.NDArray[np.float64]
 Cycle = Literal["none", "hour", "hour_of_week"]
@@ -244,6 +245,15 @@ def _unscaled(statistic: Statistic, scaled: Numbers) -> Numbers:
 
 _DISTANCES = frozenset({"data_drift", "prediction_drift", "target_drift"})
 _SHARES = frozenset({"missing_share", "out_of_range_share", "new_category_share"})
+_DIRECTIONS: dict[str, Literal["above", "below"]] = {
+    "concept_gap": "above",
+    "flipped_share": "above",
+    "concept_size_gap": "above",
+    "accuracy": "below",
+    "mean_absolute_error": "above",
+}
+LASTING_SHARE = 0.5
+"""Of the false alerts that a month may have: what several windows together may raise."""
 _MAX_PROMISE = 3.0  # times the days of the history: what lies beyond is a guess
 _SMALLEST_Z = 1.0  # a z that is less than one standard deviation beyond the usual one says nothing
 
@@ -256,15 +266,17 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
     days = len(np.unique(times.seconds // DAY_SECONDS))
     false_alarm_days = min(policy.false_alarm_days, _MAX_PROMISE * days)
     thresholds: list[TrafficThreshold] = []
+    levels: list[TrafficLevel] = []
     for length in LENGTHS_SECONDS:
         windows = measure_windows(rows, times.seconds, length, model)
         statistics = [
-            _statistic(name, values, policy, model)
-            for name, values in windows.values.items()
-            if not name.name.endswith("_gap")  # a gap fails together with its z
+            _statistic(name, values, policy, model) for name, values in windows.values.items() if name.name in CHECK_OF
         ]
         rate = max(length, DAY_SECONDS) / DAY_SECONDS / false_alarm_days
         thresholds += fit_traffic_thresholds(statistics, windows.starts, length, min(rate, 0.5), zone_of(times.zone))
+        blocks = _local(windows.starts, zone_of(times.zone)) // max(length, DAY_SECONDS)
+        budget = LASTING_SHARE * 100 / policy.false_alarm_days
+        levels += fit_levels(_level_statistics(windows, policy, model), blocks, length, budget)
     if not thresholds:
         return None
     start, end = (datetime.fromtimestamp(float(moment), UTC) for moment in (times.seconds.min(), times.seconds.max()))
@@ -276,7 +288,38 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
         days=days,
         false_alarm_days=false_alarm_days,
         thresholds=tuple(thresholds),
+        levels=tuple(levels),
     )
+
+
+def _level_statistics(windows: Windows, policy: AlarmPolicy, model: Model) -> list[LevelStatistic]:
+    """Return what is gathered over several windows. Of two classes one is enough: their shares add up to 1."""
+    names = [name for name in windows.values if name.name in LEVELS]
+    shares = Counter(name.name for name in names)
+    last = {name.name: name for name in names}
+    unit = 1.0 if isinstance(model.calibration, Calibration) else float(model.reference[LABEL].std())
+    effects = {
+        "mean": policy.wasserstein_floor,
+        "prediction_mean": policy.wasserstein_floor * unit,
+        "label_mean": policy.wasserstein_floor * unit,
+        "concept_gap": policy.concept_gap_floor,
+        "flipped_share": policy.concept_gap_floor,
+        "concept_size_gap": policy.concept_gap_floor * unit,
+        "observed_bias": policy.concept_gap_floor * unit,
+    }
+    rows = windows.rows.astype(np.float64)
+    return [
+        LevelStatistic(
+            name.name,
+            name.column,
+            windows.values[name],
+            rows,
+            effects.get(name.name, SMALLEST_EFFECT * unit),
+            _DIRECTIONS.get(name.name, "both"),
+        )
+        for name in names
+        if not (name.name.endswith("_share") and shares[name.name] == 2 and name != last[name.name])
+    ]
 
 
 def _statistic(name: Name, values: Numbers, policy: AlarmPolicy, model: Model) -> Statistic:

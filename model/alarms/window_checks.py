@@ -13,6 +13,7 @@ import pandas as pd
 from model.artifact.manifest import (
     LABEL,
     PREDICTION,
+    PROBABILITY_PREFIX,
     Calibration,
     ClassifierManifest,
     DriftMethod,
@@ -21,12 +22,13 @@ from model.artifact.manifest import (
     Manifest,
     RegressorManifest,
 )
-from model.artifact.traffic import WindowTraffic
-from model.data.encoding import encoding_of
+from model.artifact.traffic import LEVELS, WindowTraffic
+from model.data.encoding import encoding_of, number_features
 from model.statistics.bounds import highest_mean_absolute_error, highest_share, lowest_accuracy, quality_alarm_rate
 from model.statistics.calibration import expected_regression_errors
-from model.statistics.concept import classification_drift, regression_drift
-from model.statistics.drift import build_statistic
+from model.statistics.concept import classification_drift, flipped_share, regression_drift
+from model.statistics.drift import build_statistic, in_deviations
+from model.statistics.lasting import Key, LastingChange, gatherer, lasting_changes
 from model.statistics.windows import Counts, Numbers
 from model.training.out_of_fold import error_chances, number_errors, wrong_predictions
 
@@ -111,7 +113,38 @@ def _measure(
         distances = build_statistic(method, reference[column], rows[column]).distances(counts)
         present = rows[column].notna().to_numpy(dtype=np.float32) @ counts
         found[Name(_DRIFT_NAMES.get(column, "data_drift"), column)] = np.where(present >= min_rows, distances, np.nan)
+    found |= _means(rows, counts, model) | _answers(rows, counts, reference)
     return found | _quality(rows, counts, model.features) | _errors(rows, counts, model.calibration)
+
+
+def _means(rows: pd.DataFrame, counts: Counts, model: Model) -> dict[Name, Numbers]:
+    found = {}
+    for feature in number_features(model.features):
+        known = model.reference[feature.name].dropna().to_numpy(dtype=np.float64)
+        if len(known):
+            values = in_deviations(rows[feature.name].to_numpy(dtype=np.float64), known)
+            found[Name("mean", feature.name)] = _mean(values, counts)
+    return found
+
+
+def _answers(rows: pd.DataFrame, counts: Counts, reference: pd.DataFrame) -> dict[Name, Numbers]:
+    """Return the share of each class, or the mean number, among predictions and labels."""
+    found = {}
+    names = [str(one).removeprefix(PROBABILITY_PREFIX) for one in reference if str(one).startswith(PROBABILITY_PREFIX)]
+    for column in (PREDICTION, LABEL):
+        for name in names:
+            of_class = np.asarray(rows[column] == name, dtype=np.float64)
+            found[Name(f"{column}_share", name)] = _mean(of_class, counts)
+        if not names:
+            found[Name(f"{column}_mean", None)] = _mean(rows[column].to_numpy(dtype=np.float64), counts)
+    return found
+
+
+def _mean(values: Numbers, counts: Counts) -> Numbers:
+    """Return the mean of the values that are there in each window, NaN where none is."""
+    present = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(present, values, 0.0) @ counts / (present.astype(np.float64) @ counts)
 
 
 def _quality(rows: pd.DataFrame, counts: Counts, features: tuple[Feature, ...]) -> dict[Name, Numbers]:
@@ -134,8 +167,11 @@ def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | Error
     weights = counts.astype(np.float64)
     if isinstance(calibration, Calibration):
         wrong = wrong_predictions(rows).astype(np.float64)
-        drift = classification_drift(wrong, error_chances(rows, calibration), weights)
+        expected = error_chances(rows, calibration)
+        drift = classification_drift(wrong, expected, weights)
+        classes = sum(str(name).startswith(PROBABILITY_PREFIX) for name in rows)
         return {
+            Name("flipped_share", None): flipped_share(wrong, expected, weights, classes),
             Name("concept_z", None): drift.z,
             Name("concept_gap", None): drift.gap,
             Name("accuracy", None): 1 - drift.observed_error,
@@ -147,6 +183,7 @@ def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | Error
         Name("concept_size_gap", None): found.absolute_gap,
         Name("concept_bias_z", None): found.bias_z,
         Name("concept_bias_gap", None): found.bias_gap,
+        Name("observed_bias", None): found.observed_bias,
         Name("mean_absolute_error", None): found.observed_error,
     }
 
@@ -158,7 +195,7 @@ def _sampled(reference: pd.DataFrame) -> pd.DataFrame:
 Limit = Callable[[int, int], float]
 """The limit of a statistic from what the rows alone say, by the place of the window and its number of values."""
 
-_CHECKS = {
+CHECK_OF = {
     "data_drift": "data_drift",
     "prediction_drift": "prediction_drift",
     "target_drift": "target_drift",
@@ -171,18 +208,20 @@ _CHECKS = {
     "accuracy": "performance",
     "mean_absolute_error": "performance",
 }
+"""The check that fails where a value of one window is beyond its threshold."""
 _FAILS_AT_LIMIT = frozenset(
     {"data_drift", "prediction_drift", "target_drift", "concept_z", "concept_size_z", "concept_bias_z"}
 )
 
 
 class Failure(NamedTuple):
-    """A value of a window that is beyond its threshold."""
+    """A value of a window that is beyond its threshold; `measure` says which of several days, where it lasts."""
 
     check: str
     column: str | None
     value: float
     threshold: float
+    measure: str | None = None
 
 
 class JudgedWindow(NamedTuple):
@@ -217,11 +256,31 @@ def check_windows(
     """
     windows = measure_windows(rows, seconds, interval_seconds, model_of(manifest, reference), min_rows)
     limits = _limits(windows, manifest, reference)
-    return [_judge(place, windows, interval_seconds, manifest, limits) for place in range(len(windows.starts))]
+    lasting = _lasting(windows, interval_seconds, manifest)
+    return [
+        _judge(place, windows, interval_seconds, manifest, limits, lasting=lasting(place))
+        for place in range(len(windows.starts))
+    ]
+
+
+def _lasting(windows: Windows, interval_seconds: int, manifest: Manifest) -> Callable[[int], list[LastingChange]]:
+    """Return what finds the changes that last until a window, from it and those before it."""
+    levels = manifest.traffic.levels_of(interval_seconds) if manifest.traffic else []
+    values: dict[Key, Numbers] = {
+        (name.name, name.column): windows.values[name] for name in windows.values if name.name in LEVELS
+    }
+    gathered = gatherer(values, windows.starts, windows.rows.astype(np.float64), interval_seconds)
+    return lambda place: lasting_changes(levels, gathered(place), interval_seconds) if levels else []
 
 
 def _judge(
-    place: int, windows: Windows, interval_seconds: int, manifest: Manifest, limits: dict[Name, Limit]
+    place: int,
+    windows: Windows,
+    interval_seconds: int,
+    manifest: Manifest,
+    limits: dict[Name, Limit],
+    *,
+    lasting: list[LastingChange],
 ) -> JudgedWindow:
     start = datetime.fromtimestamp(int(windows.starts[place]), UTC)
     traffic = WindowTraffic(manifest.traffic, start, interval_seconds)
@@ -231,8 +290,9 @@ def _judge(
         if name in limits:
             limit = traffic.limit(name.name, name.column, limits[name](place, _present(windows, name, place)))
             if _fails(name.name, value, limit):
-                column = name.column if _CHECKS[name.name] != "performance" else name.name
-                failures.append(Failure(_CHECKS[name.name], column, value, limit))
+                column = name.column if CHECK_OF[name.name] != "performance" else name.name
+                failures.append(Failure(CHECK_OF[name.name], column, value, limit))
+    failures += [Failure(one.check, one.about, one.value, one.threshold, one.measure) for one in lasting]
     end = datetime.fromtimestamp(int(windows.starts[place]) + interval_seconds, UTC)
     return JudgedWindow(start, end, int(windows.rows[place]), values, tuple(failures))
 
