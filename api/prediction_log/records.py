@@ -67,6 +67,7 @@ class WindowRecord:
     snapshot_bytes: int | None = None
     snapshot_removed_at: datetime | None = None
     report_removed_at: datetime | None = None
+    alarms_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

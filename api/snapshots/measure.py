@@ -14,6 +14,7 @@ from api.prediction_log.reader import WindowRows, count_versions, read_labelled,
 from api.prediction_log.records import LoggedRow
 from api.prediction_log.windows import WindowStore
 from api.serving.model_archive import ModelArchive
+from api.snapshots.learning import ServiceAlarms
 from api.snapshots.window_models import WindowModels
 from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
@@ -61,7 +62,8 @@ def _number(text: str | None) -> float:
 class WindowEvaluation:
     """The result for a stretch; ``snapshot`` is None, with the reason, if there was not enough data.
 
-    ``manifest`` is that of the version whose rows were measured.
+    ``manifest`` is that of the version whose rows were measured; ``alarms_version`` is None where its artifact's own
+    alarms judged them.
     """
 
     logged: WindowRows
@@ -69,6 +71,7 @@ class WindowEvaluation:
     snapshot: WindowSnapshot | None
     reason: str | None
     manifest: Manifest
+    alarms_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,16 @@ class WindowEvaluator:
     Raises model.errors.ArtifactError.
     """
 
-    def __init__(self, database: Database, model_dir: Path, archive: ModelArchive, limits: SampleLimits) -> None:
+    def __init__(
+        self,
+        database: Database,
+        model_dir: Path,
+        archive: ModelArchive,
+        limits: SampleLimits,
+        alarms: ServiceAlarms,
+    ) -> None:
         self._database = database
+        self._alarms = alarms
         self._limits = limits
         self._models = WindowModels(model_dir, archive)
 
@@ -104,7 +115,7 @@ class WindowEvaluator:
         limits = self._limits
         counts = count_versions(self._database, start, end)
         model = self._models.choose(counts, limits.min_rows, limits.min_labels)
-        manifest = model.manifest
+        manifest, alarms_version = self._alarms.current(model.manifest)
         span = (self._database, start, end, manifest.version, limits.max_rows)
         logged, labelled = read_predictions(*span), read_labelled(*span)
         if logged.total < limits.min_rows and labelled.total < limits.min_labels:
@@ -127,7 +138,11 @@ class WindowEvaluator:
             other_labels=labelled.other_versions,
             past=self._past(start, end, manifest),
         )
-        return WindowEvaluation(logged, labelled, snapshot, None, manifest)
+        return WindowEvaluation(logged, labelled, snapshot, None, manifest, alarms_version)
+
+    def learn(self, manifest: Manifest) -> None:
+        """Learn what is usual from the windows so far, if it is time; see `ServiceAlarms.learn`."""
+        self._alarms.learn(manifest)
 
     def _past(self, start: datetime, end: datetime, manifest: Manifest) -> dict[Key, Gathered]:
         """Return the sums over the windows before this one that show what lasts; none where no level is known."""

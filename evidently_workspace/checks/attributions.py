@@ -25,6 +25,7 @@ from evidently_workspace.section import (
     values_by_label,
 )
 from model.artifact.manifest import Manifest
+from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.statistics.attribution import NDCG_ALARM, attribution_distance, attribution_ndcg, attribution_shares
 
 NDCG, DISTANCE = "ndcg", "distance"
@@ -61,13 +62,18 @@ class Verdict(NamedTuple):
 
 
 def attributions(
-    explained: NDArray[np.float64] | None, missing: str | None, manifest: Manifest, min_rows: int
+    explained: NDArray[np.float64] | None,
+    missing: str | None,
+    manifest: Manifest,
+    min_rows: int,
+    traffic: WindowTraffic = ANY_TRAFFIC,
 ) -> Section:
     """Compare the attributions of the window with those of the reference.
 
     `explained` (rows, features) holds |SHAP| of a sample of the window's rows, in schema order; `missing` says why
     there are none. NotEnoughDataError below `min_rows` rows. Two checks: the nDCG of the ranking fails below 0.9
-    (Amazon SageMaker Clarify's threshold), the distance at the threshold calibrated for this number of rows.
+    (Amazon SageMaker Clarify's threshold), the distance at the threshold calibrated for this number of rows; or where
+    `traffic` is known, beyond what is usual in it.
     """
     section = Section("Attributions", NOTE)
     if manifest.attributions is None:
@@ -81,14 +87,19 @@ def attributions(
     current = pd.DataFrame(explained, columns=names)
     if not np.isfinite(explained).all():
         raise ValueError("the attributions hold a value that is not a number")
-    _compare(section, current, reference, manifest)
+    _compare(section, current, reference, manifest, traffic)
     return section
 
 
-def _compare(section: Section, current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> None:
+def _compare(
+    section: Section, current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, traffic: WindowTraffic
+) -> None:
     names = list(current)
-    limit = None if manifest.attribution_threshold is None else manifest.attribution_threshold.at(len(current))
-    tests = {NDCG: [gte(NDCG_ALARM)]} | ({} if limit is None else {DISTANCE: [lt(limit)]})
+    lowest = traffic.limit("attribution_ndcg", None, NDCG_ALARM)
+    by_rows, limit = manifest.attribution_threshold, None
+    if by_rows is not None:
+        limit = traffic.limit("attribution_distance", None, by_rows.at(len(current)))
+    tests = {NDCG: [gte(lowest)]} | ({} if limit is None else {DISTANCE: [lt(limit)]})
     mean, drift = MeanAttribution(columns=names), AttributionDrift(columns=names, tests=tests)
     definition = DataDefinition(numerical_columns=names)
     snapshot = run_report(
@@ -97,7 +108,7 @@ def _compare(section: Section, current: pd.DataFrame, reference: pd.DataFrame, m
     result = result_of(snapshot, drift)
     values = values_by_label(result)
     verdicts = [
-        Verdict(NDCG, values[NDCG], NDCG_ALARM, values[NDCG] < NDCG_ALARM),
+        Verdict(NDCG, values[NDCG], lowest, values[NDCG] < lowest),
         Verdict(DISTANCE, values[DISTANCE], limit, limit is not None and values[DISTANCE] >= limit),
     ]
     for verdict in verdicts:

@@ -77,7 +77,7 @@ def concept_drift(
     require("labels that are numbers", len(rows), min_labels)
     scored = scored_errors(rows, manifest)
     section = Section("Concept drift", NOTE)
-    by_rows = _limits(scored, manifest)
+    by_rows = _limits(scored, manifest, traffic)
     limits = {part: traffic.limit(f"concept_{part}_z", None, limit) for part, limit in by_rows.items()}
     metric = NumberConceptDrift(tests={f"{part}_z": [lt(limit)] for part, limit in limits.items()})
     known_dataset = scored_dataset(scored_errors(known, manifest)) if len(known) else None
@@ -86,19 +86,24 @@ def concept_drift(
         if (z := errors.window[f"{part}_z"]) >= limit:
             section.failed_checks.append(FailedCheck("concept_drift", None, z, limit, f"{part}_z"))
     unit = manifest.label_range.unit
-    smallest_gap = f"{manifest.concept_threshold.gap_floor:.4g}" + (f" {unit}" if unit else "")
+    gap_floor = min(_gap_floor(part, manifest, traffic) for part in PARTS)
+    smallest_gap = f"{gap_floor:.4g}" + (f" {unit}" if unit else "")
     section.widgets += [errors_table(_error_rows(limits), errors, smallest_gap), groups_table(scored)]
     return section
 
 
-def _limits(scored: pd.DataFrame, manifest: RegressorManifest) -> dict[str, float]:
+def _limits(scored: pd.DataFrame, manifest: RegressorManifest, traffic: WindowTraffic) -> dict[str, float]:
     """Return the z from which each part fails."""
     threshold, found, rows = manifest.concept_threshold, drift_of(scored), len(scored)
     deviations = dict(zip(PARTS, (found.absolute_deviation, found.bias_deviation), strict=True))
     return {
-        part: float(smallest_alarming_z(threshold.at(rows), threshold.gap_floor, rows, deviation)[0])
+        part: float(smallest_alarming_z(threshold.at(rows), _gap_floor(part, manifest, traffic), rows, deviation)[0])
         for part, deviation in deviations.items()
     }
+
+
+def _gap_floor(part: str, manifest: RegressorManifest, traffic: WindowTraffic) -> float:
+    return traffic.limit(f"concept_{part}_gap", None, manifest.concept_threshold.gap_floor)
 
 
 def _error_rows(limits: dict[str, float]) -> list[ErrorRow]:

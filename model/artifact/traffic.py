@@ -30,8 +30,13 @@ class TrafficThreshold(Frozen):
     cycle: Literal["none", "hour", "hour_of_week"]
     usual: tuple[float, ...] = Field(min_length=1)
     thresholds: tuple[float, ...] = Field(min_length=1)
-    blocks: int = Field(description="Days of the history; weeks, for windows of a week.")
+    blocks: int = Field(description="Days of the history; weeks, for windows of a week. 0: only a gross change alarms.")
     windows: int = Field(description="Windows of the history.")
+
+    @property
+    def is_gross(self) -> bool:
+        """Whether this is the threshold of a gross change, which holds while what is usual is being learned."""
+        return self.blocks == 0
 
     def place(self, start: datetime) -> int:
         """Return the place in the cycle of a window that starts then, in the local time of the cycle."""
@@ -86,13 +91,14 @@ class TrafficLevel(Frozen):
 class TrafficAlarms(Frozen):
     """What windows cut in time showed: from where on a statistic is worth an alarm, beside what the rows alone say."""
 
-    time_column: str
+    time_column: str | None = Field(None, description="Of the training rows; null where the log said the times.")
     time_zone: str = Field(description="Of times without an offset, and of the hours and weekdays that cycles follow.")
-    start: AwareDatetime = Field(description="The history that windows were cut from.")
-    end: AwareDatetime
-    days: int = Field(description="Days of the history that have rows.")
+    start: AwareDatetime | None = Field(None, description="The history of windows; null where there is none yet.")
+    end: AwareDatetime | None = None
+    days: float = Field(description="Days of the history that have rows.")
     false_alarm_days: float = Field(
-        description="Days of such traffic in which one window may fail all the same. No more than the history has."
+        description="Days of such traffic in which one window may fail all the same. A short history limits it; "
+        "without any history it is what will be aimed at."
     )
     thresholds: tuple[TrafficThreshold, ...]
     levels: tuple[TrafficLevel, ...] = Field((), description="What several windows together are compared with.")
@@ -100,12 +106,22 @@ class TrafficAlarms(Frozen):
     @property
     def lengths(self) -> dict[int, int]:
         """Return how many windows of each length, in seconds, the history had."""
-        return {
-            one.interval_seconds: max(
-                other.windows for other in self.thresholds if other.interval_seconds == one.interval_seconds
-            )
-            for one in self.thresholds
-        }
+        found: dict[int, int] = {}
+        for one in self.thresholds:
+            if not one.is_gross:
+                found[one.interval_seconds] = max(one.windows, found.get(one.interval_seconds, 0))
+        return found
+
+    @property
+    def gross(self) -> tuple[TrafficThreshold, ...]:
+        """Return the thresholds of the statistics whose usual values are not known yet."""
+        return tuple(one for one in self.thresholds if one.is_gross)
+
+    def replaced(self, found: "TrafficAlarms") -> "TrafficAlarms":
+        """Return the newer alarms, with the thresholds of these for the statistics that the newer ones lack."""
+        names = {(one.name, one.column) for one in found.thresholds}
+        others = tuple(one for one in self.thresholds if (one.name, one.column) not in names)
+        return found.model_copy(update={"thresholds": (*found.thresholds, *others)})
 
     def threshold(self, name: str, column: str | None, seconds: float) -> TrafficThreshold | None:
         """Return the threshold of a statistic, of the length nearest to that of the window; None if there is none."""
@@ -139,6 +155,11 @@ class WindowTraffic:
             return limit
         usual = found.thresholds[found.place(self.start.astimezone(ZoneInfo(self.alarms.time_zone)))]
         return max(limit, usual) if found.above else min(limit, usual)
+
+    def is_learning(self, name: str, column: str | None) -> bool:
+        """Whether what is usual of a statistic is still being learned, so that only a gross change of it alarms."""
+        found = None if self.alarms is None else self.alarms.threshold(name, column, self.seconds)
+        return found is not None and found.is_gross
 
 
 ANY_TRAFFIC = WindowTraffic()
