@@ -81,9 +81,10 @@ class WindowValue:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRow:
-    """One prediction as it was logged; with its label, if labels were read."""
+    """One prediction as it was logged; with its label, if labels were read, and the version that predicted it."""
 
     features: dict[str, Any]
     prediction: str
     probabilities: dict[str, float]
     label: str | None
+    model_version: str = ""

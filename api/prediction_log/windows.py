@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
 
 from api.prediction_log.alarms import record_statistics
 from api.prediction_log.database import Database, microseconds, moment
@@ -12,13 +12,10 @@ from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
 from api.prediction_log.retry import DEFERRED_WAIT, FAULTS_UNTIL_DEFERRED, FailureCause, wait_after
 from api.prediction_log.tables import horizon, labels, predictions, window_values, windows
-from model.artifact.traffic import LABELLED_LEVELS, LASTING_DAYS, LEVELS
 
 EMPTY_REASON = "no predictions and no labels"
 MAX_CUT = timedelta(days=1) // timedelta(microseconds=1)
 """A longer stretch without a row becomes one window: a month of downtime need not be thousands."""
-LEVELS_KEPT = timedelta(days=LASTING_DAYS + 2) // timedelta(microseconds=1)
-"""How long values stay that several windows together are judged by, whatever happens to the snapshots."""
 CUT_OFF_REASON = "the process ended while it processed this window"
 IMPLAUSIBLE_WAIT = 2 * DEFERRED_WAIT // timedelta(microseconds=1)
 """No window waits this long: such a retry was set while a clock was wrong, and all windows would wait for it."""
@@ -184,29 +181,6 @@ class WindowStore:
                 (moment(row.start), moment(row.end), WindowValue(row.name, row.column, row.value))
                 for row in reversed(connection.execute(query).all())
             ]
-
-    def gathered(
-        self, newest: datetime, model_version: str, names: Collection[str], block: timedelta, blocks: int
-    ) -> Sequence[tuple[str, str, int, int, float]]:
-        """Return sums over the posted windows of a version before the one that starts at ``newest``.
-
-        These are of each value with one of the names, by age in blocks: name, column, age, rows, and rows times value.
-        Rows are labels for the values that are means over labels.
-        """
-        key, length = microseconds(newest), _microseconds_of(block)
-        age = (key - windows.c.start) // length
-        rows = case((window_values.c.name.in_(LABELLED_LEVELS), windows.c.labelled_rows), else_=windows.c.rows)
-        of = (window_values.c.name, window_values.c.column, age)
-        query = (
-            select(*of, func.sum(rows), func.sum(rows * window_values.c.value))
-            .join(windows, windows.c.start == window_values.c.start)
-            .where(windows.c.status == WindowStatus.POSTED, windows.c.model_version == model_version, rows > 0)
-            .where(window_values.c.name.in_(names), window_values.c.start < key)
-            .where(window_values.c.start > key - blocks * length)
-            .group_by(*of)
-        )
-        with self._database.reading() as connection:
-            return [(row[0], row[1], int(row[2]), int(row[3]), float(row[4])) for row in connection.execute(query)]
 
 
 def unfinished() -> ColumnElement[bool]:
@@ -374,32 +348,12 @@ class RetainedWindows:
             connection.execute(update(windows).where(windows.c.start == microseconds(window.start)).values(begun))
 
     def mark_snapshot_removed(self, window: WindowRecord) -> int:
-        """Record that a window's snapshot is removed, and delete its values; return how many these were.
-
-        Those that lasting changes are found by stay for as long as they are looked at: see `remove_levels`.
-        """
+        """Record that a window's snapshot is removed, and delete its values; return how many these were."""
         key = microseconds(window.start)
-        of_window = window_values.c.start == key
         with self._database.writing() as connection:
-            now = self._database.now(connection)
-            removed = {"snapshot_id": None, "snapshot_removed_at": now}
+            removed = {"snapshot_id": None, "snapshot_removed_at": self._database.now(connection)}
             connection.execute(update(windows).where(windows.c.start == key).values(removed))
-            if key > now - LEVELS_KEPT:
-                of_window = and_(of_window, window_values.c.name.not_in(LEVELS))
-            return connection.execute(delete(window_values).where(of_window)).rowcount
-
-    def remove_levels(self, windows_at_once: int) -> int:
-        """Delete the values that stayed when snapshots were removed, once nothing looks at them; return how many."""
-        removed = windows.c.snapshot_id.is_(None) & windows.c.snapshot_removed_at.is_not(None)
-        query = select(window_values.c.start).distinct().join(windows, windows.c.start == window_values.c.start)
-        with self._database.reading() as connection:  # the longer part, which should not keep writers waiting
-            before = self._database.now(connection) - LEVELS_KEPT
-            query = query.where(window_values.c.start < before, removed).order_by(window_values.c.start)
-            starts = connection.execute(query.limit(windows_at_once)).scalars().all()
-        if not starts:
-            return 0
-        with self._database.writing() as connection:
-            return connection.execute(delete(window_values).where(window_values.c.start.in_(starts))).rowcount
+            return connection.execute(delete(window_values).where(window_values.c.start == key)).rowcount
 
     def mark_report_removed(self, window: WindowRecord) -> None:
         """Record that a window's report is removed."""

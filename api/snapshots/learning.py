@@ -15,7 +15,7 @@ from model.artifact.manifest import LABEL, PREDICTION, Manifest
 from model.artifact.traffic import TrafficAlarms
 
 if TYPE_CHECKING:
-    from model.alarms.window_checks import Windows
+    from model.alarms.window_values import Windows
 
 logger = logging.getLogger(__name__)
 
@@ -146,16 +146,21 @@ def span_days(alarms: TrafficAlarms) -> float:
 
 def windows_in(measured: Sequence[MeasuredWindow], interval_seconds: int) -> "Windows":
     """Return the measured windows of that length as arrays, as if they had just been measured."""
-    from model.alarms.learning import windows_of  # noqa: PLC0415 - imports pandas, which serving does without
-    from model.alarms.window_checks import Name  # noqa: PLC0415 - as above
+    from model.alarms.learning import StoredWindow, windows_of  # noqa: PLC0415 - imports pandas, as serving does not
+    from model.alarms.window_values import Name  # noqa: PLC0415 - as above
 
-    values, rows = {}, {}
-    for window in measured:
-        if round((window.end - window.start).total_seconds()) != interval_seconds:
-            continue
-        start = round(window.start.timestamp())
-        rows[start] = window.rows
-        values[start] = {
-            Name(name, _OWN_COLUMNS.get(name, column or None)): value for (name, column), value in window.values.items()
-        }
-    return windows_of(values, rows)
+    return windows_of(
+        [
+            StoredWindow(
+                round(window.start.timestamp()),
+                window.rows,
+                window.labelled_rows,
+                {
+                    Name(name, _OWN_COLUMNS.get(name, column or None)): value
+                    for (name, column), value in window.values.items()
+                },
+            )
+            for window in measured
+            if round((window.end - window.start).total_seconds()) == interval_seconds
+        ]
+    )

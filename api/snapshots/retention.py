@@ -81,7 +81,6 @@ def _start_of(key: str) -> datetime | None:
 ROWS_AT_ONCE = 100
 """About ten milliseconds of SQLite's write lock; with 500 rows a prediction waited twice as long (p99)."""
 PAGES_AT_ONCE = 500
-WINDOWS_AT_ONCE = 20
 REST, MAX_REST_SECONDS = 2.0, 0.2
 """After a batch comes a pause for other writers: this many times as long as the batch took."""
 
@@ -192,11 +191,6 @@ class Retention:
             counts = self._expiry.remove_rejections(before, ROWS_AT_ONCE)
             done.removed["rejections"] += counts
             if counts == 0:
-                break
-        for _ in self._batches(deadline, done):
-            values = self._windows.remove_levels(WINDOWS_AT_ONCE)
-            done.removed["values"] += values
-            if values == 0:
                 break
         for _ in self._batches(deadline, done):
             freed = self._expiry.shrink(PAGES_AT_ONCE)

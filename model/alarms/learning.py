@@ -1,7 +1,8 @@
 """Alarms of a service that learns: until its own windows have shown what is usual, only gross changes alarm."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +16,19 @@ from model.alarms.traffic import (
     failed_block_rate,
     fit_traffic_thresholds,
     promised_days,
+    traffic_levels,
 )
-from model.alarms.window_checks import Model, Name, Windows, measure_windows
+from model.alarms.window_values import Model, Name, Windows, measure_windows
 from model.artifact.manifest import DriftMethod, Manifest
-from model.artifact.traffic import TrafficAlarms, TrafficThreshold
+from model.artifact.traffic import DAY_SECONDS, LABELLED_LEVELS, TrafficAlarms, TrafficThreshold
 from model.data.time_column import zone_of
 from model.statistics.drift import build_statistic
 from model.statistics.windows import single_window
-from model.training.out_of_fold import DAY_SECONDS
 
 GROSS = 10.0
 """A gross change is so many of the smallest effects that are worth an alarm: half of the rows missing, say."""
 _COMMON_VALUES = 2  # a window of nothing but one of so many values may still be usual at its hour
+_OF_LABELS = ("target", "concept", "accuracy", "mean_absolute_error", "recall")  # how the names of such values begin
 _Z_OF_GAP = {"concept_gap": "concept_z", "concept_size_gap": "concept_size_z", "concept_bias_gap": "concept_bias_z"}
 
 
@@ -143,6 +145,7 @@ def learn(
         days=days,
         false_alarm_days=promised,
         thresholds=tuple(found),
+        levels=tuple(traffic_levels(windows, interval_seconds, effects, false_alarm_days, zone_of(zone))),
     )
 
 
@@ -163,9 +166,25 @@ def _without_gross(statistic: Statistic, gross: TrafficThreshold) -> Statistic:
     )
 
 
-def windows_of(values: Mapping[int, Mapping[Name, float]], rows: Mapping[int, int]) -> Windows:
-    """Return measured windows, values by name and rows by their starts in seconds since the epoch, as arrays."""
-    starts = np.array(sorted(values), dtype=np.int64)
-    names = dict.fromkeys(name for start in starts for name in values[int(start)])
-    found = {name: np.array([values[int(start)].get(name, np.nan) for start in starts]) for name in names}
-    return Windows(starts, np.array([rows[int(start)] for start in starts], dtype=np.int64), found)
+class StoredWindow(NamedTuple):
+    """What the log keeps of a measured window: its start in seconds since the epoch, rows, labels, and values."""
+
+    start: int
+    rows: int
+    labels: int
+    values: Mapping[Name, float]
+
+
+def windows_of(stored: Sequence[StoredWindow]) -> Windows:
+    """Return measured windows as arrays, in the order of time, as if they had just been measured."""
+    ordered = sorted(stored, key=lambda window: window.start)
+    rows, labels = (np.array([getattr(one, kind) for one in ordered], dtype=np.float64) for kind in ("rows", "labels"))
+    names = dict.fromkeys(name for window in ordered for name in window.values)
+    values = {name: np.array([window.values.get(name, np.nan) for window in ordered]) for name in names}
+    sizes = {}
+    for name in names:
+        missing = values.get(Name("missing_share", name.column), np.zeros(len(ordered)))
+        known = rows if name.name == "missing_share" else np.round(rows * (1 - np.nan_to_num(missing)))
+        sizes[name] = labels if name.name in LABELLED_LEVELS or name.name.startswith(_OF_LABELS) else known
+    starts = np.array([window.start for window in ordered], dtype=np.int64)
+    return Windows(starts, rows.astype(np.int64), values, sizes)

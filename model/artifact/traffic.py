@@ -118,10 +118,12 @@ class TrafficAlarms(Frozen):
         return tuple(one for one in self.thresholds if one.is_gross)
 
     def replaced(self, found: "TrafficAlarms") -> "TrafficAlarms":
-        """Return the newer alarms, with the thresholds of these for the statistics that the newer ones lack."""
+        """Return the newer alarms, with the thresholds and levels of these for what the newer ones lack."""
         names = {(one.name, one.column) for one in found.thresholds}
         others = tuple(one for one in self.thresholds if (one.name, one.column) not in names)
-        return found.model_copy(update={"thresholds": (*found.thresholds, *others)})
+        gathered = {(one.name, one.column) for one in found.levels}
+        levels = tuple(one for one in self.levels if (one.name, one.column) not in gathered)
+        return found.model_copy(update={"thresholds": (*found.thresholds, *others), "levels": (*found.levels, *levels)})
 
     def threshold(self, name: str, column: str | None, seconds: float) -> TrafficThreshold | None:
         """Return the threshold of a statistic, of the length nearest to that of the window; None if there is none."""

@@ -9,6 +9,7 @@ Reinsel, Time Series Analysis, section 2.1). The mean of the history is uncertai
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -152,14 +153,15 @@ def _level(statistic: LevelStatistic, history: _DailyMeans, interval_seconds: in
 
 
 def _tail(excesses: Numbers, chance: float) -> float:
-    """Return how far from the mean a day is with this chance, by an exponential tail beyond the outer third.
+    """Return how far from the mean a day is with this chance, by an exponential tail beyond the outer third, or as it was seen.
 
     What days do is not normal: it seldom rains, and then it pours. One such day moves the mean of k by a k-th of it.
     """
     ordered = np.sort(np.abs(excesses))
     size = max(1, round(len(ordered) * _TAIL_SHARE))
     start = ordered[-size - 1]
-    return float(start + (ordered[-size:] - start).mean() * np.log(_TAIL_SHARE / chance))
+    tail = start + (ordered[-size:] - start).mean() * np.log(_TAIL_SHARE / chance)
+    return max(float(tail), float(ordered[-1]))
 
 
 def _autocorrelation(means: Numbers, numbers: npt.NDArray[np.int64]) -> float:
@@ -209,8 +211,8 @@ def _change(level: TrafficLevel, gathered: Gathered, block: int, *, whole: bool)
         value, rows = _mean(gathered, kept[:span])
         fewer = max(1.0, level.rows / (rows / span))  # fewer rows than in the history: chance is larger
         variance = variance_factor(span, level.autocorrelation) * fewer
-        error = level.deviation * np.sqrt(variance + variance_factor(level.blocks, level.autocorrelation))
-        margin = max(level.smallest_effect, level.critical * float(error), level.tail / span * np.sqrt(fewer))
+        error = level.deviation * sqrt(variance + variance_factor(level.blocks, level.autocorrelation))
+        margin = max(level.smallest_effect, level.critical * error, level.tail / span * sqrt(fewer))
         side = 1.0 if value > level.mean else -1.0
         recent, _ = _mean(gathered, kept[: max(1, round(span / 4))])
         wanted = level.direction == "both" or (level.direction == "above") == (side > 0)
@@ -226,26 +228,22 @@ def _mean(gathered: Gathered, blocks: npt.NDArray[np.intp]) -> tuple[float, floa
 
 
 def gatherer(
-    values: Mapping[Key, Numbers], starts: npt.NDArray[np.int64], rows: Numbers, interval_seconds: int
+    values: Mapping[Key, Numbers], rows: Mapping[Key, Numbers], starts: npt.NDArray[np.int64], interval_seconds: float
 ) -> Callable[[int], dict[Key, Gathered]]:
-    """Return what gives the sums of windows, (windows,) each in the order of time, as of the one at a place.
+    """Return what gives the sums of windows up to the one that starts at a moment, in seconds since the epoch.
 
-    A value that this window does not have is not among them.
+    `values` and `rows` are (windows,) each, in the order of `starts`; a value that a window does not have is NaN.
     """
     block, count = block_seconds(interval_seconds), blocks_looked_at(interval_seconds)
     cumulated = {}
     for key, found in values.items():
-        known = np.where(np.isfinite(found), rows, 0.0)
+        known = np.where(np.isfinite(found), rows[key], 0.0)
         totals = np.where(known > 0, found, 0.0) * known
         cumulated[key] = [np.concatenate([[0.0], np.cumsum(one)]) for one in (known, totals)]
 
-    def gathered(place: int) -> dict[Key, Gathered]:
-        edges = np.searchsorted(starts, starts[place] - block * np.arange(count + 1), side="right")
-        return {
-            key: Gathered(*(one[edges[:-1]] - one[edges[1:]] for one in sums))
-            for key, sums in cumulated.items()
-            if np.isfinite(values[key][place])
-        }
+    def gathered(newest: int) -> dict[Key, Gathered]:
+        edges = np.searchsorted(starts, newest - block * np.arange(count + 1), side="right")
+        return {key: Gathered(*(one[edges[:-1]] - one[edges[1:]] for one in sums)) for key, sums in cumulated.items()}
 
     return gathered
 

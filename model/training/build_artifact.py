@@ -21,7 +21,7 @@ from model.alarms.calibrate import Alarms, calibrate_alarms
 from model.alarms.learning import alarms_while_learning, gross_thresholds
 from model.alarms.policy import AlarmPolicy
 from model.alarms.traffic import calibrate_traffic, smallest_effects
-from model.alarms.window_checks import Model
+from model.alarms.window_values import Model
 from model.artifact.manifest import (
     PREDICTION,
     AlarmKind,
