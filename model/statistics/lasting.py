@@ -153,7 +153,7 @@ def _level(statistic: LevelStatistic, history: _DailyMeans, interval_seconds: in
 
 
 def _tail(excesses: Numbers, chance: float) -> float:
-    """Return how far from the mean a day is with this chance, by an exponential tail beyond the outer third, or as it was seen.
+    """Return how far from the mean a day is with this chance, by an exponential tail, and no less than was seen.
 
     What days do is not normal: it seldom rains, and then it pours. One such day moves the mean of k by a k-th of it.
     """
