@@ -15,8 +15,6 @@ from rich.table import Table
 from api.alerts.rules import Quorum
 from api.settings import Settings
 from evidently_workspace.checks import CHECKS
-from model.artifact.manifest import Manifest
-from model.artifact.store import read_manifest
 from model.errors import DataError
 from scripts.command_line import MOMENT_HELP, moment, status_of, whole_from
 from scripts.past_rows import Judged, Rules, judge_file, judge_log
@@ -115,7 +113,7 @@ def _run(options: argparse.Namespace) -> int:
     alerts = alerts_of(judged.windows, rules.quorum)
     if options.json is not None:
         options.json.write_text(json.dumps(_as_json(judged, alerts), indent=1) + "\n", encoding="utf-8")
-    _show(Console(), judged, alerts, read_manifest(folder))
+    _show(Console(), judged, alerts)
     return 0
 
 
@@ -210,7 +208,7 @@ def _values(window: "JudgedWindow") -> Iterator[dict[str, Any]]:
         yield {"name": name.name, "column": None if name.name in WITHOUT_COLUMN else name.column, "value": value}
 
 
-def _show(console: Console, judged: Judged, alerts: Sequence[AlertSpan], manifest: Manifest) -> None:
+def _show(console: Console, judged: Judged, alerts: Sequence[AlertSpan]) -> None:
     summary, windows = _summary(judged, alerts), judged.windows
     table = Table(title=f"{summary['windows']:,} windows, {summary['weeks']:.1f} weeks", title_justify="left")
     for header in ("check", "failed windows", "share", "alerts", "a week"):
@@ -237,7 +235,13 @@ def _show(console: Console, judged: Judged, alerts: Sequence[AlertSpan], manifes
         )
     for note in judged.notes:
         console.print(note, highlight=False, markup=False)
-    if manifest.traffic is None:
+    traffic = judged.manifest.traffic
+    if traffic is not None and traffic.gross:
+        console.print(
+            f"What is usual of {len(traffic.gross):,} statistics is still to be learned: only gross changes of them "
+            "alarm."
+        )
+    if traffic is None:
         console.print(
             "These alarms were calibrated on rows drawn at random, so hours, weekdays and weather count as drift. "
             "Train with --time to calibrate them on windows cut in time."

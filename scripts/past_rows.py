@@ -14,7 +14,7 @@ from api.alerts.rules import Quorum
 from api.prediction_log.database import Database, missing_file
 from api.prediction_log.reader import HeldSpan, read_filled_windows, read_held_span
 from api.settings import Settings
-from api.wiring import build_database
+from api.wiring import build_database, build_service_alarms
 from model.artifact.manifest import LABEL, ClassifierManifest, Manifest
 from model.artifact.store import read_manifest, read_reference
 from model.errors import DataError
@@ -40,8 +40,9 @@ class Rules:
 
 @dataclass(slots=True)
 class Judged:
-    """The verdict on the windows, and what else has to be said: to people, and in the summary."""
+    """The verdict on the windows by a model's alarms, and what else is to be said: to people, and in the summary."""
 
+    manifest: Manifest
     windows: "list[JudgedWindow]" = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -53,7 +54,7 @@ def judge_file(options: argparse.Namespace, rules: Rules, folder: Path, progress
     with progress.status("reading and predicting the rows"):
         scored = _scored_rows(options, folder, manifest)
     with progress.status(f"measuring windows of {rules.seconds} s"):
-        judged = Judged(_checked(rules, manifest, folder, scored))
+        judged = Judged(manifest, _checked(rules, manifest, folder, scored))
     missing = int(scored.rows[LABEL].isna().sum()) if LABEL in scored.rows else len(scored.rows)
     if LABEL not in scored.rows:
         judged.notes.append(f"The file has no column {manifest.target!r}, so no check that needs labels was judged.")
@@ -105,7 +106,8 @@ def _checked(
 def judge_log(options: argparse.Namespace, rules: Rules, folder: Path, settings: Settings, progress: Console) -> Judged:
     """Judge the rows that the log has in a span, and the labels that arrived in it.
 
-    Rows of other versions are predicted again by the model in the folder. Raises LogUnavailable and ModelError.
+    Rows of other versions are predicted again by the model in the folder. The alarms are those that hold now for its
+    version. Raises LogUnavailable and ModelError.
     """
     if (file := missing_file(settings.database_url.get_secret_value())) is not None:
         raise DataError(f"there is no prediction log at {file}; VIGIE_DATABASE_URL names another one")
@@ -135,16 +137,18 @@ def _judge_windows(
     if held is None or not filled:
         raise DataError(f"the log has no rows from {_at(start)} to {_at(end)}; {_holding(held)}")
     past = PastWindows(database, load_predictor(folder), settings.snapshot_max_rows)
-    judged = Judged()
+    manifest, alarms_version = build_service_alarms(settings, database).current(past.manifest)
+    judged = Judged(manifest)
     with Progress(*Progress.get_default_columns()[:3], TimeRemainingColumn(), console=progress, transient=True) as bar:
         task = bar.add_task("windows of the log", total=len(filled))
         for chunk in past.read(filled, rules.seconds, CHUNK_ROWS):
-            found = _checked(rules, past.manifest, folder, chunk.predicted, chunk.labelled)
+            found = _checked(rules, manifest, folder, chunk.predicted, chunk.labelled)
             judged.windows += found if options.json is not None else map(_without_columns, found)
             bar.advance(task, chunk.windows)
     judged.notes = list(_log_notes(options, past, settings, held, end))
     judged.facts = {
-        "model_version": past.manifest.version,
+        "model_version": manifest.version,
+        "alarms_version": alarms_version,
         "predicted_again": past.predicted_again,
         "sampled_windows": past.sampled,
         "log_from": held.first.isoformat(),

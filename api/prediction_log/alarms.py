@@ -53,25 +53,25 @@ class AlarmLog:
     """The alarms and measured windows of one prediction log. Raises LogUnavailable."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     def newest(self, model_version: str) -> AlarmVersion | None:
         """Return the alarms that hold for a version of the model; None where those of the artifact always did."""
         query = select(alarm_versions).where(alarm_versions.c.model_version == model_version)
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             row = connection.execute(query.order_by(alarm_versions.c.id.desc()).limit(1)).first()
         return None if row is None else _version_of(row)
 
     def versions(self, model_version: str) -> list[AlarmVersion]:
         """Return all that ever held for a version of the model, oldest first."""
         query = select(alarm_versions).where(alarm_versions.c.model_version == model_version)
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return [_version_of(row) for row in connection.execute(query.order_by(alarm_versions.c.id))]
 
     def add(self, model_version: str, action: AlarmAction, content: str | None) -> AlarmVersion:
         """Let these alarms hold from now on, and return their version."""
-        with self._database.writing() as connection:
-            now = self._database.now(connection)
+        with self.database.writing() as connection:
+            now = self.database.now(connection)
             row = {"made_at": now, "model_version": model_version, "action": action.value, "content": content}
             added = connection.execute(insert(alarm_versions).values(row).returning(alarm_versions.c.id)).scalar_one()
         return AlarmVersion(added, moment(now), model_version, action, content)
@@ -97,7 +97,7 @@ class AlarmLog:
         query = query.where(window_statistics.c.model_version == model_version)
         if since is not None:
             query = query.where(windows.c.start >= microseconds(since))
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             first, last = connection.execute(query).one()
         return None if first is None else (moment(first), moment(last))
 
@@ -123,7 +123,7 @@ class AlarmLog:
             query = query.where(windows.c.start >= microseconds(start))
         if end is not None:
             query = query.where(windows.c.end <= microseconds(end))
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return [
                 MeasuredWindow(
                     moment(row.start), moment(row.end), row.rows or 0, row.labelled_rows or 0, _unpacked(row.content)

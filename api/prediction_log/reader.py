@@ -6,7 +6,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, literal_column, null, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    null,
+    select,
+    true,
+)
 
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.records import LoggedRow, WindowStatus
@@ -91,7 +103,9 @@ def read_filled_windows(database: Database, start: datetime, end: datetime, seco
     found: Counter[int] = Counter()
     with database.reading() as connection:
         for time in (predictions.c.logged_at, labels.c.arrived_at):
-            number = (time // literal_column(str(step))).label("number")  # a parameter would differ in each place
+            number = (time // literal_column(str(step), BigInteger)).label(
+                "number"
+            )  # a parameter would differ in each place
             query = select(number, func.count().label("rows")).where(_within(time, start, end)).group_by(number)
             found.update({row.number: row.rows for row in connection.execute(query)})
     return {moment(number * step): found[number] for number in sorted(found)}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import (
+    LEARNING,
     NotEnoughDataError,
     ReferenceComparison,
     Section,
@@ -59,6 +60,15 @@ class Verdict(NamedTuple):
     value: float
     alarm: float | None
     failed: bool
+    usual: str = ""
+    learning: bool = False
+
+    @property
+    def text(self) -> str:
+        """The verdict in words."""
+        if self.alarm is None:
+            return "no threshold"
+        return "drifted" if self.failed else LEARNING if self.learning else "within the threshold"
 
 
 def attributions(
@@ -108,9 +118,12 @@ def _compare(
     result = result_of(snapshot, drift)
     values = values_by_label(result)
     verdicts = [
-        Verdict(NDCG, values[NDCG], lowest, values[NDCG] < lowest),
-        Verdict(DISTANCE, values[DISTANCE], limit, limit is not None and values[DISTANCE] >= limit),
+        _verdict(NDCG, values[NDCG], lowest, failed=values[NDCG] < lowest, traffic=traffic),
+        _verdict(
+            DISTANCE, values[DISTANCE], limit, failed=limit is not None and values[DISTANCE] >= limit, traffic=traffic
+        ),
     ]
+    section.say_what_is_learned(traffic, ((f"attribution_{verdict.measure}", None) for verdict in verdicts))
     for verdict in verdicts:
         _add_verdict(section, verdict)
     means = result_of(snapshot, mean)
@@ -121,8 +134,15 @@ def _compare(
     section.widgets += attribution_widgets(verdicts, _rows(current, reference), len(current))
 
 
+def _verdict(measure: str, value: float, alarm: float | None, *, failed: bool, traffic: WindowTraffic) -> Verdict:
+    name = f"attribution_{measure}"
+    usual = traffic.usual(name, None)
+    shown = "" if usual is None else usual.shown(".4f")
+    return Verdict(measure, value, alarm, failed, shown, traffic.is_learning(name, None))
+
+
 def _add_verdict(section: Section, verdict: Verdict) -> None:
-    measure, value, alarm, failed = verdict
+    measure, value, alarm, failed, *_ = verdict
     section.add_value(f"attribution_{measure}", None, value)
     if alarm is not None and failed:
         section.failed_checks.append(FailedCheck("attribution_drift", None, value, alarm, measure))
@@ -200,12 +220,14 @@ def attribution_widgets(verdicts: list[Verdict], rows: list[Attribution], explai
 
 def _verdicts_table(verdicts: list[Verdict]) -> BaseWidgetInfo:
     cells = []
+    with_usual = any(verdict.usual for verdict in verdicts)
     for verdict in verdicts:
         title, side = STATISTICS[verdict.measure]
-        text = "no threshold" if verdict.alarm is None else "drifted" if verdict.failed else "within the threshold"
         fails = "" if verdict.alarm is None else f"{side} {verdict.alarm:.4f}"
-        cells.append([title, text, f"{verdict.value:.4f}", fails])
-    return table_data(title="Attribution drift", column_names=["Statistic", "Verdict", "Value", "Fails"], data=cells)
+        usual = [verdict.usual] if with_usual else []
+        cells.append([title, verdict.text, f"{verdict.value:.4f}", *usual, fails])
+    header = ["Statistic", "Verdict", "Value", *(["Usual"] if with_usual else []), "Fails"]
+    return table_data(title="Attribution drift", column_names=header, data=cells)
 
 
 def _bars(rows: list[Attribution], features: int, explained: int) -> BaseWidgetInfo:

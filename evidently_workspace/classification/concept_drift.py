@@ -5,7 +5,7 @@ from evidently import DataDefinition, Dataset
 from evidently.core.metric_types import ByLabelCalculation, ByLabelMetric, ByLabelValue
 from evidently.tests import lt
 
-from evidently_workspace.checks.concept_drift import ConceptComparison, ErrorRow, add_errors, errors_table
+from evidently_workspace.checks.concept_drift import ConceptComparison, ErrorRow, add_errors, errors_table, judged_row
 from evidently_workspace.frames import ERROR, EXPECTED_ERROR, scored_predictions
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, require
@@ -50,8 +50,9 @@ def concept_drift(
         ErrorRow("Observed error", "observed_error", ".1%"),
         ErrorRow("Expected error, by the model's probabilities", "expected_error", ".1%"),
         ErrorRow("Gap (observed - expected)", "gap", "+.1%"),
-        ErrorRow("z (gap in standard deviations)", "z", "+.2f", limit),
+        judged_row("z (gap in standard deviations)", "z", "+.2f", limit, traffic=traffic),
     ]
+    section.say_what_is_learned(traffic, [("concept_z", None)])
     section.widgets.append(errors_table(rows, errors, f"{gap_floor:.0%}"))
     return section
 

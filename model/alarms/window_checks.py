@@ -12,6 +12,7 @@ from model.alarms.window_values import MIN_ROWS, Name, TimedRows, Windows, measu
 from model.artifact.manifest import ClassifierManifest, Manifest, RegressorManifest
 from model.artifact.traffic import WindowTraffic
 from model.data.encoding import encoding_of
+from model.statistics.attribution import MAX_EXPLAINED_ROWS, NDCG_ALARM
 from model.statistics.bounds import highest_mean_absolute_error, highest_share, lowest_accuracy, quality_alarm_rate
 from model.statistics.lasting import LastingChange, gatherer, lasting_changes
 from model.statistics.windows import Numbers
@@ -32,11 +33,24 @@ CHECK_OF = {
     "new_category_share": "data_quality",
     "accuracy": "performance",
     "mean_absolute_error": "performance",
+    "attribution_ndcg": "attribution_drift",
+    "attribution_distance": "attribution_drift",
 }
 """The check that a value belongs to; other values are shown and not judged."""
 _FAILS_AT_LIMIT = frozenset(
-    {"data_drift", "prediction_drift", "target_drift", "concept_z", "concept_size_z", "concept_bias_z"}
+    {
+        "data_drift",
+        "prediction_drift",
+        "target_drift",
+        "concept_z",
+        "concept_size_z",
+        "concept_bias_z",
+        "attribution_distance",
+    }
 )
+
+
+_FAILS_BELOW = frozenset({"accuracy", "attribution_ndcg"})
 
 
 class Failure(NamedTuple):
@@ -79,6 +93,13 @@ def check_windows(
     windows = measure_windows(
         rows, seconds, interval_seconds, model, min_rows, labelled=labelled, min_labels=min_labels
     )
+    return judge_windows(windows, interval_seconds, manifest, reference)
+
+
+def judge_windows(
+    windows: Windows, interval_seconds: int, manifest: Manifest, reference: pd.DataFrame
+) -> list[JudgedWindow]:
+    """Return the verdict on each of some measured windows, in the order of time."""
     limits = _limits(windows, manifest, reference)
     lasting = _lasting(windows, interval_seconds, manifest)
     return [
@@ -129,13 +150,26 @@ def _judge(
 
 
 def _fails(name: str, value: float, limit: float) -> bool:
-    if name == "accuracy":
+    if name in _FAILS_BELOW:
         return value < limit
     return value >= limit if name in _FAILS_AT_LIMIT else value > limit
 
 
 def _limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame) -> dict[Name, Limit]:
-    return _drift_limits(manifest) | _quality_limits(manifest, reference) | _error_limits(windows, manifest, reference)
+    return (
+        _drift_limits(manifest)
+        | _quality_limits(manifest, reference)
+        | _error_limits(windows, manifest, reference)
+        | _attribution_limits(manifest)
+    )
+
+
+def _attribution_limits(manifest: Manifest) -> dict[Name, Limit]:
+    limits: dict[Name, Limit] = {Name("attribution_ndcg", None): lambda _place, _rows: NDCG_ALARM}
+    threshold = manifest.attribution_threshold
+    if threshold is not None:
+        limits[Name("attribution_distance", None)] = lambda _place, rows: threshold.at(min(rows, MAX_EXPLAINED_ROWS))
+    return limits
 
 
 def _drift_limits(manifest: Manifest) -> dict[Name, Limit]:

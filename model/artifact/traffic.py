@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import log
-from typing import Literal
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -137,6 +137,20 @@ class TrafficAlarms(Frozen):
         return [one for one in self.levels if one.interval_seconds == nearest]
 
 
+class Usual(NamedTuple):
+    """What a statistic usually is in windows like one; `when` says which these are, empty for all."""
+
+    value: float
+    when: str
+
+    def shown(self, form: str) -> str:
+        """Return both as text, such as "0.123 at 08:00"; `form` is that of the number."""
+        return f"{self.value:{form}} {self.when}".rstrip()
+
+
+_DAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+
+
 @dataclass(frozen=True, slots=True)
 class WindowTraffic:
     """What is usual in one window; without `alarms`, nothing is known of it, and the limits of the rows alone hold."""
@@ -150,18 +164,32 @@ class WindowTraffic:
 
         It is whichever allows more: traffic says how days differ, the rows how far so few of them stray by chance.
         """
-        if self.alarms is None:
-            return limit
-        found = self.alarms.threshold(name, column, self.seconds)
+        found = self._threshold(name, column)
         if found is None:
             return limit
-        usual = found.thresholds[found.place(self.start.astimezone(ZoneInfo(self.alarms.time_zone)))]
-        return max(limit, usual) if found.above else min(limit, usual)
+        by_traffic = found.thresholds[found.place(self._local_start)]
+        return max(limit, by_traffic) if found.above else min(limit, by_traffic)
+
+    def usual(self, name: str, column: str | None) -> Usual | None:
+        """Return what a statistic usually is in such a window; None where that is not known, or not yet."""
+        found = self._threshold(name, column)
+        if found is None or found.is_gross:
+            return None
+        start = self._local_start
+        day = f"on {_DAYS[start.weekday()]} " if found.cycle == "hour_of_week" else ""
+        return Usual(found.usual[found.place(start)], "" if found.cycle == "none" else f"{day}at {start:%H}:00")
 
     def is_learning(self, name: str, column: str | None) -> bool:
         """Whether what is usual of a statistic is still being learned, so that only a gross change of it alarms."""
-        found = None if self.alarms is None else self.alarms.threshold(name, column, self.seconds)
+        found = self._threshold(name, column)
         return found is not None and found.is_gross
+
+    def _threshold(self, name: str, column: str | None) -> TrafficThreshold | None:
+        return None if self.alarms is None else self.alarms.threshold(name, column, self.seconds)
+
+    @property
+    def _local_start(self) -> datetime:
+        return self.start if self.alarms is None else self.start.astimezone(ZoneInfo(self.alarms.time_zone))
 
 
 ANY_TRAFFIC = WindowTraffic()
