@@ -107,7 +107,7 @@ class AlarmLog:
         query = query.where(window_statistics.c.model_version == model_version)
         query = query.where(windows.c.status == WindowStatus.POSTED, windows.c.end <= microseconds(end))
         query = query.where(windows.c.start >= microseconds(start)).order_by(windows.c.start)
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return [moment(start) for start in connection.execute(query).scalars()]
 
     def measured(

@@ -47,6 +47,10 @@ class SampleLimits:
     max_rows: int
 
 
+READ_AT_ONCE = 500
+"""Past windows whose values are in memory together, about 10 MB; of each only what is gathered is kept."""
+
+
 class PastWindows:
     """What the windows before one measured, by which changes that last are found; each is read from the log once."""
 
@@ -80,9 +84,11 @@ class PastWindows:
         version, keys = self._of
         starts = self._log.starts(version, first, end)
         new = [one for one in starts if one not in self._known]
-        for window in self._log.measured(version, min(new), end) if new else ():
-            values = [window.values.get((name, column or ""), np.nan) for name, column in keys]
-            self._known[window.start] = np.array([window.rows, window.labelled_rows, *values])
+        for place in range(0, len(new), READ_AT_ONCE):
+            until = new[place + READ_AT_ONCE] if place + READ_AT_ONCE < len(new) else end
+            for window in self._log.measured(version, new[place], until):
+                values = [window.values.get((name, column or ""), np.nan) for name, column in keys]
+                self._known[window.start] = np.array([window.rows, window.labelled_rows, *values])
         self._known = {one: self._known[one] for one in starts if one in self._known}
         return list(self._known)
 
