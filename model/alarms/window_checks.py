@@ -21,6 +21,7 @@ from model.statistics.bounds import (
     lowest_recall,
     quality_alarm_rate,
 )
+from model.statistics.lasting import LastingChange, gatherer, lasting_changes
 from model.statistics.windows import Numbers
 from model.training.out_of_fold import number_errors, wrong_predictions
 
@@ -61,12 +62,13 @@ _FAILS_BELOW = frozenset({"accuracy", "recall_by_class", "attribution_ndcg"})
 
 
 class Failure(NamedTuple):
-    """A value of a window that is beyond its threshold."""
+    """A value of a window that is beyond its threshold; `measure` says which of several days, where it lasts."""
 
     check: str
     column: str | None
     value: float
     threshold: float
+    measure: str | None = None
 
 
 class JudgedWindow(NamedTuple):
@@ -107,11 +109,37 @@ def judge_windows(
 ) -> list[JudgedWindow]:
     """Return the verdict on each of some measured windows, in the order of time."""
     limits = _limits(windows, manifest, reference)
-    return [_judge(place, windows, interval_seconds, manifest, limits) for place in range(len(windows.starts))]
+    lasting = _lasting(windows, interval_seconds, manifest)
+    return [
+        _judge(place, windows, interval_seconds, manifest, limits, lasting=lasting(place))
+        for place in range(len(windows.starts))
+    ]
+
+
+def _lasting(windows: Windows, interval_seconds: int, manifest: Manifest) -> Callable[[int], list[LastingChange]]:
+    """Return what finds the changes that last until a window, from it and those before it."""
+    levels = manifest.traffic.levels_of(interval_seconds) if manifest.traffic else []
+    values = {(level.name, level.column): windows.values.get(Name(level.name, level.column)) for level in levels}
+    known = {key: found for key, found in values.items() if found is not None}
+    sizes = {key: windows.sizes[Name(*key)] for key in known}
+    gathered = gatherer(known, sizes, windows.starts, interval_seconds)
+
+    def lasting(place: int) -> list[LastingChange]:
+        sums = gathered(int(windows.starts[place])) if levels else {}
+        measured = {key: found for key, found in sums.items() if np.isfinite(known[key][place])}
+        return lasting_changes(levels, measured, interval_seconds)
+
+    return lasting
 
 
 def _judge(
-    place: int, windows: Windows, interval_seconds: int, manifest: Manifest, limits: dict[Name, Limit]
+    place: int,
+    windows: Windows,
+    interval_seconds: int,
+    manifest: Manifest,
+    limits: dict[Name, Limit],
+    *,
+    lasting: list[LastingChange],
 ) -> JudgedWindow:
     start = datetime.fromtimestamp(int(windows.starts[place]), UTC)
     traffic = WindowTraffic(manifest.traffic, start, interval_seconds)
@@ -125,6 +153,7 @@ def _judge(
                 check = CHECK_OF[name.name]
                 column = name.column or (name.name if check == "performance" else None)
                 failures.append(Failure(check, column, value, limit))
+    failures += [Failure(one.check, one.about, one.value, one.threshold, one.measure) for one in lasting]
     end = datetime.fromtimestamp(int(windows.starts[place]) + interval_seconds, UTC)
     return JudgedWindow(start, end, int(windows.rows[place]), values, tuple(failures))
 
