@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from scripts.secrets import make_secrets, update_env
 from tests.compose.conftest import Compose, awaited, check_hardened, running
 
 pytestmark = pytest.mark.timeout(2400)
@@ -57,14 +58,14 @@ def outside(compose: Compose) -> Iterator[Outside]:
         yield client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def password(compose: Compose) -> tuple[str, str]:
-    return "vigie", (compose.folder / "secrets" / "page_password").read_text()
+    return "vigie", compose.secret("page_password")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def key(compose: Compose) -> dict[str, str]:
-    return {"X-API-Key": (compose.folder / "secrets" / "api_key").read_text()}
+    return {"X-API-Key": compose.secret("api_key")}
 
 
 def predict(outside: Outside, key: dict[str, str], rows: int = 60) -> list[str]:
@@ -175,6 +176,75 @@ def test_demo_traffic_becomes_a_snapshot_that_people_see_through_the_front(
     assert outside.call("GET", report, auth=password).headers["content-type"].startswith("text/html")
 
 
+def test_a_rotated_password_or_key_is_the_only_one_that_counts(compose: Compose, outside: Outside) -> None:
+    old_password, old_key = compose.secret("page_password"), compose.secret("api_key")
+    assert outside.call("GET", "/", auth=("vigie", old_password)).status_code == 200
+    for name in ("page_password", "api_key", "front_key"):
+        compose.rotate(name)
+    assert outside.call("GET", "/", auth=("vigie", old_password)).status_code == 401
+    assert outside.call("GET", "/", auth=("vigie", compose.secret("page_password"))).status_code == 200
+    for key, status in ((old_key, 401), (compose.secret("api_key"), 200)):
+        assert outside.call("POST", "/predict", json=ROW, headers={"X-API-Key": key}).status_code == status
+
+
+def test_a_rotated_password_of_the_database_is_the_only_one_that_counts(
+    compose: Compose, outside: Outside, key: dict[str, str]
+) -> None:
+    ids = predict(outside, key)
+    old = compose.secret("postgres_log_url")
+    compose.rotate("postgres_log_password")
+    assert compose.secret("postgres_log_url") != old
+    assert known(outside, key, ids)
+    assert "password authentication failed" in ask(compose, old, "SELECT 1")
+    assert ask(compose, compose.secret("postgres_log_url"), "SELECT 1") == "1"
+
+
+def ask(compose: Compose, url: str, question: str) -> str:
+    """What the database answers to the holder of an address, or why it does not."""
+    code = f"psql --no-psqlrc -At '{url.replace('@postgres/', '@$(hostname)/')}' -c \"{question}\" 2>&1 || true"
+    return compose.run("exec", "-T", "postgres", "sh", "-c", code.replace("$(hostname)", "'$(hostname)'")).strip()
+
+
+def check_roles(compose: Compose) -> None:
+    """Fail unless each database has a role of its own, which owns all of it, and can do nothing else."""
+    roles = {"log": "vigie", "workspace": "evidently"}
+    for holds, database in roles.items():
+        url, role = compose.secret(f"postgres_{holds}_url"), f"vigie_{holds}"
+        special = "rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls"
+        assert ask(compose, url, f"SELECT current_user, {special} FROM pg_roles WHERE rolname = current_user") == (
+            f"{role}|f"
+        )
+        owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+        assert ask(compose, url, owners) == role
+        assert "permission denied" in ask(compose, url, "SELECT pg_read_file('/etc/passwd')")
+        for other in {*roles.values(), "postgres"} - {database}:
+            assert "permission denied for database" in ask(compose, url.replace(f"/{database}", f"/{other}"), "SELECT 1")
+    superuser = f"postgresql://vigie:{compose.secret('postgres_password')}@postgres/vigie"
+    assert "password authentication failed" in ask(compose, superuser, "SELECT 1")
+
+
+def test_each_database_has_a_role_that_can_do_nothing_else(compose: Compose) -> None:
+    check_roles(compose)
+
+
+def test_an_address_may_send_few_wrong_passwords(
+    compose: Compose, outside: Outside, password: tuple[str, str]
+) -> None:
+    statuses = [outside.call("GET", "/", auth=("vigie", f"guess {n}")).status_code for n in range(15)]
+    assert statuses[-1] == 429
+    refused = outside.call("GET", "/-/ready", "PROMETHEUS", auth=password, headers={"X-Forwarded-For": "192.0.2.1"})
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["retry-after"]) <= 6
+    assert refused.headers["content-type"] == "application/problem+json"
+    compose.run("restart", "front-users")
+    awaited(lambda: outside.call("GET", "/", auth=password).status_code == 200, what="the page after the restart")
+
+
+def test_a_form_passes_the_password_with_its_body(outside: Outside, password: tuple[str, str]) -> None:
+    answer = outside.call("POST", "/api/v1/query", "PROMETHEUS", auth=password, data={"query": "1 + 1"})
+    assert answer.json()["data"]["result"][1] == "2"
+
+
 def test_no_key_and_no_password_is_in_any_log(
     compose: Compose, outside: Outside, key: dict[str, str], password: tuple[str, str]
 ) -> None:
@@ -214,3 +284,38 @@ def test_half_of_the_set_up_is_not_exposed(compose: Compose, also: str | None, s
 def test_without_the_secrets_compose_says_what_to_do(compose: Compose) -> None:
     with pytest.raises(AssertionError, match="run make secrets first"):
         Compose(compose.folder).run("--env-file", os.devnull, "up")
+
+
+OLD_POSTGRES = """
+services:
+  postgres:
+    entrypoint: ["docker-entrypoint.sh", "postgres"]
+    secrets: !override [postgres_password, {source: postgres_account, target: /etc/passwd}]
+    volumes: !override ["postgres:/data/postgres", "./old-postgres:/docker-entrypoint-initdb.d:ro"]
+"""
+"""How an earlier version started PostgreSQL: one superuser, which had both databases."""
+
+
+def test_a_volume_with_one_superuser_is_migrated_and_keeps_what_it_has(compose: Compose, key: dict[str, str]) -> None:
+    compose.run("down", "--volumes", "--timeout", "20")
+    kept = compose.folder / "secrets"
+    superuser = f"postgresql://vigie:{compose.secret('postgres_password')}@postgres"
+    for holds, database in (("log", "vigie"), ("workspace", "evidently")):
+        (kept / f"postgres_{holds}_password").unlink()
+        (kept / f"postgres_{holds}_url").write_text(f"{superuser}/{database}", encoding="utf-8")
+    (compose.folder / "old-postgres").mkdir()
+    (compose.folder / "old-postgres/evidently.sql").write_text("CREATE DATABASE evidently;", encoding="utf-8")
+    (compose.folder / "old-postgres.yml").write_text(OLD_POSTGRES, encoding="utf-8")
+    old = Compose(compose.folder, "old-postgres.yml", {"COMPOSE_PROFILES": "postgres", "VIGIE_DATABASE": "postgres"})
+    old.run("up", "--detach", "--wait", "--no-build", "api", seconds=600)
+    assert ask(old, old.secret("postgres_log_url"), "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == "t"
+    answer = old.api("POST", "/predict/batch", json={"rows": [ROW] * 60})
+    ids = [item["prediction_id"] for item in answer["predictions"]]
+    made = make_secrets(compose.folder)
+    assert {"secrets/postgres_log_url", "secrets/postgres_workspace_url"} <= set(made)
+    update_env(compose.folder)
+    compose.up()
+    with closing(Outside(compose)) as client:
+        assert known(client, key, ids)
+        assert awaited(lambda: posted(client, key, rows=60), what="the window of before")
+    check_roles(compose)
