@@ -62,9 +62,10 @@ class Compose:
         """Start everything and return once it is healthy."""
         self.run("up", "--detach", "--wait", "--no-build", seconds=600)
 
-    def rotate(self, name: str) -> None:
-        """Do what ``make rotate`` does."""
-        assert secrets_command(["--folder", str(self.folder), "--rotate", name]) == 0
+    def rotate(self, *names: str) -> None:
+        """Do what ``make rotate`` does, for several secrets at once."""
+        for name in names:
+            assert secrets_command(["--folder", str(self.folder), "--rotate", name]) == 0
         self.up()
 
     def secret(self, name: str) -> str:
@@ -74,6 +75,11 @@ class Compose:
     def container(self, service: str) -> str:
         """Return the id of a service's container."""
         return self.run("ps", "--all", "--quiet", service).strip()
+
+    def containers(self) -> dict[str, str]:
+        """Return the ids of the containers by their services."""
+        listed = self.run("ps", "--all", "--format", "{{.Service}} {{.ID}}")
+        return dict(line.split() for line in listed.splitlines())
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Return what the engine knows of a service's container."""

@@ -89,7 +89,9 @@ def test_containers_have_no_more_than_they_need(compose: Compose) -> None:
 
 
 def test_cadvisor_cannot_reach_the_engine_s_socket(compose: Compose) -> None:
-    look = 'for p in "" /rootfs /rootfs/proc/[0-9]*/root; do for s in run var/run; do ls "$p/$s/docker.sock"; done; done'
+    look = (
+        'for p in "" /rootfs /rootfs/proc/[0-9]*/root; do for s in run var/run; do ls "$p/$s/docker.sock"; done; done'
+    )
     found = compose.run("exec", "-T", "cadvisor", "sh", "-c", f"{look} 2>/dev/null || true")
     assert found == ""
 
@@ -102,7 +104,7 @@ def test_the_filter_passes_on_what_cadvisor_asks_and_nothing_else(compose: Compo
         return compose.run(*words, *options, f"http://engine-filter:2375{path}")
 
     for path in ("/_ping", "/version", "/v1.40/info", "/containers/json", f"/v1.40/containers/{some}/json"):
-        assert "403" not in asked(path), path
+        assert "Forbidden" not in asked(path), path
     assert json.loads(asked(f"/containers/{some}/json"))["Id"] == some
     refused = [
         (f"/containers/{some}/logs?stdout=1",),
@@ -163,27 +165,6 @@ def test_prometheus_itself_lets_no_other_site_read(compose: Compose) -> None:
 def test_the_api_answers_to_names_of_this_machine_only(compose: Compose) -> None:
     for name, status in (("localhost", 200), ("other.example", 421)):
         assert httpx.get(compose.url("API") + "/model", headers={"Host": name}, timeout=30).status_code == status
-
-
-def test_a_rotated_secret_is_the_only_one_that_counts(compose: Compose) -> None:
-    def may_write(secret: str) -> bool:
-        headers = {"evidently-secret": secret}
-        answer = httpx.post(
-            compose.url("EVIDENTLY") + "/api/projects", json={"name": "rotated"}, headers=headers, timeout=60
-        )
-        assert answer.is_success or answer.status_code in (401, 403), answer.text
-        return answer.is_success
-
-    old = compose.secret("evidently_secret")
-    before = {name: compose.container(name) for name in compose.services()}
-    assert may_write(old)
-    compose.rotate("evidently_secret")
-    assert not may_write(old)
-    assert may_write(compose.secret("evidently_secret"))
-    after = {name: compose.container(name) for name in compose.services()}
-    assert {name for name in before if before[name] != after[name]} == {"api", "evidently-ui"}
-    predict(compose)
-    assert awaited(lambda: posted(compose), what="a window posted with the new secret")
 
 
 def test_a_killed_api_comes_back_by_itself_with_nothing_lost(compose: Compose) -> None:
