@@ -89,9 +89,7 @@ def test_containers_have_no_more_than_they_need(compose: Compose) -> None:
 
 
 def test_cadvisor_cannot_reach_the_engine_s_socket(compose: Compose) -> None:
-    look = (
-        'for p in "" /rootfs /rootfs/proc/[0-9]*/root; do for s in run var/run; do ls "$p/$s/docker.sock"; done; done'
-    )
+    look = 'for p in "" /rootfs /rootfs/proc/[0-9]*/root; do ls "$p/run/docker.sock" "$p/var/run/docker.sock"; done'
     found = compose.run("exec", "-T", "cadvisor", "sh", "-c", f"{look} 2>/dev/null || true")
     assert found == ""
 
