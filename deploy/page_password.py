@@ -121,7 +121,15 @@ def main() -> None:
     if not password:
         sys.exit(f"{PASSWORD_FILE} is empty")
     app = App(PasswordCheck(password))
-    uvicorn.run(app, host="0.0.0.0", port=PORT, lifespan="off", access_log=False, server_header=False)  # noqa: S104
+    uvicorn.run(
+        app,
+        host="0.0.0.0",  # noqa: S104 - the container's own address
+        port=PORT,
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        server_header=False,
+    )
 
 
 if __name__ == "__main__":

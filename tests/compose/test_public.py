@@ -316,6 +316,12 @@ def test_a_form_passes_the_password_with_its_body(outside: Outside, password: tu
     assert answer.json()["data"]["result"][1] == "2"
 
 
+def test_a_page_that_asks_for_a_websocket_needs_the_password_too(outside: Outside, password: tuple[str, str]) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    assert outside.call("GET", "/-/ready", "PROMETHEUS", headers=upgrade).status_code == 401
+    assert outside.call("GET", "/-/ready", "PROMETHEUS", headers=upgrade, auth=password).status_code == 200
+
+
 def test_no_key_and_no_password_is_in_any_log(
     compose: Compose, outside: Outside, key: dict[str, str], password: tuple[str, str]
 ) -> None:

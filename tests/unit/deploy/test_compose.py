@@ -39,6 +39,13 @@ def test_only_the_filter_has_the_engine_s_socket_and_no_service_the_whole_host()
     assert {name for name, listed in mounts.items() if any(one.startswith("/:") for one in listed)} == {"node-exporter"}
 
 
+@pytest.mark.parametrize(("service", "variable"), [("api", ""), ("evidently-ui", "EVIDENTLY_")])
+def test_names_of_this_machine_the_service_the_site_and_the_user_are_answered(service: str, variable: str) -> None:
+    named = SERVICES[service]["environment"][f"VIGIE_{variable}ALLOWED_HOSTS"]
+    optional = "${VIGIE_SITE:+,}${VIGIE_SITE:-}${VIGIE_ALLOWED_HOSTS:+,}${VIGIE_ALLOWED_HOSTS:-}"
+    assert named == f"127.0.0.1,localhost,[::1],{service}{optional}"
+
+
 def test_every_image_has_the_number_of_a_version() -> None:
     images = [str(service["image"]) for service in SERVICES.values()]
     images += re.findall(r"^ARG \w+_IMAGE=(.+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
