@@ -74,7 +74,7 @@ def take_snapshot(
         _attempt(
             window,
             "Attributions",
-            lambda: attributions_section(attributions, attributions_missing, manifest, min_rows),
+            lambda: attributions_section(attributions, attributions_missing, manifest, min_rows, traffic),
         ),
         _attempt(window, "Data quality", lambda: data_quality(current, reference, manifest, min_rows, traffic)),
         _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels, traffic)),

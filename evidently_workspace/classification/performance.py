@@ -100,7 +100,9 @@ def performance(
     )
     right = (reference[LABEL] == reference[PREDICTION]).to_numpy()
     lowest = traffic.limit("accuracy", None, lowest_accuracy(len(labelled), right, manifest))
-    scores, matrices = _score_classes(section, labelled, reference, manifest, lowest)
+    (accuracy, *others), matrices = _score_classes(section, labelled, reference, manifest, lowest)
+    section.say_what_is_learned(traffic, [("accuracy", None)])
+    scores = [accuracy.judged(lowest, traffic, ".3f"), *others]
     scores += _score_probabilities(section, labelled, reference, manifest, min_labels)
     table = scores_table(scores, lambda name: _title(name, manifest), lambda _, value: _shown(value), "below")
     section.widgets += [table, *matrices]
@@ -125,7 +127,7 @@ def _score_classes(
     accuracy = scores[0].window
     if accuracy < lowest:
         section.failed_checks.append(FailedCheck("performance", "accuracy", accuracy, lowest, "accuracy"))
-    return [scores[0]._replace(bound=lowest), *scores[1:]], matrices
+    return scores, matrices
 
 
 def test_scores(manifest: ClassifierManifest) -> dict[str, float | None]:

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from api.prediction_log.records import LoggedRow
-from api.snapshots.measure import window_frame
+from api.snapshots.logged_frames import window_frame
 from tests.unit.evidently_workspace.regression_model import build_regression_manifest
 
 FEATURES = {"x0": 1.5, "x1": None, "colour": "red", "member": True}
