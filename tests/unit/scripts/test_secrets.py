@@ -154,7 +154,7 @@ def test_addresses_with_one_superuser_for_both_databases_become_those_of_two_rol
     kept = tmp_path / "secrets"
     for holds, database in (("log", "vigie"), ("workspace", "evidently")):
         (kept / f"postgres_{holds}_password").unlink()
-        (kept / f"postgres_{holds}_url").write_text(f"postgresql://vigie:old-Password_1@postgres/{database}")
+        (kept / f"postgres_{holds}_url").write_text(f"postgresql://vigie:hidden@postgres/{database}")
     made = make_secrets(tmp_path)
     assert {
         f"secrets/postgres_{holds}_{what}" for holds in ("log", "workspace") for what in ("password", "url")
@@ -168,7 +168,7 @@ def test_addresses_with_one_superuser_for_both_databases_become_those_of_two_rol
 
 def test_an_address_of_the_user_s_own_is_kept(tmp_path: Path) -> None:
     make_secrets(tmp_path)
-    own = "postgresql://me:mine@db.example/log?sslmode=require"
+    own = "postgresql://me:hidden@db.example/log?sslmode=require"
     (tmp_path / "secrets/postgres_log_url").write_text(own)
     assert make_secrets(tmp_path) == []
     assert (tmp_path / "secrets/postgres_log_url").read_text() == own
