@@ -101,6 +101,15 @@ class AlarmLog:
             first, last = connection.execute(query).one()
         return None if first is None else (moment(first), moment(last))
 
+    def starts(self, model_version: str, start: datetime, end: datetime) -> list[datetime]:
+        """Return when the measured windows of a version that lie in [start, end) start, oldest first."""
+        query = select(windows.c.start).join(window_statistics, windows.c.start == window_statistics.c.start)
+        query = query.where(window_statistics.c.model_version == model_version)
+        query = query.where(windows.c.status == WindowStatus.POSTED, windows.c.end <= microseconds(end))
+        query = query.where(windows.c.start >= microseconds(start)).order_by(windows.c.start)
+        with self.database.reading() as connection:
+            return [moment(start) for start in connection.execute(query).scalars()]
+
     def measured(
         self, model_version: str, start: datetime | None = None, end: datetime | None = None
     ) -> list[MeasuredWindow]:

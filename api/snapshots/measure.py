@@ -1,9 +1,13 @@
 """Evaluates a stretch of the log: reads it, explains it, makes its snapshot. Runs in the worker: it needs pandas."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, count_versions, read_labelled, read_predictions, read_rejections
 from api.serving.model_archive import ModelArchive
@@ -14,6 +18,8 @@ from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
+from model.artifact.traffic import LABELLED_LEVELS
+from model.statistics.lasting import Gathered, Key, block_seconds, blocks_looked_at, gatherer
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,52 @@ class SampleLimits:
     max_rows: int
 
 
+READ_AT_ONCE = 500
+"""Past windows whose values are in memory together, about 10 MB; of each only what is gathered is kept."""
+
+
+class PastWindows:
+    """What the windows before one measured, by which changes that last are found; each is read from the log once."""
+
+    def __init__(self, log: AlarmLog) -> None:
+        self._log = log
+        self._of: tuple[str, list[Key]] = ("", [])
+        self._known: dict[datetime, NDArray[np.float64]] = {}
+
+    def gathered(self, manifest: Manifest, start: datetime, end: datetime) -> dict[Key, Gathered]:
+        """Return the sums over the windows before this one, of what levels are known of. Raises LogUnavailable."""
+        seconds = (end - start).total_seconds()
+        levels = manifest.traffic.levels_of(seconds) if manifest.traffic else []
+        if not levels:
+            return {}
+        keys: list[Key] = [(level.name, level.column) for level in levels]
+        if self._of != (manifest.version, keys):
+            self._of, self._known = (manifest.version, keys), {}
+        starts = self._read(start - timedelta(seconds=block_seconds(seconds)) * blocks_looked_at(seconds), start)
+        if not starts:
+            return {}
+        table = np.array([self._known[one] for one in starts]).T
+        labels = np.array([key[0] in LABELLED_LEVELS for key in keys])
+        rows = np.where(labels[:, None], table[1], table[0])
+        values = dict(zip(keys, table[2:], strict=True))
+        moments = np.array([round(one.timestamp()) for one in starts], dtype=np.int64)
+        sums = gatherer(values, dict(zip(keys, rows, strict=True)), moments, seconds)
+        return sums(round(start.timestamp()))
+
+    def _read(self, first: datetime, end: datetime) -> list[datetime]:
+        """Read the windows in [first, end) that are not known yet, forget older ones; return their starts in order."""
+        version, keys = self._of
+        starts = self._log.starts(version, first, end)
+        new = [one for one in starts if one not in self._known]
+        for place in range(0, len(new), READ_AT_ONCE):
+            until = new[place + READ_AT_ONCE] if place + READ_AT_ONCE < len(new) else end
+            for window in self._log.measured(version, new[place], until):
+                values = [window.values.get((name, column or ""), np.nan) for name, column in keys]
+                self._known[window.start] = np.array([window.rows, window.labelled_rows, *values])
+        self._known = {one: self._known[one] for one in starts if one in self._known}
+        return list(self._known)
+
+
 class WindowEvaluator:
     """Evaluates stretches of one log, each against the reference of the version that made most of its rows.
 
@@ -59,6 +111,7 @@ class WindowEvaluator:
         self._alarms = alarms
         self._limits = limits
         self._models = WindowModels(model_dir, archive)
+        self._past = PastWindows(AlarmLog(database))
 
     @property
     def manifest(self) -> Manifest:
@@ -94,6 +147,7 @@ class WindowEvaluator:
             rejected_requests=read_rejections(self._database, start, end),
             rows_by_version={version: count.rows for version, count in counts.items()},
             other_labels=labelled.other_versions,
+            past=self._past.gathered(manifest, start, end),
         )
         return WindowEvaluation(logged, labelled, snapshot, None, manifest, alarms_version)
 

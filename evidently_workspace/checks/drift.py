@@ -39,7 +39,8 @@ from evidently_workspace.section import (
 )
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, DriftMethod, DriftThreshold, Manifest
 from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
-from model.statistics.drift import WassersteinStatistic
+from model.data.encoding import number_features
+from model.statistics.drift import WassersteinStatistic, in_deviations
 from model.statistics.windows import single_window
 
 MAX_FIGURES = 12
@@ -74,6 +75,7 @@ def data_drift(
     section = Section("Data drift", "The features of the window's predictions compared with the reference.")
     comparison = _Comparison("data_drift", list(manifest.feature_names), current, reference, min_rows, traffic)
     thresholds = _usable_thresholds(section, comparison, manifest)
+    _add_means(section, current, reference, manifest)
     if thresholds:
         counted = DriftedColumnsCount(
             columns=list(thresholds),
@@ -85,6 +87,15 @@ def data_drift(
         section.add_value("drifted_columns", None, drifted.count.value)
         section.add_value("drifted_share", None, drifted.share.value)
     return section
+
+
+def _add_means(section: Section, current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> None:
+    """Add the mean of each number column in standard deviations: what several windows are gathered by."""
+    for feature in number_features(manifest.features):
+        known = reference[feature.name].dropna().to_numpy("float64")
+        values = current[feature.name].dropna().to_numpy("float64")
+        if len(known) and len(values):
+            section.add_value("mean", feature.name, in_deviations(values, known).mean())
 
 
 def prediction_drift(
@@ -127,6 +138,8 @@ def _compare_answers(section: Section, comparison: _Comparison, manifest: Manife
         counts = UniqueValueCount(column=column)
         snapshot = _compare(section, comparison, thresholds, manifest, [counts])
         section.add_result(finite(result_of(snapshot, counts)))
+        for name in manifest.class_names:
+            section.add_value(f"{column}_share", name, (comparison.current[column] == name).mean())
     else:
         mean = MeanValue(column=column)
         quantiles = [QuantileValue(column=column, quantile=share) for share in QUANTILES]

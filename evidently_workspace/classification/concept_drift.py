@@ -11,7 +11,7 @@ from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, require
 from model.artifact.manifest import ClassifierManifest
 from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
-from model.statistics.concept import ClassificationDrift, classification_drift, smallest_alarming_z
+from model.statistics.concept import ClassificationDrift, classification_drift, flipped_share, smallest_alarming_z
 from model.statistics.windows import single_window
 
 NOTE = (
@@ -41,6 +41,9 @@ def concept_drift(
     limit = traffic.limit("concept_z", None, _limit(scored, manifest, gap_floor))
     metric = ConceptDrift(error=ERROR, expected_error=EXPECTED_ERROR, tests={"z": [lt(limit)]})
     errors = add_errors(section, metric, _dataset(scored), _dataset(known) if len(known) else None)
+    error, expected = (scored[name].to_numpy("float64") for name in (ERROR, EXPECTED_ERROR))
+    flipped = flipped_share(error, expected, single_window(len(scored)), len(manifest.classes))
+    section.add_value("flipped_share", None, flipped[0])
     if (z := errors.window["z"]) >= limit:
         section.failed_checks.append(FailedCheck("concept_drift", None, z, limit))
     rows = [

@@ -16,14 +16,14 @@ from model.alarms.traffic import (
     failed_block_rate,
     fit_traffic_thresholds,
     promised_days,
+    traffic_levels,
 )
 from model.alarms.window_values import Model, Name, Windows, measure_windows
 from model.artifact.manifest import DriftMethod, Manifest
-from model.artifact.traffic import TrafficAlarms, TrafficThreshold
+from model.artifact.traffic import DAY_SECONDS, LABELLED_LEVELS, TrafficAlarms, TrafficThreshold
 from model.data.time_column import zone_of
 from model.statistics.drift import build_statistic
 from model.statistics.windows import single_window
-from model.training.out_of_fold import DAY_SECONDS
 
 GROSS = 10.0
 """A gross change is so many of the smallest effects that are worth an alarm: half of the rows missing, say."""
@@ -130,7 +130,9 @@ def learn(
     if not statistics:
         return None
     block = block_seconds(windows.starts, interval_seconds)
-    days = len(np.unique(windows.starts // block)) * max(block, interval_seconds) / DAY_SECONDS
+    span_seconds = int(windows.starts[-1] - windows.starts[0]) + interval_seconds
+    with_windows = len(np.unique(windows.starts // block)) * max(block, interval_seconds)
+    days = min(span_seconds, with_windows) / DAY_SECONDS
     promised = promised_days(false_alarm_days, days)
     rate = failed_block_rate(max(block, interval_seconds), promised)
     found = fit_traffic_thresholds(
@@ -145,6 +147,7 @@ def learn(
         days=days,
         false_alarm_days=promised,
         thresholds=tuple(found),
+        levels=tuple(traffic_levels(windows, interval_seconds, effects, false_alarm_days, zone_of(zone))),
     )
 
 
@@ -184,6 +187,10 @@ def windows_of(stored: Sequence[StoredWindow]) -> Windows:
     for name in names:
         missing = values.get(Name("missing_share", name.column), np.zeros(len(ordered)))
         known = rows if name.name == "missing_share" else np.round(rows * (1 - np.nan_to_num(missing)))
-        sizes[name] = labels if name.name.startswith(_OF_LABELS) else known
+        of_labels = name.name in LABELLED_LEVELS or name.name.startswith(_OF_LABELS)
+        sizes[name] = labels if of_labels else known
+        of_class = values.get(Name("labels_by_class", name.column))
+        if name.name == "recall_by_class" and of_class is not None:
+            sizes[name] = np.nan_to_num(of_class)
     starts = np.array([window.start for window in ordered], dtype=np.int64)
     return Windows(starts, rows.astype(np.int64), values, sizes)

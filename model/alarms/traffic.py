@@ -21,14 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from model.alarms.policy import AlarmPolicy
-from model.alarms.window_values import Model, Name, measure_windows
+from model.alarms.policy import FAILED_DAY_IN_DAYS, AlarmPolicy
+from model.alarms.window_values import Model, Name, Windows, measure_windows
 from model.artifact.manifest import LABEL, PREDICTION, Calibration, Manifest, RegressorManifest
-from model.artifact.traffic import TrafficAlarms, TrafficThreshold
+from model.artifact.traffic import DAY_SECONDS, LEVELS, TrafficAlarms, TrafficLevel, TrafficThreshold
 from model.data.dataset import RowTimes
 from model.data.time_column import zone_of
 from model.statistics.bounds import SMALLEST_EFFECT
-from model.training.out_of_fold import DAY_SECONDS
+from model.statistics.lasting import LevelStatistic, fit_levels
 
 Numbers = npt.NDArray[np.float64]
 Cycle = Literal["none", "hour", "hour_of_week"]
@@ -249,8 +249,19 @@ _DISTANCES = frozenset({"data_drift", "prediction_drift", "target_drift"})
 _SHARES = frozenset({"missing_share", "out_of_range_share", "new_category_share"})
 _Z = frozenset({"concept_z", "concept_size_z", "concept_bias_z"})
 _MAX_PROMISE = 3.0  # times the days of the history: what lies beyond is a guess
+LASTING_SHARE = 0.5
+"""Of the false alerts that a month may have: what several windows together may raise."""
 SMALLEST_Z = 1.0
 """A z that is less than one standard deviation beyond the usual one says nothing."""
+
+
+_DIRECTIONS: dict[str, Literal["above", "below"]] = {
+    "concept_gap": "above",
+    "flipped_share": "above",
+    "concept_size_gap": "above",
+    "accuracy": "below",
+    "mean_absolute_error": "above",
+}
 
 
 @dataclass(frozen=True)
@@ -278,11 +289,30 @@ class SmallestEffects:
             return Statistic(key, None, values, SMALLEST_Z, logarithmic=False)
         others = {
             "accuracy": Statistic(key, None, values, SMALLEST_EFFECT, above=False, logarithmic=False),
+            "recall_by_class": Statistic(key, name.column, values, SMALLEST_EFFECT, above=False, logarithmic=False),
             "mean_absolute_error": Statistic(key, None, values, self.error),
             "attribution_distance": Statistic(key, None, values, self.attribution),
             "attribution_ndcg": Statistic(key, None, values, SMALLEST_EFFECT, above=False, logarithmic=False),
         }
         return others.get(key)
+
+    def level(self, name: Name, values: Numbers, rows: Numbers) -> LevelStatistic | None:
+        """Return a value of many windows as one that several of them are gathered by; None for any other."""
+        if name.name not in LEVELS:
+            return None
+        deviation = self.error / SMALLEST_EFFECT if self.error else 1.0
+        effects = {
+            "mean": self.drift.get(name.column or "", 0.0),
+            "prediction_mean": self.drift.get(PREDICTION, 0.0) * deviation,
+            "label_mean": self.drift.get(LABEL, 0.0) * deviation,
+            "concept_gap": self.concept_gap,
+            "flipped_share": self.concept_gap,
+            "concept_size_gap": self.concept_gap,
+            "observed_bias": self.concept_gap,
+            "mean_absolute_error": self.error,
+        }
+        effect = effects.get(name.name, SMALLEST_EFFECT)
+        return LevelStatistic(name.name, name.column, values, rows, effect, _DIRECTIONS.get(name.name, "both"))
 
 
 def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy: AlarmPolicy) -> TrafficAlarms | None:
@@ -294,12 +324,14 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
     false_alarm_days = promised_days(policy.false_alarm_days, days)
     effects = smallest_effects(model, policy)
     thresholds: list[TrafficThreshold] = []
+    levels: list[TrafficLevel] = []
     for length in LENGTHS_SECONDS:
         windows = measure_windows(rows, times.seconds, length, model)
         found = [effects.statistic(name, values) for name, values in windows.values.items()]
         statistics = [one for one in found if one is not None]
         rate = failed_block_rate(max(length, DAY_SECONDS), false_alarm_days)
         thresholds += fit_traffic_thresholds(statistics, windows.starts, length, rate, zone_of(times.zone))
+        levels += traffic_levels(windows, length, effects, policy.false_alarm_days, zone_of(times.zone))
     if not thresholds:
         return None
     start, end = (datetime.fromtimestamp(float(moment), UTC) for moment in (times.seconds.min(), times.seconds.max()))
@@ -311,7 +343,29 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
         days=days,
         false_alarm_days=false_alarm_days,
         thresholds=tuple(thresholds),
+        levels=tuple(levels),
     )
+
+
+def traffic_levels(
+    windows: Windows, interval_seconds: int, effects: SmallestEffects, false_alarm_days: float, zone: tzinfo
+) -> list[TrafficLevel]:
+    """Return what several windows together are compared with; none where the history has too few days.
+
+    Of two classes one is enough: their shares add up to 1.
+    """
+    needless = set()
+    for share in ("prediction_share", "label_share"):
+        classes = sorted(name for name in windows.values if name.name == share)
+        needless |= set(classes[:1] if len(classes) == 2 else [])
+    found = [
+        effects.level(name, values, windows.sizes[name])
+        for name, values in windows.values.items()
+        if name not in needless
+    ]
+    blocks = _local(windows.starts, zone) // max(interval_seconds, DAY_SECONDS)
+    budget = LASTING_SHARE * FAILED_DAY_IN_DAYS / false_alarm_days
+    return fit_levels([one for one in found if one is not None], blocks, interval_seconds, budget)
 
 
 def smallest_effects(model: Model, policy: AlarmPolicy) -> SmallestEffects:

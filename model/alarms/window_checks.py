@@ -6,14 +6,22 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from model.alarms.window_values import MIN_ROWS, Name, TimedRows, Windows, measure_windows, model_of
-from model.artifact.manifest import ClassifierManifest, Manifest, RegressorManifest
+from model.artifact.manifest import LABEL, ClassifierManifest, Manifest, RegressorManifest
 from model.artifact.traffic import WindowTraffic
 from model.data.encoding import encoding_of
 from model.statistics.attribution import MAX_EXPLAINED_ROWS, NDCG_ALARM
-from model.statistics.bounds import highest_mean_absolute_error, highest_share, lowest_accuracy, quality_alarm_rate
+from model.statistics.bounds import (
+    highest_mean_absolute_error,
+    highest_share,
+    lowest_accuracy,
+    lowest_recall,
+    quality_alarm_rate,
+)
+from model.statistics.lasting import LastingChange, gatherer, lasting_changes
 from model.statistics.windows import Numbers
 from model.training.out_of_fold import number_errors, wrong_predictions
 
@@ -31,6 +39,7 @@ CHECK_OF = {
     "out_of_range_share": "data_quality",
     "new_category_share": "data_quality",
     "accuracy": "performance",
+    "recall_by_class": "performance",
     "mean_absolute_error": "performance",
     "attribution_ndcg": "attribution_drift",
     "attribution_distance": "attribution_drift",
@@ -49,16 +58,17 @@ _FAILS_AT_LIMIT = frozenset(
 )
 
 
-_FAILS_BELOW = frozenset({"accuracy", "attribution_ndcg"})
+_FAILS_BELOW = frozenset({"accuracy", "recall_by_class", "attribution_ndcg"})
 
 
 class Failure(NamedTuple):
-    """A value of a window that is beyond its threshold."""
+    """A value of a window that is beyond its threshold; `measure` says which of several days, where it lasts."""
 
     check: str
     column: str | None
     value: float
     threshold: float
+    measure: str | None = None
 
 
 class JudgedWindow(NamedTuple):
@@ -99,11 +109,37 @@ def judge_windows(
 ) -> list[JudgedWindow]:
     """Return the verdict on each of some measured windows, in the order of time."""
     limits = _limits(windows, manifest, reference)
-    return [_judge(place, windows, interval_seconds, manifest, limits) for place in range(len(windows.starts))]
+    lasting = _lasting(windows, interval_seconds, manifest)
+    return [
+        _judge(place, windows, interval_seconds, manifest, limits, lasting=lasting(place))
+        for place in range(len(windows.starts))
+    ]
+
+
+def _lasting(windows: Windows, interval_seconds: int, manifest: Manifest) -> Callable[[int], list[LastingChange]]:
+    """Return what finds the changes that last until a window, from it and those before it."""
+    levels = manifest.traffic.levels_of(interval_seconds) if manifest.traffic else []
+    values = {(level.name, level.column): windows.values.get(Name(level.name, level.column)) for level in levels}
+    known = {key: found for key, found in values.items() if found is not None}
+    sizes = {key: windows.sizes[Name(*key)] for key in known}
+    gathered = gatherer(known, sizes, windows.starts, interval_seconds)
+
+    def lasting(place: int) -> list[LastingChange]:
+        sums = gathered(int(windows.starts[place])) if levels else {}
+        measured = {key: found for key, found in sums.items() if np.isfinite(known[key][place])}
+        return lasting_changes(levels, measured, interval_seconds)
+
+    return lasting
 
 
 def _judge(
-    place: int, windows: Windows, interval_seconds: int, manifest: Manifest, limits: dict[Name, Limit]
+    place: int,
+    windows: Windows,
+    interval_seconds: int,
+    manifest: Manifest,
+    limits: dict[Name, Limit],
+    *,
+    lasting: list[LastingChange],
 ) -> JudgedWindow:
     start = datetime.fromtimestamp(int(windows.starts[place]), UTC)
     traffic = WindowTraffic(manifest.traffic, start, interval_seconds)
@@ -114,8 +150,10 @@ def _judge(
             by_rows = limits[name](place, int(windows.sizes[name][place]))
             limit = traffic.limit(name.name, name.column, by_rows)
             if _fails(name.name, value, limit):
-                column = name.column if CHECK_OF[name.name] != "performance" else name.name
-                failures.append(Failure(CHECK_OF[name.name], column, value, limit))
+                check = CHECK_OF[name.name]
+                column = name.column or (name.name if check == "performance" else None)
+                failures.append(Failure(check, column, value, limit))
+    failures += [Failure(one.check, one.about, one.value, one.threshold, one.measure) for one in lasting]
     end = datetime.fromtimestamp(int(windows.starts[place]) + interval_seconds, UTC)
     return JudgedWindow(start, end, int(windows.rows[place]), values, tuple(failures))
 
@@ -181,11 +219,19 @@ def _error_limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame)
         right = ~wrong_predictions(reference)
         lowest = lru_cache(maxsize=None)(lambda rows: lowest_accuracy(rows, right, manifest))
         limits[Name("accuracy", None)] = lambda _place, rows: lowest(rows)
+        for name in manifest.class_names:
+            of_class = right[(reference[LABEL] == name).to_numpy()]
+            limits[Name("recall_by_class", name)] = _recall_limit(name, of_class, manifest)
     elif isinstance(manifest, RegressorManifest):
         errors = number_errors(reference)
         highest = lru_cache(maxsize=None)(lambda rows: highest_mean_absolute_error(rows, errors, manifest))
         limits[Name("mean_absolute_error", None)] = lambda _place, rows: highest(rows)
     return limits
+
+
+def _recall_limit(name: str, right_of_class: npt.NDArray[np.bool_], manifest: ClassifierManifest) -> Limit:
+    lowest = lru_cache(maxsize=None)(lambda labels: lowest_recall(labels, name, right_of_class, manifest))
+    return lambda _place, labels: lowest(labels)
 
 
 def _z_limit(z: Numbers, gap: Numbers, at: Callable[[int], float], gap_floor: float) -> Limit:

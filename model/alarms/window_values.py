@@ -12,16 +12,17 @@ import pandas as pd
 from model.artifact.manifest import (
     LABEL,
     PREDICTION,
+    PROBABILITY_PREFIX,
     Calibration,
     DriftMethod,
     ErrorCalibration,
     Feature,
     Manifest,
 )
-from model.data.encoding import encoding_of
+from model.data.encoding import encoding_of, number_features
 from model.statistics.calibration import expected_regression_errors
-from model.statistics.concept import classification_drift, regression_drift
-from model.statistics.drift import build_statistic
+from model.statistics.concept import classification_drift, flipped_share, regression_drift
+from model.statistics.drift import build_statistic, in_deviations
 from model.statistics.windows import Counts, Numbers
 from model.training.out_of_fold import error_chances, number_errors, wrong_predictions
 
@@ -199,6 +200,7 @@ def _measure_rows(
         for column, method in model.methods.items()
         if column != LABEL
     }
+    found |= _means(rows, counts, model) | _answers(PREDICTION, rows, counts, reference)
     return found | _quality(rows, counts, model.features)
 
 
@@ -206,7 +208,7 @@ def _measure_labels(
     rows: pd.DataFrame, counts: Counts, min_labels: int, *, model: Model, reference: pd.DataFrame
 ) -> dict[Name, Measured]:
     """Measure what needs labels; each row has one."""
-    found = _errors(rows, counts, model.calibration)
+    found = _errors(rows, counts, model.calibration) | _answers(LABEL, rows, counts, reference)
     if LABEL in model.methods:
         drift = _drift(model.methods[LABEL], reference[LABEL], rows[LABEL], counts, min_labels)
         found[Name(_DRIFT_NAMES[LABEL], LABEL)] = drift
@@ -217,6 +219,35 @@ def _drift(method: DriftMethod, reference: pd.Series, column: pd.Series, counts:
     distances = build_statistic(method, reference, column).distances(counts)
     present = np.asarray(column.notna().to_numpy(dtype=np.float32) @ counts, dtype=np.float64)
     return Measured(np.where(present >= min_rows, distances, np.nan), present)
+
+
+def _means(rows: pd.DataFrame, counts: Counts, model: Model) -> dict[Name, Measured]:
+    found = {}
+    for feature in number_features(model.features):
+        known = model.reference[feature.name].dropna().to_numpy(dtype=np.float64)
+        if len(known):
+            values = in_deviations(rows[feature.name].to_numpy(dtype=np.float64), known)
+            found[Name("mean", feature.name)] = _mean(values, counts)
+    return found
+
+
+def _answers(column: str, rows: pd.DataFrame, counts: Counts, reference: pd.DataFrame) -> dict[Name, Measured]:
+    """Return the share of each class, or the mean number, among predictions or labels."""
+    names = [str(name) for name in reference if str(name).startswith(PROBABILITY_PREFIX)]
+    if not names:
+        return {Name(f"{column}_mean", None): _mean(rows[column].to_numpy(dtype=np.float64), counts)}
+    return {
+        Name(f"{column}_share", name): _mean(np.asarray(rows[column] == name, dtype=np.float64), counts)
+        for name in (one.removeprefix(PROBABILITY_PREFIX) for one in names)
+    }
+
+
+def _mean(values: Numbers, counts: Counts) -> Measured:
+    """Return the mean of the values that are there in each window, NaN where none is, and its rows."""
+    present = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(present, values, 0.0) @ counts / (present.astype(np.float64) @ counts)
+    return Measured(mean, np.asarray(counts.sum(axis=0), dtype=np.float64))
 
 
 def _quality(rows: pd.DataFrame, counts: Counts, features: tuple[Feature, ...]) -> dict[Name, Measured]:
@@ -240,8 +271,12 @@ def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | Error
     found: dict[str, Numbers]
     if isinstance(calibration, Calibration):
         wrong = wrong_predictions(rows).astype(np.float64)
-        drift = classification_drift(wrong, error_chances(rows, calibration), weights)
+        expected = error_chances(rows, calibration)
+        drift = classification_drift(wrong, expected, weights)
+        classes = sum(str(name).startswith(PROBABILITY_PREFIX) for name in rows)
         found = {"concept_z": drift.z, "concept_gap": drift.gap, "accuracy": 1 - drift.observed_error}
+        recalls = _recalls(rows, wrong, weights)
+        found["flipped_share"] = flipped_share(wrong, expected, weights, classes)
     else:
         predictions = rows[PREDICTION].to_numpy(dtype=np.float64)
         errors = regression_drift(number_errors(rows), expected_regression_errors(calibration, predictions), weights)
@@ -250,10 +285,24 @@ def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | Error
             "concept_size_gap": errors.absolute_gap,
             "concept_bias_z": errors.bias_z,
             "concept_bias_gap": errors.bias_gap,
+            "observed_bias": errors.observed_bias,
             "mean_absolute_error": errors.observed_error,
         }
+        recalls = {}
     labels = weights.sum(axis=0)
-    return {Name(name, None): Measured(values, labels) for name, values in found.items()}
+    return {Name(name, None): Measured(values, labels) for name, values in found.items()} | recalls
+
+
+def _recalls(rows: pd.DataFrame, wrong: Numbers, weights: Numbers) -> dict[Name, Measured]:
+    """Return the recall of each class that the labels of any window have."""
+    found, labels = {}, rows[LABEL].to_numpy(dtype=object)
+    for name in pd.unique(labels):
+        of_class = labels == name
+        sizes = weights[of_class].sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            values = (1 - wrong[of_class]) @ weights[of_class] / sizes
+        found[Name("recall_by_class", str(name))] = Measured(np.asarray(values), sizes)
+    return found
 
 
 def _sampled(reference: pd.DataFrame) -> pd.DataFrame:

@@ -43,6 +43,51 @@ class TrafficThreshold(Frozen):
         return {"none": 0, "hour": start.hour, "hour_of_week": start.weekday() * 24 + start.hour}[self.cycle]
 
 
+DAY_SECONDS = 86_400
+
+LABELLED_LEVELS: dict[str, str] = {
+    "label_share": "target_drift",
+    "label_mean": "target_drift",
+    "concept_gap": "concept_drift",
+    "flipped_share": "concept_drift",
+    "concept_size_gap": "concept_drift",
+    "observed_bias": "concept_drift",
+    "accuracy": "performance",
+    "mean_absolute_error": "performance",
+}
+"""The values of a window that are gathered over several of them to find what lasts, and the check that fails then.
+These are means over the labels that arrived; the others are means over the rows."""
+LEVELS: dict[str, str] = {
+    "mean": "data_drift",
+    "prediction_share": "prediction_drift",
+    "prediction_mean": "prediction_drift",
+    **LABELLED_LEVELS,
+}
+LASTING_DAYS = 28
+"""The longest stretch of days that are looked at together."""
+
+
+class TrafficLevel(Frozen):
+    """What the mean of a value over whole days usually is, and how the days differ.
+
+    A day is a block: a week, for windows of a week. The days of the history are one piece of a series in which each
+    depends on the one before (`autocorrelation`).
+    """
+
+    name: str = Field(description="As among the values of a snapshot, such as mean or concept_gap.")
+    column: str | None = None
+    direction: Literal["both", "above", "below"]
+    interval_seconds: int = Field(ge=1, description="Length of the windows that it was found on.")
+    mean: float
+    deviation: float = Field(ge=0, description="Standard deviation of the means of the days.")
+    autocorrelation: float = Field(ge=0, lt=1, description="Of the mean of a day with that of the day before.")
+    blocks: int = Field(ge=2, description="Days of the history; weeks, for windows of a week.")
+    rows: float = Field(gt=0, description="Rows of a day of the history, on average.")
+    smallest_effect: float = Field(ge=0, description="No change that is smaller fails.")
+    critical: float = Field(gt=0, description="Standard errors from which a change fails.")
+    tail: float = Field(ge=0, description="How far a single day may be off: means of k days fail beyond a k-th of it.")
+
+
 class TrafficAlarms(Frozen):
     """What windows cut in time showed: from where on a statistic is worth an alarm, beside what the rows alone say."""
 
@@ -56,6 +101,7 @@ class TrafficAlarms(Frozen):
         "without any history it is what will be aimed at."
     )
     thresholds: tuple[TrafficThreshold, ...]
+    levels: tuple[TrafficLevel, ...] = Field((), description="What several windows together are compared with.")
 
     @property
     def lengths(self) -> dict[int, int]:
@@ -72,19 +118,27 @@ class TrafficAlarms(Frozen):
         return tuple(one for one in self.thresholds if one.is_gross)
 
     def replaced(self, found: "TrafficAlarms") -> "TrafficAlarms":
-        """Return the newer alarms, with the thresholds of these for the statistics that the newer ones lack.
+        """Return the newer alarms, with the thresholds and levels of these for what the newer ones lack.
 
         The smallest gap of a gross change goes together with the threshold of its z.
         """
         names = {(one.name, one.column) for one in found.thresholds}
         names |= {(name.removesuffix("_z") + "_gap", column) for name, column in names if name.endswith("_z")}
         others = tuple(one for one in self.thresholds if (one.name, one.column) not in names)
-        return found.model_copy(update={"thresholds": (*found.thresholds, *others)})
+        gathered = {(one.name, one.column) for one in found.levels}
+        levels = tuple(one for one in self.levels if (one.name, one.column) not in gathered)
+        return found.model_copy(update={"thresholds": (*found.thresholds, *others), "levels": (*found.levels, *levels)})
 
     def threshold(self, name: str, column: str | None, seconds: float) -> TrafficThreshold | None:
         """Return the threshold of a statistic, of the length nearest to that of the window; None if there is none."""
         found = [one for one in self.thresholds if one.name == name and one.column == column]
         return min(found, key=lambda one: abs(log(one.interval_seconds / seconds)), default=None)
+
+    def levels_of(self, seconds: float) -> list[TrafficLevel]:
+        """Return the levels that were found on windows of the length nearest to this one."""
+        lengths = {one.interval_seconds for one in self.levels}
+        nearest = min(lengths, key=lambda length: abs(log(length / seconds)), default=None)
+        return [one for one in self.levels if one.interval_seconds == nearest]
 
 
 class Usual(NamedTuple):

@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.model_selection import KFold, PredefinedSplit, cross_val_predict
 
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration, ErrorCalibration
+from model.artifact.traffic import DAY_SECONDS
 from model.data.dataset import AnyDataset, Dataset
 from model.data.encoding import pipeline_input, rows_of
 from model.data.split import Positions
@@ -20,7 +21,6 @@ from model.training.pipelines import Recipe
 Parts = npt.NDArray[np.str_]
 
 _FOLDS = 5
-DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
