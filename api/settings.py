@@ -142,6 +142,11 @@ class EvidentlySettings(BaseModel):
         str | None, Field(description="Name of the project in Evidently UI; by default the model's name.")
     ] = None
 
+    @property
+    def evidently_link(self) -> str:
+        """Where people reach Evidently UI."""
+        return self.evidently_public_url or self.evidently_url
+
 
 class AlertSettings(BaseModel):
     """Alerts on the model's health."""
