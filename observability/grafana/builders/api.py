@@ -337,7 +337,6 @@ def _snapshot_numbers() -> list[Panel]:
             "short",
             Query('sum(increase(vigie_alert_posts_total{outcome!="sent"}[15m]))'),
             limit=limit_of("ModelAlertsNotSent"),
-            decimals=0,
             span=12,
         ),
         number(
@@ -360,7 +359,6 @@ def _retention() -> Section:
             "short",
             Query("sum by (kind) (increase(vigie_retention_removed_total[1d]))", "{{kind}}"),
             span=12,
-            decimals=0,
             many=True,
         ),
         graph(
@@ -376,7 +374,6 @@ def _retention() -> Section:
             "short",
             Query('sum(increase(vigie_retention_runs_total{outcome="failed"}[6h]))'),
             limit=limit_of("RetentionFailing"),
-            decimals=0,
             span=24,
         ),
     ]

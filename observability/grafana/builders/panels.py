@@ -61,7 +61,8 @@ def steps_of(limit: Limit | None, lowest: float = 0) -> Steps:
 
 def lines_of(limit: Limit | None, lines: Steps) -> Steps:
     """Return the lines of a graph; the one of a limit is red, whichever side of it the alert fires on."""
-    return [(None, NO_LINE), *([(limit.value, RED)] if limit else lines)]
+    drawn = [(just_above(limit.value) if limit.above else limit.value, RED)] if limit else lines
+    return [(None, NO_LINE), *drawn]
 
 
 def thresholds(steps: Steps) -> build.ThresholdsConfig:
@@ -166,7 +167,12 @@ def _set_axis(
     if maximum is not None:
         panel.max(maximum)
     else:
-        panel.axis_soft_max(max(limits, default=0) * ABOVE_A_LIMIT or SOFT_MAXIMA.get(unit, 1.0))
+        panel.axis_soft_max(_soft_maximum(max(limits, default=0), unit))
+
+
+def _soft_maximum(highest: float, unit: str) -> float:
+    """Return where the axis of a calm graph ends: a little above the highest limit."""
+    return round(highest * ABOVE_A_LIMIT, 6) or SOFT_MAXIMA.get(unit, 1.0)
 
 
 def number(
