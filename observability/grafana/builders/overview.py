@@ -39,7 +39,7 @@ SLOW = (
     '1 - sum(increase(http_request_duration_seconds_bucket{job="api", handler="/predict", le="0.1"}[30d]))'
     ' / (sum(increase(http_request_duration_seconds_count{job="api", handler="/predict"}[30d])) > 0)'
 )
-REACHABLE = 'avg_over_time(max(up{job="api"})[30d:1m])'
+REACHABLE = 'avg_over_time(max(up{job="api"})[30d:1m]) or max(up{job="api"})'
 FIRING = 'ALERTS{alertstate="firing", alertname!="Watchdog"}'
 ABOUT = ", ".join(
     f'"{label}"' for label in ("container", "integration", "rule_group", "slo", "mountpoint", "instance", "job")
