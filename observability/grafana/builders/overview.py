@@ -53,6 +53,8 @@ MODEL_ALERTS = (
     ' - (count(ALERTS{alertstate="firing"}) or vector(0)), 0)'
 )
 """What Alertmanager has and Prometheus did not send: the API did."""
+OF_THE_HOLDER = "max by (severity) (vigie_model_alerts and on (instance) vigie_snapshot_lease_held == 1)"
+"""Only the holder of the lease looks at the windows: what others saw before is old."""
 LINKS = f"""The values are in [Evidently UI](${{{EVIDENTLY}:raw}}), one dashboard a model, and in the report that each
 alert names. Grafana never shows them: it says whether somebody has to look there."""
 
@@ -187,7 +189,7 @@ def _models() -> Section:
             "Model alerts by severity",
             "Checks of the model's windows that fire now, as the API counts them.",
             "none",
-            Query("max by (severity) (vigie_model_alerts)", "{{severity}}"),
+            Query(OF_THE_HOLDER, "{{severity}}"),
             steps=[(0, GREEN), (1, AMBER)],
             span=12,
         ),
