@@ -1,5 +1,6 @@
 """The metrics that Prometheus scrapes: the API's own health, never the model's."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -375,8 +376,8 @@ class Metrics:
         self._queue_limit_rows.set(log_queue_rows)
 
     def link_evidently(self, url: str) -> None:
-        """Show where people reach Evidently UI."""
-        self._evidently_link.labels(url).set_to_current_time()
+        """Show where people reach Evidently UI, without a password that the address may have."""
+        self._evidently_link.labels(re.sub("//[^/@]*@", "//", url)).set_to_current_time()
 
     def describe_model(self, version: str, model: str, model_version: str, engine: str) -> None:
         """Show which version of Vigie serves which model now, in place of what served before."""

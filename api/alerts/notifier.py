@@ -118,7 +118,7 @@ class AlertNotifier:
 
     def _log_changes(self, states: Sequence[tuple[Check, CheckState]]) -> None:
         firing = {check.name for check, state in states if state.firing}
-        severities = Counter(check.severity for check, state in states if state.firing)
+        severities = Counter[str](check.severity for check, state in states if state.firing)
         self._metrics.observe_model_alerts({severity: severities[severity] for severity in SEVERITIES})
         for check, state in states:
             if state.firing != (check.name in self._firing):

@@ -4,11 +4,21 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from observability.grafana.builders.alert_limits import limit_of
 from observability.grafana.builders.dashboard import Section, dashboard, variable
-from observability.grafana.builders.panels import GREEN, RED, Query, graph, number
+from observability.grafana.builders.panels import AMBER, BLUE, GREEN, PURPLE, RED, Query, graph, number
 
 HERE = 'job="node-exporter", instance=~"$instance"'
 DISKS = f'{HERE}, fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660"'
 RATE = "[$__rate_interval]"
+MODES = {
+    "user": GREEN,
+    "system": BLUE,
+    "nice": PURPLE,
+    "iowait": AMBER,
+    "steal": "semi-dark-orange",
+    "irq": "semi-dark-blue",
+    "softirq": "semi-dark-purple",
+}
+"""Red is for what fails: the usual colours give it to the fifth of any series."""
 
 
 def host() -> Dashboard:
@@ -38,6 +48,7 @@ def _processor() -> Section:
             "none",
             Query(f'sum by (mode) (rate(node_cpu_seconds_total{{{HERE}, mode!="idle"}}{RATE}))', "{{mode}}"),
             stacked=True,
+            colors=MODES,
         ),
         graph(
             "Load for each core",

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from cryptography import x509
@@ -129,8 +130,10 @@ class Chats:
 
 
 @contextmanager
-def notifying(folder: Path, chats: Chats, mail: tuple[int, Path], switched_on: set[str]) -> Iterator[str]:
-    """A real Alertmanager, started as in the stack; its address."""
+def notifying(
+    folder: Path, chats: Chats, mail: tuple[int, Path], switched_on: set[str], forgets: str = "1m"
+) -> Iterator[str]:
+    """A real Alertmanager, started as in the stack; its address. It ``forgets`` ended alerts that often."""
     program = shutil.which("prometheus-alertmanager")
     if program is None:
         pytest.skip("no Alertmanager on this machine (Debian: apt-get install prometheus-alertmanager)")
@@ -146,7 +149,7 @@ def notifying(folder: Path, chats: Chats, mail: tuple[int, Path], switched_on: s
     places = {"PATH": f"{programs}:{os.environ['PATH']}", "ALERTMANAGER_FOLDER": str(folder)}
     places["ALERTMANAGER_CONFIG"] = str(folder / "rendered.yml")
     command = ["sh", str(START), f"--storage.path={folder / 'alerts'}", f"--web.listen-address=127.0.0.1:{port}"]
-    command += ["--cluster.listen-address=", "--alerts.gc-interval=1m"]
+    command += ["--cluster.listen-address=", f"--alerts.gc-interval={forgets}"]
     with running(command, folder, f"http://127.0.0.1:{port}/-/ready", **places):
         yield f"http://127.0.0.1:{port}"
 
@@ -256,3 +259,25 @@ def test_one_secret_file_switches_a_receiver_on(
             await_until(lambda: [text for text in chats.at(path) if "HostLoadHigh" in text])
     assert all(word in message for word in expected), message
     assert {at for at, _ in chats.messages} == {"/webhook", path}
+
+
+def test_an_alert_of_the_api_is_counted_until_it_ends(tmp_path: Path, chats: Chats, mail: tuple[int, Path]) -> None:
+    shipped = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["alertmanager"]
+    assert "--alerts.gc-interval=1m" in shipped["command"], "by default it counts what ended for half an hour"
+    labels = {"alertname": "ModelDataDrift", "check": "data_drift", "model": "iris", "severity": "warning"}
+    with notifying(tmp_path, chats, mail, set(), forgets="1s") as url:
+
+        def counted() -> float:
+            found = re.findall(
+                r'^alertmanager_alerts{state="(?:active|suppressed)"} (\d+)$',
+                httpx.get(f"{url}/metrics").text,
+                re.MULTILINE,
+            )
+            assert len(found) == 2
+            return sum(map(float, found))
+
+        assert counted() == 0
+        post(url, labels)
+        await_until(lambda: counted() == 1)
+        post(url, labels, endsAt=datetime.now(UTC).isoformat())
+        await_until(lambda: counted() == 0)

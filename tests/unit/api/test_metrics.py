@@ -155,6 +155,14 @@ def test_the_address_of_evidently_ui_for_people_is_shown_with_the_start(client: 
     assert shown == pytest.approx(time(), abs=300)
 
 
+def test_a_password_in_the_address_of_evidently_ui_is_not_shown() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry).link_evidently("https://me:hidden@ui.example:8001/path")
+    text = generate_latest(registry).decode()
+    assert value(text, "vigie_evidently_link_timestamp_seconds", url="https://ui.example:8001/path") is not None
+    assert "hidden" not in text
+
+
 WORKER = """
 import os, sys
 from fastapi import FastAPI

@@ -109,7 +109,7 @@ STATES = {
     },
     "host": {
         "CPU busy": State(0.4, "40%, palette", 0.95, "95%, palette, beyond red", "No data, secondary text"),
-        "CPU by mode": State(1.5, "1.5, palette", None, None, "No data, secondary text"),
+        "CPU by mode": State((1.5, "steal"), "1.5, semi-dark-orange", None, None, "No data, secondary text"),
         "Load for each core": State(2, "2, palette", 10.5, "10.5, palette, beyond red", "No data, secondary text"),
         "Memory available": State(0.1, "10%, palette", 0.09, "9%, palette, beyond red", "No data, secondary text"),
         "Disk free": State(0.24, "24%, palette", 0.05, "5%, palette, beyond red", "No data, secondary text"),
