@@ -172,12 +172,16 @@ def _traffic(candidate: Candidate, alarms: Alarms, policy: AlarmPolicy, kind: Al
 
 
 def _calibrate_traffic(candidate: Candidate, model: Model, policy: AlarmPolicy) -> TrafficAlarms | None:
-    """Return the thresholds of the held-out rows, cut in time; None where there are too few days."""
+    """Return the thresholds of rows that the model had not seen, cut in time; None where there are too few days.
+
+    Those that trained it are among them, as models fitted on other days predicted them: how days differ is seen from
+    few days already, and half of them would say half as much.
+    """
     dataset, scored, split = candidate.dataset, candidate.scored, candidate.split
     if dataset.times is None:
         raise DataError("alarms calibrated in time need a time column; name it with --time, or choose --alarms learn")
-    seconds = dataset.times.seconds[np.concatenate([split.test, split.reference])]
-    rows = pd.concat([scored.test, scored.reference], ignore_index=True)
+    seconds = dataset.times.seconds[np.concatenate([split.train, split.test, split.reference])]
+    rows = pd.concat([scored.training, scored.test, scored.reference], ignore_index=True)
     return calibrate_traffic(rows, dataset.times._replace(seconds=seconds), model, policy)
 
 
