@@ -15,7 +15,7 @@ from rich.console import Console
 
 from api.alerts.rules import Quorum
 from model.alarms.window_checks import JudgedWindow, check_windows
-from model.alarms.window_values import Windows, measure_windows, model_of
+from model.alarms.window_values import measure_windows, model_of
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Manifest
 from model.artifact.store import read_reference
 from model.artifact.traffic import DAY_SECONDS
@@ -306,11 +306,7 @@ def found_changes(division: Division, interval: int, seed: int) -> Iterator[Foun
         windows = check_windows(
             rows, change.seconds, interval, division.manifest, division.reference, min_rows=MIN_ROWS
         )
-        about = (
-            {PREDICTION, LABEL, None}
-            if change.check != "data_drift" and change.check != "data_quality"
-            else {change.column}
-        )
+        about = {change.column} if change.check in {"data_drift", "data_quality"} else {PREDICTION, LABEL, None}
         kept = [
             window._replace(
                 failures=tuple(one for one in window.failures if one.check == change.check and one.column in about)
