@@ -130,7 +130,9 @@ def learn(
     if not statistics:
         return None
     block = block_seconds(windows.starts, interval_seconds)
-    days = len(np.unique(windows.starts // block)) * max(block, interval_seconds) / DAY_SECONDS
+    span_seconds = int(windows.starts[-1] - windows.starts[0]) + interval_seconds
+    with_windows = len(np.unique(windows.starts // block)) * max(block, interval_seconds)
+    days = min(span_seconds, with_windows) / DAY_SECONDS
     promised = promised_days(false_alarm_days, days)
     rate = failed_block_rate(max(block, interval_seconds), promised)
     found = fit_traffic_thresholds(
@@ -185,6 +187,10 @@ def windows_of(stored: Sequence[StoredWindow]) -> Windows:
     for name in names:
         missing = values.get(Name("missing_share", name.column), np.zeros(len(ordered)))
         known = rows if name.name == "missing_share" else np.round(rows * (1 - np.nan_to_num(missing)))
-        sizes[name] = labels if name.name in LABELLED_LEVELS or name.name.startswith(_OF_LABELS) else known
+        of_labels = name.name in LABELLED_LEVELS or name.name.startswith(_OF_LABELS)
+        sizes[name] = labels if of_labels else known
+        of_class = values.get(Name("labels_by_class", name.column))
+        if name.name == "recall_by_class" and of_class is not None:
+            sizes[name] = np.nan_to_num(of_class)
     starts = np.array([window.start for window in ordered], dtype=np.int64)
     return Windows(starts, rows.astype(np.int64), values, sizes)

@@ -6,14 +6,21 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from model.alarms.window_values import MIN_ROWS, Name, TimedRows, Windows, measure_windows, model_of
-from model.artifact.manifest import ClassifierManifest, Manifest, RegressorManifest
+from model.artifact.manifest import LABEL, ClassifierManifest, Manifest, RegressorManifest
 from model.artifact.traffic import WindowTraffic
 from model.data.encoding import encoding_of
 from model.statistics.attribution import MAX_EXPLAINED_ROWS, NDCG_ALARM
-from model.statistics.bounds import highest_mean_absolute_error, highest_share, lowest_accuracy, quality_alarm_rate
+from model.statistics.bounds import (
+    highest_mean_absolute_error,
+    highest_share,
+    lowest_accuracy,
+    lowest_recall,
+    quality_alarm_rate,
+)
 from model.statistics.lasting import LastingChange, gatherer, lasting_changes
 from model.statistics.windows import Numbers
 from model.training.out_of_fold import number_errors, wrong_predictions
@@ -32,6 +39,7 @@ CHECK_OF = {
     "out_of_range_share": "data_quality",
     "new_category_share": "data_quality",
     "accuracy": "performance",
+    "recall_by_class": "performance",
     "mean_absolute_error": "performance",
     "attribution_ndcg": "attribution_drift",
     "attribution_distance": "attribution_drift",
@@ -50,7 +58,7 @@ _FAILS_AT_LIMIT = frozenset(
 )
 
 
-_FAILS_BELOW = frozenset({"accuracy", "attribution_ndcg"})
+_FAILS_BELOW = frozenset({"accuracy", "recall_by_class", "attribution_ndcg"})
 
 
 class Failure(NamedTuple):
@@ -142,8 +150,9 @@ def _judge(
             by_rows = limits[name](place, int(windows.sizes[name][place]))
             limit = traffic.limit(name.name, name.column, by_rows)
             if _fails(name.name, value, limit):
-                column = name.column if CHECK_OF[name.name] != "performance" else name.name
-                failures.append(Failure(CHECK_OF[name.name], column, value, limit))
+                check = CHECK_OF[name.name]
+                column = name.column or (name.name if check == "performance" else None)
+                failures.append(Failure(check, column, value, limit))
     failures += [Failure(one.check, one.about, one.value, one.threshold, one.measure) for one in lasting]
     end = datetime.fromtimestamp(int(windows.starts[place]) + interval_seconds, UTC)
     return JudgedWindow(start, end, int(windows.rows[place]), values, tuple(failures))
@@ -210,11 +219,19 @@ def _error_limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame)
         right = ~wrong_predictions(reference)
         lowest = lru_cache(maxsize=None)(lambda rows: lowest_accuracy(rows, right, manifest))
         limits[Name("accuracy", None)] = lambda _place, rows: lowest(rows)
+        for name in manifest.class_names:
+            of_class = right[(reference[LABEL] == name).to_numpy()]
+            limits[Name("recall_by_class", name)] = _recall_limit(name, of_class, manifest)
     elif isinstance(manifest, RegressorManifest):
         errors = number_errors(reference)
         highest = lru_cache(maxsize=None)(lambda rows: highest_mean_absolute_error(rows, errors, manifest))
         limits[Name("mean_absolute_error", None)] = lambda _place, rows: highest(rows)
     return limits
+
+
+def _recall_limit(name: str, right_of_class: npt.NDArray[np.bool_], manifest: ClassifierManifest) -> Limit:
+    lowest = lru_cache(maxsize=None)(lambda labels: lowest_recall(labels, name, right_of_class, manifest))
+    return lambda _place, labels: lowest(labels)
 
 
 def _z_limit(z: Numbers, gap: Numbers, at: Callable[[int], float], gap_floor: float) -> Limit:

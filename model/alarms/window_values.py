@@ -275,6 +275,7 @@ def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | Error
         drift = classification_drift(wrong, expected, weights)
         classes = sum(str(name).startswith(PROBABILITY_PREFIX) for name in rows)
         found = {"concept_z": drift.z, "concept_gap": drift.gap, "accuracy": 1 - drift.observed_error}
+        recalls = _recalls(rows, wrong, weights)
         found["flipped_share"] = flipped_share(wrong, expected, weights, classes)
     else:
         predictions = rows[PREDICTION].to_numpy(dtype=np.float64)
@@ -287,8 +288,21 @@ def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | Error
             "observed_bias": errors.observed_bias,
             "mean_absolute_error": errors.observed_error,
         }
+        recalls = {}
     labels = weights.sum(axis=0)
-    return {Name(name, None): Measured(values, labels) for name, values in found.items()}
+    return {Name(name, None): Measured(values, labels) for name, values in found.items()} | recalls
+
+
+def _recalls(rows: pd.DataFrame, wrong: Numbers, weights: Numbers) -> dict[Name, Measured]:
+    """Return the recall of each class that the labels of any window have."""
+    found, labels = {}, rows[LABEL].to_numpy(dtype=object)
+    for name in pd.unique(labels):
+        of_class = labels == name
+        sizes = weights[of_class].sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            values = (1 - wrong[of_class]) @ weights[of_class] / sizes
+        found[Name("recall_by_class", str(name))] = Measured(np.asarray(values), sizes)
+    return found
 
 
 def _sampled(reference: pd.DataFrame) -> pd.DataFrame:

@@ -119,8 +119,12 @@ class TrafficAlarms(Frozen):
         return tuple(one for one in self.thresholds if one.is_gross)
 
     def replaced(self, found: "TrafficAlarms") -> "TrafficAlarms":
-        """Return the newer alarms, with the thresholds and levels of these for what the newer ones lack."""
+        """Return the newer alarms, with the thresholds and levels of these for what the newer ones lack.
+
+        The smallest gap of a gross change goes together with the threshold of its z.
+        """
         names = {(one.name, one.column) for one in found.thresholds}
+        names |= {(name.removesuffix("_z") + "_gap", column) for name, column in names if name.endswith("_z")}
         others = tuple(one for one in self.thresholds if (one.name, one.column) not in names)
         gathered = {(one.name, one.column) for one in found.levels}
         levels = tuple(one for one in self.levels if (one.name, one.column) not in gathered)

@@ -128,5 +128,7 @@ def error_chances(frame: pd.DataFrame, calibration: Calibration) -> npt.NDArray[
 
 
 def _logged(dataset: AnyDataset, positions: Positions, answers: npt.NDArray[np.float64]) -> pd.DataFrame:
-    frame = dataset.frame.iloc[positions].reset_index(drop=True).assign(**{LABEL: dataset.labels[positions]})
+    frame = dataset.frame.iloc[positions].reset_index(drop=True)
+    # both columns are made here, so that the prediction stands before the label
+    frame = frame.assign(**{PREDICTION: None, LABEL: dataset.labels[positions]})
     return with_predictions(frame, answers, dataset.class_names if isinstance(dataset, Dataset) else None)

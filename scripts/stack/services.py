@@ -29,9 +29,12 @@ class Guard:
     """The process that stops our children if we end without stopping them."""
 
     def __init__(self) -> None:
-        # -I and -S: no site packages and no environment, so it starts in milliseconds, the same everywhere.
+        # -I and -S: no site packages, so it starts in milliseconds, the same everywhere. It needs no variable, except
+        # where Python finds its own libraries by one.
+        libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__],
+            env=libraries,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -129,8 +129,7 @@ class Stack:
             raise DataDirError(f"cannot write to {self.config.data_dir}: {error.strerror or error}") from error
 
     def _train(self, guard: Guard) -> None:
-        environment = dict(self.config.inherited)
-        training = Child("training", self.config.train_command(), environment, guard)
+        training = Child("training", self.config.train_command(), self.config.train_environment(), guard)
         try:
             while (status := training.exit_status()) is None:
                 if self._interruption.wait(_POLL_SECONDS):
