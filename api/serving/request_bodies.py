@@ -103,7 +103,7 @@ class ListBody(RequestBody[Body]):
         body = _in_utf8(body)
         outline = await _outline(body)
         head = self._head.match(body)
-        if head is None or _TAIL.fullmatch(body, outline.list_end) is None:
+        if head is None or not outline.cuts or _TAIL.fullmatch(body, outline.list_end) is None:
             _check_values(outline.values, "body")
             return self.read(body, is_json=True)
         self._check_max(outline.items)
