@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validato
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.snapshots.retention_tiers import DEFAULT_TIERS, RetentionPolicy, parse_tiers
-from evidently_workspace.web_origin import LOOPBACK, allowed_hosts, origin_of
+from evidently_workspace.ui.web_origin import LOOPBACK, allowed_hosts, origin_of
 
 SECRETS = ("database_url", "evidently_secret")
 ORIGIN = re.compile(r"https?://[^/\s*]+")

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem
-from evidently_workspace.web_origin import WITHOUT_EFFECT, WebOrigin
+from evidently_workspace.ui.web_origin import WITHOUT_EFFECT, WebOrigin
 
 POLICY = "content-security-policy"
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
