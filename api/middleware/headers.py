@@ -36,7 +36,10 @@ _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 def page_policy(html: str) -> str:
-    """Return the policy of one of our pages: its inline scripts, by their hash, and files of this API may run."""
+    """Return the policy of one of our pages: its inline scripts, by their hash, and files of this API may run.
+
+    ``html`` must be the page before any value is put into it: each script in it is allowed to run.
+    """
     hashes = (b64encode(sha256(script.encode()).digest()).decode() for script in _INLINE_SCRIPT.findall(html))
     scripts = " ".join(["'self'", *(f"'sha256-{one}'" for one in hashes)])
     return (

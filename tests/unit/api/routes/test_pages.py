@@ -1,13 +1,19 @@
+import json
 import re
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
+from api.app import create_app
 from api.prediction_log.database import Database
 from api.routes.pages import status_lines
+from api.settings import Settings
 from api.snapshots.reports import SCRIPT_END, SCRIPT_START, write_window_report
 
 
@@ -158,3 +164,33 @@ def test_metrics_do_not_show_the_health_of_the_model(client: TestClient, setosa:
     assert "nowhere" not in metrics
     assert "/health/live" not in metrics
     assert not re.search(r"(?i)drift|accuracy|precision|recall|auc", metrics)
+
+
+SCRIPT = "<script>alert('name')</script>"
+
+
+def test_no_name_brings_a_script_into_a_page(settings: Settings, iris_artifact: Path, tmp_path: Path) -> None:
+    """An artifact of another hand may have any name: it is shown as text, and its script is not allowed to run."""
+    folder = copytree(iris_artifact, tmp_path / "model")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"name": SCRIPT}))
+    update = {"model_dir": folder, "grafana_url": f"javascript:{SCRIPT}"}
+    app = create_app(settings.model_copy(update=update))
+    hashed = b64encode(sha256(b"alert('name')").digest()).decode()
+    with TestClient(app) as client:
+        for path in ("/", "/docs"):
+            page = client.get(path)
+            assert page.status_code == 200
+            assert "alert(&#x27;name&#x27;)" in page.text
+            assert SCRIPT not in page.text
+            assert hashed not in page.headers["content-security-policy"]
+
+
+def test_the_policy_of_the_start_page_allows_no_script_of_a_value(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.routes.pages.escape", lambda text: text)  # as if a value had been forgotten
+    monkeypatch.setattr("api.routes.pages._quality", lambda _manifest: SCRIPT)
+    page = client.get("/")
+    assert SCRIPT in page.text
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; ")
