@@ -113,7 +113,7 @@ class ListBody(RequestBody[Body]):
             _check_values(following.values - one.values, f"{self._field}[{one.items}]")
             items += self._read_piece(body[one.offset + 1 : following.offset], one.items)
             await asyncio.sleep(0)
-        return self._type.model_construct(**{self._field: items})
+        return self._type.model_construct(None, **{self._field: items})
 
     def _read_piece(self, piece: bytes, first: int) -> Sequence[BaseModel]:
         """Return the validated items of a piece, which starts with that item. Raises PayloadError or UnreadableBody."""
