@@ -82,7 +82,7 @@ def _add_routes(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     plane, queries, status = runtime.serving.plane, runtime.monitoring.queries, runtime.monitoring.status
     app.include_router(health_routes(plane))
     app.include_router(model_routes(plane, runtime.serving.reloader))
-    app.include_router(snapshot_routes(queries))
+    app.include_router(snapshot_routes(plane, queries))
     app.include_router(landing_routes(plane, queries, settings.grafana_url, lambda: status.evidently_up))
     app.include_router(documentation_routes(app.title))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import orjson
@@ -13,17 +13,25 @@ from fastapi.responses import HTMLResponse, Response
 from api.middleware.headers import POLICY, REPORT
 from api.prediction_log.records import WindowRecord
 from api.problems import problem_responses
-from api.schemas import MetricSeriesList, RecordedWindow, SnapshotWindow, SnapshotWindows
+from api.schemas import (
+    AlarmState,
+    MetricSeriesList,
+    RecordedWindow,
+    SnapshotWindow,
+    SnapshotWindows,
+)
+from api.serving.data_plane import DataPlane
 from api.snapshots.queries import Points, SnapshotQueries
 
-DAY = r"^\d{4}-\d{2}-\d{2}$"
+DAY_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
+DAY = timedelta(days=1)
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL cannot compare a text that contains NUL."""
 MAX_SKIPPED = 1_000_000_000
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,120}\.html$"
 
 
-def snapshot_routes(queries: SnapshotQueries) -> APIRouter:
+def snapshot_routes(plane: DataPlane, queries: SnapshotQueries) -> APIRouter:
     """Build the routes. They read the database, so they run on a thread."""
     router = APIRouter(tags=["snapshots"])
     one_at_a_time = asyncio.Lock()  # long series are large, and take time from predictions
@@ -38,7 +46,17 @@ def snapshot_routes(queries: SnapshotQueries) -> APIRouter:
 
     @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))
     def windows(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> SnapshotWindows:
-        return SnapshotWindows(windows=[with_links(request, window) for window in queries.newest(limit)])
+        state = queries.alarms(plane.manifest)
+        return SnapshotWindows(
+            windows=[with_links(request, window) for window in queries.newest(limit)],
+            alarms=AlarmState(
+                kind=plane.manifest.alarms,
+                version=state.version,
+                learning=state.statistics,
+                learned_days=state.learned / DAY,
+                learning_days=state.period / DAY,
+            ),
+        )
 
     @router.post(
         "/snapshots",
@@ -79,7 +97,9 @@ def snapshot_routes(queries: SnapshotQueries) -> APIRouter:
         response_class=HTMLResponse,
         responses=problem_responses(404, 422),
     )
-    def report(day: Annotated[str, Path(pattern=DAY)], name: Annotated[str, Path(pattern=REPORT_NAME)]) -> HTMLResponse:
+    def report(
+        day: Annotated[str, Path(pattern=DAY_PATTERN)], name: Annotated[str, Path(pattern=REPORT_NAME)]
+    ) -> HTMLResponse:
         return HTMLResponse(queries.report(day, name), headers={POLICY: REPORT})
 
     return router

@@ -7,8 +7,10 @@ from pathlib import Path
 from api.errors import NotFound, NothingToSnapshot
 from api.prediction_log.records import WindowRecord
 from api.prediction_log.windows import WindowStore
+from api.snapshots.learning import LearningState, ServiceAlarms
 from api.snapshots.reports import read_report
 from evidently_workspace.client import project_id_for
+from model.artifact.manifest import Manifest
 
 
 class SnapshotLinks:
@@ -47,17 +49,23 @@ class SnapshotQueries:
         interval: timedelta,
         reports_dir: Path,
         links: SnapshotLinks,
+        alarms: ServiceAlarms,
         wake: Callable[[], None],
     ) -> None:
         self._store = store
         self._interval = interval
         self._reports_dir = reports_dir
         self._links = links
+        self._alarms = alarms
         self._wake = wake
 
     def newest(self, limit: int) -> list[WindowRecord]:
         """Return the newest windows, newest first."""
         return self._store.newest(limit)
+
+    def alarms(self, manifest: Manifest) -> LearningState:
+        """Return what the alarms of a model rest on."""
+        return self._alarms.state(manifest)
 
     def latest_report(self) -> WindowRecord | None:
         """Return the newest window that has an HTML report."""
