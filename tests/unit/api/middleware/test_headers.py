@@ -147,7 +147,7 @@ def test_a_page_of_another_site_changes_nothing(settings: Settings, setosa: dict
             for path in ("/snapshots", "/model/reload", "/predict", "/feedback"):
                 answer = client.post(path, json=setosa, headers=headers)
                 assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
-            assert client.get("/snapshots", headers=headers).json() == {"windows": []}
+            assert client.get("/snapshots", headers=headers).json()["windows"] == []
         assert 'vigie_denied_requests_total{reason="foreign_origin"} 20.0' in client.get("/metrics").text
 
 
