@@ -8,13 +8,17 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import UnreadableBody
+from api.errors import PayloadError, UnreadableBody
 from api.problems import problem_responses
 from api.schemas import FeedbackReceipt
+from api.security.rate_limit import charge_rows
 from api.serving.data_plane import DataPlane
-from api.serving.request_bodies import Body, ListBody, RequestBody
+from api.serving.request_bodies import LARGE_BYTES, Body, ListBody, RequestBody
 from api.serving.schemas import Batch, Feedback, Row, batch_type, row_type, task_types
 from model.artifact.manifest import Manifest
+
+REFUSED_BYTES_PER_ROW = 100
+"""A refused body takes a row of its caller's rate limit for each of so many bytes."""
 
 
 def prediction_routes(plane: DataPlane, max_rows: int) -> list[BaseRoute]:
@@ -55,10 +59,20 @@ class JsonEndpoint(Generic[Body]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         body = await _receive_body(receive)
-        content = await self._respond(self._request_body.read(body, is_json=_is_json(scope)))
+        content = await self._respond(await self._read(body, is_json=_is_json(scope)))
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    async def _read(self, body: bytes, *, is_json: bool) -> Body:
+        """Return the validated body; one that is refused is charged by its size, as it took time to read."""
+        try:
+            if len(body) > LARGE_BYTES:
+                return await self._request_body.read_large(body, is_json=is_json)
+            return self._request_body.read(body, is_json=is_json)
+        except (PayloadError, UnreadableBody):
+            charge_rows(len(body) // REFUSED_BYTES_PER_ROW)
+            raise
 
 
 def _route(path: str, endpoint: JsonEndpoint[Any]) -> Route:
