@@ -150,7 +150,9 @@ def _build_monitoring(
     return Monitoring(
         queries,
         _build_notifier(settings, store, manifest, links, metrics),
-        StatusProbe(metrics, settings.evidently_url, lease.held, partial(read_progress, database)),
+        StatusProbe(
+            metrics, settings.evidently_url, lease.held, partial(read_progress, database, settings.snapshot_interval)
+        ),
         _build_heartbeat(settings, store, lease, scheduler, metrics, build_context=build_context),
     )
 

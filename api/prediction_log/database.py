@@ -109,6 +109,10 @@ class Database:
         """Return the time in microseconds since the epoch: that of the database's clock, without its jumps."""
         return self._clock.follow(self.shown(connection))
 
+    def elapsed(self) -> float:
+        """Return seconds that pass evenly, whatever happens to the clocks."""
+        return self._clock.elapsed()
+
     def shown(self, connection: Connection | sqlite3.Connection) -> int:
         """Return what the database's clock shows, in microseconds: hosts that share a database share its clock."""
         if isinstance(connection, sqlite3.Connection) or self.is_sqlite:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
 
+from api.prediction_log.clock import WindowTime
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
@@ -18,6 +19,7 @@ MAX_CUT = timedelta(days=1) // timedelta(microseconds=1)
 CUT_OFF_REASON = "the process ended while it processed this window"
 IMPLAUSIBLE_WAIT = 2 * DEFERRED_WAIT // timedelta(microseconds=1)
 """No window waits this long: such a retry was set while a clock was wrong, and all windows would wait for it."""
+SHORTEST = timedelta(seconds=1) // timedelta(microseconds=1)
 MOMENTS = ("start", "end", "retry_at", "finished_at", "snapshot_removed_at", "report_removed_at")
 
 
@@ -26,6 +28,7 @@ class WindowStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._time = WindowTime(database.elapsed)
 
     def close_elapsed(self, interval: timedelta) -> int:
         """Close every window that has ended by now, and return how many.
@@ -36,8 +39,11 @@ class WindowStore:
         with self._database.writing() as connection:
             now = self._database.closing(connection)
             _reopen(connection, now, step)
-            start = _open_since(connection, step)
-            if start is None or _next_boundary(start, step) > now:
+            start = open_since(connection, step)
+            if start is None:
+                return 0
+            now = self._time.follow(now, start)
+            if next_boundary(start, step) > now:
                 return 0
             return _close_windows(connection, start, _last_boundary(now, step), step)
 
@@ -46,10 +52,11 @@ class WindowStore:
         step = _microseconds_of(interval)
         with self._database.writing() as connection:
             now = self._database.closing(connection)
-            start = _open_since(connection, step)
+            start = open_since(connection, step)
             if start is None or _events_since(connection, start) is None:
                 return None
-            _close_windows(connection, start, now, step)
+            # where closed windows are in the future, the rows since then have the time of their end
+            _close_windows(connection, start, max(now, start + SHORTEST), step)
             row = connection.execute(select(windows).order_by(windows.c.start.desc()).limit(1)).one()
             return window_of(row)
 
@@ -232,7 +239,7 @@ def window_of(row: Row[Any], **changed: Any) -> WindowRecord:
     return WindowRecord(**fields)
 
 
-def _open_since(connection: Connection, step: int) -> int | None:
+def open_since(connection: Connection, step: int) -> int | None:
     """Return the start of the open window; None if nothing was ever logged."""
     last_end = connection.execute(select(func.max(windows.c.end))).scalar_one()
     if last_end is not None:
@@ -250,7 +257,7 @@ def _events_since(connection: Connection, since: int) -> int | None:
     return min((stamp for stamp in found if stamp is not None), default=None)
 
 
-def _next_boundary(start: int, step: int) -> int:
+def next_boundary(start: int, step: int) -> int:
     """Return the end of a window that starts at ``start``; a step is the length of a window."""
     return _last_boundary(start, step) + step
 
@@ -271,7 +278,7 @@ def _close_windows(connection: Connection, start: int, until: int, step: int) ->
     while start < until:
         if event is not None and event < start:
             event = _events_since(connection, start)
-        end = min(_next_boundary(start, step), until)
+        end = min(next_boundary(start, step), until)
         quiet_until = _last_boundary(until if event is None else min(event, until), step)
         if quiet_until - start > MAX_CUT:
             end = quiet_until

@@ -101,6 +101,10 @@ class ApiProcess:
         self._process = Server([sys.executable, "-m", "api"], self._log, cwd=ROOT, env=self._environment)
         await_answer(f"{self.url}/health/ready", self._process)
 
+    def log(self) -> str:
+        """Return what it has written so far."""
+        return self._log.read_text(encoding="utf-8")
+
     @property
     def pid(self) -> int:
         assert self._process is not None
