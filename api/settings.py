@@ -141,6 +141,10 @@ class EvidentlySettings(BaseModel):
     evidently_project: Annotated[
         str | None, Field(description="Name of the project in Evidently UI; by default the model's name.")
     ] = None
+    evidently_share_project: Annotated[
+        bool,
+        Field(description="Whether the project may also show the windows of other logs; by default it is refused."),
+    ] = False
 
 
 class AlertSettings(BaseModel):

@@ -29,7 +29,7 @@ from api.serving.reload import ModelReloader
 from api.serving.served_model import ServedModel
 from api.settings import Settings
 from api.snapshots.queries import SnapshotLinks, SnapshotQueries
-from api.snapshots.retention import OrphanSnapshots, Retention
+from api.snapshots.retention import Retention, SnapshotRepair
 from api.snapshots.scheduler import (
     ALERTS,
     HEARTBEAT,
@@ -224,7 +224,9 @@ def build_worker_context(settings: Settings, project: str, holder: str) -> Worke
     database = build_database(settings)
     client = build_evidently_client(settings)
     evaluator = build_evaluator(settings, database)
-    health_project = HealthProject(client, evaluator.manifest, project)
+    health_project = HealthProject(
+        client, evaluator.manifest, project, database.log_id, shared=settings.evidently_share_project
+    )
     processor = WindowProcessor(
         WindowStore(database),
         snapshot_lease(database, holder, settings.heartbeat),
@@ -275,7 +277,14 @@ def build_retention(
         windows,
         LogExpiry(database),
         client,
-        OrphanSnapshots(windows, client, project),
+        SnapshotRepair(
+            windows,
+            client,
+            project,
+            database.log_id,
+            shared=settings.evidently_share_project,
+            versions=ModelArchive(settings.reports_dir).versions,
+        ),
         lease=retention_lease(database, holder),
         policy=settings.retention_policy,
         reports_dir=settings.reports_dir,

@@ -53,6 +53,7 @@ def take_snapshot(
     rejected_requests: Mapping[str, int] = MappingProxyType({}),
     rows_by_version: Mapping[str, int] = MappingProxyType({}),
     other_labels: int = 0,
+    origin: str | None = None,
 ) -> WindowSnapshot:
     """Measure one window against the reference.
 
@@ -61,7 +62,8 @@ def take_snapshot(
     columns. `current` is the `sampled_fraction` of the window's rows. `attributions` (rows, features) holds |SHAP| of
     some rows of `current`, or `attributions_missing` says why there are none. `rejected_requests` counts the requests
     refused in the window by reason, `rows_by_version` the window's rows by the version of the model that predicted
-    them, and `other_labels` the labels that arrived for other versions than the manifest's.
+    them, and `other_labels` the labels that arrived for other versions than the manifest's. `origin` is the id of the
+    log that all this comes from.
 
     A section with fewer than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed;
     the other sections are computed all the same.
@@ -81,7 +83,9 @@ def take_snapshot(
         _attempt(window, "Concept drift", lambda: _concept_drift(labelled, reference, manifest, min_labels, traffic)),
         _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic)),
     ]
-    facts = Facts(window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels)
+    facts = Facts(
+        window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels, origin
+    )
     return build_snapshot(facts, sections, rejected_requests)
 
 

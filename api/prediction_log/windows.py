@@ -345,6 +345,32 @@ class RetainedWindows:
         with self._database.reading() as connection:
             return {window.start: window for window in map(window_of, connection.execute(query))}
 
+    def has_rows(self, window: WindowRecord) -> bool:
+        """Whether the log still has every row that the window was measured from."""
+        start, end = microseconds(window.start), microseconds(window.end)
+        rows, arrived = predictions.c, labels.c.arrived_at
+        of_version = rows.model_version == window.model_version
+        inside = select(func.count()).where(of_version, rows.logged_at >= start, rows.logged_at < end)
+        labelled = select(func.count()).join_from(labels, predictions, labels.c.prediction_id == rows.id)
+        with self._database.reading() as connection:
+            left = connection.execute(inside).scalar_one()
+            left_labels = connection.execute(labelled.where(of_version, arrived >= start, arrived < end)).scalar_one()
+        return left >= (window.rows or 0) and left_labels >= (window.labelled_rows or 0)
+
+    def make_due_again(self, window: WindowRecord) -> bool:
+        """Have a posted window measured and posted once more; False where its record has changed meanwhile."""
+        again = {"status": WindowStatus.DUE, "snapshot_id": None, "faults": 0, "retry_at": None}
+        with self._database.writing() as connection:
+            recorded = (windows.c.status == WindowStatus.POSTED) & (windows.c.snapshot_id == window.snapshot_id)
+            where = (windows.c.start == microseconds(window.start)) & recorded
+            return connection.execute(update(windows).where(where).values(again)).rowcount > 0
+
+    def mark_snapshot_lost(self, window: WindowRecord, reason: str) -> None:
+        """Record that a window's snapshot is gone for good; what it measured stays."""
+        with self._database.writing() as connection:
+            lost = {"snapshot_id": None, "snapshot_removed_at": self._database.now(connection), "reason": reason}
+            connection.execute(update(windows).where(windows.c.start == microseconds(window.start)).values(lost))
+
     def begin_snapshot_removal(self, window: WindowRecord) -> None:
         """Record that a window's snapshot is about to be removed: a later run finishes it, whatever the clock says."""
         with self._database.writing() as connection:

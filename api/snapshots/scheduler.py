@@ -100,20 +100,27 @@ class SteadyScheduler(BackgroundScheduler):
 
     _clock: tuple[datetime, float] | None = None
 
-    def follow_clock(self) -> None:
-        """Move the next run of every job by as much as the machine's clock has jumped since the last call."""
+    def follow_clock(self) -> datetime:
+        """Move the next run of every job by as much as the machine's clock has jumped since the last call.
+
+        Return what the clock shows. A run that is further away than its interval all the same, because the clock jumped
+        while APScheduler read it, comes at its interval.
+        """
         with self._jobstores_lock:
             now, at = datetime.now(UTC), seconds_since_boot()
             last, self._clock = self._clock or (now, at), (now, at)
             jump = now - last[0] - timedelta(seconds=at - last[1])
             if abs(jump) > MAX_CLOCK_GAP:
-                logger.warning(
-                    "the clock was set by %.0f s; the periodic jobs go on at their intervals", jump.total_seconds()
-                )
-                for store in self._jobstores.values():
-                    for job in store.get_all_jobs():
-                        job._modify(next_run_time=job.next_run_time + jump)  # noqa: SLF001 - `modify_job` would wake the loop for each
+                logger.warning("the clock was set by %.0f s; the periodic jobs go on", jump.total_seconds())
+            else:
+                jump = timedelta(0)
+            for store in self._jobstores.values():
+                for job in store.get_all_jobs():
+                    wanted = min(job.next_run_time + jump, now + job.trigger.interval)
+                    if wanted != job.next_run_time:
+                        job._modify(next_run_time=wanted)  # noqa: SLF001 - `modify_job` would wake the loop for each
                         store.update_job(job)
+            return now
 
     def _process_jobs(self) -> float | None:
         self.follow_clock()
@@ -169,8 +176,7 @@ class JobScheduler:
         """Have the next run of a job come after this time instead of at its interval."""
         with suppress(JobLookupError):  # the scheduler has stopped meanwhile
             if self._scheduler.running:
-                self._scheduler.follow_clock()  # the time below is the clock's
-                self._scheduler.modify_job(name, next_run_time=datetime.now(UTC) + delay)
+                self._scheduler.modify_job(name, next_run_time=self._scheduler.follow_clock() + delay)
 
     def _after_run(self, event: JobExecutionEvent) -> None:
         """Run a job again that was woken during its run: APScheduler starts no second run beside the first."""

@@ -22,7 +22,6 @@ MAY_BE_SMALL = {
     "api.middleware.body_limit": "each middleware is a module",
     "api.middleware.error_boundary": "each middleware is a module",
     "api.middleware.head_limit": "each middleware is a module",
-    "api.prediction_log.clock": "what a test replaces, and reads as one thought",
     "api.routes.models": "the routes of each noun are a module",
     "scripts.stack.guard": "runs by its path, on the standard library alone",
 }
