@@ -5,6 +5,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,6 +32,9 @@ class ApiSettings(BaseModel):
     body_timeout_seconds: Annotated[
         float, Field(gt=0, description="Longest time that a request's body may take to arrive, in seconds.")
     ] = 30.0
+    keep_alive_seconds: Annotated[
+        int, Field(ge=1, description="How long an idle connection stays open: longer than a proxy in front keeps it.")
+    ] = 75
     max_batch_rows: Annotated[int, Field(gt=0, le=10_000, description="Most rows or labels in one request.")] = 10_000
     max_requests_in_progress: Annotated[
         int, Field(gt=0, description="Most requests that are served at once; past it a request gets 503.")
@@ -38,6 +42,11 @@ class ApiSettings(BaseModel):
     grafana_url: Annotated[
         str | None, Field(description="Where people reach Grafana, to be linked from the landing page.")
     ] = None
+
+    @property
+    def path_prefix(self) -> str:
+        """The path below which people reach the API, without a slash at its end; empty where it is the root."""
+        return urlsplit(self.public_url or "").path.rstrip("/")
 
     @property
     def is_exposed(self) -> bool:

@@ -20,8 +20,9 @@ from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, new_holder, retention_lease, snapshot_lease
 from api.prediction_log.reader import read_progress
+from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.served_version import ServedVersionStore
-from api.prediction_log.windows import RetainedWindows, WindowStore
+from api.prediction_log.windows import MinimalWindow, WindowStore
 from api.prediction_log.writer import LogWriter
 from api.serving.data_plane import DataPlane
 from api.serving.model_archive import ModelArchive
@@ -143,6 +144,7 @@ def _build_monitoring(
     queries = SnapshotQueries(
         store,
         interval=settings.snapshot_interval,
+        enough=MinimalWindow(settings.snapshot_min_rows, settings.snapshot_min_labels),
         reports_dir=settings.reports_dir,
         links=links,
         wake=partial(scheduler.wake, HEARTBEAT),

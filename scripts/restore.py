@@ -77,8 +77,8 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--copy",
         action="store_true",
-        help="the original goes on beside this copy: give the log an id of its own, so that neither one removes or mixes "
-        "with the snapshots of the other",
+        help="the original goes on beside this copy: give the log an id of its own, so that neither removes the "
+        "snapshots of the other",
     )
     add_workspace_url(parser)
     return parser

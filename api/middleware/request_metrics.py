@@ -18,12 +18,14 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_fastapi_instrumentator.routing import get_route_name
 from starlette.requests import Request
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import BUILD_INFO, Metrics, RequestMetrics
 from api.metrics_folder import metrics_folder, remove_dead_workers
 
 METHODS = frozenset(HTTPMethod)
+STATUSES = ("2xx", "4xx", "5xx")
 
 
 def is_measured(path: str) -> bool:
@@ -114,6 +116,19 @@ def measure_requests(app: FastAPI, metrics: Metrics) -> None:
     def show_metrics() -> Response:
         content = generate_latest(_whole(metrics.registry))
         return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def show_routes_from_zero(app: FastAPI, metrics: Metrics) -> None:
+    """Count the requests of every route from 0 on, so that the first answer of any kind is an increase.
+
+    To be called after all routes are added. Prometheus cannot see what happened before a series appeared.
+    """
+    requests = metrics.of_requests.requests
+    for route in app.routes:
+        if isinstance(route, Route) and is_measured(route.path):
+            for method in (route.methods or set()) - {HTTPMethod.HEAD}:
+                for status in STATUSES:
+                    requests.labels(method=method, status=status, handler=route.path)
 
 
 def _content_length(headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse
 
 from api.middleware.headers import POLICY, REPORT
-from api.prediction_log.records import WindowRecord
+from api.prediction_log.records import WindowRecord, WindowStatus
 from api.problems import problem_responses
 from api.schemas import MetricPoint, MetricSeries, MetricSeriesList, RecordedWindow, SnapshotWindow, SnapshotWindows
 from api.snapshots.queries import SnapshotQueries
@@ -19,30 +19,45 @@ MAX_SKIPPED = 1_000_000_000
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,120}\.html$"
 
 
-def snapshot_routes(queries: SnapshotQueries) -> APIRouter:
-    """Build the routes. They read the database, so they are plain functions, which FastAPI runs on a thread."""
+def snapshot_routes(queries: SnapshotQueries, public_url: str | None = None) -> APIRouter:
+    """Build the routes; links begin with the ``public_url``, or with the address of the request.
+
+    The routes read the database, so they are plain functions, which FastAPI runs on a thread.
+    """
     router = APIRouter(tags=["snapshots"])
 
     def with_links(request: Request, window: WindowRecord) -> SnapshotWindow:
         report = None
         if window.report_file is not None:
             day, _, name = window.report_file.partition("/")
-            report = str(request.url_for("report", day=day, name=name))
+            if public_url is None:
+                report = str(request.url_for("report", day=day, name=name))
+            else:
+                report = f"{public_url.rstrip('/')}/reports/{day}/{name}"
         recorded = RecordedWindow.model_validate(window)
         return SnapshotWindow(**dict(recorded), report_url=report, evidently_url=queries.evidently_url(window))
 
     @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))
-    def windows(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> SnapshotWindows:
-        return SnapshotWindows(windows=[with_links(request, window) for window in queries.newest(limit)])
+    def windows(
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        status: Annotated[WindowStatus | None, Query(description="Only windows of this status.")] = None,
+    ) -> SnapshotWindows:
+        return SnapshotWindows(windows=[with_links(request, window) for window in queries.newest(limit, status)])
 
     @router.post(
         "/snapshots",
         status_code=202,
         summary="Take a snapshot of what was logged since the last window",
-        responses=problem_responses(409, 503),
+        responses=problem_responses(409, 422, 503),
     )
-    def take(request: Request) -> SnapshotWindow:
-        return with_links(request, queries.close_now())
+    def take(
+        request: Request,
+        force: Annotated[
+            bool, Query(description="Close the window even with too little in it to be measured.")
+        ] = False,
+    ) -> SnapshotWindow:
+        return with_links(request, queries.close_now(force=force))
 
     @router.get(
         "/snapshots/metrics",

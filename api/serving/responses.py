@@ -129,7 +129,7 @@ def label_texts(labels: Sequence[LabelValue], manifest: Manifest) -> list[str]:
 
 
 def _class_names(labels: Sequence[LabelValue], manifest: ClassifierManifest) -> list[str]:
-    names, known = [str(label) for label in labels], set(manifest.class_names)
+    names, known = [_class_name(label) for label in labels], set(manifest.class_names)
     errors = tuple(
         FieldError(f"labels[{index}].label", f"{label!r} is none of the classes {_listed(manifest)}", "unknown_class")
         for index, (label, name) in enumerate(zip(labels, names, strict=True))
@@ -138,6 +138,11 @@ def _class_names(labels: Sequence[LabelValue], manifest: ClassifierManifest) -> 
     if errors:
         raise UnknownClass(f"{errors[0].field}: {errors[0].message}", errors)
     return names
+
+
+def _class_name(label: LabelValue) -> str:
+    """Return the name of a class; JSON has one kind of number, so 1.0 is the class 1."""
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
 def _listed(manifest: ClassifierManifest) -> str:

@@ -12,7 +12,7 @@ from api.errors import LogUnavailable
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord
-from api.prediction_log.windows import RetainedWindows
+from api.prediction_log.retained_windows import RetainedWindows
 from api.snapshots.reports import stale_files, stale_scripts
 from api.snapshots.retention_tiers import Removals, RetentionPolicy, windows_to_remove
 from evidently_workspace.client import EvidentlyClient, project_id_for

@@ -50,7 +50,7 @@ class Caller:
 
     def close_window(self) -> str:
         """Ask for a snapshot now, and return the start of its window."""
-        return str(self.http.post("/snapshots").raise_for_status().json()["start"])
+        return str(self.http.post("/snapshots?force=true").raise_for_status().json()["start"])
 
     def awaited(self, start: str, statuses: set[str], seconds: float = 90) -> dict[str, Any]:
         """Return the window once it has one of the statuses."""

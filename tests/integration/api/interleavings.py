@@ -24,8 +24,9 @@ from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, retention_lease, snapshot_lease
 from api.prediction_log.reader import read_labelled, read_predictions
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowRecord, WindowStatus
+from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.retry import FAULTS_UNTIL_DEFERRED
-from api.prediction_log.windows import RetainedWindows, WindowStore
+from api.prediction_log.windows import WindowStore
 from api.prediction_log.writer import LogWriter
 from api.snapshots import window_job
 from api.snapshots.measure import WindowEvaluation

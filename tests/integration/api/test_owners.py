@@ -16,8 +16,9 @@ from api.prediction_log.database import Database
 from api.prediction_log.lease import snapshot_lease
 from api.prediction_log.reader import read_labelled, read_predictions
 from api.prediction_log.records import PredictionRecord, WindowRecord, WindowStatus, WindowValue
+from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.tables import predictions
-from api.prediction_log.windows import RetainedWindows, WindowStore
+from api.prediction_log.windows import WindowStore
 from api.prediction_log.writer import LogWriter
 from api.snapshots.measure import WindowEvaluation
 from api.snapshots.project import HealthProject

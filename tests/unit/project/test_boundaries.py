@@ -15,13 +15,12 @@ PACKAGES = ("model", "evidently_workspace", "api", "scripts")
 PROGRAMS = "scripts.bench.serving.programs"
 """What the benchmark compares us with is written as others would write it."""
 MIGRATIONS = "api.prediction_log.migrations"
-MAX_MODULES = 200
+MAX_MODULES = 201
 MAX_LINES = 400
 MIN_LINES_FOR_ONE_IMPORTER = 80
 MAY_BE_SMALL = {
     "api.middleware.body_limit": "each middleware is a module",
     "api.middleware.error_boundary": "each middleware is a module",
-    "api.middleware.head_limit": "each middleware is a module",
     "api.routes.models": "the routes of each noun are a module",
     "scripts.stack.guard": "runs by its path, on the standard library alone",
 }
