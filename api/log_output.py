@@ -7,7 +7,7 @@ import time
 class UtcFormatter(logging.Formatter):
     """Writes times in UTC, as windows have them: 2026-11-23T12:00:00.250Z."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 

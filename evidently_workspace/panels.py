@@ -75,7 +75,7 @@ def renewed_dashboard(stored: dict[str, Any], ours: dict[str, Any]) -> dict[str,
     panels, tabs = stored.get("panels") or [], stored.get("tabs") or []
     (tab,) = ours["tabs"]
     theirs = [panel for panel in panels if not _is_ours(panel["id"])]
-    stored_tab = next((one for one in tabs if one["id"] == tab["id"]), {"panels": []})
+    stored_tab: dict[str, Any] = next((one for one in tabs if one["id"] == tab["id"]), {"panels": []})
     in_our_tab = stored_tab["panels"]
     shown = {**stored_tab, "panels": [one for one in in_our_tab if _is_ours(one)]}
     if [panel for panel in panels if _is_ours(panel["id"])] == ours["panels"] and shown == tab:

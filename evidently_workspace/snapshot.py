@@ -29,7 +29,7 @@ with warnings.catch_warnings():
     from evidently_workspace.report_page import build_snapshot
     from evidently_workspace.section import NotEnoughDataError, Section, plain_figures
 
-from evidently_workspace.results import WindowSnapshot
+from evidently_workspace.results import FAILED_WITH, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import ClassifierManifest, Manifest
 from model.artifact.traffic import WindowTraffic
@@ -116,4 +116,4 @@ def _attempt(window: Window, title: str, measure: Callable[[], Section]) -> Sect
         return Section(title, not_computed=[str(shortage)])
     except Exception as error:  # the boundary of a job: a section that fails must not stop the others
         logger.exception("section %r of window %s failed", title, window.key)
-        return Section(title, not_computed=[f"failed with {type(error).__name__}: {error}"])
+        return Section(title, not_computed=[f"{FAILED_WITH} {type(error).__name__}: {error}"])

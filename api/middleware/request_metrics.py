@@ -18,7 +18,6 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_fastapi_instrumentator.routing import get_route_name
 from starlette.requests import Request
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import BUILD_INFO, Metrics, RequestMetrics
@@ -87,7 +86,7 @@ class RequestMeasures:
 
     def _find_route(self, scope: Scope) -> str:
         path: str = scope["path"]
-        route = get_route_name(Request(scope), should_include_root_path=False)
+        route = get_route_name(Request({**scope, "root_path": ""}), should_include_root_path=False)
         if route == path:  # no more of them than routes: a path with a parameter is not its own template
             self._routes[path] = route
         return route or "none"
@@ -124,11 +123,22 @@ def show_routes_from_zero(app: FastAPI, metrics: Metrics) -> None:
     To be called after all routes are added. Prometheus cannot see what happened before a series appeared.
     """
     requests = metrics.of_requests.requests
-    for route in app.routes:
-        if isinstance(route, Route) and is_measured(route.path):
-            for method in (route.methods or set()) - {HTTPMethod.HEAD}:
+    for route in _flat(app.routes):
+        path, methods = getattr(route, "path", ""), getattr(route, "methods", None) or set()
+        if is_measured(path):
+            for method in methods - {HTTPMethod.HEAD}:
                 for status in STATUSES:
-                    requests.labels(method=method, status=status, handler=route.path)
+                    requests.labels(method=method, status=status, handler=path)
+
+
+def _flat(routes: Iterable[object]) -> Iterator[object]:
+    """Yield the routes, and those of included routers, which FastAPI keeps as one route with several inside."""
+    for route in routes:
+        inside = getattr(route, "effective_route_contexts", None)
+        if inside is None:
+            yield route
+        else:
+            yield from inside()
 
 
 def _content_length(headers: Iterable[tuple[bytes, bytes]]) -> int:

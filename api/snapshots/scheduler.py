@@ -91,7 +91,7 @@ MAX_CLOCK_GAP = timedelta(seconds=1)
 MAX_WAIT_SECONDS = 1.0
 
 
-class SteadyScheduler(BackgroundScheduler):
+class SteadyScheduler(BackgroundScheduler):  # type: ignore[misc] # APScheduler ships no types
     """APScheduler's scheduler, whose intervals last as long as they should even when the machine's clock is set.
 
     It waits by a clock that never jumps, but keeps the times of the next runs by the machine's clock. So when that one

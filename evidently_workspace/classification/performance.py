@@ -26,13 +26,17 @@ from numpy.typing import NDArray
 from evidently_workspace.frames import (
     CORRECT,
     PROBABILITY,
+    RESERVED,
     as_if_certain,
     classes_dataset,
     probabilities_dataset,
+    real_names,
     scored_predictions,
+    with_neutral_classes,
+    with_neutral_names,
     with_probabilities,
 )
-from evidently_workspace.results import FailedCheck
+from evidently_workspace.results import FailedCheck, MetricValue
 from evidently_workspace.scores import Score, add_scores, scores_table
 from evidently_workspace.section import (
     ReferenceComparison,
@@ -93,6 +97,23 @@ def performance(
     `lowest_accuracy`.
     """
     require("labels", len(labelled), min_labels)
+    if RESERVED.isdisjoint(manifest.class_names):
+        return _performance(labelled, reference, manifest, min_labels, traffic)
+    frames = (with_neutral_classes(frame, manifest) for frame in (labelled, reference))
+    section = _performance(*frames, with_neutral_names(manifest), min_labels, traffic)
+    section.values = [MetricValue(value.name, real_names(value.column), value.value) for value in section.values]
+    for widget in section.widgets:
+        widget.params = real_names(widget.params)
+    return section
+
+
+def _performance(
+    labelled: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: ClassifierManifest,
+    min_labels: int,
+    traffic: WindowTraffic,
+) -> Section:
     section = Section(
         "Performance",
         "Predictions whose label arrived in the window, whenever they were made. The test set and the reference are "
@@ -175,6 +196,9 @@ def _score_each_class(
         columns[name] = ClassScores(scores, on_test)
         for label, value in scores.items():
             section.add_value(f"{name}_by_class", label, value)
+        result.values = real_names(result.values)
+        for value in result.values.values():
+            value.display_name = real_names(value.display_name)
         section.add_result(finite(result))
     section.widgets.append(classes_table(columns, labelled))
 

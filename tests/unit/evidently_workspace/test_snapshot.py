@@ -223,6 +223,27 @@ def test_of_two_classes_the_last_is_the_positive_one(snap, make_manifest, make_r
     assert values_of(scored, "roc_auc")[None] > 0.8
 
 
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("accuracy", "other"),
+        ("macro avg", "weighted avg", "accuracy"),
+        ("micro avg", "samples avg", "plain"),
+        ("actual class", "predicted class"),
+    ],
+)
+def test_classes_may_have_any_name_and_keep_it_on_the_page(snap, make_manifest, make_rows, classes):
+    model = make_manifest(classes=classes)
+    scored = snap(model, labelled=make_rows(model, 400))
+    assert scored.not_computed == ()
+    assert 0.8 < values_of(scored, "accuracy")[None] < 1
+    assert set(values_of(scored, "f1_by_class")) == set(classes)
+    shown = [split_page(scored.html)[2], scored.body.decode()]  # without Evidently's own script
+    assert not any(mark in text for text in shown for mark in ("\u200b", "\\u200b"))
+    stored = {label for result in body_of(scored)["metric_results"].values() for label in result.get("values", {})}
+    assert set(classes) <= stored
+
+
 def test_a_class_without_labels_has_no_recall_rather_than_zero(snap, manifest, make_rows):
     rows = make_rows(manifest, 200)
     partial = snap(labelled=rows[rows.label != "c"])
