@@ -26,7 +26,8 @@ class ApiSettings(BaseModel):
         int, Field(ge=1, le=64, description="Processes that answer requests; one of them snapshots.")
     ] = 1
     public_url: Annotated[
-        str | None, Field(description="Where people reach the API, for links in alerts; by default host and port.")
+        str | None,
+        Field(description="Where people reach the API, for links and with any path below which a proxy serves it."),
     ] = None
     max_body_bytes: Annotated[int, Field(gt=0, description="Largest request body, in bytes.")] = 16 * 1024 * 1024
     body_timeout_seconds: Annotated[
