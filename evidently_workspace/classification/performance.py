@@ -99,8 +99,8 @@ def performance(
     require("labels", len(labelled), min_labels)
     if RESERVED.isdisjoint(manifest.class_names):
         return _performance(labelled, reference, manifest, min_labels, traffic)
-    frames = (with_neutral_classes(frame, manifest) for frame in (labelled, reference))
-    section = _performance(*frames, with_neutral_names(manifest), min_labels, traffic)
+    window, known = (with_neutral_classes(frame, manifest) for frame in (labelled, reference))
+    section = _performance(window, known, with_neutral_names(manifest), min_labels, traffic)
     section.values = [MetricValue(value.name, real_names(value.column), value.value) for value in section.values]
     for widget in section.widgets:
         widget.params = real_names(widget.params)

@@ -357,3 +357,12 @@ def test_rows_of_other_versions_are_reported_and_each_version_has_its_line(snap,
 
 def test_a_window_of_one_version_says_nothing_of_others(quiet):
     assert "other versions of the model" not in quiet.html
+
+
+@pytest.mark.parametrize("missing", ["", None])
+def test_an_empty_category_is_missing_as_it_is_for_the_model(snap, manifest, make_rows, missing):
+    rows = make_rows(manifest, 200)
+    rows["colour"] = missing
+    taken = snap(current=rows)
+    assert values_of(taken, "missing_share")["colour"] == 1.0
+    assert {check.measure for check in taken.failed_checks if check.column == "colour" and check.measure} == {"missing"}

@@ -168,3 +168,10 @@ def test_every_route_counts_from_zero(client: TestClient) -> None:
     for method, handler in [("POST", "/predict"), ("POST", "/predict/batch"), ("GET", "/snapshots"), ("GET", "/")]:
         for status in ("2xx", "4xx", "5xx"):
             assert f'http_requests_total{{handler="{handler}",method="{method}",status="{status}"}} 0.0' in text
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_start_page_says_that_a_project_is_shared(settings: Settings, shared: bool) -> None:
+    app = create_app(settings.model_copy(update={"evidently_share_project": shared}))
+    with TestClient(app) as client:
+        assert ("windows of other prediction logs" in client.get("/").text) == shared
