@@ -88,7 +88,7 @@ def _add_routes(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     plane, queries, status = runtime.serving.plane, runtime.monitoring.queries, runtime.monitoring.status
     app.include_router(health_routes(plane))
     app.include_router(model_routes(plane, runtime.serving.reloader))
-    app.include_router(snapshot_routes(queries, settings.public_url))
+    app.include_router(snapshot_routes(plane, queries, settings.public_url))
     app.include_router(
         landing_routes(
             plane,

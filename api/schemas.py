@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.prediction_log.records import WindowStatus
 from evidently_workspace.checks import CheckName
+from model.artifact.manifest import AlarmKind
 
 
 class FeedbackReceipt(BaseModel):
@@ -40,6 +41,9 @@ class RecordedWindow(BaseModel):
     failed_checks: list[FailedCheck]
     not_computed: list[str] = Field(description="Parts of the snapshot that could not be computed, and why.")
     model_version: str | None
+    alarms_version: int | None = Field(
+        None, description="Which alarms judged it, of those that the log has made; null for those of the artifact."
+    )
     tries: int = Field(description="How often it was tried; more than once means that something went wrong.")
     retry_at: datetime | None = Field(description="When a failed window is tried again; null where it is not.")
     report_removed_at: datetime | None = Field(description="When the report was removed because of its age.")
@@ -55,10 +59,21 @@ class SnapshotWindow(RecordedWindow):
     evidently_url: str | None
 
 
+class AlarmState(BaseModel):
+    """What the alarms of the served model rest on."""
+
+    kind: AlarmKind = Field(description="time, learn or rows, as chosen at training.")
+    version: int | None = Field(description="Of the alarms that the log has made; null for those of the artifact.")
+    learning: int = Field(description="Statistics that are still being learned: only gross changes alarm.")
+    learned_days: float = Field(description="Days of measured windows so far, while anything is being learned.")
+    learning_days: float = Field(description="Days that are needed.")
+
+
 class SnapshotWindows(BaseModel):
     """Windows, newest first."""
 
     windows: list[SnapshotWindow]
+    alarms: AlarmState
 
 
 class MetricPoint(BaseModel):

@@ -170,6 +170,15 @@ class AlertSettings(BaseModel):
     alert_windows: Annotated[
         int, Field(ge=1, description="How many of the last windows that computed a check its alert looks at.")
     ] = 3
+    learning_days: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=365,
+            description="Days of its own windows from which a service learns what is usual, where training could not "
+            "say; until then only gross changes alarm.",
+        ),
+    ] = 7.0
     alert_repeat_seconds: Annotated[
         float,
         Field(gt=0, description="How often a firing alert is repeated; Alertmanager ends it after four missed ones."),

@@ -16,6 +16,7 @@ from api.alerts.notifier import Alertmanager, AlertNotifier
 from api.alerts.payload import REPEATS_PER_LIFETIME, Wording
 from api.alerts.rules import Quorum
 from api.metrics import Metrics
+from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, new_holder, retention_lease, snapshot_lease
@@ -29,6 +30,7 @@ from api.serving.model_archive import ModelArchive
 from api.serving.reload import ModelReloader
 from api.serving.served_model import ServedModel
 from api.settings import Settings
+from api.snapshots.learning import ServiceAlarms
 from api.snapshots.queries import SnapshotLinks, SnapshotQueries
 from api.snapshots.retention import Retention, SnapshotRepair
 from api.snapshots.scheduler import (
@@ -147,6 +149,7 @@ def _build_monitoring(
         enough=MinimalWindow(settings.snapshot_min_rows, settings.snapshot_min_labels),
         reports_dir=settings.reports_dir,
         links=links,
+        alarms=build_service_alarms(settings, database),
         wake=partial(scheduler.wake, HEARTBEAT),
     )
     return Monitoring(
@@ -236,6 +239,7 @@ def build_worker_context(settings: Settings, project: str, holder: str) -> Worke
         health_project,
         evaluator.evaluate,
         reports_dir=settings.reports_dir,
+        learn=evaluator.learn,
     )
     return WorkerContext(
         health_project,
@@ -267,7 +271,13 @@ def build_evaluator(settings: Settings, database: Database) -> "WindowEvaluator"
     from api.snapshots.measure import SampleLimits, WindowEvaluator  # noqa: PLC0415 - it imports Evidently, which takes seconds
 
     limits = SampleLimits(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
-    return WindowEvaluator(database, settings.model_dir, ModelArchive(settings.reports_dir), limits)
+    alarms = build_service_alarms(settings, database)
+    return WindowEvaluator(database, settings.model_dir, ModelArchive(settings.reports_dir), limits, alarms)
+
+
+def build_service_alarms(settings: Settings, database: Database) -> ServiceAlarms:
+    """Return the alarms that hold for the model, as the log knows them."""
+    return ServiceAlarms(AlarmLog(database), timedelta(days=settings.learning_days))
 
 
 def build_retention(

@@ -10,6 +10,7 @@ from evidently_workspace.classification.panels import ClassificationPanels
 from evidently_workspace.panels import (
     BY_LABEL,
     LABEL_DELAY,
+    MAX_DRAWN_RATIO,
     Panel,
     Series,
     counter_panel,
@@ -25,6 +26,10 @@ from model.statistics.attribution import NDCG_ALARM
 
 UNITS = {"probability": "probabilities", "log odds": "log odds", "target": "the unit of the target"}
 """The unit of the attributions, for people."""
+_RATIO = (
+    f"The distance divided by its threshold in that window: 1 is the alarm. It is drawn up to {MAX_DRAWN_RATIO:g}. "
+    "Snapshots of earlier releases do not have it."
+)
 Kind = ClassificationPanels | RegressionPanels
 """The panels that depend on the kind of model."""
 
@@ -68,13 +73,15 @@ def _drift_panels(manifest: Manifest, kind: Kind) -> Iterator[Panel]:
         "depends on the number of rows in the window; each report shows it.",
     )
     names = manifest.feature_names
+    ratios = [series(name, "DriftRatio", column=name) for name in names]
+    yield line_panel("Drift of each feature, in thresholds", _RATIO, ratios, "full")
     drifts = [series(name, "ValueDrift", column=name) for name in names]
     yield line_panel("Drift distance of each feature", None, drifts, "full")
     yield line_panel(
         "Drifted features", "The number of features whose distance reached their threshold.", [_drifted("count")]
     )
     yield line_panel("Share of drifted features", None, [_drifted("share")])
-    yield line_panel("Prediction drift", None, [series(PREDICTION, "ValueDrift", column=PREDICTION)])
+    yield line_panel("Prediction drift", _RATIO, _ratio_and_distance(PREDICTION))
     yield kind.predictions()
 
 
@@ -129,7 +136,7 @@ def _quality_panels(manifest: Manifest) -> Iterator[Panel]:
 
 def _target_panels(kind: Kind) -> Iterator[Panel]:
     yield text_panel("Target drift: labels that arrived", LABEL_DELAY)
-    yield line_panel("Target drift", None, [series(LABEL, "ValueDrift", column=LABEL)])
+    yield line_panel("Target drift", _RATIO, _ratio_and_distance(LABEL))
     yield kind.labels()
 
 
@@ -146,6 +153,10 @@ def _version_panels(kind: Kind) -> Iterator[Panel]:
 
 def _rows(kind: str) -> Series:
     return series(f"{kind} rows", "RowCount", rows=kind)
+
+
+def _ratio_and_distance(column: str) -> list[Series]:
+    return [series("in thresholds", "DriftRatio", column=column), series("distance", "ValueDrift", column=column)]
 
 
 def _drifted(value_type: str) -> Series:

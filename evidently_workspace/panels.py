@@ -19,6 +19,9 @@ LABEL_DELAY = (
     "a label may be, so no window has to be computed again."
 )
 
+MAX_DRAWN_RATIO = 3.0
+"""The largest drift, in thresholds, that is drawn: one broken column must not flatten the lines of all others."""
+
 BY_LABEL = "{{label}}"
 """The UI replaces it with the label of each line, so that the labels need not be known beforehand."""
 

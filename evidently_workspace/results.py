@@ -16,8 +16,9 @@ class FailedCheck:
     """One alarm: `value` crossed `threshold`; `column` is None when the check is not about one column.
 
     `measure` says which statistic of the check failed: "missing", "out_of_range" or "new_category" of data quality,
-    "accuracy" or "mean_absolute_error" of performance, "ndcg" or "distance" of attribution drift, "size_z" or "bias_z"
-    of the concept drift of a regressor, else None.
+    "accuracy", "recall" (of the class that is the column) or "mean_absolute_error" of performance, "ndcg" or "distance"
+    of attribution drift, "size_z" or "bias_z" of the concept drift of a regressor, and what several windows together
+    show, such as "mean of 7 days"; else None.
     """
 
     check: CheckName

@@ -9,7 +9,8 @@ from evidently.core.report import Snapshot
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import table_data
 
-from evidently_workspace.section import Section, finite, reference_result_of, result_of
+from evidently_workspace.section import LEARNING, Section, finite, reference_result_of, result_of
+from model.artifact.traffic import WindowTraffic
 
 
 class Score(NamedTuple):
@@ -20,6 +21,14 @@ class Score(NamedTuple):
     test: float | None
     reference: float
     bound: float | None = None
+    usual: str = ""
+    learning: bool = False
+
+    def judged(self, bound: float, traffic: WindowTraffic, form: str) -> "Score":
+        """Return the score with its bound in this traffic, and with what is usual in it, written in this form."""
+        usual = traffic.usual(self.name, None)
+        shown = "" if usual is None else usual.shown(form)
+        return self._replace(bound=bound, usual=shown, learning=traffic.is_learning(self.name, None))
 
 
 def add_scores(
@@ -64,14 +73,22 @@ def scores_table(
             return ""
         return shown(score.name, value) if math.isfinite(value) else "not defined"
 
+    def fails_at(score: Score) -> str:
+        if score.bound is None:
+            return ""
+        return f"{fails} {cell(score, score.bound)}" + (f" ({LEARNING})" if score.learning else "")
+
+    with_usual = any(score.usual for score in scores)
     return table_data(
         title="Scores",
-        column_names=["Score", "Window", "Test set", "Reference", "Fails"],
+        column_names=["Score", "Window", *(["Usual"] if with_usual else []), "Test set", "Reference", "Fails"],
         data=[
             [
                 title_of(score.name),
-                *(cell(score, value) for value in (score.window, score.test, score.reference)),
-                "" if score.bound is None else f"{fails} {cell(score, score.bound)}",
+                cell(score, score.window),
+                *([score.usual] if with_usual else []),
+                *(cell(score, value) for value in (score.test, score.reference)),
+                fails_at(score),
             ]
             for score in scores
         ],

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -25,12 +25,21 @@ from evidently.core.report import Snapshot
 from evidently.legacy.model.widget import BaseWidgetInfo, WidgetType
 
 from evidently_workspace.results import FailedCheck, MetricValue
+from model.artifact.traffic import WindowTraffic
 
 METRIC_TYPE = "evidently:metric_v2:"
 """What Evidently puts before the name of a metric's class."""
 IDENTIFYING_PARAMETERS = ("type", "column")
 """The parameters that name a point on a chart: what it measures, and of which column. Evidently starts a new
 line whenever any parameter changes, so the settings of one window (thresholds, ranges) stay out."""
+
+
+LEARNING = "learning"
+"""The verdict on a value that would have to change grossly to fail, because what is usual is not known yet."""
+STILL_LEARNING = (
+    "What is usual in this traffic is still being learned. Until it is known, only gross changes alarm; their verdict "
+    f'here is "{LEARNING}" while they do not.'
+)
 
 
 class NotEnoughDataError(Exception):
@@ -75,12 +84,21 @@ class Section:
         result.widget = None
         self.results[metric_id] = result
 
+    def say_what_is_learned(self, traffic: WindowTraffic, statistics: Iterable[tuple[str, str | None]]) -> None:
+        """Say in the note that only gross changes alarm, if what is usual of some of these is still being learned."""
+        if any(traffic.is_learning(name, column) for name, column in statistics):
+            self.note = f"{self.note} {STILL_LEARNING}".strip()
+
     def record(self, name: str, value: float, metric: str, **labels: str) -> None:
         """Add a finite value that no Evidently metric computed, and a result of it under the name of `metric`.
 
         A label called "label" is the value's column.
         """
         self.add_value(name, labels.get("label"), value)
+        self.draw(name, value, metric, **labels)
+
+    def draw(self, name: str, value: float, metric: str, **labels: str) -> None:
+        """Add a finite value to the charts of Evidently UI alone, under the name of `metric`."""
         result = SingleValue(value=value, display_name=name.replace("_", " ").capitalize())
         result.metric_value_location = single_value_location(MetricConfig(metric_id=name, params={}))
         self.add_result(result, metric, **labels)

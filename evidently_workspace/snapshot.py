@@ -7,7 +7,7 @@ late a label may be. Importing this module imports Evidently, which takes second
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 with warnings.catch_warnings():
     # Evidently's import uses deprecated parts of its dependencies; its users cannot help that.
     warnings.simplefilter("ignore")
+    from evidently.legacy.model.widget import BaseWidgetInfo
+    from evidently.legacy.renderers.html_widgets import table_data
+
     from evidently_workspace.checks.attributions import attributions as attributions_section
     from evidently_workspace.checks.data_quality import data_quality
     from evidently_workspace.checks.drift import data_drift, prediction_drift, target_drift
@@ -29,10 +32,11 @@ with warnings.catch_warnings():
     from evidently_workspace.report_page import build_snapshot
     from evidently_workspace.section import NotEnoughDataError, Section, plain_figures
 
-from evidently_workspace.results import FAILED_WITH, WindowSnapshot
+from evidently_workspace.results import FAILED_WITH, FailedCheck, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import ClassifierManifest, Manifest
-from model.artifact.traffic import WindowTraffic
+from model.artifact.traffic import LABELLED_LEVELS, TrafficLevel, WindowTraffic
+from model.statistics.lasting import Gathered, Key, LastingChange, lasting_changes, with_newest
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ def take_snapshot(
     rows_by_version: Mapping[str, int] = MappingProxyType({}),
     other_labels: int = 0,
     origin: str | None = None,
+    past: Mapping[Key, Gathered] = MappingProxyType({}),
 ) -> WindowSnapshot:
     """Measure one window against the reference.
 
@@ -63,7 +68,8 @@ def take_snapshot(
     some rows of `current`, or `attributions_missing` says why there are none. `rejected_requests` counts the requests
     refused in the window by reason, `rows_by_version` the window's rows by the version of the model that predicted
     them, and `other_labels` the labels that arrived for other versions than the manifest's. `origin` is the id of the
-    log that all this comes from.
+    log that all this comes from. `past` are the sums over the windows before this one that show what lasts, in blocks
+    of time that end with this window.
 
     A section with fewer than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed;
     the other sections are computed all the same.
@@ -76,17 +82,58 @@ def take_snapshot(
         _attempt(
             window,
             "Attributions",
-            lambda: attributions_section(attributions, attributions_missing, manifest, min_rows),
+            lambda: attributions_section(attributions, attributions_missing, manifest, min_rows, traffic),
         ),
         _attempt(window, "Data quality", lambda: data_quality(current, reference, manifest, min_rows, traffic)),
         _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels, traffic)),
         _attempt(window, "Concept drift", lambda: _concept_drift(labelled, reference, manifest, min_labels, traffic)),
         _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic)),
     ]
+    _add_lasting(sections, past, traffic, len(current), len(labelled))
     facts = Facts(
         window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels, origin
     )
     return build_snapshot(facts, sections, rejected_requests)
+
+
+def _add_lasting(
+    sections: list[Section], past: Mapping[Key, Gathered], traffic: WindowTraffic, rows: int, labelled_rows: int
+) -> None:
+    """Add what several windows show, this one the newest of them, to the section of the check that fails."""
+    levels = traffic.alarms.levels_of(traffic.seconds) if traffic.alarms else []
+    if not levels:
+        return
+    section_of = {name: section for section in sections for name in (value.name for value in section.values)}
+    newest = {
+        (value.name, value.column): (value.value, labelled_rows if value.name in LABELLED_LEVELS else rows)
+        for section in sections
+        for value in section.values
+    }
+    changes = lasting_changes(levels, with_newest(past, newest, traffic.seconds), traffic.seconds)
+    for change in changes:
+        section_of[change.name].failed_checks.append(
+            FailedCheck(change.check, change.about, change.value, change.threshold, change.measure)
+        )
+    for section in {id(section_of[change.name]): section_of[change.name] for change in changes}.values():
+        section.widgets.append(_lasting_table([one for one in changes if section_of[one.name] is section], levels))
+
+
+def _lasting_table(changes: Sequence[LastingChange], levels: Sequence[TrafficLevel]) -> BaseWidgetInfo:
+    usual = {(level.name, level.column): level.mean for level in levels}
+    return table_data(
+        title="Changes that last over several windows",
+        column_names=["Column", "Measure", "Value", "Usual", "Threshold"],
+        data=[
+            [
+                change.about or "",
+                change.measure,
+                f"{change.value:.4g}",
+                f"{usual[change.name, change.column]:.4g}",
+                f"{change.threshold:.4g}",
+            ]
+            for change in changes
+        ],
+    )
 
 
 def _concept_drift(

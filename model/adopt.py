@@ -13,7 +13,10 @@ from model.errors import ModelError
 
 def main(arguments: list[str] | None = None, prog: str = "python -m model.adopt") -> int:
     """Import a fitted pipeline and return the exit status: 0, or 2 with one line on standard error."""
-    options = build_parser(prog).parse_args(arguments)
+    parser = build_parser(prog)
+    options = parser.parse_args(arguments)
+    if options.time is None and options.alarms == "time":
+        parser.error("--alarms time goes with --time")
     console = Console()
     print(
         f"warning: loading {options.pipeline} runs whatever code it holds; adopt only a file that you trust",
@@ -47,6 +50,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("--any-version", action="store_true", help="take a pipeline that another scikit-learn saved")
     add("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
     add("--seed", type=seed_of, default=0, metavar="N", help="default: %(default)s")
+    add("--time", metavar="COL", help="the column that says when each row happened: alarms are calibrated in time")
     add_alarms(parser)
     return parser
 
@@ -55,7 +59,7 @@ def _adopt(options: argparse.Namespace, console: Console) -> Manifest:
     # Imported behind a display of progress: scikit-learn takes seconds, and --help needs none of it.
     with console.status("reading"):
         from model.command_line import column_table  # noqa: PLC0415
-        from model.data.csv_file import read_columns  # noqa: PLC0415
+        from model.data.csv_file import TimeColumn, read_columns  # noqa: PLC0415
         from model.data.schema_file import SchemaFile, read_schema  # noqa: PLC0415
         from model.training.import_pipeline import import_pipeline, load_fitted  # noqa: PLC0415
 
@@ -68,6 +72,7 @@ def _adopt(options: argparse.Namespace, console: Console) -> Manifest:
             separator=options.separator,
             only=fitted.columns,
             task=fitted.task,
+            time=None if options.time is None else TimeColumn(options.time, options.time_zone),
         )
     console.print(column_table(columns))
     dataset = columns.dataset(fitted.classes, name=options.name or options.pipeline.stem)

@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,16 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from model.alarms.policy import AlarmPolicy
-from model.artifact.manifest import ClassifierManifest, Manifest, Parity
+from model.artifact.manifest import ALARM_KINDS, AlarmKind, ClassifierManifest, Manifest, Parity
 from model.artifact.traffic import TrafficAlarms
 from model.data.csv_file import CsvColumns
 from model.data.schema_file import write_schema
+from model.data.time_column import zone_of
 
 DEFAULT_FOLDER = Path("data/model")
 ALARM_HELP = {
     "false_alarm_rate": "chance of any drift alarm in a window where nothing has changed (default: %(default)s)",
-    "false_alarm_days": "with --time: days of traffic without a change in which one window may fail all the same "
-    "(default: %(default)s)",
+    "false_alerts_a_month": "alerts a month at most while nothing happens, where alarms are calibrated on windows of "
+    "real traffic (default: %(default)s)",
     "wasserstein_floor": "smallest drift of a number worth an alarm, in standard deviations (default: %(default)s)",
     "jensenshannon_floor": "smallest drift of a category, prediction or label worth one (default: %(default)s)",
     "concept_gap_floor": "smallest excess of the error rate worth one, or of a number's error, in standard "
@@ -34,14 +36,35 @@ ALARM_HELP = {
 def add_alarms(parser: argparse.ArgumentParser) -> None:
     """Add the options that set the alarms."""
     policy = parser.add_argument_group("alarms", "kept in the manifest and used for every window")
-    for field in fields(AlarmPolicy):
+    policy.add_argument(
+        "--alarms",
+        choices=ALARM_KINDS,
+        help="what is usual: as in the rows cut in time (time), in the first week of the service's own windows "
+        "(learn), or as if rows were drawn from one bag (rows); default: time with --time, rows for bundled data, "
+        "else learn",
+    )
+    policy.add_argument(
+        "--time-zone",
+        default="UTC",
+        metavar="ZONE",
+        help="of times without an offset, and of the hours and weekdays that traffic follows, such as Europe/Paris "
+        "(default: %(default)s)",
+    )
+    for field in _numbers():
         flag = "--" + field.name.replace("_", "-")
         policy.add_argument(flag, type=float, default=field.default, metavar="X", help=ALARM_HELP[field.name])
 
 
-def policy_of(options: argparse.Namespace) -> AlarmPolicy:
+def _numbers() -> "list[Field[Any]]":
+    return [field for field in fields(AlarmPolicy) if isinstance(field.default, float)]
+
+
+def policy_of(options: argparse.Namespace, *, bundled: bool = False) -> AlarmPolicy:
     """Return the alarm policy of the options; raises DataError for a value that makes no sense."""
-    return AlarmPolicy(**{field.name: getattr(options, field.name) for field in fields(AlarmPolicy)})
+    zone_of(options.time_zone)
+    kind: AlarmKind = options.alarms or ("time" if options.time is not None else "rows" if bundled else "learn")
+    numbers = {field.name: getattr(options, field.name) for field in _numbers()}
+    return AlarmPolicy(kind=kind, time_zone=options.time_zone, **numbers)
 
 
 def separator_of(text: str) -> str:
@@ -94,17 +117,29 @@ def summary(manifest: Manifest, folder: Path) -> Table:
     limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
     shown = ", ".join(f"{column} {limit:.2f}" for column, limit in limits[:6])
     table.add_row("drift alarms at 200 rows", shown + (f", … {len(limits)} in all" if len(limits) > 6 else ""))
-    if manifest.traffic is not None:
-        table.add_row("alarms in time", _history(manifest.traffic))
+    table.add_row("alarms", _alarms(manifest))
     table.add_row("artifact", str(folder))
     return table
+
+
+def _alarms(manifest: Manifest) -> str:
+    """Return what the alarms are calibrated on."""
+    if manifest.traffic is None:
+        return "rows: right where rows come like draws from one bag; hours and weekdays count as drift"
+    if manifest.traffic.start is None:
+        return (
+            "learn: only gross changes alarm until the service has seen a week of its own windows"
+            if manifest.alarms == "learn"
+            else "time: too few days of rows; only gross changes alarm until the service has seen a week of windows"
+        )
+    return f"time: {_history(manifest.traffic)}"
 
 
 def _history(traffic: TrafficAlarms) -> str:
     """Return what the history had, and what can be promised from so much of it."""
     lengths = ", ".join(f"{windows:,} of {_duration(seconds)}" for seconds, windows in traffic.lengths.items())
     return (
-        f"from {traffic.days} days of held-out rows, with windows: {lengths}; in {traffic.false_alarm_days:g} days "
+        f"from {traffic.days:g} days of held-out rows, with windows: {lengths}; in {traffic.false_alarm_days:g} days "
         "without a change, one window may fail all the same"
     )
 

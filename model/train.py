@@ -61,9 +61,6 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "calibrated on windows cut in time",
     )
     own.add_argument(
-        "--time-zone", metavar="ZONE", help="of times without an offset, such as Europe/Paris (default: UTC)"
-    )
-    own.add_argument(
         "--split", choices=("time", "random"), help="how the rows are divided (default: time, with --time)"
     )
     kind = parser.add_mutually_exclusive_group()
@@ -81,8 +78,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--csv and --target go together")
     if options.csv is not None and options.dataset is not None:
         parser.error("--dataset and --csv exclude each other")
-    if options.time is None and (options.split is not None or options.time_zone is not None):
-        parser.error("--split and --time-zone go with --time")
+    if options.time is None and (options.split is not None or options.alarms == "time"):
+        parser.error("--split and --alarms time go with --time")
     for name in ("task", "schema", "write_schema", "separator", "time"):
         if getattr(options, name) is not None and options.csv is None:
             parser.error(f"--{name.replace('_', '-')} goes with --csv")
@@ -110,7 +107,7 @@ def _read(options: argparse.Namespace, console: Console) -> "AnyDataset | None":
         task = None if options.task == "auto" else options.task
         if options.task == "auto":
             schema = schema.model_copy(update={"task": None})
-        time = None if options.time is None else TimeColumn(options.time, options.time_zone or "UTC")
+        time = None if options.time is None else TimeColumn(options.time, options.time_zone)
         columns = read_columns(options.csv, options.target, schema, separator=options.separator, task=task, time=time)
     console.print(column_table(columns))
     if options.write_schema:
@@ -134,7 +131,7 @@ def _train(dataset: "AnyDataset", options: argparse.Namespace, console: Console)
             if options.pipeline
             else named_recipe(name, dataset.task),
             seed=options.seed,
-            policy=policy_of(options),
+            policy=policy_of(options, bundled=options.csv is None),
             in_time=options.split != "random",
             progress=watch,
         )

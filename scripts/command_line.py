@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from api.errors import LogUnavailable
 from model.errors import ModelError
@@ -39,6 +40,18 @@ def whole_from(low: int, high: int | None = None) -> Callable[[str], int]:
         return value
 
     return kind
+
+
+def moment(text: str) -> datetime:
+    """Return a date, or a date and time in ISO 8601, as an aware datetime; UTC where it has no offset."""
+    try:
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-23T04:45") from None
+
+
+MOMENT_HELP = "such as 2026-11-23 or 2026-11-23T04:45; UTC unless it has an offset"
 
 
 def add_ports(parser: argparse.ArgumentParser) -> None:

@@ -3,13 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from api.settings import Settings
 from api.snapshots.reports import report_name, write_report
 from api.wiring import build_database, build_evaluator
-from scripts.command_line import status_of
+from scripts.command_line import MOMENT_HELP, moment, status_of
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.report") -> int:
@@ -28,9 +27,9 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         description="Make one HTML report for any period of the prediction log. It is not posted and changes no "
         "window. The VIGIE_ settings name the log, the model and the limits.",
     )
-    moment = "first moment, such as 2026-11-23 or 2026-11-23T04:45; UTC unless it has an offset"
-    parser.add_argument("--from", dest="start", type=_moment, required=True, metavar="TIME", help=moment)
-    parser.add_argument("--to", dest="end", type=_moment, required=True, metavar="TIME", help="end, not included")
+    first = f"first moment, {MOMENT_HELP}"
+    parser.add_argument("--from", dest="start", type=moment, required=True, metavar="TIME", help=first)
+    parser.add_argument("--to", dest="end", type=moment, required=True, metavar="TIME", help="end, not included")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the file to write (default: one in VIGIE_REPORTS_DIR/by-hand)"
     )
@@ -51,14 +50,6 @@ def _make(options: argparse.Namespace, settings: Settings) -> int:
     print(f"{evaluation.logged.total:,} rows, {evaluation.labelled.total:,} labels; failed checks: {failed}")
     print(path)
     return 0
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-23T04:45") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 if __name__ == "__main__":

@@ -160,6 +160,14 @@ class Database:
             self._file.refuse_if_lost()
 
 
+def missing_file(url: str) -> Path | None:
+    """Return the file of a SQLite database that does not exist; None where it does, or where there is no file."""
+    parsed = make_url(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:"
+    file = Path(parsed.database) if is_file and parsed.database else None
+    return file if file is not None and not file.exists() else None
+
+
 def microseconds(moment: datetime) -> int:
     """Return an aware datetime as integer microseconds since the epoch, exactly."""
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)

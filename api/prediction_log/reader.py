@@ -1,13 +1,26 @@
 """Reads of the log: the rows of a window, its rows by version, and the progress of the snapshots."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, case, func, null, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    null,
+    select,
+    true,
+)
 
-from api.prediction_log.database import Database, microseconds
+from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.records import LoggedRow, WindowStatus
 from api.prediction_log.tables import labels, predictions, rejections, windows
 from api.prediction_log.windows import next_boundary, open_since, unfinished
@@ -33,35 +46,83 @@ class WindowRows:
 
 
 def read_predictions(
-    database: Database, start: datetime, end: datetime, model_version: str, max_rows: int
+    database: Database, start: datetime, end: datetime, model_version: str | None, max_rows: int
 ) -> WindowRows:
-    """Read what the model predicted in [start, end), at most about ``max_rows`` rows of it."""
-    inside = (predictions.c.logged_at >= microseconds(start)) & (predictions.c.logged_at < microseconds(end))
-    query = select(predictions.c.features, predictions.c.prediction, predictions.c.probabilities, null().label("label"))
+    """Read what the model predicted in [start, end), at most about ``max_rows`` rows of it.
+
+    ``model_version`` None stands for all versions.
+    """
+    query = select(*_ROW, null().label("label"), predictions.c.model_version)
+    inside = _within(predictions.c.logged_at, start, end)
     return _read(database, query.where(inside), predictions.c.logged_at, model_version, max_rows)
 
 
-def read_labelled(database: Database, start: datetime, end: datetime, model_version: str, max_rows: int) -> WindowRows:
-    """Read the predictions whose label arrived in [start, end), whenever they were made."""
-    inside = (labels.c.arrived_at >= microseconds(start)) & (labels.c.arrived_at < microseconds(end))
-    query = select(
-        predictions.c.features, predictions.c.prediction, predictions.c.probabilities, labels.c.label
-    ).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
+def read_labelled(
+    database: Database, start: datetime, end: datetime, model_version: str | None, max_rows: int
+) -> WindowRows:
+    """Read the predictions whose label arrived in [start, end), whenever they were made; versions as above."""
+    query = select(*_ROW, labels.c.label, predictions.c.model_version).join_from(
+        labels, predictions, labels.c.prediction_id == predictions.c.id
+    )
+    inside = _within(labels.c.arrived_at, start, end)
     return _read(database, query.where(inside), labels.c.arrived_at, model_version, max_rows)
+
+
+_ROW = (predictions.c.features, predictions.c.prediction, predictions.c.probabilities)
+
+
+def _within(time: ColumnElement[int], start: datetime, end: datetime) -> ColumnElement[bool]:
+    return and_(time >= microseconds(start), time < microseconds(end))
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSpan:
+    """What the log holds: the times of its first and of its newest prediction or label, and its own time now."""
+
+    first: datetime
+    last: datetime
+    now: datetime
+
+
+def read_held_span(database: Database) -> HeldSpan | None:
+    """Return the time from which to which the log holds anything; None where it is empty. Raises LogUnavailable."""
+    times = (predictions.c.logged_at, labels.c.arrived_at)
+    with database.reading() as connection:
+        ends = [connection.execute(select(func.min(time), func.max(time))).one() for time in times]
+        now = database.now(connection)
+    found = [stamp for pair in ends for stamp in pair if stamp is not None]
+    return HeldSpan(moment(min(found)), moment(max(found)), moment(now)) if found else None
+
+
+def read_filled_windows(database: Database, start: datetime, end: datetime, seconds: int) -> dict[datetime, int]:
+    """Return how many predictions and labels came in each window of [start, end), by its start.
+
+    Windows end on multiples of their length; those in which nothing came are left out. Raises LogUnavailable.
+    """
+    step = seconds * 1_000_000
+    found: Counter[int] = Counter()
+    with database.reading() as connection:
+        for time in (predictions.c.logged_at, labels.c.arrived_at):
+            number = (time // literal_column(str(step), BigInteger)).label(
+                "number"
+            )  # a parameter would differ in each place
+            query = select(number, func.count().label("rows")).where(_within(time, start, end)).group_by(number)
+            found.update({row.number: row.rows for row in connection.execute(query)})
+    return {moment(number * step): found[number] for number in sorted(found)}
 
 
 def read_rejections(database: Database, start: datetime, end: datetime) -> dict[str, int]:
     """Return how many requests were refused in [start, end), by reason."""
-    inside = (rejections.c.logged_at >= microseconds(start)) & (rejections.c.logged_at < microseconds(end))
+    inside = _within(rejections.c.logged_at, start, end)
     query = select(rejections.c.reason, func.sum(rejections.c.requests).label("requests")).where(inside)
     with database.reading() as connection:
         return {row.reason: int(row.requests) for row in connection.execute(query.group_by(rejections.c.reason))}
 
 
 def _read(
-    database: Database, query: Select[Any], by_time: ColumnElement[int], model_version: str, max_rows: int
+    database: Database, query: Select[Any], by_time: ColumnElement[int], model_version: str | None, max_rows: int
 ) -> WindowRows:
-    ours = predictions.c.model_version == model_version
+    ours = true() if model_version is None else predictions.c.model_version == model_version
     counted = query.with_only_columns(
         func.count().label("everything"),
         func.count(case((ours, 1))).label("ours"),
@@ -72,8 +133,8 @@ def _read(
         sampled = query.where(ours, _sampled(count.ours, max_rows)).order_by(by_time, predictions.c.sample_key)
         loads = orjson.loads
         rows = [
-            LoggedRow(loads(features), prediction, loads(probabilities), label)
-            for features, prediction, probabilities, label in connection.execute(sampled)
+            LoggedRow(loads(features), prediction, loads(probabilities), label, version)
+            for features, prediction, probabilities, label, version in connection.execute(sampled)
         ]
     return WindowRows(count.ours, rows, count.everything - count.ours)
 
@@ -96,8 +157,8 @@ class VersionCount:
 def count_versions(database: Database, start: datetime, end: datetime) -> dict[str, VersionCount]:
     """Count what was logged in [start, end), by version. Raises LogUnavailable."""
     version = predictions.c.model_version
-    inside = (predictions.c.logged_at >= microseconds(start)) & (predictions.c.logged_at < microseconds(end))
-    arrived = (labels.c.arrived_at >= microseconds(start)) & (labels.c.arrived_at < microseconds(end))
+    inside = _within(predictions.c.logged_at, start, end)
+    arrived = _within(labels.c.arrived_at, start, end)
     of_labels = select(version, func.count()).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
     with database.reading() as connection:
         rows = _by_version(connection, select(version, func.count()).where(inside))

@@ -67,6 +67,7 @@ class WindowRecord:
     snapshot_bytes: int | None = None
     snapshot_removed_at: datetime | None = None
     report_removed_at: datetime | None = None
+    alarms_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,10 @@ class WindowValue:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRow:
-    """One prediction as it was logged; with its label, if labels were read."""
+    """One prediction as it was logged; with its label, if labels were read, and the version that predicted it."""
 
     features: dict[str, Any]
     prediction: str
     probabilities: dict[str, float]
     label: str | None
+    model_version: str = ""

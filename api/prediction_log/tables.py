@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -97,6 +98,7 @@ windows = Table(
     Column("snapshot_bytes", Integer),
     Column("snapshot_removed_at", BigInteger),
     Column("report_removed_at", BigInteger),
+    Column("alarms_version", Integer),
     Index("windows_by_status", "status", "start"),
     Index("windows_with_snapshot", "status", "start", sqlite_where=_SNAPSHOT, postgresql_where=_SNAPSHOT),
     Index("windows_with_report", "start", sqlite_where=_REPORT, postgresql_where=_REPORT),
@@ -115,6 +117,30 @@ window_values = Table(
     Index("window_values_by_name", "name", "column", "start"),
 )
 """What a window's snapshot measured. ``column`` is empty where a value belongs to no column."""
+
+window_statistics = Table(
+    "window_statistics",
+    metadata,
+    Column("start", BigInteger, ForeignKey("windows.start", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("model_version", String(64), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index("window_statistics_by_version", "model_version", "start"),
+)
+"""All that a window's snapshot measured, compressed, for the newest windows: what alarms are learned from. It stays
+where the snapshot and its values are removed early."""
+
+alarm_versions = Table(
+    "alarm_versions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("made_at", BigInteger, nullable=False),
+    Column("model_version", String(64), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("content", Text),
+    Index("alarm_versions_by_model", "model_version", "id"),
+)
+"""The alarms of each version of the model that came from its own windows, as JSON; the newest row holds. Nothing is
+changed or deleted here: to take alarms back adds a row too. Without content the alarms are those of the artifact."""
 
 lease = Table(
     "lease",

@@ -1,6 +1,6 @@
 """The table of windows: how time is cut into them, which is next, and the outcome of each."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
 
 from api.errors import NothingToSnapshot
+from api.prediction_log.alarms import record_statistics
 from api.prediction_log.clock import WindowTime
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.lease import Lease
@@ -128,7 +129,7 @@ class WindowStore:
             row = _oldest(connection, now)
             return row is not None and _ready(row.retry_at, now)
 
-    def finish(self, window: WindowRecord, values: Iterable[WindowValue], changed: Mapping[str, Any]) -> bool:
+    def finish(self, window: WindowRecord, values: Sequence[WindowValue], changed: Mapping[str, Any]) -> bool:
         """Record the outcome of a claimed window, and what its snapshot measured.
 
         False, with nothing recorded, where another process has claimed the window since.
@@ -142,6 +143,8 @@ class WindowStore:
             connection.execute(window_values.delete().where(window_values.c.start == key))
             if rows:
                 connection.execute(insert(window_values), rows)
+                if version := changed.get("model_version"):
+                    record_statistics(connection, key, version, values)
             return True
 
     def defer(self, window: WindowRecord, reason: str, cause: FailureCause) -> timedelta | None:

@@ -1,6 +1,7 @@
 """GET / and GET /docs, from local files only."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from html import escape
 from pathlib import Path
 from string import Template
@@ -15,6 +16,7 @@ from api.middleware.headers import POLICY, page_policy
 from api.prediction_log.windows import WindowRun
 from api.routes.health import check_ready
 from api.serving.data_plane import DataPlane
+from api.snapshots.learning import LearningState
 from api.snapshots.queries import SnapshotQueries
 from model.artifact.manifest import ClassifierManifest, Manifest
 
@@ -72,10 +74,10 @@ def landing_routes(
     async def landing() -> HTMLResponse:
         try:
             await check_ready(plane)
-            newest, windows = await run_in_threadpool(
-                lambda: (queries.latest_report(), queries.newest_runs(MAX_WINDOWS))
+            newest, windows, alarms = await run_in_threadpool(
+                lambda: (queries.latest_report(), queries.newest_runs(MAX_WINDOWS), queries.alarms(plane.manifest))
             )
-            failure_reason, table = None, _table(windows)
+            failure_reason, table = None, _learning(alarms) + _table(windows)
         except LogUnavailable as error:  # the page shows it
             newest, failure_reason, table = None, str(error), "<p>Unknown while the log does not answer.</p>"
         manifest = plane.manifest
@@ -134,6 +136,16 @@ def _table(runs: list[WindowRun]) -> str:
     )
     return (
         f"<table><tr><th>Window (UTC)</th><th>Rows</th><th>Labels</th><th>Status</th><th>Checks</th></tr>{rows}</table>"
+    )
+
+
+def _learning(state: LearningState) -> str:
+    if not state.is_learning:
+        return ""
+    learned, period = (length / timedelta(days=1) for length in (state.learned, state.period))
+    return (
+        f"<p>The alarms are learning what is usual: {learned:.1f} of {period:g} days. "
+        "Until then only gross changes fail a check.</p>"
     )
 
 

@@ -1,6 +1,6 @@
 """GET and POST /snapshots, GET /snapshots/metrics, and the HTML reports."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -9,17 +9,27 @@ from fastapi.responses import HTMLResponse
 from api.middleware.headers import POLICY, REPORT
 from api.prediction_log.records import WindowRecord, WindowStatus
 from api.problems import problem_responses
-from api.schemas import MetricPoint, MetricSeries, MetricSeriesList, RecordedWindow, SnapshotWindow, SnapshotWindows
+from api.schemas import (
+    AlarmState,
+    MetricPoint,
+    MetricSeries,
+    MetricSeriesList,
+    RecordedWindow,
+    SnapshotWindow,
+    SnapshotWindows,
+)
+from api.serving.data_plane import DataPlane
 from api.snapshots.queries import SnapshotQueries
 
-DAY = r"^\d{4}-\d{2}-\d{2}$"
+DAY_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
+DAY = timedelta(days=1)
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL cannot compare a text that contains NUL."""
 MAX_SKIPPED = 1_000_000_000
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,120}\.html$"
 
 
-def snapshot_routes(queries: SnapshotQueries, public_url: str | None = None) -> APIRouter:
+def snapshot_routes(plane: DataPlane, queries: SnapshotQueries, public_url: str | None = None) -> APIRouter:
     """Build the routes; links begin with the ``public_url``, or with the address of the request.
 
     The routes read the database, so they are plain functions, which FastAPI runs on a thread.
@@ -43,7 +53,17 @@ def snapshot_routes(queries: SnapshotQueries, public_url: str | None = None) -> 
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         status: Annotated[WindowStatus | None, Query(description="Only windows of this status.")] = None,
     ) -> SnapshotWindows:
-        return SnapshotWindows(windows=[with_links(request, window) for window in queries.newest(limit, status)])
+        state = queries.alarms(plane.manifest)
+        return SnapshotWindows(
+            windows=[with_links(request, window) for window in queries.newest(limit, status)],
+            alarms=AlarmState(
+                kind=plane.manifest.alarms,
+                version=state.version,
+                learning=state.statistics,
+                learned_days=state.learned / DAY,
+                learning_days=state.period / DAY,
+            ),
+        )
 
     @router.post(
         "/snapshots",
@@ -94,7 +114,9 @@ def snapshot_routes(queries: SnapshotQueries, public_url: str | None = None) -> 
         response_class=HTMLResponse,
         responses=problem_responses(404, 422),
     )
-    def report(day: Annotated[str, Path(pattern=DAY)], name: Annotated[str, Path(pattern=REPORT_NAME)]) -> HTMLResponse:
+    def report(
+        day: Annotated[str, Path(pattern=DAY_PATTERN)], name: Annotated[str, Path(pattern=REPORT_NAME)]
+    ) -> HTMLResponse:
         return HTMLResponse(queries.report(day, name), headers={POLICY: REPORT})
 
     return router

@@ -1,64 +1,33 @@
 """Evaluates a stretch of the log: reads it, explains it, makes its snapshot. Runs in the worker: it needs pandas."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
+from numpy.typing import NDArray
 
+from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, count_versions, read_labelled, read_predictions, read_rejections
-from api.prediction_log.records import LoggedRow
 from api.serving.model_archive import ModelArchive
+from api.snapshots.learning import ServiceAlarms
+from api.snapshots.logged_frames import window_frame
 from api.snapshots.window_models import WindowModels
 from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
-from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest
-from model.data.encoding import encoding_of
-
-
-def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: bool) -> pd.DataFrame:
-    """Build one frame: features in schema order, ``prediction``, ``probability_<class>`` and, if labelled, ``label``.
-
-    Numbers are float64 with NaN where missing; categories and booleans are text with None where missing. Predictions
-    and labels are text, or numbers where the model predicts one: what does not read as a number is NaN then.
-    """
-    columns: dict[str, pd.Series] = {
-        feature.name: encoding_of(feature).column([row.features[feature.name] for row in rows])
-        for feature in manifest.features
-    }
-    columns[PREDICTION] = _answers([row.prediction for row in rows], manifest)
-    if isinstance(manifest, ClassifierManifest):
-        for name in manifest.class_names:
-            probabilities = [row.probabilities[name] for row in rows]
-            columns[f"{PROBABILITY_PREFIX}{name}"] = pd.Series(probabilities, dtype="float64")
-    if labelled:
-        columns[LABEL] = _answers([row.label for row in rows], manifest)
-    return pd.DataFrame(columns)
-
-
-def _answers(logged: list[str | None] | list[str], manifest: Manifest) -> pd.Series:
-    if isinstance(manifest, ClassifierManifest):
-        return pd.Series(logged, dtype="object")
-    return pd.Series([_number(text) for text in logged], dtype="float64")
-
-
-def _number(text: str | None) -> float:
-    # Not pandas' own reader, which is off in the last digit.
-    try:
-        return math.nan if text is None else float(text)
-    except ValueError:
-        return math.nan
+from model.artifact.manifest import Manifest
+from model.artifact.traffic import LABELLED_LEVELS
+from model.statistics.lasting import Gathered, Key, block_seconds, blocks_looked_at, gatherer
 
 
 @dataclass(frozen=True, slots=True)
 class WindowEvaluation:
     """The result for a stretch; ``snapshot`` is None, with the reason, if there was not enough data.
 
-    ``manifest`` is that of the version whose rows were measured.
+    ``manifest`` is that of the version whose rows were measured; ``alarms_version`` is None where its artifact's own
+    alarms judged them.
     """
 
     logged: WindowRows
@@ -66,6 +35,7 @@ class WindowEvaluation:
     snapshot: WindowSnapshot | None
     reason: str | None
     manifest: Manifest
+    alarms_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +47,71 @@ class SampleLimits:
     max_rows: int
 
 
+READ_AT_ONCE = 500
+"""Past windows whose values are in memory together, about 10 MB; of each only what is gathered is kept."""
+
+
+class PastWindows:
+    """What the windows before one measured, by which changes that last are found; each is read from the log once."""
+
+    def __init__(self, log: AlarmLog) -> None:
+        self._log = log
+        self._of: tuple[str, list[Key]] = ("", [])
+        self._known: dict[datetime, NDArray[np.float64]] = {}
+
+    def gathered(self, manifest: Manifest, start: datetime, end: datetime) -> dict[Key, Gathered]:
+        """Return the sums over the windows before this one, of what levels are known of. Raises LogUnavailable."""
+        seconds = (end - start).total_seconds()
+        levels = manifest.traffic.levels_of(seconds) if manifest.traffic else []
+        if not levels:
+            return {}
+        keys: list[Key] = [(level.name, level.column) for level in levels]
+        if self._of != (manifest.version, keys):
+            self._of, self._known = (manifest.version, keys), {}
+        starts = self._read(start - timedelta(seconds=block_seconds(seconds)) * blocks_looked_at(seconds), start)
+        if not starts:
+            return {}
+        table = np.array([self._known[one] for one in starts]).T
+        labels = np.array([key[0] in LABELLED_LEVELS for key in keys])
+        rows = np.where(labels[:, None], table[1], table[0])
+        values = dict(zip(keys, table[2:], strict=True))
+        moments = np.array([round(one.timestamp()) for one in starts], dtype=np.int64)
+        sums = gatherer(values, dict(zip(keys, rows, strict=True)), moments, seconds)
+        return sums(round(start.timestamp()))
+
+    def _read(self, first: datetime, end: datetime) -> list[datetime]:
+        """Read the windows in [first, end) that are not known yet, forget older ones; return their starts in order."""
+        version, keys = self._of
+        starts = self._log.starts(version, first, end)
+        new = [one for one in starts if one not in self._known]
+        for place in range(0, len(new), READ_AT_ONCE):
+            until = new[place + READ_AT_ONCE] if place + READ_AT_ONCE < len(new) else end
+            for window in self._log.measured(version, new[place], until):
+                values = [window.values.get((name, column or ""), np.nan) for name, column in keys]
+                self._known[window.start] = np.array([window.rows, window.labelled_rows, *values])
+        self._known = {one: self._known[one] for one in starts if one in self._known}
+        return list(self._known)
+
+
 class WindowEvaluator:
     """Evaluates stretches of one log, each against the reference of the version that made most of its rows.
 
     Raises model.errors.ArtifactError.
     """
 
-    def __init__(self, database: Database, model_dir: Path, archive: ModelArchive, limits: SampleLimits) -> None:
+    def __init__(
+        self,
+        database: Database,
+        model_dir: Path,
+        archive: ModelArchive,
+        limits: SampleLimits,
+        alarms: ServiceAlarms,
+    ) -> None:
         self._database = database
+        self._alarms = alarms
         self._limits = limits
         self._models = WindowModels(model_dir, archive)
+        self._past = PastWindows(AlarmLog(database))
 
     @property
     def manifest(self) -> Manifest:
@@ -101,7 +126,7 @@ class WindowEvaluator:
         limits = self._limits
         counts = count_versions(self._database, start, end)
         model = self._models.choose(counts, limits.min_rows, limits.min_labels)
-        manifest = model.manifest
+        manifest, alarms_version = self._alarms.current(model.manifest)
         span = (self._database, start, end, manifest.version, limits.max_rows)
         logged, labelled = read_predictions(*span), read_labelled(*span)
         if logged.total < limits.min_rows and labelled.total < limits.min_labels:
@@ -123,8 +148,13 @@ class WindowEvaluator:
             rows_by_version={version: count.rows for version, count in counts.items()},
             other_labels=labelled.other_versions,
             origin=self._database.log_id(),
+            past=self._past.gathered(manifest, start, end),
         )
-        return WindowEvaluation(logged, labelled, snapshot, None, manifest)
+        return WindowEvaluation(logged, labelled, snapshot, None, manifest, alarms_version)
+
+    def learn(self, manifest: Manifest) -> None:
+        """Learn what is usual from the windows so far, if it is time; see `ServiceAlarms.learn`."""
+        self._alarms.learn(manifest)
 
     def _shortage(self, logged: WindowRows, labelled: WindowRows) -> str:
         reason = (

@@ -7,8 +7,10 @@ from pathlib import Path
 from api.errors import NotFound, NothingToSnapshot
 from api.prediction_log.records import WindowRecord, WindowStatus
 from api.prediction_log.windows import MinimalWindow, WindowRun, WindowStore
+from api.snapshots.learning import LearningState, ServiceAlarms
 from api.snapshots.reports import read_report
 from evidently_workspace.client import project_id_for
+from model.artifact.manifest import Manifest
 
 
 class SnapshotLinks:
@@ -48,6 +50,7 @@ class SnapshotQueries:
         enough: MinimalWindow,
         reports_dir: Path,
         links: SnapshotLinks,
+        alarms: ServiceAlarms,
         wake: Callable[[], None],
     ) -> None:
         self._store = store
@@ -55,6 +58,7 @@ class SnapshotQueries:
         self._enough = enough
         self._reports_dir = reports_dir
         self._links = links
+        self._alarms = alarms
         self._wake = wake
 
     def newest(self, limit: int, status: WindowStatus | None = None) -> list[WindowRecord]:
@@ -64,6 +68,10 @@ class SnapshotQueries:
     def newest_runs(self, limit: int) -> list[WindowRun]:
         """Return the newest windows, newest first, with the skipped ones in a row as one."""
         return self._store.newest_runs(limit)
+
+    def alarms(self, manifest: Manifest) -> LearningState:
+        """Return what the alarms of a model rest on."""
+        return self._alarms.state(manifest)
 
     def latest_report(self) -> WindowRecord | None:
         """Return the newest window that has an HTML report."""

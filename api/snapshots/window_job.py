@@ -37,7 +37,10 @@ class SnapshotRejected(Exception):
 
 
 class WindowProcessor:
-    """Processes windows, oldest first. ``evaluate`` evaluates the log in [start, end)."""
+    """Processes windows, oldest first.
+
+    ``evaluate`` evaluates the log in [start, end); ``learn`` is called after each posted window, with its model.
+    """
 
     def __init__(
         self,
@@ -48,12 +51,14 @@ class WindowProcessor:
         evaluate: Callable[[datetime, datetime], WindowEvaluation],
         *,
         reports_dir: Path,
+        learn: Callable[[Manifest], None],
     ) -> None:
         self._store = store
         self._lease = lease
         self._client = client
         self._project = project
         self._evaluate = evaluate
+        self._learn = learn
         self._reports_dir = reports_dir
 
     def process_due(self, max_windows: int) -> list[str]:
@@ -121,8 +126,16 @@ class WindowProcessor:
             snapshot_bytes=len(snapshot.body),
             report_file=report_file,
             duration_seconds=perf_counter() - began,
+            alarms_version=evaluation.alarms_version,
         )
+        self._learn_from_windows(evaluation.manifest)
         return WindowStatus.POSTED
+
+    def _learn_from_windows(self, manifest: Manifest) -> None:
+        try:
+            self._learn(manifest)
+        except Exception:  # the boundary of a job: the window is posted, and the next one tries again
+            logger.exception("what is usual could not be learned from the windows so far")
 
     def _record(self, window: WindowRecord, evaluation: WindowEvaluation, **changed: object) -> None:
         found = () if evaluation.snapshot is None else evaluation.snapshot.values

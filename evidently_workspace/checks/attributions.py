@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import (
+    LEARNING,
     NotEnoughDataError,
     ReferenceComparison,
     Section,
@@ -25,6 +26,7 @@ from evidently_workspace.section import (
     values_by_label,
 )
 from model.artifact.manifest import Manifest
+from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.statistics.attribution import NDCG_ALARM, attribution_distance, attribution_ndcg, attribution_shares
 
 NDCG, DISTANCE = "ndcg", "distance"
@@ -58,16 +60,30 @@ class Verdict(NamedTuple):
     value: float
     alarm: float | None
     failed: bool
+    usual: str = ""
+    learning: bool = False
+
+    @property
+    def text(self) -> str:
+        """The verdict in words."""
+        if self.alarm is None:
+            return "no threshold"
+        return "drifted" if self.failed else LEARNING if self.learning else "within the threshold"
 
 
 def attributions(
-    explained: NDArray[np.float64] | None, missing: str | None, manifest: Manifest, min_rows: int
+    explained: NDArray[np.float64] | None,
+    missing: str | None,
+    manifest: Manifest,
+    min_rows: int,
+    traffic: WindowTraffic = ANY_TRAFFIC,
 ) -> Section:
     """Compare the attributions of the window with those of the reference.
 
     `explained` (rows, features) holds |SHAP| of a sample of the window's rows, in schema order; `missing` says why
     there are none. NotEnoughDataError below `min_rows` rows. Two checks: the nDCG of the ranking fails below 0.9
-    (Amazon SageMaker Clarify's threshold), the distance at the threshold calibrated for this number of rows.
+    (Amazon SageMaker Clarify's threshold), the distance at the threshold calibrated for this number of rows; or where
+    `traffic` is known, beyond what is usual in it.
     """
     section = Section("Attributions", NOTE)
     if manifest.attributions is None:
@@ -81,14 +97,19 @@ def attributions(
     current = pd.DataFrame(explained, columns=names)
     if not np.isfinite(explained).all():
         raise ValueError("the attributions hold a value that is not a number")
-    _compare(section, current, reference, manifest)
+    _compare(section, current, reference, manifest, traffic)
     return section
 
 
-def _compare(section: Section, current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> None:
+def _compare(
+    section: Section, current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest, traffic: WindowTraffic
+) -> None:
     names = list(current)
-    limit = None if manifest.attribution_threshold is None else manifest.attribution_threshold.at(len(current))
-    tests = {NDCG: [gte(NDCG_ALARM)]} | ({} if limit is None else {DISTANCE: [lt(limit)]})
+    lowest = traffic.limit("attribution_ndcg", None, NDCG_ALARM)
+    by_rows, limit = manifest.attribution_threshold, None
+    if by_rows is not None:
+        limit = traffic.limit("attribution_distance", None, by_rows.at(len(current)))
+    tests = {NDCG: [gte(lowest)]} | ({} if limit is None else {DISTANCE: [lt(limit)]})
     mean, drift = MeanAttribution(columns=names), AttributionDrift(columns=names, tests=tests)
     definition = DataDefinition(numerical_columns=names)
     snapshot = run_report(
@@ -97,9 +118,12 @@ def _compare(section: Section, current: pd.DataFrame, reference: pd.DataFrame, m
     result = result_of(snapshot, drift)
     values = values_by_label(result)
     verdicts = [
-        Verdict(NDCG, values[NDCG], NDCG_ALARM, values[NDCG] < NDCG_ALARM),
-        Verdict(DISTANCE, values[DISTANCE], limit, limit is not None and values[DISTANCE] >= limit),
+        _verdict(NDCG, values[NDCG], lowest, failed=values[NDCG] < lowest, traffic=traffic),
+        _verdict(
+            DISTANCE, values[DISTANCE], limit, failed=limit is not None and values[DISTANCE] >= limit, traffic=traffic
+        ),
     ]
+    section.say_what_is_learned(traffic, ((f"attribution_{verdict.measure}", None) for verdict in verdicts))
     for verdict in verdicts:
         _add_verdict(section, verdict)
     means = result_of(snapshot, mean)
@@ -110,8 +134,15 @@ def _compare(section: Section, current: pd.DataFrame, reference: pd.DataFrame, m
     section.widgets += attribution_widgets(verdicts, _rows(current, reference), len(current))
 
 
+def _verdict(measure: str, value: float, alarm: float | None, *, failed: bool, traffic: WindowTraffic) -> Verdict:
+    name = f"attribution_{measure}"
+    usual = traffic.usual(name, None)
+    shown = "" if usual is None else usual.shown(".4f")
+    return Verdict(measure, value, alarm, failed, shown, traffic.is_learning(name, None))
+
+
 def _add_verdict(section: Section, verdict: Verdict) -> None:
-    measure, value, alarm, failed = verdict
+    measure, value, alarm, failed, *_ = verdict
     section.add_value(f"attribution_{measure}", None, value)
     if alarm is not None and failed:
         section.failed_checks.append(FailedCheck("attribution_drift", None, value, alarm, measure))
@@ -189,12 +220,14 @@ def attribution_widgets(verdicts: list[Verdict], rows: list[Attribution], explai
 
 def _verdicts_table(verdicts: list[Verdict]) -> BaseWidgetInfo:
     cells = []
+    with_usual = any(verdict.usual for verdict in verdicts)
     for verdict in verdicts:
         title, side = STATISTICS[verdict.measure]
-        text = "no threshold" if verdict.alarm is None else "drifted" if verdict.failed else "within the threshold"
         fails = "" if verdict.alarm is None else f"{side} {verdict.alarm:.4f}"
-        cells.append([title, text, f"{verdict.value:.4f}", fails])
-    return table_data(title="Attribution drift", column_names=["Statistic", "Verdict", "Value", "Fails"], data=cells)
+        usual = [verdict.usual] if with_usual else []
+        cells.append([title, verdict.text, f"{verdict.value:.4f}", *usual, fails])
+    header = ["Statistic", "Verdict", "Value", *(["Usual"] if with_usual else []), "Fails"]
+    return table_data(title="Attribution drift", column_names=header, data=cells)
 
 
 def _bars(rows: list[Attribution], features: int, explained: int) -> BaseWidgetInfo:

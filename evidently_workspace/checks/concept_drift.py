@@ -9,6 +9,7 @@ from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import table_data
 
 from evidently_workspace.section import (
+    LEARNING,
     AnyMetric,
     ReferenceComparison,
     Section,
@@ -17,6 +18,7 @@ from evidently_workspace.section import (
     run_report,
     values_by_label,
 )
+from model.artifact.traffic import WindowTraffic
 
 
 class ConceptComparison(ReferenceComparison[AnyMetric]):
@@ -57,16 +59,32 @@ class ErrorRow(NamedTuple):
     name: str
     form: str
     limit: float | None = None
+    usual: str = ""
+    learning: bool = False
+
+    def verdict(self, value: float) -> str:
+        """Return the verdict on the value in words."""
+        if self.limit is None:
+            return ""
+        return "drifted" if value >= self.limit else LEARNING if self.learning else "within the threshold"
+
+
+def judged_row(title: str, name: str, form: str, limit: float, *, traffic: WindowTraffic) -> ErrorRow:
+    """Return the row of a z, with what is usual of it in this traffic."""
+    usual = traffic.usual(f"concept_{name}", None)
+    shown = "" if usual is None else usual.shown(form)
+    return ErrorRow(title, name, form, limit, shown, traffic.is_learning(f"concept_{name}", None))
 
 
 def errors_table(rows: Sequence[ErrorRow], errors: Errors, smallest_gap: str) -> BaseWidgetInfo:
     """Return the table of observed and expected errors; `smallest_gap` is the gap that a failure needs too."""
     data = []
-    for title, name, form, limit in rows:
-        value = errors.window[name]
-        known = format(errors.reference[name], form) if name in errors.reference else ""
-        fails = "" if limit is None else f"from {limit:.2f} (also needs a gap of {smallest_gap})"
-        verdict = "" if limit is None else "drifted" if value >= limit else "within the threshold"
-        data.append([title, format(value, form), known, fails, verdict])
-    header = ["", "Window", "Reference", "Fails", "Verdict"]
+    with_usual = any(row.usual for row in rows)
+    for row in rows:
+        value = errors.window[row.name]
+        known = format(errors.reference[row.name], row.form) if row.name in errors.reference else ""
+        fails = "" if row.limit is None else f"from {row.limit:.2f} (also needs a gap of {smallest_gap})"
+        usual = [row.usual] if with_usual else []
+        data.append([row.title, format(value, row.form), *usual, known, fails, row.verdict(value)])
+    header = ["", "Window", *(["Usual"] if with_usual else []), "Reference", "Fails", "Verdict"]
     return table_data(title="Observed and expected errors", column_names=header, data=data)

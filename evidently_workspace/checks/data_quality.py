@@ -20,7 +20,7 @@ from evidently.tests import lte
 
 from evidently_workspace.frames import MAX_NEW_VALUES, columns_dataset, shortened
 from evidently_workspace.results import FailedCheck
-from evidently_workspace.section import Section, finite, require, result_of, run_report
+from evidently_workspace.section import LEARNING, Section, finite, require, result_of, run_report
 from model.artifact.manifest import Feature, Manifest
 from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.data.encoding import encoding_of, text_features
@@ -50,6 +50,8 @@ class _ShareCheck(NamedTuple):
     metric: CountMetric
     allowed: float
     reference_share: float
+    usual: str = ""
+    learning: bool = False
 
 
 def data_quality(
@@ -68,6 +70,7 @@ def data_quality(
     require("rows", len(current), min_rows)
     section = Section("Data quality", "Ranges and categories are those of the training data.")
     checks = list(_share_checks(current, reference, manifest, traffic))
+    section.say_what_is_learned(traffic, ((check.name, check.column) for check in checks))
     names = list(manifest.feature_names)
     snapshot = run_report(
         [*WHOLE_WINDOW.values(), *(check.metric for check in checks)],
@@ -127,6 +130,11 @@ class ScoredShare(NamedTuple):
         """Return whether it is more than the reference allows."""
         return self.share > self.check.allowed
 
+    @property
+    def verdict(self) -> str:
+        """Return the verdict in words."""
+        return "too many" if self.failed else LEARNING if self.check.learning else "allowed"
+
 
 def _add_shares(section: Section, snapshot: Snapshot, checks: list[_ShareCheck]) -> list[ScoredShare]:
     scored = []
@@ -149,17 +157,20 @@ def shares_table(manifest: Manifest, scored: list[ScoredShare]) -> BaseWidgetInf
     """Return the table of shares; failed ones first, then in the order of the schema."""
     order = {name: position for position, name in enumerate(manifest.feature_names)}
     ordered = sorted(scored, key=lambda one: (not one.failed, order[one.check.column]))
+    with_usual = any(one.check.usual for one in scored)
+    usual = ["Usual"] if with_usual else []
     return table_data(
         title="Missing values, and values outside the training data",
-        column_names=["Column", "Share of values", "Window", "Reference", "Allowed", "Verdict"],
+        column_names=["Column", "Share of values", "Window", *usual, "Reference", "Allowed", "Verdict"],
         data=[
             [
                 one.check.column,
                 MEASURE_TITLES[one.check.name],
                 f"{one.share:.1%}",
+                *([one.check.usual] if with_usual else []),
                 f"{one.check.reference_share:.1%}",
                 f"{one.check.allowed:.1%}",
-                "too many" if one.failed else "allowed",
+                one.verdict,
             ]
             for one in ordered
         ],
@@ -230,7 +241,7 @@ def _share_checks(
         by_rows = highest_share(missing, rows, len(current), alarm_rate)
         allowed = traffic.limit("missing_share", feature.name, by_rows)
         metric = MissingValueCount(column=feature.name, share_tests=[lte(allowed)])
-        yield _ShareCheck("missing_share", feature.name, metric, allowed, missing / rows)
+        yield _share_check("missing_share", feature.name, metric, allowed, missing / rows, traffic=traffic)
     for feature in manifest.features:
         values = int(current[feature.name].notna().sum())
         known = reference[feature.name].dropna()
@@ -240,7 +251,15 @@ def _share_checks(
             name = _outside_name(feature)
             allowed = traffic.limit(name, feature.name, by_rows)
             metric = _outside_metric(feature, allowed)
-            yield _ShareCheck(name, feature.name, metric, allowed, float(outside.mean()))
+            yield _share_check(name, feature.name, metric, allowed, float(outside.mean()), traffic=traffic)
+
+
+def _share_check(
+    name: str, column: str, metric: CountMetric, allowed: float, reference: float, *, traffic: WindowTraffic
+) -> _ShareCheck:
+    usual = traffic.usual(name, column)
+    shown = "" if usual is None else usual.shown(".1%")
+    return _ShareCheck(name, column, metric, allowed, reference, shown, traffic.is_learning(name, column))
 
 
 def _new_categories(current: pd.DataFrame, manifest: Manifest) -> dict[str, "pd.Series[int]"]:

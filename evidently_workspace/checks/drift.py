@@ -1,5 +1,6 @@
 """Drift of features, predictions and labels: one distance per column against its calibrated threshold."""
 
+import math
 from abc import ABC
 from collections.abc import Callable
 from functools import partial
@@ -24,8 +25,10 @@ from evidently.tests import lt
 
 from evidently_workspace.checks import CheckName
 from evidently_workspace.frames import columns_dataset, with_few_new_values
+from evidently_workspace.panels import MAX_DRAWN_RATIO
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import (
+    LEARNING,
     Section,
     finite,
     plain_figures,
@@ -36,7 +39,8 @@ from evidently_workspace.section import (
 )
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, DriftMethod, DriftThreshold, Manifest
 from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
-from model.statistics.drift import WassersteinStatistic
+from model.data.encoding import number_features
+from model.statistics.drift import WassersteinStatistic, in_deviations
 from model.statistics.windows import single_window
 
 MAX_FIGURES = 12
@@ -71,6 +75,7 @@ def data_drift(
     section = Section("Data drift", "The features of the window's predictions compared with the reference.")
     comparison = _Comparison("data_drift", list(manifest.feature_names), current, reference, min_rows, traffic)
     thresholds = _usable_thresholds(section, comparison, manifest)
+    _add_means(section, current, reference, manifest)
     if thresholds:
         counted = DriftedColumnsCount(
             columns=list(thresholds),
@@ -82,6 +87,15 @@ def data_drift(
         section.add_value("drifted_columns", None, drifted.count.value)
         section.add_value("drifted_share", None, drifted.share.value)
     return section
+
+
+def _add_means(section: Section, current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> None:
+    """Add the mean of each number column in standard deviations: what several windows are gathered by."""
+    for feature in number_features(manifest.features):
+        known = reference[feature.name].dropna().to_numpy("float64")
+        values = current[feature.name].dropna().to_numpy("float64")
+        if len(known) and len(values):
+            section.add_value("mean", feature.name, in_deviations(values, known).mean())
 
 
 def prediction_drift(
@@ -124,6 +138,8 @@ def _compare_answers(section: Section, comparison: _Comparison, manifest: Manife
         counts = UniqueValueCount(column=column)
         snapshot = _compare(section, comparison, thresholds, manifest, [counts])
         section.add_result(finite(result_of(snapshot, counts)))
+        for name in manifest.class_names:
+            section.add_value(f"{column}_share", name, (comparison.current[column] == name).mean())
     else:
         mean = MeanValue(column=column)
         quantiles = [QuantileValue(column=column, quantile=share) for share in QUANTILES]
@@ -168,17 +184,17 @@ def _compare(
         if finite(result) is None:
             section.not_computed.append(f"{column}: the distance is not a number")
             continue
-        threshold, limit = thresholds[column]
-        row = DriftRow(column, threshold.method, float(result.value), limit, result.value >= limit, drift.metric_id)
+        row = _row(comparison, *thresholds[column], result, drift.metric_id)
         _add_distance(section, comparison.check, row)
         section.add_result(result, "ValueDrift")
         rows.append(row)
     section.widgets += drift_widgets(rows, snapshot.context.get_metric) if rows else []
+    section.say_what_is_learned(comparison.traffic, ((comparison.check, row.column) for row in rows))
     return snapshot
 
 
 class DriftRow(NamedTuple):
-    """The verdict on one column, and the id of the metric that can draw it."""
+    """The verdict on one column, what is usual for it, and the id of the metric that can draw it."""
 
     column: str
     method: DriftMethod
@@ -186,12 +202,44 @@ class DriftRow(NamedTuple):
     threshold: float
     drifted: bool
     metric_id: str
+    usual: str = ""
+    learning: bool = False
+
+    @property
+    def ratio(self) -> float:
+        """The distance in thresholds: from 1 on it alarms. Infinite where any distance at all does."""
+        if self.threshold > 0:
+            return self.distance / self.threshold
+        return math.inf if self.distance > 0 else 1.0
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in words."""
+        return "drifted" if self.drifted else LEARNING if self.learning else "within the threshold"
+
+
+def _row(comparison: _Comparison, threshold: DriftThreshold, limit: float, result: Any, metric_id: str) -> DriftRow:
+    column, distance, statistic = threshold.column, float(result.value), (comparison.check, threshold.column)
+    usual = comparison.traffic.usual(*statistic)
+    return DriftRow(
+        column,
+        threshold.method,
+        distance,
+        limit,
+        drifted=distance >= limit,
+        metric_id=metric_id,
+        usual="" if usual is None else usual.shown(".4f"),
+        learning=comparison.traffic.is_learning(*statistic),
+    )
 
 
 def _add_distance(section: Section, check: CheckName, row: DriftRow) -> None:
     if row.drifted:
         section.failed_checks.append(FailedCheck(check, row.column, row.distance, row.threshold))
-    section.add_value(check, row.column if check == "data_drift" else None, row.distance)
+    column = row.column if check == "data_drift" else None
+    section.add_value(check, column, row.distance)
+    section.add_value(f"{check}_ratio", column, row.ratio)
+    section.draw(f"{check}_ratio", min(row.ratio, MAX_DRAWN_RATIO), "DriftRatio", column=row.column)
 
 
 def _summarize_numbers(
@@ -261,30 +309,32 @@ def drift_widgets(rows: list[DriftRow], metric: Callable[[str], ColumnDriftCalcu
     """Return a table that unfolds into figures; for a single column, a plain table and its figures."""
     if len(rows) > 1:
         return [_unfolding_table(rows, metric)]
-    cells = _cells(rows[0])
+    cells = _cells(rows[0], with_usual=bool(rows[0].usual))
     table = table_data(title="", column_names=list(cells), data=[list(cells.values())])
     return [table, *_figures(rows[0], metric).values()]
 
 
 def _unfolding_table(rows: list[DriftRow], metric: Callable[[str], ColumnDriftCalculation]) -> BaseWidgetInfo:
     # Columns that drifted come first, then those closest to it.
-    ordered = sorted(rows, key=lambda row: row.distance / row.threshold, reverse=True)
+    ordered = sorted(rows, key=lambda row: row.ratio, reverse=True)
+    with_usual = any(row.usual for row in rows)
     drifted = sum(row.drifted for row in rows)
     only = f"; figures of the {MAX_FIGURES} furthest from the reference" if len(rows) > MAX_FIGURES else ""
     return rich_table_data(
         title=f"{drifted} of {len(rows)} columns drifted{only}",
-        columns=[ColumnDefinition(title, title) for title in _cells(rows[0])],
+        columns=[ColumnDefinition(title, title) for title in _cells(rows[0], with_usual=with_usual)],
         data=[
-            _table_row(row, _figures(row, metric) if place < MAX_FIGURES else {}) for place, row in enumerate(ordered)
+            _table_row(_cells(row, with_usual=with_usual), _figures(row, metric) if place < MAX_FIGURES else {})
+            for place, row in enumerate(ordered)
         ],
     )
 
 
-def _table_row(row: DriftRow, figures: dict[str, BaseWidgetInfo]) -> RichTableDataRow:
+def _table_row(cells: dict[str, str], figures: dict[str, BaseWidgetInfo]) -> RichTableDataRow:
     details = RowDetails()
     for title, figure in figures.items():
         details.with_part(title, figure)
-    return RichTableDataRow(fields=_cells(row), details=details)
+    return RichTableDataRow(fields=cells, details=details)
 
 
 def _figures(row: DriftRow, metric: Callable[[str], ColumnDriftCalculation]) -> dict[str, BaseWidgetInfo]:
@@ -292,11 +342,12 @@ def _figures(row: DriftRow, metric: Callable[[str], ColumnDriftCalculation]) -> 
         return metric(row.metric_id).draw()
 
 
-def _cells(row: DriftRow) -> dict[str, str]:
+def _cells(row: DriftRow, *, with_usual: bool) -> dict[str, str]:
     return {
         "Column": row.column,
-        "Verdict": "drifted" if row.drifted else "within the threshold",
+        "Verdict": row.verdict,
         "Distance": f"{row.distance:.4f}",
+        **({"Usual": row.usual} if with_usual else {}),
         "Threshold": f"{row.threshold:.4f}",
         "Method": METHOD_TITLES[row.method],
     }

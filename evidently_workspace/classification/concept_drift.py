@@ -5,13 +5,13 @@ from evidently import DataDefinition, Dataset
 from evidently.core.metric_types import ByLabelCalculation, ByLabelMetric, ByLabelValue
 from evidently.tests import lt
 
-from evidently_workspace.checks.concept_drift import ConceptComparison, ErrorRow, add_errors, errors_table
+from evidently_workspace.checks.concept_drift import ConceptComparison, ErrorRow, add_errors, errors_table, judged_row
 from evidently_workspace.frames import ERROR, EXPECTED_ERROR, scored_predictions
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section, require
 from model.artifact.manifest import ClassifierManifest
 from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
-from model.statistics.concept import ClassificationDrift, classification_drift, smallest_alarming_z
+from model.statistics.concept import ClassificationDrift, classification_drift, flipped_share, smallest_alarming_z
 from model.statistics.windows import single_window
 
 NOTE = (
@@ -37,18 +37,23 @@ def concept_drift(
     scored, known = (scored_predictions(frame, manifest) for frame in (labelled, reference))
     require("labels whose prediction has probabilities", len(scored), min_labels)
     section = Section("Concept drift", NOTE)
-    limit = traffic.limit("concept_z", None, _limit(scored, manifest))
+    gap_floor = traffic.limit("concept_gap", None, manifest.concept_threshold.gap_floor)
+    limit = traffic.limit("concept_z", None, _limit(scored, manifest, gap_floor))
     metric = ConceptDrift(error=ERROR, expected_error=EXPECTED_ERROR, tests={"z": [lt(limit)]})
     errors = add_errors(section, metric, _dataset(scored), _dataset(known) if len(known) else None)
+    error, expected = (scored[name].to_numpy("float64") for name in (ERROR, EXPECTED_ERROR))
+    flipped = flipped_share(error, expected, single_window(len(scored)), len(manifest.classes))
+    section.add_value("flipped_share", None, flipped[0])
     if (z := errors.window["z"]) >= limit:
         section.failed_checks.append(FailedCheck("concept_drift", None, z, limit))
     rows = [
         ErrorRow("Observed error", "observed_error", ".1%"),
         ErrorRow("Expected error, by the model's probabilities", "expected_error", ".1%"),
         ErrorRow("Gap (observed - expected)", "gap", "+.1%"),
-        ErrorRow("z (gap in standard deviations)", "z", "+.2f", limit),
+        judged_row("z (gap in standard deviations)", "z", "+.2f", limit, traffic=traffic),
     ]
-    section.widgets.append(errors_table(rows, errors, f"{manifest.concept_threshold.gap_floor:.0%}"))
+    section.say_what_is_learned(traffic, [("concept_z", None)])
+    section.widgets.append(errors_table(rows, errors, f"{gap_floor:.0%}"))
     return section
 
 
@@ -58,10 +63,10 @@ def _drift_of(scored: pd.DataFrame) -> ClassificationDrift:
     return classification_drift(error, expected, single_window(len(scored)))
 
 
-def _limit(scored: pd.DataFrame, manifest: ClassifierManifest) -> float:
+def _limit(scored: pd.DataFrame, manifest: ClassifierManifest, gap_floor: float) -> float:
     threshold, rows = manifest.concept_threshold, len(scored)
     deviation = _drift_of(scored).deviation
-    return float(smallest_alarming_z(threshold.at(rows), threshold.gap_floor, rows, deviation)[0])
+    return float(smallest_alarming_z(threshold.at(rows), gap_floor, rows, deviation)[0])
 
 
 def _dataset(scored: pd.DataFrame) -> Dataset:

@@ -1,6 +1,8 @@
 """Performance of a classifier on the labels that arrived in the window, compared with held-out data."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +41,7 @@ from evidently_workspace.frames import (
 from evidently_workspace.results import FailedCheck, MetricValue
 from evidently_workspace.scores import Score, add_scores, scores_table
 from evidently_workspace.section import (
+    LEARNING,
     ReferenceComparison,
     Section,
     figures_of,
@@ -50,7 +53,7 @@ from evidently_workspace.section import (
 )
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest
 from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
-from model.statistics.bounds import lowest_accuracy
+from model.statistics.bounds import lowest_accuracy, lowest_recall
 
 Floats = NDArray[np.float64]
 BINS = 10
@@ -94,7 +97,7 @@ def performance(
     For two classes, precision, recall and F1 are those of the last class (Evidently's positive class);
     for more they are unweighted means over the classes that occur. ROC AUC, log loss and calibration error look
     at the predictions whose probabilities are known, if those are at least `min_labels`. Accuracy fails below
-    `lowest_accuracy`.
+    `lowest_accuracy`, and the recall of each class below `lowest_recall`.
     """
     require("labels", len(labelled), min_labels)
     if RESERVED.isdisjoint(manifest.class_names):
@@ -102,6 +105,7 @@ def performance(
     window, known = (with_neutral_classes(frame, manifest) for frame in (labelled, reference))
     section = _performance(window, known, with_neutral_names(manifest), min_labels, traffic)
     section.values = [MetricValue(value.name, real_names(value.column), value.value) for value in section.values]
+    section.failed_checks = [replace(check, column=real_names(check.column)) for check in section.failed_checks]
     for widget in section.widgets:
         widget.params = real_names(widget.params)
     return section
@@ -121,11 +125,14 @@ def _performance(
     )
     right = (reference[LABEL] == reference[PREDICTION]).to_numpy()
     lowest = traffic.limit("accuracy", None, lowest_accuracy(len(labelled), right, manifest))
-    scores, matrices = _score_classes(section, labelled, reference, manifest, lowest)
+    (accuracy, *others), matrices = _score_classes(section, labelled, reference, manifest, lowest)
+    recalls = [("recall_by_class", real_names(name)) for name in manifest.class_names]
+    section.say_what_is_learned(traffic, [("accuracy", None), *recalls])
+    scores = [accuracy.judged(lowest, traffic, ".3f"), *others]
     scores += _score_probabilities(section, labelled, reference, manifest, min_labels)
     table = scores_table(scores, lambda name: _title(name, manifest), lambda _, value: _shown(value), "below")
     section.widgets += [table, *matrices]
-    _score_each_class(section, labelled, reference, manifest)
+    _score_each_class(section, labelled, reference, manifest, traffic)
     return section
 
 
@@ -146,7 +153,7 @@ def _score_classes(
     accuracy = scores[0].window
     if accuracy < lowest:
         section.failed_checks.append(FailedCheck("performance", "accuracy", accuracy, lowest, "accuracy"))
-    return [scores[0]._replace(bound=lowest), *scores[1:]], matrices
+    return scores, matrices
 
 
 def test_scores(manifest: ClassifierManifest) -> dict[str, float | None]:
@@ -179,10 +186,44 @@ def _score_probabilities(
     return scores + add_scores(section, run_report(list(calibration.values()), *datasets), calibration, on_test)
 
 
+class RecallBound(NamedTuple):
+    """The recall below which a class fails, what is usual in this traffic, and whether that is still being learned."""
+
+    lowest: float
+    usual: str
+    learning: bool
+
+
+def _recall_bounds(
+    labelled: pd.DataFrame, reference: pd.DataFrame, manifest: ClassifierManifest, traffic: WindowTraffic
+) -> dict[str, RecallBound]:
+    """Return the bound of each class that the model knows and the window has labels of."""
+    labels, bounds = labelled[LABEL].value_counts(), {}
+    right = (reference[LABEL] == reference[PREDICTION]).to_numpy()
+    for name in manifest.class_names:
+        if name in labels:
+            of_class = right[(reference[LABEL] == name).to_numpy()]
+            by_rows = lowest_recall(int(labels[name]), name, of_class, manifest)
+            series = "recall_by_class", real_names(name)
+            usual = traffic.usual(*series)
+            bounds[name] = RecallBound(
+                traffic.limit(*series, by_rows),
+                "" if usual is None else usual.shown(".3f"),
+                traffic.is_learning(*series),
+            )
+    return bounds
+
+
 def _score_each_class(
-    section: Section, labelled: pd.DataFrame, reference: pd.DataFrame, manifest: ClassifierManifest
+    section: Section,
+    labelled: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: ClassifierManifest,
+    traffic: WindowTraffic,
 ) -> None:
-    metrics = {"precision": PrecisionByLabel(), "recall": RecallByLabel(), "f1": F1ByLabel()}
+    bounds = _recall_bounds(labelled, reference, manifest, traffic)
+    recall = RecallByLabel(tests={name: [gte(bound.lowest)] for name, bound in bounds.items()})
+    metrics = {"precision": PrecisionByLabel(), "recall": recall, "f1": F1ByLabel()}
     snapshot = run_report(list(metrics.values()), classes_dataset(labelled), classes_dataset(reference))
     # scikit-learn returns 0 for the precision of a class never predicted and the recall of one without labels.
     predicted, actual = set(labelled[PREDICTION]), set(labelled[LABEL])
@@ -199,8 +240,14 @@ def _score_each_class(
         result.values = real_names(result.values)
         for value in result.values.values():
             value.display_name = real_names(value.display_name)
+        for test in result.tests:
+            test.name, test.description = real_names(test.name), real_names(test.description)
         section.add_result(finite(result))
-    section.widgets.append(classes_table(columns, labelled))
+    for label, bound in bounds.items():
+        section.add_value("labels_by_class", label, int((labelled[LABEL] == label).sum()))
+        if (value := columns["recall"].window[label]) < bound.lowest:
+            section.failed_checks.append(FailedCheck("performance", label, value, bound.lowest, "recall"))
+    section.widgets.append(classes_table(columns, labelled, bounds))
 
 
 class ClassScores(NamedTuple):
@@ -210,18 +257,25 @@ class ClassScores(NamedTuple):
     test: dict[str, float]
 
 
-def classes_table(columns: dict[str, ClassScores], labelled: pd.DataFrame) -> BaseWidgetInfo:
-    """Return the table of scores per class, with the number of labels of each."""
+def classes_table(
+    columns: dict[str, ClassScores], labelled: pd.DataFrame, bounds: Mapping[str, RecallBound]
+) -> BaseWidgetInfo:
+    """Return the table of scores per class, with the number of labels of each, and the recall from which it fails."""
     names = sorted({name for scores in columns.values() for name in (*scores.window, *scores.test)})
     labels = labelled[LABEL].value_counts()
     header = ["Class", "Labels"]
     for score in columns:
         header += [SCORE_TITLES[score], f"{SCORE_TITLES[score]}, test set"]
+    with_usual = any(bound.usual for bound in bounds.values())
+    header += [*(["Usual recall"] if with_usual else []), "Recall fails"]
     rows = []
     for name in names:
         row = [name, f"{labels.get(name, 0):,}"]
         for scores in columns.values():
             row += [_shown(scores.window.get(name, math.nan)), _shown(scores.test.get(name, math.nan))]
+        bound = bounds.get(name, RecallBound(math.nan, "", learning=False))
+        fails = f"below {bound.lowest:.3f}" if math.isfinite(bound.lowest) else ""
+        row += [*([bound.usual] if with_usual else []), fails + (f" ({LEARNING})" if bound.learning else "")]
         rows.append(row)
     return table_data(title="Scores of each class", column_names=header, data=rows)
 

@@ -8,7 +8,7 @@ from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import table_data
 from evidently.tests import lt
 
-from evidently_workspace.checks.concept_drift import ConceptComparison, ErrorRow, add_errors, errors_table
+from evidently_workspace.checks.concept_drift import ConceptComparison, ErrorRow, add_errors, errors_table, judged_row
 from evidently_workspace.regression.frames import (
     ABSOLUTE_DEVIATION,
     ERROR,
@@ -77,7 +77,7 @@ def concept_drift(
     require("labels that are numbers", len(rows), min_labels)
     scored = scored_errors(rows, manifest)
     section = Section("Concept drift", NOTE)
-    by_rows = _limits(scored, manifest)
+    by_rows = _limits(scored, manifest, traffic)
     limits = {part: traffic.limit(f"concept_{part}_z", None, limit) for part, limit in by_rows.items()}
     metric = NumberConceptDrift(tests={f"{part}_z": [lt(limit)] for part, limit in limits.items()})
     known_dataset = scored_dataset(scored_errors(known, manifest)) if len(known) else None
@@ -85,32 +85,38 @@ def concept_drift(
     for part, limit in limits.items():
         if (z := errors.window[f"{part}_z"]) >= limit:
             section.failed_checks.append(FailedCheck("concept_drift", None, z, limit, f"{part}_z"))
+    section.say_what_is_learned(traffic, ((f"concept_{part}_z", None) for part in PARTS))
     unit = manifest.label_range.unit
-    smallest_gap = f"{manifest.concept_threshold.gap_floor:.4g}" + (f" {unit}" if unit else "")
-    section.widgets += [errors_table(_error_rows(limits), errors, smallest_gap), groups_table(scored)]
+    gap_floor = min(_gap_floor(part, manifest, traffic) for part in PARTS)
+    smallest_gap = f"{gap_floor:.4g}" + (f" {unit}" if unit else "")
+    section.widgets += [errors_table(_error_rows(limits, traffic), errors, smallest_gap), groups_table(scored)]
     return section
 
 
-def _limits(scored: pd.DataFrame, manifest: RegressorManifest) -> dict[str, float]:
+def _limits(scored: pd.DataFrame, manifest: RegressorManifest, traffic: WindowTraffic) -> dict[str, float]:
     """Return the z from which each part fails."""
     threshold, found, rows = manifest.concept_threshold, drift_of(scored), len(scored)
     deviations = dict(zip(PARTS, (found.absolute_deviation, found.bias_deviation), strict=True))
     return {
-        part: float(smallest_alarming_z(threshold.at(rows), threshold.gap_floor, rows, deviation)[0])
+        part: float(smallest_alarming_z(threshold.at(rows), _gap_floor(part, manifest, traffic), rows, deviation)[0])
         for part, deviation in deviations.items()
     }
 
 
-def _error_rows(limits: dict[str, float]) -> list[ErrorRow]:
+def _gap_floor(part: str, manifest: RegressorManifest, traffic: WindowTraffic) -> float:
+    return traffic.limit(f"concept_{part}_gap", None, manifest.concept_threshold.gap_floor)
+
+
+def _error_rows(limits: dict[str, float], traffic: WindowTraffic) -> list[ErrorRow]:
     return [
         ErrorRow("Size: mean absolute error", "observed_error", ".4g"),
         ErrorRow("Size: expected on these rows", "expected_error", ".4g"),
         ErrorRow("Size: gap (observed - expected)", "size_gap", "+.4g"),
-        ErrorRow("Size: z (gap in standard deviations)", "size_z", "+.2f", limits["size"]),
+        judged_row("Size: z (gap in standard deviations)", "size_z", "+.2f", limits["size"], traffic=traffic),
         ErrorRow("Bias: mean error (prediction - label)", "observed_bias", "+.4g"),
         ErrorRow("Bias: expected on these rows", "expected_bias", "+.4g"),
         ErrorRow("Bias: gap, in either direction", "bias_gap", ".4g"),
-        ErrorRow("Bias: z (gap in standard deviations)", "bias_z", ".2f", limits["bias"]),
+        judged_row("Bias: z (gap in standard deviations)", "bias_z", ".2f", limits["bias"], traffic=traffic),
     ]
 
 

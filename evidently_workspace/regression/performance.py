@@ -67,7 +67,9 @@ def performance(
         section.not_computed.append(f"{left_out:,} of {len(labelled):,} labels or their predictions are no numbers")
     errors = (known[PREDICTION] - known[LABEL]).to_numpy("float64")
     highest = traffic.limit(MEAN_ABSOLUTE_ERROR, None, highest_mean_absolute_error(len(rows), errors, manifest))
-    scores = _score_errors(section, rows, known, manifest, highest)
+    error, *others = _score_errors(section, rows, known, manifest, highest)
+    section.say_what_is_learned(traffic, [(MEAN_ABSOLUTE_ERROR, None)])
+    scores = [error.judged(highest, traffic, ".4g"), *others]
     scores += _score_percentages(section, rows, known, manifest)
     section.widgets.insert(0, scores_table(scores, lambda name: _title(name, manifest), _shown, "above"))
     return section
@@ -93,7 +95,7 @@ def _score_errors(
     if error > highest:
         failed = FailedCheck("performance", MEAN_ABSOLUTE_ERROR, error, highest, MEAN_ABSOLUTE_ERROR)
         section.failed_checks.append(failed)
-    return [scores[0]._replace(bound=highest), *scores[1:]]
+    return scores
 
 
 def _error_metrics(section: Section, rows: pd.DataFrame, highest: float) -> dict[str, Metric]:

@@ -12,7 +12,7 @@ Distances, shares and absolute errors are compared as logarithms of themselves a
 more the larger they are, and their tails are long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Literal
@@ -21,14 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from model.alarms.policy import AlarmPolicy
-from model.alarms.window_checks import Model, Name, measure_windows
-from model.artifact.manifest import LABEL
-from model.artifact.traffic import TrafficAlarms, TrafficThreshold
+from model.alarms.policy import FAILED_DAY_IN_DAYS, AlarmPolicy
+from model.alarms.window_values import Model, Name, Windows, measure_windows
+from model.artifact.manifest import LABEL, PREDICTION, Calibration, Manifest, RegressorManifest
+from model.artifact.traffic import DAY_SECONDS, LEVELS, TrafficAlarms, TrafficLevel, TrafficThreshold
 from model.data.dataset import RowTimes
 from model.data.time_column import zone_of
 from model.statistics.bounds import SMALLEST_EFFECT
-from model.training.out_of_fold import DAY_SECONDS
+from model.statistics.lasting import LevelStatistic, fit_levels
 
 Numbers = npt.NDArray[np.float64]
 Cycle = Literal["none", "hour", "hour_of_week"]
@@ -84,18 +84,21 @@ def fit_traffic_thresholds(
     interval_seconds: int,
     rate: float,
     zone: tzinfo = UTC,
+    *,
+    block_seconds: int = DAY_SECONDS,
 ) -> list[TrafficThreshold]:
     """Return the thresholds of statistics for windows of one length; none for one with too little history.
 
     `starts` (windows,) are seconds since the epoch; NaN values are windows that did not compute the statistic. Hours,
     weekdays and days are those of the clock in `zone`: traffic moves with it when it is set to summer time. `rate` is
-    the chance that a day without a change (a week, for windows of a week) has a window beyond any threshold.
+    the chance that a day without a change has a window beyond any threshold (a week, for windows of a week; a block of
+    `block_seconds`, where a history has too few days).
     The statistics are one family, as in `calibrate_thresholds`: each day's excess is expressed in units of the
     statistic's own mean excess in the tail, the largest of a day is taken, and its (1 - rate) quantile is turned back.
     So a storm that moves ten columns at once counts once, and little has to be extrapolated.
     """
     starts = _local(starts, zone)
-    blocks, block_of_window = np.unique(starts // max(interval_seconds, DAY_SECONDS), return_inverse=True)
+    blocks, block_of_window = np.unique(starts // max(interval_seconds, block_seconds), return_inverse=True)
     found = [_fit(one, starts, block_of_window, len(blocks), interval_seconds) for one in statistics]
     fitted = [one for one in found if one is not None]
     if not fitted:
@@ -244,8 +247,72 @@ def _unscaled(statistic: Statistic, scaled: Numbers) -> Numbers:
 
 _DISTANCES = frozenset({"data_drift", "prediction_drift", "target_drift"})
 _SHARES = frozenset({"missing_share", "out_of_range_share", "new_category_share"})
+_Z = frozenset({"concept_z", "concept_size_z", "concept_bias_z"})
 _MAX_PROMISE = 3.0  # times the days of the history: what lies beyond is a guess
-_SMALLEST_Z = 1.0  # a z that is less than one standard deviation beyond the usual one says nothing
+LASTING_SHARE = 0.5
+"""Of the false alerts that a month may have: what several windows together may raise."""
+SMALLEST_Z = 1.0
+"""A z that is less than one standard deviation beyond the usual one says nothing."""
+
+
+_DIRECTIONS: dict[str, Literal["above", "below"]] = {
+    "concept_gap": "above",
+    "flipped_share": "above",
+    "concept_size_gap": "above",
+    "accuracy": "below",
+    "mean_absolute_error": "above",
+}
+
+
+@dataclass(frozen=True)
+class SmallestEffects:
+    """The smallest changes that are worth an alarm: of the drift of each column, of attributions, of concept gaps.
+
+    `error` is that of a mean absolute error, in the unit of the target; 0 for a classifier.
+    """
+
+    drift: Mapping[str, float]
+    attribution: float
+    concept_gap: float
+    error: float = 0.0
+
+    def statistic(self, name: Name, values: Numbers) -> Statistic | None:
+        """Return a value of many windows as a statistic; None for one that no alarm looks at by itself."""
+        key = name.name
+        if key in _DISTANCES:
+            column = {"prediction_drift": PREDICTION, "target_drift": LABEL}.get(key, name.column or "")
+            effect = self.drift.get(column)
+            return None if effect is None else Statistic(key, column, values, effect)
+        if key in _SHARES:
+            return Statistic(key, name.column, values, SMALLEST_EFFECT)
+        if key in _Z:
+            return Statistic(key, None, values, SMALLEST_Z, logarithmic=False)
+        others = {
+            "accuracy": Statistic(key, None, values, SMALLEST_EFFECT, above=False, logarithmic=False),
+            "recall_by_class": Statistic(key, name.column, values, SMALLEST_EFFECT, above=False, logarithmic=False),
+            "mean_absolute_error": Statistic(key, None, values, self.error),
+            "attribution_distance": Statistic(key, None, values, self.attribution),
+            "attribution_ndcg": Statistic(key, None, values, SMALLEST_EFFECT, above=False, logarithmic=False),
+        }
+        return others.get(key)
+
+    def level(self, name: Name, values: Numbers, rows: Numbers) -> LevelStatistic | None:
+        """Return a value of many windows as one that several of them are gathered by; None for any other."""
+        if name.name not in LEVELS:
+            return None
+        deviation = self.error / SMALLEST_EFFECT if self.error else 1.0
+        effects = {
+            "mean": self.drift.get(name.column or "", 0.0),
+            "prediction_mean": self.drift.get(PREDICTION, 0.0) * deviation,
+            "label_mean": self.drift.get(LABEL, 0.0) * deviation,
+            "concept_gap": self.concept_gap,
+            "flipped_share": self.concept_gap,
+            "concept_size_gap": self.concept_gap,
+            "observed_bias": self.concept_gap,
+            "mean_absolute_error": self.error,
+        }
+        effect = effects.get(name.name, SMALLEST_EFFECT)
+        return LevelStatistic(name.name, name.column, values, rows, effect, _DIRECTIONS.get(name.name, "both"))
 
 
 def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy: AlarmPolicy) -> TrafficAlarms | None:
@@ -254,17 +321,17 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
     `rows` are held-out rows as in the log, with their labels, `times` when each happened. None if no length has.
     """
     days = len(np.unique(times.seconds // DAY_SECONDS))
-    false_alarm_days = min(policy.false_alarm_days, _MAX_PROMISE * days)
+    false_alarm_days = promised_days(policy.false_alarm_days, days)
+    effects = smallest_effects(model, policy)
     thresholds: list[TrafficThreshold] = []
+    levels: list[TrafficLevel] = []
     for length in LENGTHS_SECONDS:
         windows = measure_windows(rows, times.seconds, length, model)
-        statistics = [
-            _statistic(name, values, policy, model)
-            for name, values in windows.values.items()
-            if not name.name.endswith("_gap")  # a gap fails together with its z
-        ]
-        rate = max(length, DAY_SECONDS) / DAY_SECONDS / false_alarm_days
-        thresholds += fit_traffic_thresholds(statistics, windows.starts, length, min(rate, 0.5), zone_of(times.zone))
+        found = [effects.statistic(name, values) for name, values in windows.values.items()]
+        statistics = [one for one in found if one is not None]
+        rate = failed_block_rate(max(length, DAY_SECONDS), false_alarm_days)
+        thresholds += fit_traffic_thresholds(statistics, windows.starts, length, rate, zone_of(times.zone))
+        levels += traffic_levels(windows, length, effects, policy.false_alarm_days, zone_of(times.zone))
     if not thresholds:
         return None
     start, end = (datetime.fromtimestamp(float(moment), UTC) for moment in (times.seconds.min(), times.seconds.max()))
@@ -276,17 +343,59 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
         days=days,
         false_alarm_days=false_alarm_days,
         thresholds=tuple(thresholds),
+        levels=tuple(levels),
     )
 
 
-def _statistic(name: Name, values: Numbers, policy: AlarmPolicy, model: Model) -> Statistic:
-    if name.name in _DISTANCES:
-        method = model.methods[name.column or ""]
-        return Statistic(name.name, name.column, values, policy.drift_floors[method])
-    if name.name in _SHARES:
-        return Statistic(name.name, name.column, values, SMALLEST_EFFECT)
-    if name.name == "accuracy":
-        return Statistic(name.name, None, values, SMALLEST_EFFECT, above=False, logarithmic=False)
-    if name.name == "mean_absolute_error":
-        return Statistic(name.name, None, values, SMALLEST_EFFECT * float(model.reference[LABEL].std()))
-    return Statistic(name.name, None, values, _SMALLEST_Z, logarithmic=False)
+def traffic_levels(
+    windows: Windows, interval_seconds: int, effects: SmallestEffects, false_alarm_days: float, zone: tzinfo
+) -> list[TrafficLevel]:
+    """Return what several windows together are compared with; none where the history has too few days.
+
+    Of two classes one is enough: their shares add up to 1.
+    """
+    needless = set()
+    for share in ("prediction_share", "label_share"):
+        classes = sorted(name for name in windows.values if name.name == share)
+        needless |= set(classes[:1] if len(classes) == 2 else [])
+    found = [
+        effects.level(name, values, windows.sizes[name])
+        for name, values in windows.values.items()
+        if name not in needless
+    ]
+    blocks = _local(windows.starts, zone) // max(interval_seconds, DAY_SECONDS)
+    budget = LASTING_SHARE * FAILED_DAY_IN_DAYS / false_alarm_days
+    return fit_levels([one for one in found if one is not None], blocks, interval_seconds, budget)
+
+
+def smallest_effects(model: Model, policy: AlarmPolicy) -> SmallestEffects:
+    """Return the smallest changes of a model's statistics that are worth an alarm."""
+    numbers = not isinstance(model.calibration, Calibration)
+    deviation = float(model.reference[LABEL].std()) if numbers else 1.0
+    return SmallestEffects(
+        {column: policy.drift_floors[method] for column, method in model.methods.items()},
+        policy.attribution_floor,
+        policy.concept_gap_floor * deviation,
+        SMALLEST_EFFECT * deviation if numbers else 0.0,
+    )
+
+
+def effects_of(manifest: Manifest) -> SmallestEffects:
+    """Return the same, as a manifest records them."""
+    attribution = manifest.attribution_threshold
+    return SmallestEffects(
+        {threshold.column: threshold.floor for threshold in manifest.thresholds},
+        attribution.floor if attribution is not None else 0.0,
+        manifest.concept_threshold.gap_floor,
+        SMALLEST_EFFECT * manifest.label_range.standard_deviation if isinstance(manifest, RegressorManifest) else 0.0,
+    )
+
+
+def promised_days(wanted: float, days: float) -> float:
+    """Return in how many days one window may fail without a change: no more than so much history can say."""
+    return min(wanted, _MAX_PROMISE * days)
+
+
+def failed_block_rate(block_seconds: int, false_alarm_days: float) -> float:
+    """Return the chance that a block without a change has a window that fails."""
+    return min(block_seconds / DAY_SECONDS / false_alarm_days, 0.5)

@@ -1,7 +1,6 @@
-"""The statistics and verdicts of a snapshot on many windows at once, cut in time, without Evidently."""
+"""The verdicts of a snapshot on many windows at once, cut in time, without Evidently."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -10,155 +9,26 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from model.artifact.manifest import (
-    LABEL,
-    PREDICTION,
-    Calibration,
-    ClassifierManifest,
-    DriftMethod,
-    ErrorCalibration,
-    Feature,
-    Manifest,
-    RegressorManifest,
-)
+from model.alarms.window_values import MIN_ROWS, Name, TimedRows, Windows, measure_windows, model_of
+from model.artifact.manifest import LABEL, ClassifierManifest, Manifest, RegressorManifest
 from model.artifact.traffic import WindowTraffic
 from model.data.encoding import encoding_of
-from model.statistics.bounds import highest_mean_absolute_error, highest_share, lowest_accuracy, quality_alarm_rate
-from model.statistics.calibration import expected_regression_errors
-from model.statistics.concept import classification_drift, regression_drift
-from model.statistics.drift import build_statistic
-from model.statistics.windows import Counts, Numbers
-from model.training.out_of_fold import error_chances, number_errors, wrong_predictions
-
-MIN_ROWS = 30
-"""As in the API's settings: with fewer rows, or values of a column, a snapshot says "not enough data"."""
-MAX_REFERENCE_ROWS = 20_000
-"""As many rows as a snapshot measures: the error of a distance from sampling more is far below the floors."""
-
-_MAX_CELLS = 4_000_000  # rows x windows in one array: 16 MB of float32
-_DRIFT_NAMES = {PREDICTION: "prediction_drift", LABEL: "target_drift"}
-
-
-class Name(NamedTuple):
-    """What a snapshot calls a value."""
-
-    name: str
-    column: str | None
-
-
-@dataclass(frozen=True)
-class Model:
-    """What the statistics of a window need to know of a model."""
-
-    features: tuple[Feature, ...]
-    methods: Mapping[str, DriftMethod]
-    calibration: Calibration | ErrorCalibration
-    reference: pd.DataFrame
-
-
-class Windows(NamedTuple):
-    """Windows of one length: start in seconds since the epoch, number of rows, and values, (windows,) each."""
-
-    starts: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    values: dict[Name, Numbers]
-
-
-def measure_windows(
-    rows: pd.DataFrame, seconds: Numbers, interval_seconds: int, model: Model, min_rows: int = MIN_ROWS
-) -> Windows:
-    """Cut rows, each with its label, into windows that end on multiples of the interval in UTC, and measure each.
-
-    `seconds` (rows,) are the rows' times since the epoch. Windows with fewer than `min_rows` rows are left out; a value
-    that a window does not have is NaN.
-    """
-    order = np.argsort(seconds, kind="stable")
-    number_of_window = (seconds[order] // interval_seconds).astype(np.int64)
-    numbers, first, sizes = np.unique(number_of_window, return_index=True, return_counts=True)
-    kept = sizes >= min_rows
-    numbers, first, sizes = numbers[kept], first[kept], sizes[kept]
-    reference = _sampled(model.reference)
-    parts = []
-    for chunk in _chunks(sizes, len(reference)):
-        places = np.concatenate(
-            [np.arange(start, start + size) for start, size in zip(first[chunk], sizes[chunk], strict=True)]
-        )
-        counts = np.zeros((len(places), len(chunk)), dtype=np.float32)
-        counts[np.arange(len(places)), np.repeat(np.arange(len(chunk)), sizes[chunk])] = 1
-        parts.append(_measure(rows.iloc[order[places]], counts, model, reference, min_rows))
-    names = parts[0].keys() if parts else ()
-    values = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    return Windows(numbers * interval_seconds, sizes.astype(np.int64), values)
-
-
-def _chunks(sizes: npt.NDArray[np.intp], reference_rows: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Yield the places of windows that are measured together, so that no array has too many cells."""
-    start, rows = 0, 0
-    for place, size in enumerate(sizes):
-        rows += int(size)
-        if place > start and (rows + reference_rows) * (place + 1 - start) > _MAX_CELLS:
-            yield np.arange(start, place)
-            start, rows = place, int(size)
-    if start < len(sizes):
-        yield np.arange(start, len(sizes))
-
-
-def _measure(
-    rows: pd.DataFrame, counts: Counts, model: Model, reference: pd.DataFrame, min_rows: int
-) -> dict[Name, Numbers]:
-    found: dict[Name, Numbers] = {}
-    for column, method in model.methods.items():
-        distances = build_statistic(method, reference[column], rows[column]).distances(counts)
-        present = rows[column].notna().to_numpy(dtype=np.float32) @ counts
-        found[Name(_DRIFT_NAMES.get(column, "data_drift"), column)] = np.where(present >= min_rows, distances, np.nan)
-    return found | _quality(rows, counts, model.features) | _errors(rows, counts, model.calibration)
-
-
-def _quality(rows: pd.DataFrame, counts: Counts, features: tuple[Feature, ...]) -> dict[Name, Numbers]:
-    found = {}
-    sizes = counts.sum(axis=0)
-    for feature in features:
-        encoding, present = encoding_of(feature), rows[feature.name].notna()
-        present_rows = present.to_numpy(dtype=np.float32) @ counts
-        found[Name("missing_share", feature.name)] = np.asarray(1 - present_rows / sizes, dtype=np.float64)
-        if encoding.has_range(feature):
-            outside = (encoding.outside_training(rows[feature.name], feature) & present).to_numpy(dtype=np.float32)
-            name = "out_of_range_share" if encoding.is_number else "new_category_share"
-            with np.errstate(invalid="ignore", divide="ignore"):
-                share = np.asarray((outside @ counts) / present_rows, dtype=np.float64)
-            found[Name(name, feature.name)] = share
-    return found
-
-
-def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | ErrorCalibration) -> dict[Name, Numbers]:
-    weights = counts.astype(np.float64)
-    if isinstance(calibration, Calibration):
-        wrong = wrong_predictions(rows).astype(np.float64)
-        drift = classification_drift(wrong, error_chances(rows, calibration), weights)
-        return {
-            Name("concept_z", None): drift.z,
-            Name("concept_gap", None): drift.gap,
-            Name("accuracy", None): 1 - drift.observed_error,
-        }
-    predictions = rows[PREDICTION].to_numpy(dtype=np.float64)
-    found = regression_drift(number_errors(rows), expected_regression_errors(calibration, predictions), weights)
-    return {
-        Name("concept_size_z", None): found.absolute_z,
-        Name("concept_size_gap", None): found.absolute_gap,
-        Name("concept_bias_z", None): found.bias_z,
-        Name("concept_bias_gap", None): found.bias_gap,
-        Name("mean_absolute_error", None): found.observed_error,
-    }
-
-
-def _sampled(reference: pd.DataFrame) -> pd.DataFrame:
-    return reference if len(reference) <= MAX_REFERENCE_ROWS else reference.sample(MAX_REFERENCE_ROWS, random_state=0)
-
+from model.statistics.attribution import MAX_EXPLAINED_ROWS, NDCG_ALARM
+from model.statistics.bounds import (
+    highest_mean_absolute_error,
+    highest_share,
+    lowest_accuracy,
+    lowest_recall,
+    quality_alarm_rate,
+)
+from model.statistics.lasting import LastingChange, gatherer, lasting_changes
+from model.statistics.windows import Numbers
+from model.training.out_of_fold import number_errors, wrong_predictions
 
 Limit = Callable[[int, int], float]
 """The limit of a statistic from what the rows alone say, by the place of the window and its number of values."""
 
-_CHECKS = {
+CHECK_OF = {
     "data_drift": "data_drift",
     "prediction_drift": "prediction_drift",
     "target_drift": "target_drift",
@@ -169,20 +39,36 @@ _CHECKS = {
     "out_of_range_share": "data_quality",
     "new_category_share": "data_quality",
     "accuracy": "performance",
+    "recall_by_class": "performance",
     "mean_absolute_error": "performance",
+    "attribution_ndcg": "attribution_drift",
+    "attribution_distance": "attribution_drift",
 }
+"""The check that a value belongs to; other values are shown and not judged."""
 _FAILS_AT_LIMIT = frozenset(
-    {"data_drift", "prediction_drift", "target_drift", "concept_z", "concept_size_z", "concept_bias_z"}
+    {
+        "data_drift",
+        "prediction_drift",
+        "target_drift",
+        "concept_z",
+        "concept_size_z",
+        "concept_bias_z",
+        "attribution_distance",
+    }
 )
 
 
+_FAILS_BELOW = frozenset({"accuracy", "recall_by_class", "attribution_ndcg"})
+
+
 class Failure(NamedTuple):
-    """A value of a window that is beyond its threshold."""
+    """A value of a window that is beyond its threshold; `measure` says which of several days, where it lasts."""
 
     check: str
     column: str | None
     value: float
     threshold: float
+    measure: str | None = None
 
 
 class JudgedWindow(NamedTuple):
@@ -195,12 +81,6 @@ class JudgedWindow(NamedTuple):
     failures: tuple[Failure, ...]
 
 
-def model_of(manifest: Manifest, reference: pd.DataFrame) -> Model:
-    """Return what the statistics of a window need to know of an artifact."""
-    methods = {threshold.column: threshold.method for threshold in manifest.thresholds}
-    return Model(manifest.features, methods, manifest.calibration, reference)
-
-
 def check_windows(
     rows: pd.DataFrame,
     seconds: Numbers,
@@ -209,19 +89,57 @@ def check_windows(
     reference: pd.DataFrame,
     *,
     min_rows: int = MIN_ROWS,
+    labelled: TimedRows | None = None,
+    min_labels: int | None = None,
 ) -> list[JudgedWindow]:
     """Cut rows into windows as the API does, and return the verdict on each, in the order of time.
 
-    `rows` are as in the log, each with its label, `seconds` (rows,) their times since the epoch. Attribution drift is
-    not among the checks: nobody could wait for the attributions of so many rows.
+    Rows, times and labels are those of `measure_windows`. Attribution drift is not among the checks: nobody could wait
+    for the attributions of so many rows.
     """
-    windows = measure_windows(rows, seconds, interval_seconds, model_of(manifest, reference), min_rows)
+    model = model_of(manifest, reference)
+    windows = measure_windows(
+        rows, seconds, interval_seconds, model, min_rows, labelled=labelled, min_labels=min_labels
+    )
+    return judge_windows(windows, interval_seconds, manifest, reference)
+
+
+def judge_windows(
+    windows: Windows, interval_seconds: int, manifest: Manifest, reference: pd.DataFrame
+) -> list[JudgedWindow]:
+    """Return the verdict on each of some measured windows, in the order of time."""
     limits = _limits(windows, manifest, reference)
-    return [_judge(place, windows, interval_seconds, manifest, limits) for place in range(len(windows.starts))]
+    lasting = _lasting(windows, interval_seconds, manifest)
+    return [
+        _judge(place, windows, interval_seconds, manifest, limits, lasting=lasting(place))
+        for place in range(len(windows.starts))
+    ]
+
+
+def _lasting(windows: Windows, interval_seconds: int, manifest: Manifest) -> Callable[[int], list[LastingChange]]:
+    """Return what finds the changes that last until a window, from it and those before it."""
+    levels = manifest.traffic.levels_of(interval_seconds) if manifest.traffic else []
+    values = {(level.name, level.column): windows.values.get(Name(level.name, level.column)) for level in levels}
+    known = {key: found for key, found in values.items() if found is not None}
+    sizes = {key: windows.sizes[Name(*key)] for key in known}
+    gathered = gatherer(known, sizes, windows.starts, interval_seconds)
+
+    def lasting(place: int) -> list[LastingChange]:
+        sums = gathered(int(windows.starts[place])) if levels else {}
+        measured = {key: found for key, found in sums.items() if np.isfinite(known[key][place])}
+        return lasting_changes(levels, measured, interval_seconds)
+
+    return lasting
 
 
 def _judge(
-    place: int, windows: Windows, interval_seconds: int, manifest: Manifest, limits: dict[Name, Limit]
+    place: int,
+    windows: Windows,
+    interval_seconds: int,
+    manifest: Manifest,
+    limits: dict[Name, Limit],
+    *,
+    lasting: list[LastingChange],
 ) -> JudgedWindow:
     start = datetime.fromtimestamp(int(windows.starts[place]), UTC)
     traffic = WindowTraffic(manifest.traffic, start, interval_seconds)
@@ -229,29 +147,38 @@ def _judge(
     failures = []
     for name, value in values.items():
         if name in limits:
-            limit = traffic.limit(name.name, name.column, limits[name](place, _present(windows, name, place)))
+            by_rows = limits[name](place, int(windows.sizes[name][place]))
+            limit = traffic.limit(name.name, name.column, by_rows)
             if _fails(name.name, value, limit):
-                column = name.column if _CHECKS[name.name] != "performance" else name.name
-                failures.append(Failure(_CHECKS[name.name], column, value, limit))
+                check = CHECK_OF[name.name]
+                column = name.column or (name.name if check == "performance" else None)
+                failures.append(Failure(check, column, value, limit))
+    failures += [Failure(one.check, one.about, one.value, one.threshold, one.measure) for one in lasting]
     end = datetime.fromtimestamp(int(windows.starts[place]) + interval_seconds, UTC)
     return JudgedWindow(start, end, int(windows.rows[place]), values, tuple(failures))
 
 
 def _fails(name: str, value: float, limit: float) -> bool:
-    if name == "accuracy":
+    if name in _FAILS_BELOW:
         return value < limit
     return value >= limit if name in _FAILS_AT_LIMIT else value > limit
 
 
-def _present(windows: Windows, name: Name, place: int) -> int:
-    """Return how many values of the column, or rows, the window has."""
-    missing = windows.values.get(Name("missing_share", name.column))
-    rows = int(windows.rows[place])
-    return rows if missing is None or name.name == "missing_share" else round(rows * (1 - float(missing[place])))
-
-
 def _limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame) -> dict[Name, Limit]:
-    return _drift_limits(manifest) | _quality_limits(manifest, reference) | _error_limits(windows, manifest, reference)
+    return (
+        _drift_limits(manifest)
+        | _quality_limits(manifest, reference)
+        | _error_limits(windows, manifest, reference)
+        | _attribution_limits(manifest)
+    )
+
+
+def _attribution_limits(manifest: Manifest) -> dict[Name, Limit]:
+    limits: dict[Name, Limit] = {Name("attribution_ndcg", None): lambda _place, _rows: NDCG_ALARM}
+    threshold = manifest.attribution_threshold
+    if threshold is not None:
+        limits[Name("attribution_distance", None)] = lambda _place, rows: threshold.at(min(rows, MAX_EXPLAINED_ROWS))
+    return limits
 
 
 def _drift_limits(manifest: Manifest) -> dict[Name, Limit]:
@@ -286,16 +213,25 @@ def _error_limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame)
     for name in ("concept", "concept_size", "concept_bias"):
         z, gap = (windows.values.get(Name(f"{name}_{part}", None)) for part in ("z", "gap"))
         if z is not None and gap is not None:
-            limits[Name(f"{name}_z", None)] = _z_limit(z, gap, threshold.at, threshold.gap_floor)
+            gap_floor = WindowTraffic(manifest.traffic).limit(f"{name}_gap", None, threshold.gap_floor)
+            limits[Name(f"{name}_z", None)] = _z_limit(z, gap, threshold.at, gap_floor)
     if isinstance(manifest, ClassifierManifest):
         right = ~wrong_predictions(reference)
         lowest = lru_cache(maxsize=None)(lambda rows: lowest_accuracy(rows, right, manifest))
         limits[Name("accuracy", None)] = lambda _place, rows: lowest(rows)
+        for name in manifest.class_names:
+            of_class = right[(reference[LABEL] == name).to_numpy()]
+            limits[Name("recall_by_class", name)] = _recall_limit(name, of_class, manifest)
     elif isinstance(manifest, RegressorManifest):
         errors = number_errors(reference)
         highest = lru_cache(maxsize=None)(lambda rows: highest_mean_absolute_error(rows, errors, manifest))
         limits[Name("mean_absolute_error", None)] = lambda _place, rows: highest(rows)
     return limits
+
+
+def _recall_limit(name: str, right_of_class: npt.NDArray[np.bool_], manifest: ClassifierManifest) -> Limit:
+    lowest = lru_cache(maxsize=None)(lambda labels: lowest_recall(labels, name, right_of_class, manifest))
+    return lambda _place, labels: lowest(labels)
 
 
 def _z_limit(z: Numbers, gap: Numbers, at: Callable[[int], float], gap_floor: float) -> Limit:

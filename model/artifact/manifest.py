@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 from math import sqrt
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -33,6 +33,10 @@ ESTIMATOR_NAMES: tuple[EstimatorName, ...] = get_args(EstimatorName)
 DEFAULT_ESTIMATOR: EstimatorName = "random_forest"
 Value = float | str | bool | None
 """One cell of a row; None is a missing value."""
+AlarmKind = Literal["time", "learn", "rows"]
+ALARM_KINDS: tuple[AlarmKind, ...] = get_args(AlarmKind)
+"""What alarms are calibrated on: training rows cut in time, the service's own first windows, or rows as drawn at random
+from one bag."""
 
 
 def _plain_file_name(name: str) -> str:
@@ -266,11 +270,23 @@ class ModelManifest(Frozen):
     false_alarm_rate: float = Field(
         description="Chance that any threshold (columns, concept, attributions) alarms in a window in control."
     )
+    alarms: AlarmKind = Field(
+        "rows",
+        description="What alarms are calibrated on: training rows cut in time, the service's own first windows, or "
+        "rows drawn at random.",
+    )
     traffic: TrafficAlarms | None = Field(
-        None, description="Alarms calibrated on windows cut in time; null where the rows had no times."
+        None, description="From where on a window cut in time is worth an alarm; null where rows alone decide."
     )
     libraries: dict[str, str]
     files: dict[FileName, Sha256]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_alarms_of_older_artifacts(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "alarms" not in data and data.get("traffic") is not None:
+            return {**data, "alarms": "time"}
+        return data
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -329,12 +345,14 @@ AnyManifest = Annotated[Manifest, Field(discriminator="task")]
 
 
 __all__ = [
+    "ALARM_KINDS",
     "DEFAULT_ESTIMATOR",
     "ESTIMATOR_NAMES",
     "LABEL",
     "PREDICTION",
     "PROBABILITY_PREFIX",
     "TASKS",
+    "AlarmKind",
     "AnyManifest",
     "Attributions",
     "Calibration",

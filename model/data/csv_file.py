@@ -172,6 +172,61 @@ def read_columns(
     return CsvColumns(text, target, cells[target], task or schema.task, words, columns, times)
 
 
+class KnownRows(NamedTuple):
+    """Rows for a model that exists already, in the columns of its features, and when each happened.
+
+    `labels` (rows,) are texts or numbers, missing where the file has none; None where it has no target.
+    """
+
+    frame: pd.DataFrame
+    labels: pd.Series | None
+    times: RowTimes
+
+
+def read_known_rows(
+    path: Path, features: Sequence[Feature], target: str, time: TimeColumn, known: Classes | None, *, needs_labels: bool
+) -> KnownRows:
+    """Return the rows of a file whose columns are those of a model; other columns are left out.
+
+    What a column is follows from the model and not from the file: these rows may be few, and a column may be stuck or
+    empty. `known` are the classes of the target; without them it is a number. Where the file has no target, there are
+    no labels, unless it `needs_labels`. Raises DataError that names the column and, where it helps, the line.
+    """
+    text = read_csv_text(path, target)
+    cells = dict(zip(text.header, text.columns, strict=True))
+    if needs_labels and target not in cells:
+        raise DataError(f"{path} has no column {target!r}; it has: {', '.join(text.header)}")
+    lacking = [feature.name for feature in features if feature.name not in cells]
+    if lacking:
+        raise DataError(f"{path} lacks columns that the model takes: {', '.join(map(repr, lacking))}")
+    if target in {feature.name for feature in features}:
+        raise DataError(f"the model takes {target!r} as a column, so it cannot be the target")
+    times = _read_time(path, text, cells, time, target)
+    frame = pd.DataFrame({feature.name: _known_values(feature, text, cells[feature.name]) for feature in features})
+    labels = _known_labels(target, text, cells[target], known) if target in cells else None
+    return KnownRows(frame, labels, times)
+
+
+def _filled(text: CsvText, cells: Cells) -> list[Cell | None]:
+    pairs = zip(cells, text.lines, strict=True)
+    return [None if cell.lower() in MISSING_WORDS else Cell(cell, line) for cell, line in pairs]
+
+
+def _known_values(feature: Feature, text: CsvText, cells: Cells) -> pd.Series:
+    filled = _filled(text, cells)
+    if feature.type == "category":  # of new ones there may be any number
+        return pd.Series([None if cell is None else cell.text for cell in filled], dtype=object)
+    return column_values(feature.name, filled, feature.type, decimal_comma=text.has_decimal_comma)
+
+
+def _known_labels(target: str, text: CsvText, cells: Cells, known: Classes | None) -> pd.Series:
+    filled = _filled(text, cells)
+    if known is None:
+        return column_values(target, filled, "number", decimal_comma=text.has_decimal_comma)
+    codes = iter(codes_among(target, [cell for cell in filled if cell is not None], known))
+    return pd.Series([None if cell is None else str(known[next(codes)]) for cell in filled], dtype=object)
+
+
 def _read_time(path: Path, text: CsvText, cells: Mapping[str, Cells], time: TimeColumn, target: str) -> RowTimes:
     if time.name not in cells:
         raise DataError(f"{path} has no column {time.name!r}; it has: {', '.join(text.header)}")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from model.artifact.manifest import Feature
+from model.artifact.manifest import PREDICTION, PROBABILITY_PREFIX, Feature
 from model.data.encoding import ONE_MATRIX, Row, number_matrix, onnx_columns, pipeline_frame
 
 if TYPE_CHECKING:
@@ -43,6 +43,21 @@ AnyEngine = Classifier | Regressor
 def predictions_of(engine: AnyEngine, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
     """Return the probabilities (rows, classes) or the numbers (rows,) of rows; raises PredictionError."""
     return engine.probabilities(rows) if isinstance(engine, Classifier) else engine.numbers(rows)
+
+
+def with_predictions(
+    frame: "pd.DataFrame", answers: npt.NDArray[np.float64], class_names: Sequence[str] | None
+) -> "pd.DataFrame":
+    """Return rows with a model's answers to them, in the columns of the artifact and of a window.
+
+    The answers are those of `predictions_of`; of classes in the order of `class_names`, which is None for numbers.
+    """
+    if class_names is None:
+        return frame.assign(**{PREDICTION: answers.reshape(len(frame))})
+    places = answers.argmax(axis=1) if len(frame) else np.empty(0, dtype=np.int64)
+    columns = {PREDICTION: np.array(class_names, dtype=object)[places]}
+    columns |= {f"{PROBABILITY_PREFIX}{name}": answers[:, place] for place, name in enumerate(class_names)}
+    return frame.assign(**columns)
 
 
 class _OnnxModel:

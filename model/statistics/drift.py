@@ -26,6 +26,11 @@ def column_deviation(reference: npt.NDArray[np.float64]) -> float:
     return _CONSTANT * min(1.0, largest) or _CONSTANT
 
 
+def in_deviations(values: npt.NDArray[np.float64], reference: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return how far values lie from the mean of reference values without missing ones, in standard deviations."""
+    return np.asarray((values - reference.mean()) / column_deviation(reference))
+
+
 Distances = npt.NDArray[np.float64]
 
 

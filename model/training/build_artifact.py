@@ -18,11 +18,13 @@ from sklearn.metrics import log_loss, precision_recall_fscore_support, roc_auc_s
 from sklearn.pipeline import Pipeline
 
 from model.alarms.calibrate import Alarms, calibrate_alarms
+from model.alarms.learning import alarms_while_learning, gross_thresholds
 from model.alarms.policy import AlarmPolicy
-from model.alarms.traffic import calibrate_traffic
-from model.alarms.window_checks import Model
+from model.alarms.traffic import calibrate_traffic, smallest_effects
+from model.alarms.window_values import Model
 from model.artifact.manifest import (
     PREDICTION,
+    AlarmKind,
     ClassifierManifest,
     ClassQuality,
     DataCard,
@@ -151,25 +153,42 @@ def build_artifact(
         progress=lambda share: progress("calibrating alarms", share),
     )
     progress("calibrating alarms on windows cut in time", 0)
-    traffic = _calibrate_traffic(candidate, alarms, policy)
+    kind = policy.kind or ("rows" if dataset.times is None else "time")
+    traffic = None if kind == "rows" else _traffic(candidate, alarms, policy, kind)
     progress("writing the artifact", 0)
-    return write_artifact(folder, files, _manifest(candidate, alarms, traffic, seed=seed, policy=policy))
+    return write_artifact(folder, files, _manifest(candidate, alarms, kind, traffic, seed=seed, policy=policy))
 
 
-def _calibrate_traffic(candidate: Candidate, alarms: Alarms, policy: AlarmPolicy) -> TrafficAlarms | None:
-    """Return the thresholds of the held-out rows, cut in time; None where rows have no times, or too few days."""
-    dataset, scored, split = candidate.dataset, candidate.scored, candidate.split
-    if dataset.times is None:
-        return None
+def _traffic(candidate: Candidate, alarms: Alarms, policy: AlarmPolicy, kind: AlarmKind) -> TrafficAlarms:
+    """Return the thresholds that the rows give, cut in time; of what they do not say, a gross change alarms."""
+    dataset, scored = candidate.dataset, candidate.scored
     methods = {threshold.column: threshold.method for threshold in alarms.columns}
     model = Model(dataset.features, methods, alarms.calibration, scored.reference)
+    gross = gross_thresholds(model, smallest_effects(model, policy), attributions=alarms.attribution is not None)
+    zone = policy.time_zone if dataset.times is None else dataset.times.zone
+    learning = alarms_while_learning(gross, policy.false_alarm_days, zone)
+    found = _calibrate_traffic(candidate, model, policy) if kind == "time" else None
+    return learning if found is None else learning.replaced(found)
+
+
+def _calibrate_traffic(candidate: Candidate, model: Model, policy: AlarmPolicy) -> TrafficAlarms | None:
+    """Return the thresholds of the held-out rows, cut in time; None where there are too few days."""
+    dataset, scored, split = candidate.dataset, candidate.scored, candidate.split
+    if dataset.times is None:
+        raise DataError("alarms calibrated in time need a time column; name it with --time, or choose --alarms learn")
     seconds = dataset.times.seconds[np.concatenate([split.test, split.reference])]
     rows = pd.concat([scored.test, scored.reference], ignore_index=True)
     return calibrate_traffic(rows, dataset.times._replace(seconds=seconds), model, policy)
 
 
 def _manifest(
-    candidate: Candidate, alarms: Alarms, traffic: TrafficAlarms | None, *, seed: int, policy: AlarmPolicy
+    candidate: Candidate,
+    alarms: Alarms,
+    kind: AlarmKind,
+    traffic: TrafficAlarms | None,
+    *,
+    seed: int,
+    policy: AlarmPolicy,
 ) -> Manifest:
     dataset, engines, test = candidate.dataset, candidate.engines, candidate.scored.test
     common: dict[str, Any] = {
@@ -190,6 +209,7 @@ def _manifest(
         "concept_threshold": alarms.concept,
         "attribution_threshold": alarms.attribution,
         "false_alarm_rate": policy.false_alarm_rate,
+        "alarms": kind,
         "traffic": traffic,
         "libraries": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
         "files": {},

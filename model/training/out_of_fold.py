@@ -9,18 +9,18 @@ import pandas as pd
 from sklearn.model_selection import KFold, PredefinedSplit, cross_val_predict
 
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration, ErrorCalibration
+from model.artifact.traffic import DAY_SECONDS
 from model.data.dataset import AnyDataset, Dataset
 from model.data.encoding import pipeline_input, rows_of
 from model.data.split import Positions
 from model.errors import DataError
-from model.serving.engines import AnyEngine, Probabilities, predictions_of
+from model.serving.engines import AnyEngine, Probabilities, predictions_of, with_predictions
 from model.statistics.calibration import expected_errors, fit_calibration, fit_error_calibration
 from model.training.pipelines import Recipe
 
 Parts = npt.NDArray[np.str_]
 
 _FOLDS = 5
-DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,6 @@ def error_chances(frame: pd.DataFrame, calibration: Calibration) -> npt.NDArray[
 
 def _logged(dataset: AnyDataset, positions: Positions, answers: npt.NDArray[np.float64]) -> pd.DataFrame:
     frame = dataset.frame.iloc[positions].reset_index(drop=True)
-    if not isinstance(dataset, Dataset):
-        return frame.assign(**{PREDICTION: answers.reshape(len(positions)), LABEL: dataset.labels[positions]})
-    names = np.array(dataset.class_names, dtype=object)
-    frame[PREDICTION] = names[answers.argmax(axis=1)]
-    frame[LABEL] = dataset.labels[positions]
-    for place, name in enumerate(dataset.class_names):
-        frame[f"{PROBABILITY_PREFIX}{name}"] = answers[:, place]
-    return frame
+    # both columns are made here, so that the prediction stands before the label
+    frame = frame.assign(**{PREDICTION: None, LABEL: dataset.labels[positions]})
+    return with_predictions(frame, answers, dataset.class_names if isinstance(dataset, Dataset) else None)

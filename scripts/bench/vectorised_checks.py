@@ -25,6 +25,7 @@ from model.statistics.bounds import (
     highest_mean_absolute_error,
     highest_share,
     lowest_accuracy,
+    lowest_recall,
     quality_alarm_rate,
 )
 from model.statistics.calibration import expected_regression_errors
@@ -53,7 +54,9 @@ class ClassificationVerdicts:
         self._manifest = manifest
         self._wrong = wrong_predictions(rows).astype(np.float64)
         self._expected = error_chances(rows, manifest.calibration)
+        self._labels = rows[LABEL].to_numpy(dtype=object)
         self._reference_right = ~wrong_predictions(reference)
+        self._reference_labels = reference[LABEL].to_numpy(dtype=object)
 
     def concept(self, counts: Counts) -> Fired:
         """Return which windows fail the check of concept drift."""
@@ -64,7 +67,18 @@ class ClassificationVerdicts:
         """Return which windows fail the check of performance."""
         right = (1 - self._wrong) @ counts.astype(np.float64)
         lowest = lowest_accuracy(_rows(counts), self._reference_right, self._manifest)
-        return np.asarray(np.round(right) / _rows(counts) < lowest)
+        fired = np.asarray(np.round(right) / _rows(counts) < lowest)
+        for name in self._manifest.class_names:
+            fired |= self._recall(name, counts)
+        return fired
+
+    def _recall(self, name: str, counts: Counts) -> Fired:
+        of_class, known = self._labels == name, self._reference_right[self._reference_labels == name]
+        labels = np.round(counts[of_class].sum(axis=0)).astype(np.int64)
+        right = np.round((1 - self._wrong[of_class]) @ counts[of_class].astype(np.float64))
+        sizes, places = np.unique(labels, return_inverse=True)
+        lowest = np.array([lowest_recall(int(size), name, known, self._manifest) if size else 0.0 for size in sizes])
+        return np.asarray(right / np.maximum(labels, 1) < lowest[places])
 
 
 class RegressionVerdicts:

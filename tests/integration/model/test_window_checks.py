@@ -9,9 +9,11 @@ import pytest
 
 from evidently_workspace.window import Window
 from model.alarms.window_checks import check_windows
-from model.artifact.manifest import LABEL, Manifest
+from model.alarms.window_values import Name, measure_windows, model_of
+from model.artifact.manifest import LABEL, Manifest, RegressorManifest
 from model.artifact.store import read_manifest, read_reference, read_test
-from model.artifact.traffic import TrafficAlarms, TrafficThreshold
+from model.artifact.traffic import LEVELS, TrafficAlarms, TrafficLevel, TrafficThreshold
+from model.statistics.lasting import gatherer
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 HOUR = 3_600
@@ -88,3 +90,81 @@ def test_many_windows_are_judged_as_a_snapshot_judges_each(
             assert failure.threshold == pytest.approx(theirs[key].threshold, rel=1e-4)
         failures += len(ours)
     assert failures > 5
+
+
+def with_levels(manifest: Manifest) -> Manifest:
+    """The same model, with levels of all that is gathered that are far from what its rows show."""
+    answers = [None] if isinstance(manifest, RegressorManifest) else list(manifest.class_names)
+    columns = {"mean": manifest.feature_names[:2], "prediction_share": answers, "label_share": answers}
+    levels = tuple(
+        TrafficLevel(
+            name=name,
+            column=column,
+            direction="both",
+            interval_seconds=HOUR,
+            mean=1e6,
+            deviation=1.0,
+            autocorrelation=0.2,
+            blocks=30,
+            rows=1440,
+            smallest_effect=0.1,
+            critical=4.0,
+            tail=5.0,
+        )
+        for name in LEVELS
+        for column in columns.get(name, [None])
+    )
+    known = with_traffic(manifest)
+    return known.model_copy(update={"traffic": known.traffic.model_copy(update={"levels": levels})})
+
+
+@pytest.mark.parametrize("artifact", ["iris_artifact", "diabetes_artifact"])
+def test_what_lasts_is_judged_as_a_snapshot_judges_it(artifact: str, request: pytest.FixtureRequest) -> None:
+    from evidently_workspace.snapshot import take_snapshot  # noqa: PLC0415 - takes seconds
+
+    folder = request.getfixturevalue(artifact)
+    manifest, reference, pool = with_levels(read_manifest(folder)), read_reference(folder), read_test(folder)
+    rows = pool.sample(60 * 54, replace=True, random_state=2).reset_index(drop=True)
+    rows.loc[::7, manifest.feature_names[0]] = np.nan
+    seconds = START.timestamp() + np.arange(len(rows)) * 60.0
+    judged = check_windows(rows, seconds, HOUR, manifest, reference)
+    windows = measure_windows(rows, seconds, HOUR, model_of(manifest, reference))
+    before = slice(0, len(windows.starts) - 1)
+    keys = [
+        (level.name, level.column)
+        for level in manifest.traffic.levels
+        if Name(level.name, level.column) in windows.values
+    ]
+    gathered = gatherer(
+        {key: windows.values[Name(*key)][before] for key in keys},
+        {key: windows.sizes[Name(*key)][before] for key in keys},
+        windows.starts[before],
+        HOUR,
+    )
+    newest = judged[-1]
+    inside = rows[seconds >= newest.start.timestamp()]
+    snapshot = take_snapshot(
+        Window(newest.start, newest.end),
+        inside,
+        inside,
+        reference,
+        manifest,
+        min_rows=30,
+        min_labels=30,
+        past=gathered(round(newest.start.timestamp())),
+    )
+    stored = {(value.name, value.column): value.value for value in snapshot.values}
+    for key in keys:
+        assert stored[key] == pytest.approx(newest.values[Name(*key)], rel=1e-4, abs=1e-6)
+    ours = {(one.check, one.column, one.measure): one for one in newest.failures if "of" in (one.measure or "")}
+    theirs = {
+        (one.check, one.column, one.measure): one for one in snapshot.failed_checks if "of" in (one.measure or "")
+    }
+    assert set(ours) == set(theirs)
+    assert len(ours) == len(keys) > 6
+    assert {one.measure.partition("mean")[2] for one in newest.failures if one.measure} == {" of a day"}
+    for key, failure in ours.items():
+        assert failure.value == pytest.approx(theirs[key].value, rel=1e-4, abs=1e-6)
+        assert failure.threshold == pytest.approx(theirs[key].threshold, rel=1e-4)
+    assert "Changes that last over several windows" in snapshot.html
+    assert not [one for one in judged[23].failures if one.measure]  # of the first day only a part may be known

@@ -1,6 +1,7 @@
 import pytest
 
 from evidently_workspace.dashboard import build_dashboard
+from evidently_workspace.panels import MAX_DRAWN_RATIO
 
 
 @pytest.fixture
@@ -22,6 +23,16 @@ def test_ids_are_unique_and_the_same_every_time(dashboard, make_manifest):
 def test_each_feature_has_a_line_of_its_distance(dashboard, manifest):
     panel = next(p for p in dashboard["panels"] if p["title"] == "Drift distance of each feature")
     assert [line["legend"] for line in panel["values"]] == list(manifest.feature_names)
+
+
+def test_drift_is_shown_in_thresholds_and_the_distances_stay(dashboard, manifest):
+    panel = next(p for p in dashboard["panels"] if p["title"] == "Drift of each feature, in thresholds")
+    assert [line["metric_labels"] for line in panel["values"]] == [{"column": name} for name in manifest.feature_names]
+    assert f"drawn up to {MAX_DRAWN_RATIO:g}" in panel["subtitle"]
+    assert "earlier releases do not have it" in panel["subtitle"]
+    for title in ("Prediction drift", "Target drift"):
+        panel = next(p for p in dashboard["panels"] if p["title"] == title and p["values"])
+        assert [line["metric"].rpartition(":")[2] for line in panel["values"]] == ["DriftRatio", "ValueDrift"]
 
 
 def test_each_class_has_a_line_of_its_f1(dashboard, manifest):

@@ -8,6 +8,8 @@ import pytest
 
 from api.snapshots.reports import SCRIPT_END, SCRIPT_START, split_page
 from evidently_workspace import snapshot as snapshot_module
+from evidently_workspace.panels import MAX_DRAWN_RATIO
+from model.artifact.traffic import TrafficAlarms, TrafficThreshold
 
 WITHOUT_ANY_SECTION = {"rows", "labelled_rows", "labelled_share", "rejected_requests", "version_rows"}
 
@@ -55,7 +57,9 @@ def test_every_measure_has_a_value(quiet, manifest):
     assert set(values_of(quiet, "out_of_range_share")) == {"x0", "x1"}
     assert set(values_of(quiet, "new_category_share")) == {"colour", "member"}
     assert set(values_of(quiet, "f1_by_class")) == {"a", "b", "c"}
+    assert set(values_of(quiet, "data_drift_ratio")) == set(manifest.feature_names)
     names = (
+        "prediction_drift_ratio target_drift_ratio "
         "drifted_columns drifted_share prediction_drift target_drift accuracy precision recall f1 roc_auc log_loss "
         "calibration_error concept_gap concept_z expected_error observed_error attribution_ndcg attribution_distance "
         "labelled_share failed_checks duplicated_columns constant_columns duplicated_rows"
@@ -93,6 +97,79 @@ def test_a_failed_check_carries_its_value_and_the_threshold_of_its_window(snap, 
     assert check.value == values_of(drifted, "data_drift")["x0"] >= check.threshold
 
 
+def drawn_ratios(snapshot):
+    """Return what the dashboard draws of each column's drift, in thresholds."""
+    found = [
+        (result["metric_value_location"]["metric"]["params"], result)
+        for result in body_of(snapshot)["metric_results"].values()
+    ]
+    return {params["column"]: one["value"] for params, one in found if params["type"].endswith(":DriftRatio")}
+
+
+def test_drift_is_drawn_in_thresholds_and_one_broken_column_flattens_no_other(snap, manifest, make_rows):
+    broken = make_rows(manifest, 200, seed=1)
+    broken["x1"] += 1e6
+    snapshot = snap(current=broken)
+    ratios, drawn = values_of(snapshot, "data_drift_ratio"), drawn_ratios(snapshot)
+    assert set(drawn) == {*manifest.feature_names, "prediction", "label"}
+    assert ratios["x0"] == values_of(snapshot, "data_drift")["x0"] / manifest.threshold("x0").at(200) < 1
+    assert ratios["x1"] > 1_000
+    assert (drawn["x0"], drawn["x1"]) == (ratios["x0"], MAX_DRAWN_RATIO)
+    assert drawn["prediction"] == values_of(snapshot, "prediction_drift_ratio")[None]
+
+
+def test_any_distance_at_all_is_drawn_as_beyond_a_threshold_of_zero(snap, manifest, make_rows):
+    changed = {"thresholds": (0.0,) * len(manifest.threshold("x0").thresholds), "floor": 0.0}
+    at_zero = tuple(one.model_copy(update=changed) if one.column == "x0" else one for one in manifest.thresholds)
+    snapshot = snap(manifest.model_copy(update={"thresholds": at_zero}), current=make_rows(manifest, 200, seed=1))
+    assert ("data_drift", "x0") in checks_of(snapshot)
+    assert drawn_ratios(snapshot)["x0"] == MAX_DRAWN_RATIO
+    assert "x0" not in values_of(snapshot, "data_drift_ratio")
+
+
+def with_traffic(manifest, *, blocks):
+    """The same model with alarms in time on every statistic: known by the hour of the week, or still learned."""
+    found = [("data_drift", "x0", 0.2, 90.0), ("prediction_drift", "prediction", 0.3, 90.0)]
+    found += [("concept_z", None, 1.25, 90.0), ("accuracy", None, 0.875, 0.01), ("recall_by_class", "a", 0.75, 0.01)]
+    found += [("missing_share", "x0", 0.125, 0.9), ("attribution_distance", None, 0.0625, 0.9)]
+    thresholds = [
+        TrafficThreshold(
+            name=name,
+            column=column,
+            above=limit > usual,
+            interval_seconds=300,
+            cycle="hour_of_week" if blocks else "none",
+            usual=(usual,) * (168 if blocks else 1),
+            thresholds=(limit,) * (168 if blocks else 1),
+            blocks=blocks,
+            windows=blocks,
+        )
+        for name, column, usual, limit in found
+    ]
+    alarms = TrafficAlarms(time_zone="Europe/Paris", days=30, false_alarm_days=90, thresholds=tuple(thresholds))
+    return manifest.model_copy(update={"traffic": alarms})
+
+
+def test_the_report_says_what_is_usual_at_this_hour_and_what_was_seen(snap, manifest):
+    page = snap(with_traffic(manifest, blocks=30)).html
+    at = "on Mondays at 05:00"  # the window starts on a Monday at 04:45 UTC
+    for usual in ("0.2000", "0.3000", "+1.25", "0.875", "0.750", "12.5%", "0.0625"):
+        assert f"{usual} {at}" in page, usual
+    assert "still being learned" not in page
+    assert "Usual" not in snap(manifest).html
+
+
+def test_the_report_says_what_is_still_being_learned(snap, manifest, make_rows):
+    learning = with_traffic(manifest, blocks=0)
+    page = snap(learning, current=make_rows(manifest, 200, seed=1, shift=2.0)).html
+    assert page.count("What is usual in this traffic is still being learned") == 6
+    assert '"learning"' in page
+    assert "(learning)" in page
+    failed = checks_of(snap(learning, current=make_rows(manifest, 200, seed=1, shift=2.0)))
+    assert ("data_drift", "x0") not in failed  # which a gross change alone would fail
+    assert ("data_drift", "x1") in failed
+
+
 def test_other_predictions_are_prediction_drift(snap, manifest, make_rows, always):
     assert ("prediction_drift", "prediction") in checks_of(snap(current=always(make_rows(manifest, 200), "a")))
 
@@ -104,9 +181,24 @@ def test_other_labels_are_target_drift(snap, manifest, make_rows):
 
 def test_wrong_predictions_fail_performance_and_evidently_agrees(snap, manifest, make_rows):
     worse = snap(labelled=make_rows(manifest, 200, accuracy=0.5))
-    assert checks_of(worse) == {("performance", "accuracy"), ("concept_drift", None)}
-    assert len(failing_tests(worse)) == 2
+    recalls = {("performance", name) for name in manifest.class_names}
+    assert checks_of(worse) == {("performance", "accuracy"), ("concept_drift", None)} | recalls
+    assert len(failing_tests(worse)) == 2 + len(recalls)
     assert values_of(worse, "accuracy")[None] == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_class_that_is_no_longer_recognised_fails_by_its_name_and_evidently_agrees(snap, manifest, make_rows):
+    rows = make_rows(manifest, 200)
+    rows.loc[rows.label == "c", "prediction"] = "a"
+    worse = snap(labelled=rows)
+    failed = {(check.column, check.measure): check for check in worse.failed_checks if check.check == "performance"}
+    assert ("c", "recall") in failed
+    assert ("a", "recall") not in failed
+    check = failed["c", "recall"]
+    assert check.value == values_of(worse, "recall_by_class")["c"] < check.threshold
+    assert values_of(worse, "labels_by_class") == {name: (rows.label == name).sum() for name in manifest.class_names}
+    assert len(failing_tests(worse)) == len(worse.failed_checks)
+    assert f"below {check.threshold:.3f}" in worse.html
 
 
 def test_accuracy_may_stray_by_chance(snap, manifest, make_rows):
@@ -238,7 +330,11 @@ def test_classes_may_have_any_name_and_keep_it_on_the_page(snap, make_manifest, 
     assert scored.not_computed == ()
     assert 0.8 < values_of(scored, "accuracy")[None] < 1
     assert set(values_of(scored, "f1_by_class")) == set(classes)
-    shown = [split_page(scored.html)[2], scored.body.decode()]  # without Evidently's own script
+    body = body_of(scored)
+    for result in body["metric_results"].values():
+        for test in result["tests"]:  # how a test was set up is not shown
+            test["metric_config"] = test["bound_test"] = test["test_config"] = None
+    shown = [split_page(scored.html)[2], json.dumps(body)]  # without Evidently's own script
     assert not any(mark in text for text in shown for mark in ("\u200b", "\\u200b"))
     stored = {label for result in body_of(scored)["metric_results"].values() for label in result.get("values", {})}
     assert set(classes) <= stored

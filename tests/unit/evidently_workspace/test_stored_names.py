@@ -9,6 +9,7 @@ from evidently_workspace.dashboard import build_dashboard
 EVERY_MODEL = {
     "AttributionDrift",
     "ConstantColumnsCount",
+    "DriftRatio",
     "DriftedColumnsCount",
     "DuplicatedColumnsCount",
     "DuplicatedRowCount",

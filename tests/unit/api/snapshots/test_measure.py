@@ -1,12 +1,21 @@
-"""How logged rows become the frames that are measured."""
+"""How logged rows become the frames that are measured, and past windows the sums that show what lasts."""
 
 import math
 import random
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import insert
 
-from api.prediction_log.records import LoggedRow
-from api.snapshots.measure import window_frame
+from api.prediction_log.alarms import AlarmLog, record_statistics
+from api.prediction_log.database import microseconds
+from api.prediction_log.records import LoggedRow, WindowValue
+from api.prediction_log.tables import windows
+from api.snapshots.logged_frames import window_frame
+from api.snapshots.measure import PastWindows
+from model.artifact.manifest import Manifest
+from model.artifact.traffic import TrafficAlarms
+from tests.clocked import NOON, ClockedDatabase
 from tests.unit.evidently_workspace.regression_model import build_regression_manifest
 
 FEATURES = {"x0": 1.5, "x1": None, "colour": "red", "member": True}
@@ -37,3 +46,48 @@ def test_a_window_without_rows_has_its_columns() -> None:
     frame = window_frame([], build_regression_manifest(), labelled=True)
     assert list(frame) == [*FEATURES, "prediction", "label"]
     assert frame["label"].dtype == "float64"
+
+
+HOUR = timedelta(hours=1)
+
+
+def posted(database: ClockedDatabase, hour: int, value: float, *, version: str = "v1", labels: int = 20) -> None:
+    """A posted window of an hour with 60 rows."""
+    start = microseconds(NOON + hour * HOUR)
+    row = {"start": start, "end": start + HOUR // timedelta(microseconds=1), "status": "posted", "tries": 1}
+    row |= {"rows": 60, "labelled_rows": labels, "failed_checks": [], "not_computed": [], "model_version": version}
+    values = [WindowValue("mean", "x0", value), WindowValue("observed_bias", "", -value), WindowValue("row", "", 1.0)]
+    with database.writing() as connection:
+        connection.execute(insert(windows).values(row))
+        record_statistics(connection, start, version, values)
+
+
+def with_levels() -> Manifest:
+    level = {"direction": "both", "interval_seconds": 3600, "mean": 0.0, "deviation": 1.0, "autocorrelation": 0.0}
+    level |= {"blocks": 30, "rows": 1000.0, "smallest_effect": 0.1, "critical": 4.0, "tail": 5.0}
+    levels = [level | {"name": "mean", "column": "x0"}, level | {"name": "observed_bias"}]
+    traffic = {"time_zone": "UTC", "days": 30, "false_alarm_days": 90, "thresholds": [], "levels": levels}
+    found = TrafficAlarms.model_validate(traffic)
+    return build_regression_manifest().model_copy(update={"version": "v1", "traffic": found})
+
+
+def test_past_windows_are_gathered_by_days_that_end_with_this_one(database_url: str) -> None:
+    database = ClockedDatabase(database_url)
+    database.migrate()
+    for hour in (*range(47), 49):
+        posted(database, hour, float(hour))
+    posted(database, 48, 1e9, version="v0")
+    past, manifest = PastWindows(AlarmLog(database)), with_levels()
+    sums = past.gathered(manifest, NOON + 49 * HOUR, NOON + 50 * HOUR)
+    assert set(sums) == {("mean", "x0"), ("observed_bias", None)}
+    day, before = sums["mean", "x0"].totals[:2]
+    assert (day, before) == (60 * sum(range(26, 47)), 60 * sum(range(2, 26)))
+    assert sums["mean", "x0"].rows[:3].tolist() == [60 * 21, 60 * 24, 60 * 2]
+    assert sums["observed_bias", None].rows[:3].tolist() == [20 * 21, 20 * 24, 20 * 2]
+    posted(database, 47, 47.0)  # late: it was put off
+    later = past.gathered(manifest, NOON + 50 * HOUR, NOON + 51 * HOUR)
+    assert later["mean", "x0"].totals[0] == 60 * (sum(range(27, 48)) + 49)
+    again = PastWindows(AlarmLog(database)).gathered(manifest, NOON + 50 * HOUR, NOON + 51 * HOUR)
+    assert later["mean", "x0"].totals.tolist() == again["mean", "x0"].totals.tolist()
+    assert past.gathered(build_regression_manifest(), NOON + 50 * HOUR, NOON + 51 * HOUR) == {}
+    database.dispose()

@@ -22,8 +22,15 @@ def test_a_floor_that_makes_no_sense_is_refused(floor: float) -> None:
 
 def test_every_choice_is_an_option_of_training_with_its_default() -> None:
     options = vars(build_parser().parse_args([]))
-    policy = AlarmPolicy()
-    assert {name: options[name] for name in vars(policy)} == vars(policy)
+    policy = vars(AlarmPolicy()) | {"alarms": None}
+    del policy["kind"]  # by what is trained on
+    assert {name: options[name] for name in policy} == policy
+
+
+@pytest.mark.parametrize("budget", [0, -1, 51, float("nan")])
+def test_a_budget_of_false_alerts_that_makes_no_sense_is_refused(budget: float) -> None:
+    with pytest.raises(DataError, match="false_alerts_a_month"):
+        AlarmPolicy(false_alerts_a_month=budget)
 
 
 def test_the_choices_reach_the_manifest(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """Thresholds from windows cut in time: quiet while days differ as they did, loud when something moves."""
 
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from model.alarms.traffic import WEEK_SECONDS, Numbers, Statistic, cycle_bins, fit_traffic_thresholds
-from model.artifact.traffic import TrafficThreshold
+from model.artifact.traffic import TrafficAlarms, TrafficThreshold, WindowTraffic
 from model.training.out_of_fold import DAY_SECONDS
 
 HOUR = 3_600
@@ -124,6 +125,40 @@ def test_many_columns_that_one_storm_moves_alarm_about_as_rarely_as_one() -> Non
         failed = np.any([beyond(one, column[~past], starts[~past]) for one, column in pairs], axis=0)
         failed_days.append(len(np.unique(starts[~past][failed] // DAY_SECONDS)) / 60)
     assert np.mean(failed_days) < 3 * RATE
+
+
+@pytest.mark.parametrize(
+    ("cycle", "blocks", "shown"),
+    [
+        ("none", 30, "1.50"),
+        ("hour", 30, "9.50 at 09:00"),
+        ("hour_of_week", 30, "33.50 on Tuesdays at 09:00"),
+        ("none", 0, None),
+    ],
+)
+def test_what_is_usual_is_said_by_the_clock_of_the_traffic(
+    cycle: Literal["none", "hour", "hour_of_week"], blocks: int, shown: str | None
+) -> None:
+    size = {"none": 1, "hour": 24, "hour_of_week": 168}[cycle]
+    usual = tuple(n + 0.5 for n in range(size)) if size > 1 else (1.5,)
+    threshold = TrafficThreshold(
+        name="data_drift",
+        column="x",
+        above=True,
+        interval_seconds=HOUR,
+        cycle=cycle,
+        usual=usual,
+        thresholds=usual,
+        blocks=blocks,
+        windows=blocks,
+    )
+    alarms = TrafficAlarms(time_zone="Asia/Tokyo", days=30, false_alarm_days=90, thresholds=(threshold,))
+    window = WindowTraffic(alarms, datetime(2026, 11, 24, 0, 30, tzinfo=UTC), HOUR)  # a Tuesday, 09:30 in Tokyo
+    found = window.usual("data_drift", "x")
+    assert (None if found is None else found.shown(".2f")) == shown
+    assert window.is_learning("data_drift", "x") == (blocks == 0)
+    assert window.usual("data_drift", "y") is None
+    assert WindowTraffic().usual("data_drift", "x") is None
 
 
 def test_the_place_in_the_cycle_is_that_of_the_fit() -> None:

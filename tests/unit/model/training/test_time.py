@@ -57,6 +57,8 @@ def test_the_time_is_no_feature_and_the_manifest_says_what_the_history_was(folde
     assert traffic.start >= START + timedelta(days=DAYS // 2 - 1)  # the later half: what the model was not fitted on
     assert traffic.days == pytest.approx(DAYS / 2, abs=1)
     assert traffic.false_alarm_days <= 3 * traffic.days
+    assert manifest.alarms == "time"
+    assert {one.name for one in traffic.gross} == {"attribution_ndcg", "attribution_distance"}
     assert traffic.lengths[3_600] == pytest.approx(traffic.days * 8, abs=8)
     cycles = {
         one.column: one.cycle for one in traffic.thresholds if (one.name, one.interval_seconds) == ("data_drift", 3_600)
@@ -88,12 +90,35 @@ def test_a_quiet_month_is_quiet_and_a_steady_column_that_moves_is_found(
     assert window["values"][0].keys() == {"name", "column", "value"}
 
 
+def test_a_file_without_a_time_gets_alarms_that_learn(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--csv", str(folder.parent / "rows.csv"), "--target", "busy", "--estimator", "logistic_regression"]
+    assert train([*arguments, "--time-zone", "Europe/Paris", "--out", str(tmp_path / "model")]) == 0
+    assert "learn: only gross changes alarm until" in " ".join(capsys.readouterr().out.split())
+    manifest = read_manifest(tmp_path / "model")
+    assert manifest.alarms == "learn"
+    assert manifest.traffic is not None
+    assert manifest.traffic.gross == manifest.traffic.thresholds
+    assert manifest.traffic.time_zone == "Europe/Paris"
+    assert manifest.traffic.start is None
+    found = judged(tmp_path / "model", write_traffic(tmp_path / "quiet.csv", 3, first=DAYS, seed=1), capsys)
+    assert found["summary"]["failed_windows"] == 0
+
+
+def test_alarms_in_time_need_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train(["--csv", "rows.csv", "--target", "busy", "--alarms", "time"])
+    assert "--alarms time go with --time" in capsys.readouterr().err
+
+
 def test_without_a_time_hours_count_as_drift_and_the_command_says_so(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--csv", str(folder.parent / "rows.csv"), "--target", "busy", "--estimator", "logistic_regression"]
-    assert train([*arguments, "--out", str(tmp_path / "model")]) == 0
+    assert train([*arguments, "--alarms", "rows", "--out", str(tmp_path / "model")]) == 0
     assert read_manifest(tmp_path / "model").traffic is None
+    assert read_manifest(tmp_path / "model").alarms == "rows"
     found = judged(tmp_path / "model", write_traffic(tmp_path / "quiet.csv", 3, first=DAYS, seed=1), capsys)
     assert found["summary"]["failed_windows_by_check"]["data_drift"] >= 15  # type: ignore[index]
     assert "Train with --time" in capsys.readouterr().out

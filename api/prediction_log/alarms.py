@@ -1,0 +1,151 @@
+"""What the windows of a model have shown, and the alarms that were made of it; nothing here is ever overwritten."""
+
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select
+
+from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.records import WindowStatus, WindowValue
+from api.prediction_log.tables import alarm_versions, window_statistics, windows
+
+MAX_WINDOWS = 12_000
+"""Windows whose statistics are kept: six weeks at five minutes, more than a year at an hour."""
+
+
+class AlarmAction(StrEnum):
+    """How a version of the alarms came about."""
+
+    LEARNED = "learned"
+    CALIBRATED = "calibrated"
+    UNDONE = "undone"
+    RESTARTED = "restarted"
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmVersion:
+    """The alarms of a version of the model, as JSON, from a moment on; None: those of the artifact."""
+
+    id: int
+    made_at: datetime
+    model_version: str
+    action: AlarmAction
+    content: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredWindow:
+    """A posted window and what its snapshot measured, by name and column."""
+
+    start: datetime
+    end: datetime
+    rows: int
+    labelled_rows: int
+    values: dict[tuple[str, str], float]
+
+
+class AlarmLog:
+    """The alarms and measured windows of one prediction log. Raises LogUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def newest(self, model_version: str) -> AlarmVersion | None:
+        """Return the alarms that hold for a version of the model; None where those of the artifact always did."""
+        query = select(alarm_versions).where(alarm_versions.c.model_version == model_version)
+        with self.database.reading() as connection:
+            row = connection.execute(query.order_by(alarm_versions.c.id.desc()).limit(1)).first()
+        return None if row is None else _version_of(row)
+
+    def versions(self, model_version: str) -> list[AlarmVersion]:
+        """Return all that ever held for a version of the model, oldest first."""
+        query = select(alarm_versions).where(alarm_versions.c.model_version == model_version)
+        with self.database.reading() as connection:
+            return [_version_of(row) for row in connection.execute(query.order_by(alarm_versions.c.id))]
+
+    def add(self, model_version: str, action: AlarmAction, content: str | None) -> AlarmVersion:
+        """Let these alarms hold from now on, and return their version."""
+        with self.database.writing() as connection:
+            now = self.database.now(connection)
+            row = {"made_at": now, "model_version": model_version, "action": action.value, "content": content}
+            added = connection.execute(insert(alarm_versions).values(row).returning(alarm_versions.c.id)).scalar_one()
+        return AlarmVersion(added, moment(now), model_version, action, content)
+
+    def undo(self, model_version: str) -> AlarmVersion | None:
+        """Let the alarms hold that held before the newest; None where there is nothing to take back."""
+        held: list[str | None] = [None]
+        for version in self.versions(model_version):
+            if version.action is AlarmAction.UNDONE:
+                held.pop()
+            elif version.action is AlarmAction.RESTARTED:
+                held = [None]
+            else:
+                held.append(version.content)
+        if len(held) == 1:
+            return None
+        return self.add(model_version, AlarmAction.UNDONE, held[-2])
+
+    def learned_span(self, model_version: str, since: datetime | None) -> tuple[datetime, datetime] | None:
+        """Return the first start and the last end of the measured windows since then; None where there are none."""
+        known = windows.join(window_statistics, windows.c.start == window_statistics.c.start)
+        query = select(func.min(windows.c.start), func.max(windows.c.end)).select_from(known)
+        query = query.where(window_statistics.c.model_version == model_version)
+        if since is not None:
+            query = query.where(windows.c.start >= microseconds(since))
+        with self.database.reading() as connection:
+            first, last = connection.execute(query).one()
+        return None if first is None else (moment(first), moment(last))
+
+    def starts(self, model_version: str, start: datetime, end: datetime) -> list[datetime]:
+        """Return when the measured windows of a version that lie in [start, end) start, oldest first."""
+        query = select(windows.c.start).join(window_statistics, windows.c.start == window_statistics.c.start)
+        query = query.where(window_statistics.c.model_version == model_version)
+        query = query.where(windows.c.status == WindowStatus.POSTED, windows.c.end <= microseconds(end))
+        query = query.where(windows.c.start >= microseconds(start)).order_by(windows.c.start)
+        with self.database.reading() as connection:
+            return [moment(start) for start in connection.execute(query).scalars()]
+
+    def measured(
+        self, model_version: str, start: datetime | None = None, end: datetime | None = None
+    ) -> list[MeasuredWindow]:
+        """Return the measured windows of a version of the model that lie in [start, end), oldest first."""
+        query = (
+            select(windows.c.start, windows.c.end, windows.c.rows, windows.c.labelled_rows, window_statistics.c.content)
+            .join(window_statistics, windows.c.start == window_statistics.c.start)
+            .where(window_statistics.c.model_version == model_version, windows.c.status == WindowStatus.POSTED)
+        )
+        if start is not None:
+            query = query.where(windows.c.start >= microseconds(start))
+        if end is not None:
+            query = query.where(windows.c.end <= microseconds(end))
+        with self.database.reading() as connection:
+            return [
+                MeasuredWindow(
+                    moment(row.start), moment(row.end), row.rows or 0, row.labelled_rows or 0, _unpacked(row.content)
+                )
+                for row in connection.execute(query.order_by(windows.c.start))
+            ]
+
+
+def record_statistics(connection: Connection, start: int, model_version: str, values: Iterable[WindowValue]) -> None:
+    """Keep what a window's snapshot measured, and delete that of the oldest windows above `MAX_WINDOWS`."""
+    connection.execute(delete(window_statistics).where(window_statistics.c.start == start))
+    packed = zlib.compress(json.dumps([[one.name, one.column, one.value] for one in values]).encode())
+    connection.execute(insert(window_statistics).values(start=start, model_version=model_version, content=packed))
+    starts = select(window_statistics.c.start).order_by(window_statistics.c.start.desc())
+    oldest = connection.execute(starts.offset(MAX_WINDOWS).limit(1)).scalar()
+    if oldest is not None:
+        connection.execute(delete(window_statistics).where(window_statistics.c.start <= oldest))
+
+
+def _unpacked(content: bytes) -> dict[tuple[str, str], float]:
+    return {(name, column): value for name, column, value in json.loads(zlib.decompress(content))}
+
+
+def _version_of(row: Row[Any]) -> AlarmVersion:
+    return AlarmVersion(row.id, moment(row.made_at), row.model_version, AlarmAction(row.action), row.content)

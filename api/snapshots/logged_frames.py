@@ -1,0 +1,153 @@
+"""Logged rows as the frames that are measured: a window's, and those of many past windows. It imports no Evidently."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from api.prediction_log.database import Database
+from api.prediction_log.reader import WindowRows, read_labelled, read_predictions
+from api.prediction_log.records import LoggedRow
+from model.alarms.window_values import TimedRows
+from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest
+from model.data.encoding import encoding_of, rows_of
+from model.serving.engines import with_predictions
+from model.serving.predictor import AnyPredictor
+
+
+def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: bool) -> pd.DataFrame:
+    """Build one frame: features in schema order, ``prediction``, ``probability_<class>`` and, if labelled, ``label``.
+
+    Numbers are float64 with NaN where missing; categories and booleans are text with None where missing. Predictions
+    and labels are text, or numbers where the model predicts one: what does not read as a number is NaN then.
+    """
+    columns: dict[str, pd.Series] = {
+        feature.name: encoding_of(feature).column([row.features[feature.name] for row in rows])
+        for feature in manifest.features
+    }
+    columns[PREDICTION] = _answers([row.prediction for row in rows], manifest)
+    if isinstance(manifest, ClassifierManifest):
+        for name in manifest.class_names:
+            probabilities = [row.probabilities[name] for row in rows]
+            columns[f"{PROBABILITY_PREFIX}{name}"] = pd.Series(probabilities, dtype="float64")
+    if labelled:
+        columns[LABEL] = _answers([row.label for row in rows], manifest)
+    return pd.DataFrame(columns)
+
+
+def _answers(logged: list[str | None] | list[str], manifest: Manifest) -> pd.Series:
+    if isinstance(manifest, ClassifierManifest):
+        return pd.Series(logged, dtype="object")
+    return pd.Series([_number(text) for text in logged], dtype="float64")
+
+
+def _number(text: str | None) -> float:
+    # Not pandas' own reader, which is off in the last digit.
+    try:
+        return math.nan if text is None else float(text)
+    except ValueError:
+        return math.nan
+
+
+class PastWindows:
+    """Reads past windows of a log, whatever version of the model predicted their rows.
+
+    Rows of the predictor's version are as they were logged; those of other versions are predicted again by the
+    predictor. Of a window with more than ``max_rows`` rows, or labels, a random sample is read, as for a snapshot.
+    """
+
+    def __init__(self, database: Database, predictor: AnyPredictor, max_rows: int) -> None:
+        self._database = database
+        self._predictor = predictor
+        self._max_rows = max_rows
+        self.predicted_again = 0
+        """Rows and labelled rows of other versions that were read so far."""
+        self.sampled = 0
+        """Windows so far of which a sample was read."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the predictor's version."""
+        return self._predictor.manifest
+
+    def read(self, windows: Mapping[datetime, int], seconds: int, chunk_rows: int) -> Iterator["PastRows"]:
+        """Yield the rows and labels of these windows of so many seconds, in the order of time, in chunks of windows.
+
+        ``windows`` says how many rows and labels each has at most, by its start. A chunk has about ``chunk_rows`` of
+        both together, and one window at least. Raises LogUnavailable and PredictionError.
+        """
+        chunk = _Chunk()
+        for start, expected in windows.items():
+            if chunk.windows and chunk.size + min(expected, 2 * self._max_rows) > chunk_rows:
+                yield chunk.joined()
+                chunk = _Chunk()
+            span = (self._database, start, start + timedelta(seconds=seconds), None, self._max_rows)
+            chunk.windows += 1
+            logged, labelled = read_predictions(*span), read_labelled(*span)
+            self.sampled += logged.fraction < 1 or labelled.fraction < 1
+            chunk.predicted.append(self._timed(logged, start, labelled=False))
+            chunk.labelled.append(self._timed(labelled, start, labelled=True))
+        if chunk.windows:
+            yield chunk.joined()
+
+    def _timed(self, read: WindowRows, start: datetime, *, labelled: bool) -> TimedRows:
+        manifest = self.manifest
+        ours = [row for row in read.rows if row.model_version == manifest.version]
+        frame = window_frame(ours, manifest, labelled=labelled)
+        if len(ours) < len(read.rows):
+            others = [row for row in read.rows if row.model_version != manifest.version]
+            self.predicted_again += len(others)
+            again = self._predicted(others, labelled=labelled)
+            frame = pd.concat([frame, again], ignore_index=True) if ours else again
+        return TimedRows(frame, np.full(len(frame), start.timestamp()))
+
+    def _predicted(self, rows: Sequence[LoggedRow], *, labelled: bool) -> pd.DataFrame:
+        manifest = self.manifest
+        frame = pd.DataFrame(
+            {
+                # Another version may have had other columns, or other types of them.
+                feature.name: encoding_of(feature).coerced_column(
+                    pd.Series([row.features.get(feature.name) for row in rows], dtype="object")
+                )
+                for feature in manifest.features
+            }
+        )
+        names = manifest.class_names if isinstance(manifest, ClassifierManifest) else None
+        frame = with_predictions(frame, self._predictor.predict(rows_of(frame, manifest.features)), names)
+        return frame.assign(**{LABEL: _answers([row.label for row in rows], manifest)}) if labelled else frame
+
+
+@dataclass(frozen=True, slots=True)
+class PastRows:
+    """The rows predicted in some windows, and those whose label arrived in them; each at the start of its window."""
+
+    predicted: TimedRows
+    labelled: TimedRows
+    windows: int
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """The windows of a chunk so far."""
+
+    predicted: list[TimedRows] = field(default_factory=list)
+    labelled: list[TimedRows] = field(default_factory=list)
+    windows: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many rows and labels it has."""
+        return sum(len(part.rows) for part in (*self.predicted, *self.labelled))
+
+    def joined(self) -> PastRows:
+        """Return its rows together."""
+        return PastRows(_joined(self.predicted), _joined(self.labelled), self.windows)
+
+
+def _joined(parts: Sequence[TimedRows]) -> TimedRows:
+    filled = [part for part in parts if len(part.rows)] or parts[:1]
+    rows = pd.concat([part.rows for part in filled], ignore_index=True)
+    return TimedRows(rows, np.concatenate([part.seconds for part in filled]))
