@@ -48,7 +48,7 @@ FROM ${CADDY_IMAGE} AS front
 LABEL org.opencontainers.image.title="Vigie: front" \
       org.opencontainers.image.description="Caddy, able to start without any capability"
 # a copy leaves the file capability for low ports behind: with it the kernel refuses to start a container that has none
-RUN cp /usr/bin/caddy /usr/local/bin/caddy && mkdir -m 1777 /state /users
+RUN cp /usr/bin/caddy /usr/local/bin/caddy && mkdir -m 1777 /state
 ENV PATH=/usr/local/bin:/usr/bin:/bin \
     XDG_DATA_HOME=/state \
     XDG_CONFIG_HOME=/tmp \
@@ -67,7 +67,7 @@ COPY model ./model
 COPY evidently_workspace ./evidently_workspace
 COPY api ./api
 COPY scripts ./scripts
-COPY deploy/healthcheck.py ./
+COPY deploy/healthcheck.py deploy/page_password.py ./
 ENV VIGIE_HOST=0.0.0.0 \
     VIGIE_PORT=8000 \
     VIGIE_MODEL_DIR=/data/model/current \

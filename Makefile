@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast lint format lock secrets up down load bench doctor audit licences screenshots backup restore
+.PHONY: help setup run demo test test-fast lint format lock secrets rotate up down load bench doctor audit licences screenshots backup restore
 
 PYTHON ?= python3
 export PYTHON
@@ -39,6 +39,10 @@ load: setup ## send traffic: make load SCENARIO=data_drift RATE=50 DURATION=120 
 
 secrets: ## make the secret files that docker compose gives to the containers
 	@$(PYTHON) -m scripts.secrets
+
+rotate: ## replace one secret and the containers that use it: make rotate NAME=page_password
+	@$(PYTHON) -m scripts.secrets --rotate '$(NAME)'
+	@docker compose up --detach --wait
 
 up: secrets ## start the whole stack with docker compose, wait until it is healthy, print the addresses
 	@docker compose up --build --detach --wait

@@ -25,6 +25,13 @@ from typing import Any, Self
 MAX_ERRORS = 100
 """Errors that the response to an invalid request lists."""
 MAX_SUMMARY_ERRORS = 3
+MAX_SHOWN_LENGTH = 200
+"""Characters of a name or value that an error repeats; a caller may send millions."""
+
+
+def shortened(text: str) -> str:
+    """Return the text as an error shows it."""
+    return text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}…"
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class FieldError:
                 path += f"[{part}]"
             else:
                 path += f".{part}" if path else str(part)
-        return cls(path or "body", str(item["msg"]), str(item["type"]))
+        return cls(shortened(path) or "body", str(item["msg"]), str(item["type"]))
 
 
 class VigieError(Exception):

@@ -46,6 +46,7 @@ DENIALS = (
     "missing_scope",
     "rate_limited",
     "unknown_host",
+    "foreign_origin",
 )
 RELOADS = ("reloaded", "already", "refused")
 WINDOW_OUTCOMES = ("posted", "skipped", "failed", "given_up", "worker_failed")
@@ -114,7 +115,7 @@ class Metrics:
     def _declare_callers(self) -> None:
         self._denied = self._counter(
             "vigie_denied_requests_total",
-            "Requests refused because of their key, rate or host name, by reason.",
+            "Requests refused because of their key, rate, host name or origin, by reason.",
             "reason",
             DENIALS,
         )
@@ -299,7 +300,7 @@ class Metrics:
         return counted
 
     def deny(self, reason: str) -> None:
-        """Count one request refused because of its key, rate or host name; ``reason`` is one of `DENIALS`."""
+        """Count one request refused because of its key, rate, host name or origin; ``reason`` is one of `DENIALS`."""
         self._denied.labels(reason).inc()
 
     def observe_keys(self, keys: int, valid: bool) -> None:

@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validato
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.snapshots.retention_tiers import DEFAULT_TIERS, RetentionPolicy, parse_tiers
+from evidently_workspace.ui.web_origin import LOOPBACK, allowed_hosts, origin_of
 
 SECRETS = ("database_url", "evidently_secret")
 ORIGIN = re.compile(r"https?://[^/\s*]+")
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class ApiSettings(BaseModel):
@@ -81,7 +81,11 @@ class AccessSettings(BaseModel):
         bool, Field(description="Whether `GET /metrics` needs a key with the scope metrics, where there are keys.")
     ] = False
     allowed_hosts: Annotated[
-        str | None, Field(description="Host names that the API answers to, with commas; by default any.")
+        str | None,
+        Field(
+            description="Host names that the API answers to, with commas; by default those of this machine and of "
+            "`VIGIE_PUBLIC_URL` if only this machine can reach the API, else any."
+        ),
     ] = None
     cors_origins: Annotated[
         str | None, Field(description="Origins whose pages may call the API, with commas; by default none.")
@@ -302,6 +306,17 @@ class Settings(
     """Everything that can be set; each field's description is its documentation."""
 
     model_config = SettingsConfigDict(env_prefix="VIGIE_", extra="ignore", frozen=True)
+
+    @property
+    def hosts(self) -> frozenset[str] | None:
+        """The host names that the API answers to; None for any."""
+        return allowed_hosts(comma_separated(self.allowed_hosts), self.host, self.public_url)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins whose pages may change something: those of the settings, and of the API's own public address."""
+        own = (origin_of(self.public_url),) if self.public_url else ()
+        return (*comma_separated(self.cors_origins), *own)
 
     @model_validator(mode="before")
     @classmethod

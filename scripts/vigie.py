@@ -44,7 +44,7 @@ PANELS: dict[str, tuple[Command, ...]] = {
     ),
     "Look after it": (
         Command("keys", "scripts.keys", "Create, list and revoke API keys."),
-        Command("secrets", "scripts.secrets", "Make the secret files that Docker Compose needs."),
+        Command("secrets", "scripts.secrets", "Make Docker Compose's secret files, or replace one."),
         Command("backup", "scripts.backup.__main__", "Copy log, model, reports and workspace into one file."),
         Command("restore", "scripts.restore", "Put a backup back where nothing exists yet."),
         Command("retention", "scripts.retention", "Remove old snapshots, reports and rows, or show what would go."),

@@ -1,4 +1,4 @@
-"""Limits how large the head of a request may be, and how long it may take to arrive."""
+"""Limits the head of a request in size and time, and how slowly a client may take its response."""
 
 from asyncio import TimerHandle, Transport
 
@@ -7,6 +7,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 15.0
 MAX_HEAD_BYTES = 64 * 1024
+WRITE_SECONDS = 30.0
+MIN_WRITTEN_BYTES = 64 * 1024
+"""A client must take so much of what waits for it in WRITE_SECONDS, or all of it."""
 
 
 class BoundedHeadProtocol(HttpToolsProtocol):
@@ -15,10 +18,13 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     A request to upgrade the connection, such as Java's clients send with their first request (h2c), is answered as if
     it did not ask for that; the parser would leave its body unread. The time starts with the connection, and for later
     requests with their first byte; uvicorn itself closes an idle connection. `api.middleware.body_limit` limits the
-    time and size of the body.
+    time and size of the body. A connection whose client does not read its responses is closed too: otherwise they would
+    stay in memory, and later requests on it in progress.
     """
 
     _timer: TimerHandle | None = None
+    _write_timer: TimerHandle | None = None
+    _unwritten_bytes = 0
     _head_bytes = 0
     _in_head = False
     _in_body = False
@@ -26,12 +32,40 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as in the class above
         """Start to wait for the first request."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # so that writing pauses as soon as anything waits to be written
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_waiting()
+        self._stop_write_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Start to wait until the client has read."""
+        super().pause_writing()
+        self._unwritten_bytes = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(WRITE_SECONDS, self._check_written)
+
+    def resume_writing(self) -> None:
+        """Stop to wait, as the client has read all."""
+        self._stop_write_timer()
+        super().resume_writing()
+
+    def _check_written(self) -> None:
+        unwritten = self.transport.get_write_buffer_size()
+        if self._unwritten_bytes - unwritten < MIN_WRITTEN_BYTES:
+            if self.cycle is not None:
+                self.cycle.disconnected = True  # else the response may go on in a transport that is closed
+            self.transport.abort()
+            return
+        self._unwritten_bytes = unwritten
+        self._write_timer = self.loop.call_later(WRITE_SECONDS, self._check_written)
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def data_received(self, data: bytes) -> None:
         """Read on, and wait for the rest of a head that has started."""

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
@@ -246,10 +247,11 @@ class WindowStore:
             query = query.where(window_values.c.start < microseconds(end))
         by_age = (window_values.c.start.desc(), window_values.c.name, window_values.c.column)
         query = query.order_by(*by_age).limit(limit).offset(skip)
+        time_of = cache(moment)  # a window has many values
         with self._database.reading() as connection:
             return [
-                (moment(row.start), moment(row.end), WindowValue(row.name, row.column, row.value))
-                for row in reversed(connection.execute(query).all())
+                (time_of(began), time_of(ended), WindowValue(metric, of, value))
+                for began, metric, of, value, ended in reversed(connection.execute(query).all())
             ]
 
 

@@ -31,21 +31,28 @@ def documentation_routes(title: str) -> APIRouter:
     @router.get("/docs", include_in_schema=False)
     async def documentation(request: Request) -> HTMLResponse:
         root = request.scope.get("root_path", "")
-        page = get_swagger_ui_html(
-            openapi_url=f"{root}/openapi.json",
-            title=title,
-            swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
-            swagger_ui_parameters=SWAGGER_PARAMETERS,
-        )
-        page.headers[POLICY] = page_policy(bytes(page.body).decode())
+        page = _swagger_page(root, escape(title))
+        # of a page without the title, so that no script that the title might bring with it is allowed to run
+        page.headers[POLICY] = page_policy(bytes(_swagger_page(root, "").body).decode())
         return page
 
     return router
 
 
+def _swagger_page(root: str, title: str) -> HTMLResponse:
+    return get_swagger_ui_html(
+        openapi_url=f"{root}/openapi.json",
+        title=title,
+        swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
+        swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
+        swagger_ui_parameters=SWAGGER_PARAMETERS,
+    )
+
+
 PAGE = Template((Path(__file__).parent / "landing.html").read_text(encoding="utf-8"))
+PAGE_POLICY = page_policy(PAGE.template)
+"""Of the template, so that no script that a value might bring with it is allowed to run."""
 MAX_WINDOWS = 8
 SHARED = "; the project may also show the windows of other prediction logs"
 EVIDENTLY_STATUS = {
@@ -97,7 +104,7 @@ def landing_routes(
             status=status_lines(failure_reason, evidently_up()),
             windows=table,
         )
-        return HTMLResponse(page, headers={POLICY: page_policy(page)})
+        return HTMLResponse(page, headers={POLICY: PAGE_POLICY})
 
     return router
 

@@ -1,5 +1,6 @@
 """POST /predict, /predict/batch and /feedback, and their part of the OpenAPI schema."""
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic
@@ -9,13 +10,17 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import BodyTooLarge, UnknownEncoding, UnreadableBody
+from api.errors import BodyTooLarge, PayloadError, UnknownEncoding, UnreadableBody
 from api.problems import problem_responses
 from api.schemas import FeedbackReceipt
+from api.security.rate_limit import charge_rows
 from api.serving.data_plane import DataPlane
-from api.serving.request_bodies import Body, ListBody, RequestBody
+from api.serving.request_bodies import LARGE_BYTES, Body, ListBody, RequestBody
 from api.serving.schemas import Batch, Feedback, Row, batch_type, row_type, task_types
 from model.artifact.manifest import Manifest
+
+REFUSED_BYTES_PER_ROW = 100
+"""A refused body takes a row of its caller's rate limit for each of so many bytes."""
 
 
 def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[BaseRoute]:
@@ -61,11 +66,31 @@ class JsonEndpoint(Generic[Body]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        body = unpacked(await _receive_body(receive), _encoding(scope), self._max_bytes)
-        content = await self._respond(self._request_body.read(body, is_json=_is_json(scope)))
+        body = await _receive_body(receive)
+        if encoding := _encoding(scope):
+            body = await self._unpack(body, encoding)
+        content = await self._respond(await self._read(body, is_json=_is_json(scope)))
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    async def _unpack(self, body: bytes, encoding: bytes) -> bytes:
+        """Return the body unpacked, on a thread; one that is too large then is charged as such."""
+        try:
+            return await asyncio.to_thread(unpacked, body, encoding, self._max_bytes)
+        except BodyTooLarge:
+            charge_rows(self._max_bytes // REFUSED_BYTES_PER_ROW)
+            raise
+
+    async def _read(self, body: bytes, *, is_json: bool) -> Body:
+        """Return the validated body; one that is refused is charged by its size, as it took time to read."""
+        try:
+            if len(body) > LARGE_BYTES:
+                return await self._request_body.read_large(body, is_json=is_json)
+            return self._request_body.read(body, is_json=is_json)
+        except (PayloadError, UnreadableBody):
+            charge_rows(len(body) // REFUSED_BYTES_PER_ROW)
+            raise
 
 
 def _route(path: str, endpoint: JsonEndpoint[Any]) -> Route:
@@ -89,7 +114,7 @@ def _encoding(scope: Scope) -> bytes:
 
 def unpacked(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
     """Return the body without its encoding. Raises BodyTooLarge, UnknownEncoding or UnreadableBody."""
-    if encoding in {b"", b"identity"}:
+    if encoding == b"identity":
         return body
     if encoding not in {b"gzip", b"x-gzip"}:
         name = encoding.decode("latin-1")

@@ -287,14 +287,13 @@ class SmallestEffects:
             return Statistic(key, name.column, values, SMALLEST_EFFECT)
         if key in _Z:
             return Statistic(key, None, values, SMALLEST_Z, logarithmic=False)
-        others = {
+        return {
             "accuracy": Statistic(key, None, values, SMALLEST_EFFECT, above=False, logarithmic=False),
             "recall_by_class": Statistic(key, name.column, values, SMALLEST_EFFECT, above=False, logarithmic=False),
             "mean_absolute_error": Statistic(key, None, values, self.error),
             "attribution_distance": Statistic(key, None, values, self.attribution),
             "attribution_ndcg": Statistic(key, None, values, SMALLEST_EFFECT, above=False, logarithmic=False),
-        }
-        return others.get(key)
+        }.get(key)
 
     def level(self, name: Name, values: Numbers, rows: Numbers) -> LevelStatistic | None:
         """Return a value of many windows as one that several of them are gathered by; None for any other."""

@@ -1,16 +1,23 @@
 """The configuration of an embedded stack: its ports and folders, and the commands and environments of its services."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evidently_workspace.ui.options import SECRET_VARIABLE
+from evidently_workspace.ui.options import DATABASE_VARIABLE, SECRET_VARIABLE
 from scripts.ports import API_PORT, HOST, UI_PORT
 
-# The stack sets these itself; a value inherited from the shell would contradict it.
-_OWN = (SECRET_VARIABLE,)
+# The stack sets this itself; a value inherited from the shell would contradict it.
+_OWN = {SECRET_VARIABLE, f"{SECRET_VARIABLE}_FILE"}
+_API_SECRETS = {"VIGIE_DATABASE_URL", "VIGIE_API_KEYS", "PGPASSWORD", "PGPASSFILE"}
+_OTHER_SECRETS = {DATABASE_VARIABLE, "VIGIE_API_KEY"}
+"""Secrets of the shell for other programs: a workspace elsewhere, and a caller's key."""
+_SECRET_NAME = re.compile(
+    r"SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEYS?(_FILE)?$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,19 @@ class StackConfig:
         """Return the command that serves the API."""
         return [sys.executable, "-m", "api"]
 
+    def train_environment(self) -> dict[str, str]:
+        """Return the training's environment: the inherited one without secrets."""
+        return self._without_secrets()
+
     def ui_environment(self) -> dict[str, str]:
-        """Return Evidently UI's environment."""
-        return self._environment()
+        """Return Evidently UI's environment: its secret's file, and no other secret."""
+        return self._services(self._without_secrets())
 
     def api_environment(self) -> dict[str, str]:
-        """Return the API's environment: the inherited one with this stack's addresses and folders."""
+        """Return the API's environment: the inherited one with this stack's addresses and folders.
+
+        Other programs' secrets of which we know are left out. A custom pipeline may need the rest.
+        """
         own = {
             "VIGIE_HOST": HOST,
             "VIGIE_PORT": str(self.api_port),
@@ -84,10 +98,18 @@ class StackConfig:
             own["VIGIE_SNAPSHOT_INTERVAL_SECONDS"] = str(self.interval_seconds)
         if self.workers is not None:
             own["VIGIE_WORKERS"] = str(self.workers)
-        return self._environment() | own
+        hidden = _with_files(_OTHER_SECRETS)
+        return self._services({name: value for name, value in self.inherited.items() if name not in hidden}) | own
 
-    def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in self.inherited.items() if name not in _OWN}
+    def _without_secrets(self) -> dict[str, str]:
+        """Return the inherited environment without what is a secret, or is called like one."""
+        hidden = _with_files(_API_SECRETS | _OTHER_SECRETS) | _OWN
+        kept = {name: value for name, value in self.inherited.items() if name not in hidden}
+        return {name: value for name, value in kept.items() if not _SECRET_NAME.search(name)}
+
+    def _services(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Return an environment of a service, which reads the stack's secret from its file."""
+        kept = {name: value for name, value in inherited.items() if name not in _OWN}
         # The services reach each other over loopback, without the proxy of the shell.
         outside = kept.get("no_proxy") or kept.get("NO_PROXY")
         direct = ",".join(filter(None, (outside, HOST, "localhost")))
@@ -98,3 +120,8 @@ class StackConfig:
             "PYTHONUNBUFFERED": "1",
         }
         return kept | own
+
+
+def _with_files(names: set[str]) -> set[str]:
+    """Return the variables and those that name a file with the value instead."""
+    return names | {f"{name}_FILE" for name in names}

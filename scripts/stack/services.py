@@ -22,6 +22,8 @@ from scripts.stack.errors import ChildDiedError, NotReadyError, StoppedError
 from scripts.stack.interruption import Interruption
 
 GRACE_SECONDS = 15.0
+PRIVATE_UMASK = 0o077
+"""What a service writes (the log, reports, the model) is for the user who runs the stack, and nobody else."""
 _LAST_LINES = 20
 
 
@@ -29,9 +31,12 @@ class Guard:
     """The process that stops our children if we end without stopping them."""
 
     def __init__(self) -> None:
-        # -I and -S: no site packages and no environment, so it starts in milliseconds, the same everywhere.
+        # -I and -S: no site packages, so it starts in milliseconds, the same everywhere. It needs no variable, except
+        # where Python finds its own libraries by one.
+        libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__],
+            env=libraries,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -92,7 +97,7 @@ class Child:
             return _start(command, environment, None)
         if self.log_file.exists():
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
-        with self.log_file.open("wb") as log:
+        with open(self.log_file, "wb", opener=_private) as log:
             return _start(command, environment, log)
 
     def exit_status(self) -> int | None:
@@ -120,6 +125,10 @@ class Child:
         self._guard.release(self.pid)
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _start(command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
@@ -128,6 +137,7 @@ def _start(command: Sequence[str], environment: Mapping[str, str], output: IO[by
         stdout=output,
         stderr=output and subprocess.STDOUT,
         start_new_session=True,
+        umask=PRIVATE_UMASK,
     )
 
 

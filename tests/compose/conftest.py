@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from scripts.secrets import make_secrets
+from scripts.secrets import main as secrets_command
+from scripts.secrets import make_secrets, update_env
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -61,9 +62,24 @@ class Compose:
         """Start everything and return once it is healthy."""
         self.run("up", "--detach", "--wait", "--no-build", seconds=600)
 
+    def rotate(self, *names: str) -> None:
+        """Do what ``make rotate`` does, for several secrets at once."""
+        for name in names:
+            assert secrets_command(["--folder", str(self.folder), "--rotate", name]) == 0
+        self.up()
+
+    def secret(self, name: str) -> str:
+        """Return the content of a secret's file."""
+        return (self.folder / "secrets" / name).read_text(encoding="utf-8")
+
     def container(self, service: str) -> str:
         """Return the id of a service's container."""
         return self.run("ps", "--all", "--quiet", service).strip()
+
+    def containers(self) -> dict[str, str]:
+        """Return the ids of the containers by their services."""
+        listed = self.run("ps", "--all", "--format", "{{.Service}} {{.ID}}")
+        return dict(line.split() for line in listed.splitlines())
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Return what the engine knows of a service's container."""
@@ -121,6 +137,9 @@ def check_hardened(compose: Compose, service: str) -> None:
     assert host["LogConfig"]["Config"]["max-size"], service
     if service != "cadvisor":
         assert not container["Config"]["User"].startswith("0"), service
+    if service != "engine-filter":
+        assert not [mount for mount in container["Mounts"] if "docker.sock" in mount["Source"]], service
+        assert "/" not in {mount["Source"] for mount in container["Mounts"]} or service == "node-exporter"
     environment = "\n".join(container["Config"]["Env"])
     secrets = [path.read_text() for path in (compose.folder / "secrets").rglob("*") if path.is_file()]
     assert not [secret for secret in secrets if secret in environment], service
@@ -142,6 +161,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in (*ROOT.glob("requirements*.lock"), *map(ROOT.joinpath, named)):
         shutil.copy(file, folder)
     make_secrets(folder)
+    update_env(folder)
     Compose(folder).run("--profile", "*", "build", seconds=1800)
     return folder
 

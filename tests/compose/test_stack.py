@@ -1,5 +1,6 @@
 """The whole stack in containers: brought up, used, hurt, restarted, and nothing lost."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -85,6 +86,83 @@ def test_containers_have_no_more_than_they_need(compose: Compose) -> None:
         check_hardened(compose, service)
         for bindings in (compose.inspect(service)["HostConfig"]["PortBindings"] or {}).values():
             assert {binding["HostIp"] for binding in bindings} == {"127.0.0.1"}, service
+
+
+def test_cadvisor_cannot_reach_the_engine_s_socket(compose: Compose) -> None:
+    look = 'for p in "" /rootfs /rootfs/proc/[0-9]*/root; do ls "$p/run/docker.sock" "$p/var/run/docker.sock"; done'
+    found = compose.run("exec", "-T", "cadvisor", "sh", "-c", f"{look} 2>/dev/null || true")
+    assert found == ""
+
+
+def test_the_filter_passes_on_what_cadvisor_asks_and_nothing_else(compose: Compose) -> None:
+    some = compose.container("api")
+
+    def asked(path: str, *options: str) -> str:
+        words = ("exec", "-T", "cadvisor", "sh", "-c", 'wget -q -O - "$@" 2>&1 || true', "wget")
+        return compose.run(*words, *options, f"http://engine-filter:2375{path}")
+
+    for path in ("/_ping", "/version", "/v1.40/info", "/containers/json", f"/v1.40/containers/{some}/json"):
+        assert "Forbidden" not in asked(path), path
+    assert json.loads(asked(f"/containers/{some}/json"))["Id"] == some
+    refused = [
+        (f"/containers/{some}/logs?stdout=1",),
+        (f"/containers/{some}/archive?path=/",),
+        (f"/containers/json/../{some}/archive?path=/",),
+        (f"/containers/{some}%2Farchive%3Fpath=%2F/json",),
+        ("/images/json",),
+        ("/secrets",),
+        ("/containers/create", "--post-data={}"),
+        (f"/containers/{some}/json", "--post-data={}"),
+    ]
+    for path, *options in refused:
+        assert "403 Forbidden" in asked(path, *options), path
+
+
+def test_the_exporters_share_a_network_with_prometheus_alone(compose: Compose) -> None:
+    networks = {name: set(compose.inspect(name)["NetworkSettings"]["Networks"]) for name in compose.services()}
+    for exporter in ("cadvisor", "node-exporter"):
+        others = {name for name, joined in networks.items() if joined & networks[exporter]}
+        assert others <= {"cadvisor", "node-exporter", "prometheus", "engine-filter"}
+    assert networks["engine-filter"] < networks["cadvisor"]
+
+
+@pytest.mark.parametrize("service", ["PROMETHEUS", "ALERTMANAGER"])
+def test_a_page_of_another_site_is_refused(compose: Compose, service: str) -> None:
+    page, path = compose.url(service), {"PROMETHEUS": "/api/v1/labels", "ALERTMANAGER": "/api/v2/silences"}[service]
+    silence = {
+        "matchers": [{"name": "alertname", "value": "none", "isRegex": False, "isEqual": True}],
+        "startsAt": "2020-01-01T00:00:00Z",
+        "endsAt": "2100-01-01T00:00:00Z",
+        "createdBy": "test",
+        "comment": "test",
+    }
+    options: dict[str, Any] = {"json": silence} if service == "ALERTMANAGER" else {"data": {"limit": "1"}}
+    for headers, status in (
+        ({"Origin": "https://other.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": f"{page}0"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": f"other.example:{page.rpartition(':')[2]}"}, 421),
+        ({"Origin": page, "Sec-Fetch-Site": "same-origin"}, 200),
+        ({}, 200),
+    ):
+        answer = httpx.post(page + path, headers=headers, timeout=30, **options)
+        assert answer.status_code == status, (headers, answer.text)
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert httpx.get(page + "/-/ready", headers=link, timeout=30).status_code == 200
+
+
+def test_prometheus_itself_lets_no_other_site_read(compose: Compose) -> None:
+    fetch = "wget -q -S -O /dev/null --header 'Origin: https://other.example' http://prometheus:9090/api/v1/labels 2>&1"
+    answer = compose.run("exec", "-T", "node-exporter", "sh", "-c", fetch)
+    assert "200 OK" in answer
+    assert "access-control-allow-origin" not in answer.lower()
+
+
+def test_the_api_answers_to_names_of_this_machine_only(compose: Compose) -> None:
+    for name, status in (("localhost", 200), ("other.example", 421)):
+        assert httpx.get(compose.url("API") + "/model", headers={"Host": name}, timeout=30).status_code == status
 
 
 def test_a_killed_api_comes_back_by_itself_with_nothing_lost(compose: Compose) -> None:

@@ -231,6 +231,7 @@ class ApiProcess:
             self.client,
             cast("Any", SmallProject(self.client, world.project, self.database.log_id())),
             self._measure,
+            learn=lambda _manifest: None,
             reports_dir=world.reports,
         )
         retained = WatchedRetained(self.database, self.faults)

@@ -53,7 +53,13 @@ class Log:
         self.lease = snapshot_lease(database, uuid4().hex, FIVE_MINUTES)
         self._project = HealthProject(self.client, manifest, project, database.log_id, shared=shared)
         self.processor = WindowProcessor(
-            self.store, self.lease, self.client, self._project, self._evaluate, reports_dir=folder
+            self.store,
+            self.lease,
+            self.client,
+            self._project,
+            self._evaluate,
+            learn=lambda _manifest: None,
+            reports_dir=folder,
         )
         self._repair = SnapshotRepair(
             self.retained, self.client, project, database.log_id, shared=shared, versions=lambda: {manifest.version}

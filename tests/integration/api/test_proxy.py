@@ -24,7 +24,7 @@ http {{
   upstream api {{ server 127.0.0.1:{api}; keepalive 4; }}
   server {{
     listen 127.0.0.1:{port};
-    proxy_http_version 1.1; proxy_set_header Connection "";
+    proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
     location /vigie/ {{ proxy_pass http://api{stripped}; }}
     location / {{ return 404; }}
   }}

@@ -1,9 +1,10 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from time import monotonic, sleep
 
+import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -196,3 +197,71 @@ def test_an_upgrade_hides_no_second_request(connect: Connect, lengths: bytes) ->
         got = until_closed(connection)
         assert b" 400 " in got
         assert b"alive" not in got
+
+
+BUNDLE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+SCHEMA = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+PLACES = 4
+
+
+@pytest.fixture
+def few_places(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of an API that serves four requests at once, and waits a second for a client to read."""
+    monkeypatch.setattr(head_limit, "WRITE_SECONDS", 1.0)
+    with serving(create_app(settings.model_copy(update={"max_requests_in_progress": PLACES}))) as port:
+        yield port
+
+
+def closed_by_the_api(connection: socket.socket, seconds: float) -> bool:
+    """Whether the API closes the connection, of which nothing is read, within the time."""
+    deadline = monotonic() + seconds
+    while monotonic() < deadline:
+        try:
+            connection.send(b"G")
+        except BlockingIOError:
+            pass
+        except OSError:
+            return True
+        sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("request_", "times"), [(BUNDLE, 10), (SCHEMA, 400)])
+def test_clients_that_never_read_hold_up_nobody_and_lose_their_connection(
+    few_places: int, request_: bytes, times: int
+) -> None:
+    with ExitStack() as stack:
+        idle = []
+        for _ in range(4 * PLACES):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", few_places))
+            connection.setblocking(False)
+            connection.send(request_ * times)
+            idle.append(connection)
+        for _ in range(20):
+            answer = httpx.get(f"http://127.0.0.1:{few_places}/model", headers={"Host": "x"}, timeout=20)
+            assert answer.status_code == 200
+        assert all(closed_by_the_api(connection, 20) for connection in idle)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_client_that_reads_slowly_gets_everything(few_places: int) -> None:
+    with socket.create_connection(("127.0.0.1", few_places), timeout=20) as connection:
+        connection.sendall(BUNDLE * 10)
+        size = len(
+            httpx.get(
+                f"http://127.0.0.1:{few_places}/static-offline-docs/swagger-ui-bundle.js", headers={"Host": "x"}
+            ).content
+        )
+        received, began = 0, monotonic()
+        while received < 10 * size:
+            sleep(0.2)
+            for _ in range(20):
+                part = connection.recv(65_536)
+                assert part
+                received += len(part)
+                if received >= 10 * size:
+                    break
+    assert monotonic() - began > 1.0  # longer than a client may go without reading

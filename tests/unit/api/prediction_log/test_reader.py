@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from api.errors import LogUnavailable
 from api.prediction_log.database import Database
 from api.prediction_log.reader import SnapshotProgress, read_progress
-from api.prediction_log.tables import window_values, windows
+from api.prediction_log.tables import window_statistics, window_values, windows
 
 MINUTE = 60_000_000
 
@@ -77,6 +77,7 @@ def test_the_newest_posted_window_says_when_it_was_posted_and_how_long_it_took(d
 def test_a_log_that_cannot_be_read_is_unavailable(database: Database) -> None:
     with database.writing() as connection:
         window_values.drop(connection)
+        window_statistics.drop(connection)
         windows.drop(connection)
     with pytest.raises(LogUnavailable):
         read_progress(database)

@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ from scripts.stack.errors import DataDirError, PortTakenError
 from scripts.stack.guard import named_groups
 from scripts.stack.interruption import Interruption
 from scripts.stack.services import Child, Guard
-from scripts.stack.stack import Stack, check_ports, ensure_secret
+from scripts.stack.stack import Stack, check_ports, ensure_secret, make_private
 
 # A service that ignores SIGTERM and has a process of its own, as a hanging worker would.
 STUBBORN = """
@@ -115,6 +116,37 @@ def test_the_services_share_the_secret_by_file_and_never_by_value(config: StackC
         assert environment["VIGIE_SNAPSHOT_MIN_ROWS"] == "10"
 
 
+def test_each_process_gets_the_secrets_that_it_needs_and_no_other(config: StackConfig) -> None:
+    of_api = ("VIGIE_DATABASE_URL", "VIGIE_API_KEYS_FILE", "PGPASSWORD", "SOME_CLOUD_SECRET_KEY", "HUB_TOKEN")
+    of_others = (
+        "VIGIE_EVIDENTLY_DATABASE_URL",
+        "VIGIE_EVIDENTLY_DATABASE_URL_FILE",
+        "VIGIE_API_KEY",
+        "VIGIE_API_KEY_FILE",
+    )
+    of_none = ("VIGIE_EVIDENTLY_SECRET",)
+    plain = ("PATH", "VIGIE_LOG_LEVEL", "VIGIE_EVIDENTLY_FIGURES_DAYS", "KEYBOARD", "SSH_AUTH_SOCK")
+    names = (*of_api, *of_others, *of_none, *plain)
+    chosen = replace(config, inherited={name: f"value of {name}" for name in names})
+
+    def inherited(environment: dict[str, str]) -> set[str]:
+        return {name for name in names if environment.get(name) == f"value of {name}"}
+
+    assert inherited(chosen.api_environment()) == {*of_api, *plain}
+    assert inherited(chosen.ui_environment()) == set(plain)
+    assert inherited(chosen.train_environment()) == set(plain)
+    assert "VIGIE_EVIDENTLY_SECRET_FILE" not in chosen.train_environment()
+
+
+def test_the_process_that_watches_over_the_others_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIE_DATABASE_URL", "postgresql://user:hidden@host/log")
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    before = set(children.read_text().split())
+    with Guard():
+        (watcher,) = set(children.read_text().split()) - before
+        assert "hidden" not in Path(f"/proc/{watcher}/environ").read_text()
+
+
 def test_a_database_given_by_file_is_left_to_the_api(config: StackConfig) -> None:
     chosen = replace(config, inherited={"VIGIE_DATABASE_URL_FILE": "/run/secrets/url"})
     assert "VIGIE_DATABASE_URL" not in chosen.api_environment()
@@ -204,3 +236,14 @@ def test_an_interruption_is_counted_and_the_former_handlers_come_back() -> None:
         assert interruption.requested
         assert interruption.count == 2
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_folder_of_another_purpose_keeps_its_mode(tmp_path: Path) -> None:
+    new, old = tmp_path / "new" / "data", tmp_path / "old"
+    old.mkdir(mode=0o755)
+    for folder in (new, old):
+        make_private(folder, known_by=folder / "evidently.secret")
+    assert (stat.S_IMODE(new.stat().st_mode), stat.S_IMODE(old.stat().st_mode)) == (0o700, 0o755)
+    (old / "evidently.secret").touch()
+    make_private(old, known_by=old / "evidently.secret")
+    assert stat.S_IMODE(old.stat().st_mode) == 0o700
