@@ -13,7 +13,7 @@ more the larger they are, and their tails are long.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Literal
 
@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from model.alarms.policy import FAILED_DAY_IN_DAYS, AlarmPolicy
-from model.alarms.window_values import Model, Name, Windows, measure_windows
+from model.alarms.window_values import Model, Name, TimedRows, Windows, measure_windows
 from model.artifact.manifest import LABEL, PREDICTION, Calibration, Manifest, RegressorManifest
 from model.artifact.traffic import DAY_SECONDS, LEVELS, TrafficAlarms, TrafficLevel, TrafficThreshold
 from model.data.dataset import RowTimes
@@ -314,10 +314,13 @@ class SmallestEffects:
         return LevelStatistic(name.name, name.column, values, rows, effect, _DIRECTIONS.get(name.name, "both"))
 
 
-def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy: AlarmPolicy) -> TrafficAlarms | None:
+def calibrate_traffic(
+    rows: pd.DataFrame, times: RowTimes, model: Model, policy: AlarmPolicy, history: TimedRows
+) -> TrafficAlarms | None:
     """Return the thresholds that windows cut in time give, for each length of which there is history enough.
 
     `rows` are held-out rows as in the log, with their labels, `times` when each happened. None if no length has.
+    `history` are all rows that the model which predicted them had not seen: from these come the levels.
     """
     days = len(np.unique(times.seconds // DAY_SECONDS))
     false_alarm_days = promised_days(policy.false_alarm_days, days)
@@ -330,7 +333,8 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
         statistics = [one for one in found if one is not None]
         rate = failed_block_rate(max(length, DAY_SECONDS), false_alarm_days)
         thresholds += fit_traffic_thresholds(statistics, windows.starts, length, rate, zone_of(times.zone))
-        levels += traffic_levels(windows, length, effects, policy.false_alarm_days, zone_of(times.zone))
+        past = measure_windows(history.rows, history.seconds, length, replace(model, methods={}))
+        levels += traffic_levels(past, length, effects, policy.false_alarm_days, zone_of(times.zone))
     if not thresholds:
         return None
     start, end = (datetime.fromtimestamp(float(moment), UTC) for moment in (times.seconds.min(), times.seconds.max()))

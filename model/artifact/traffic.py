@@ -85,7 +85,8 @@ class TrafficLevel(Frozen):
     rows: float = Field(gt=0, description="Rows of a day of the history, on average.")
     smallest_effect: float = Field(ge=0, description="No change that is smaller fails.")
     critical: float = Field(gt=0, description="Standard errors from which a change fails.")
-    tail: float = Field(ge=0, description="How far a single day may be off: means of k days fail beyond a k-th of it.")
+    chance: float = Field(gt=0, lt=1, description="Of a false alarm each time that a stretch of days is looked at.")
+    tail: float = Field(ge=0, description="How far off a single day is with that chance, however skewed the days are.")
 
 
 class TrafficAlarms(Frozen):

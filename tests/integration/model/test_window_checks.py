@@ -109,6 +109,7 @@ def with_levels(manifest: Manifest) -> Manifest:
             rows=1440,
             smallest_effect=0.1,
             critical=4.0,
+            chance=1e-4,
             tail=5.0,
         )
         for name in LEVELS
