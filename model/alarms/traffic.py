@@ -246,7 +246,7 @@ def _unscaled(statistic: Statistic, scaled: Numbers) -> Numbers:
 
 
 _DISTANCES = frozenset({"data_drift", "prediction_drift", "target_drift"})
-_SHARES = frozenset({"missing_share", "out_of_range_share", "new_category_share"})
+_SHARES = frozenset({"missing_share", "out_of_range_share", "new_category_share", "stuck_share"})
 _Z = frozenset({"concept_z", "concept_size_z", "concept_bias_z"})
 _MAX_PROMISE = 3.0  # times the days of the history: what lies beyond is a guess
 LASTING_SHARE = 0.5

@@ -184,6 +184,10 @@ class WindowTraffic:
         day = f"on {_DAYS[start.weekday()]} " if found.cycle == "hour_of_week" else ""
         return Usual(found.usual[found.place(start)], "" if found.cycle == "none" else f"{day}at {start:%H}:00")
 
+    def covers(self, name: str, column: str | None) -> bool:
+        """Whether a limit makes sense: artifacts calibrated in time before a statistic existed know nothing of it."""
+        return self.alarms is None or self.alarms.threshold(name, column, self.seconds) is not None
+
     def is_learning(self, name: str, column: str | None) -> bool:
         """Whether what is usual of a statistic is still being learned, so that only a gross change of it alarms."""
         found = self._threshold(name, column)
