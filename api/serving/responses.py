@@ -130,7 +130,7 @@ def label_texts(labels: Sequence[LabelValue], manifest: Manifest) -> list[str]:
 
 
 def _class_names(labels: Sequence[LabelValue], manifest: ClassifierManifest) -> list[str]:
-    names, known = [str(label) for label in labels], set(manifest.class_names)
+    names, known = [_class_name(label) for label in labels], set(manifest.class_names)
     unknown = (index for index, name in enumerate(names) if name not in known)
     classes = f"is none of the classes {_listed(manifest)}"
     errors = tuple(
@@ -140,6 +140,11 @@ def _class_names(labels: Sequence[LabelValue], manifest: ClassifierManifest) -> 
     if errors:
         raise UnknownClass(f"{errors[0].field}: {errors[0].message}", errors)
     return names
+
+
+def _class_name(label: LabelValue) -> str:
+    """Return the name of a class; JSON has one kind of number, so 1.0 is the class 1."""
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
 def _listed(manifest: ClassifierManifest) -> str:
