@@ -11,7 +11,7 @@ import pandas as pd
 
 from model.alarms.window_values import MIN_ROWS, Name, TimedRows, Windows, measure_windows, model_of
 from model.artifact.manifest import LABEL, ClassifierManifest, Manifest, RegressorManifest
-from model.artifact.traffic import WindowTraffic
+from model.artifact.traffic import NOT_IN_OLDER_ALARMS, WindowTraffic
 from model.data.encoding import encoding_of
 from model.statistics.attribution import MAX_EXPLAINED_ROWS, NDCG_ALARM
 from model.statistics.bounds import (
@@ -149,7 +149,7 @@ def _judge(
     values = {name: float(found[place]) for name, found in windows.values.items() if np.isfinite(found[place])}
     failures = []
     for name, value in values.items():
-        if name in limits and (name.name != "stuck_share" or traffic.covers(*name)):
+        if name in limits and (name.name not in NOT_IN_OLDER_ALARMS or traffic.covers(*name)):
             by_rows = limits[name](place, int(windows.sizes[name][place]))
             limit = traffic.limit(name.name, name.column, by_rows)
             if _fails(name.name, value, limit):

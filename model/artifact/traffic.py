@@ -44,6 +44,8 @@ class TrafficThreshold(Frozen):
 
 
 DAY_SECONDS = 86_400
+NOT_IN_OLDER_ALARMS = frozenset({"stuck_share", "recall_by_class"})
+"""Statistics that alarms calibrated in time may lack: without usual values, a limit by rows alone would fire daily."""
 
 LABELLED_LEVELS: dict[str, str] = {
     "label_share": "target_drift",
