@@ -41,14 +41,7 @@ REASONS = frozenset(
 )
 """Why a request may be refused; any other reason is counted as "other", so that the label stays bounded."""
 
-DENIALS = (
-    "no_key",
-    "unknown_key",
-    "expired_key",
-    "missing_scope",
-    "rate_limited",
-    "unknown_host",
-)
+DENIALS = ("no_key", "unknown_key", "expired_key", "missing_scope", "rate_limited", "unknown_host", "foreign_origin")
 RELOADS = ("reloaded", "already", "refused")
 WINDOW_OUTCOMES = ("posted", "skipped", "failed", "given_up", "worker_failed")
 ALERT_OUTCOMES = ("sent", "unavailable", "rejected", "failed")
@@ -117,7 +110,7 @@ class Metrics:
     def _declare_callers(self) -> None:
         self._denied = self._counter(
             "vigie_denied_requests_total",
-            "Requests refused because of their key, rate or host name, by reason.",
+            "Requests refused because of their key, rate, host name or origin, by reason.",
             "reason",
             values=DENIALS,
         )
@@ -162,7 +155,11 @@ class Metrics:
 
         self._waiting = shared("vigie_snapshot_windows_waiting", "Windows that have ended and are not posted yet.")
         self._behind = shared(
-            "vigie_snapshot_behind_seconds", "Time since the end of the oldest waiting window; 0 if none waits."
+            "vigie_snapshot_behind_seconds",
+            "Time since the oldest window without a snapshot ended, or should have; 0 if none waits.",
+        )
+        self._ahead = shared(
+            "vigie_snapshot_ahead_seconds", "How far closed windows lie in the clock's future, after a clock was wrong."
         )
         self._posted_at = shared(
             "vigie_snapshot_last_posted_timestamp_seconds", "When the newest posted window was posted; 0 if none was."
@@ -221,9 +218,8 @@ class Metrics:
         )
 
     def _declare_periodic_jobs(self) -> None:
-        self._job_failures = self._counter(
-            "vigie_periodic_job_failures_total", "Runs of periodic jobs that failed.", "name"
-        )
+        name, text = "vigie_periodic_job_failures_total", "Runs of periodic jobs that failed."
+        self._job_failures = self._counter(name, text, "name")
         self._job_succeeded_at = self._gauge(
             "vigie_periodic_job_succeeded_timestamp_seconds",
             "When a periodic job last ran without a failure; 0 if it never has.",
@@ -296,7 +292,7 @@ class Metrics:
         return counted
 
     def deny(self, reason: str) -> None:
-        """Count one request refused because of its key, rate or host name; ``reason`` is one of `DENIALS`."""
+        """Count one request refused because of its key, rate, host name or origin; ``reason`` is one of `DENIALS`."""
         self._denied.labels(reason).inc()
 
     def observe_keys(self, keys: int, valid: bool) -> None:
@@ -340,6 +336,7 @@ class Metrics:
         """Show how far the snapshots are."""
         self._waiting.set(progress.waiting)
         self._behind.set(progress.behind.total_seconds())
+        self._ahead.set(progress.ahead.total_seconds())
         self._posted_at.set(progress.posted_at or 0)
         self._duration.set(progress.duration_seconds or 0)
 

@@ -1,6 +1,7 @@
 """Turns the frame of a window into typed columns, and these into the datasets that Evidently measures."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,44 @@ def classes_dataset(frame: pd.DataFrame) -> Dataset:
     definition = DataDefinition(categorical_columns=[ACTUAL_CLASS, PREDICTED_CLASS], classification=[task])
     data = frame[[LABEL, PREDICTION]].set_axis([ACTUAL_CLASS, PREDICTED_CLASS], axis="columns")
     return Dataset.from_pandas(data, data_definition=definition)
+
+
+RESERVED = frozenset(
+    {"accuracy", "macro avg", "micro avg", "weighted avg", "samples avg", ACTUAL_CLASS, PREDICTED_CLASS}
+)
+"""Names that Evidently and scikit-learn's report, which it reads, have for something else than a class."""
+NEUTRAL = "\u200b"
+"""Makes another name of a reserved one: a space without width, which a figure shows as nothing."""
+
+
+def _neutral(name: str) -> str:
+    return name + NEUTRAL if name in RESERVED else name
+
+
+def with_neutral_classes(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataFrame:
+    """Return answers and probabilities with another name for each class that has a reserved one."""
+    columns = {PROBABILITY_PREFIX + name: PROBABILITY_PREFIX + _neutral(name) for name in manifest.class_names}
+    answers = {name: frame[name].map(_neutral, na_action="ignore") for name in (LABEL, PREDICTION) if name in frame}
+    return frame.assign(**answers).rename(columns=columns)
+
+
+def with_neutral_names(manifest: ClassifierManifest) -> ClassifierManifest:
+    """Return the manifest with the class names of `with_neutral_classes`."""
+    per_class = {_neutral(name): scores for name, scores in manifest.quality.per_class.items()}
+    quality = manifest.quality.model_copy(update={"per_class": per_class})
+    classes = tuple(_neutral(str(name)) for name in manifest.classes)
+    return manifest.model_copy(update={"classes": classes, "quality": quality})
+
+
+def real_names(of: Any) -> Any:
+    """Return a text, or what has texts in it, with the real names of classes."""
+    if isinstance(of, str):
+        return of.replace(NEUTRAL, "")
+    if isinstance(of, dict):
+        return {real_names(key): real_names(value) for key, value in of.items()}
+    if isinstance(of, list | tuple):
+        return type(of)(real_names(value) for value in of)
+    return of
 
 
 def with_probabilities(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataFrame:

@@ -7,7 +7,16 @@ from pathlib import Path
 from rich.console import Console
 
 from model.artifact.manifest import Manifest
-from model.command_line import DEFAULT_FOLDER, add_alarms, policy_of, progress_bar, seed_of, separator_of, summary
+from model.command_line import (
+    DEFAULT_FOLDER,
+    add_alarms,
+    plain,
+    policy_of,
+    progress_bar,
+    seed_of,
+    separator_of,
+    summary,
+)
 from model.errors import ModelError
 
 
@@ -25,7 +34,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m model.adopt"
     try:
         manifest = _adopt(options, console)
     except ModelError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(str(error))}", file=sys.stderr)
         return 2
     console.print(summary(manifest, options.out))
     console.print(

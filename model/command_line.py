@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -99,26 +98,33 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, float], None]]:
         yield lambda step, share: bar.update(task, description=step, completed=share)
 
 
+def plain(text: str) -> Text:
+    """Return text of a file as a terminal may show it: it neither styles the output nor gives the terminal orders."""
+    shown = (one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text)
+    return Text("".join(shown))
+
+
 def summary(manifest: Manifest, folder: Path) -> Table:
     """Return the main facts about a trained model."""
     data, parity = manifest.data, manifest.parity
-    table = Table(title=f"model {manifest.name} {manifest.version}", show_header=False, title_justify="left")
-    table.add_row(
-        "rows",
-        f"{data.rows} ({data.train_rows} train, {data.test_rows} test, {data.reference_rows} reference)",
-    )
-    table.add_row(*_quality(manifest))
-    table.add_row("estimator", Text(manifest.estimator))
-    table.add_row("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
+    table = Table(title=plain(f"model {manifest.name} {manifest.version}"), show_header=False, title_justify="left")
+
+    def add(name: str, fact: str) -> None:
+        table.add_row(name, plain(fact))
+
+    add("rows", f"{data.rows} ({data.train_rows} train, {data.test_rows} test, {data.reference_rows} reference)")
+    add(*_quality(manifest))
+    add("estimator", manifest.estimator)
+    add("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
     if difference := _difference(manifest):
-        table.add_row("ONNX against scikit-learn", difference)
+        add("ONNX against scikit-learn", difference)
     if manifest.attributions_missing:
-        table.add_row("attributions", Text(f"none: {manifest.attributions_missing}"))
+        add("attributions", f"none: {manifest.attributions_missing}")
     limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
     shown = ", ".join(f"{column} {limit:.2f}" for column, limit in limits[:6])
-    table.add_row("drift alarms at 200 rows", shown + (f", … {len(limits)} in all" if len(limits) > 6 else ""))
-    table.add_row("alarms", _alarms(manifest))
-    table.add_row("artifact", str(folder))
+    add("drift alarms at 200 rows", shown + (f", … {len(limits)} in all" if len(limits) > 6 else ""))
+    add("alarms", _alarms(manifest))
+    add("artifact", str(folder))
     return table
 
 
@@ -185,25 +191,25 @@ _MAX_SHOWN = 60
 
 def column_table(columns: CsvColumns) -> Table:
     """Return a row per column: type, missing, distinct, example, why; dropped columns last."""
-    table = Table(title=f"{escape(columns.text.path.name)}: {columns.text.reading}", title_justify="left")
+    table = Table(title=plain(f"{columns.text.path.name}: {columns.text.reading}"), title_justify="left")
     for name in ("column", "type", "missing", "distinct", "example", "why"):
         table.add_column(name, justify="right" if name in {"missing", "distinct"} else "left")
     everything = [*columns.kept, *columns.dropped]
     for column in everything[:_MAX_SHOWN]:
         table.add_row(
-            Text(column.name),
+            plain(column.name),
             Text(column.type or "dropped", style="" if column.type else "yellow"),
             str(column.missing),
             str(column.distinct),
-            Text(column.example[:_MAX_EXAMPLE]),
-            Text(column.why),
+            plain(column.example[:_MAX_EXAMPLE]),
+            plain(column.why),
         )
     if len(everything) > _MAX_SHOWN:
         table.add_row(f"… {len(everything) - _MAX_SHOWN} more", "", "", "", "", "")
     cells = columns.target_cells
     task = columns.task
     why = f"{task.task}: {task.why}"
-    table.add_row(Text(columns.target), "target", "", str(len(set(cells))), Text(cells[0][:_MAX_EXAMPLE]), why)
+    table.add_row(plain(columns.target), "target", "", str(len(set(cells))), plain(cells[0][:_MAX_EXAMPLE]), plain(why))
     return table
 
 

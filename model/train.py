@@ -9,7 +9,16 @@ from rich.console import Console
 
 from model.artifact.manifest import DEFAULT_ESTIMATOR, ESTIMATOR_NAMES, TASKS, Manifest
 from model.artifact.store import verify_artifact
-from model.command_line import DEFAULT_FOLDER, add_alarms, policy_of, progress_bar, seed_of, separator_of, summary
+from model.command_line import (
+    DEFAULT_FOLDER,
+    add_alarms,
+    plain,
+    policy_of,
+    progress_bar,
+    seed_of,
+    separator_of,
+    summary,
+)
 from model.errors import ArtifactError, ModelError
 
 if TYPE_CHECKING:
@@ -33,7 +42,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m model.train"
             return 0
         manifest = _train(dataset, options, console)
     except ModelError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(str(error))}", file=sys.stderr)
         return 2
     console.print(summary(manifest, options.out))
     return 0

@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import DependencyError
+from api.middleware.auth import ASSETS
 from api.middleware.request_metrics import is_measured
 from api.problems import problem
 
@@ -14,12 +15,16 @@ MAX_BODIES = 4
 """All bodies in progress together may be as large as this many of the largest allowed body."""
 
 
+def _is_free(path: str) -> bool:
+    return path.startswith(ASSETS) or not is_measured(path)
+
+
 class Admission:
     """ASGI middleware: serves at most ``max_requests`` at once, and bodies of at most four times ``max_body_bytes``.
 
     Above either limit, a request gets 503 with Retry-After, so that the time to serve an accepted one stays bounded. A
-    request counts once its body is complete, so slow clients take nobody's place. Health checks and scrapes are always
-    let through.
+    request counts once its body is complete, and until its response starts, so clients that send or read slowly take
+    nobody's place. Health checks, scrapes and static files are always let through.
     """
 
     def __init__(self, app: ASGIApp, max_requests: int, max_body_bytes: int) -> None:
@@ -31,7 +36,7 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
-        if scope["type"] != "http" or not is_measured(scope["path"]):
+        if scope["type"] != "http" or _is_free(scope["path"]):
             await self._app(scope, receive, send)
             return
         body_bytes = self._expected_bytes(scope)
@@ -39,25 +44,34 @@ class Admission:
         if detail is not None:
             await problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=HEADERS)(scope, receive, send)
             return
-        counted = body_bytes == 0
+        complete = counted = body_bytes == 0
         self._requests += counted
         self._body_bytes += body_bytes
 
         async def counting_receive() -> Message:
-            nonlocal counted
+            nonlocal complete, counted
             message = await receive()
-            if not counted and not message.get("more_body", False):
+            if not complete and not message.get("more_body", False):
                 if self._requests >= self._max_requests:
                     raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, self._too_many(), HEADERS)
-                counted = True
+                complete = counted = True
                 self._requests += 1
             return message
 
-        try:
-            await self._app(scope, counting_receive, send)
-        finally:
+        async def releasing_send(message: Message) -> None:
+            release()
+            await send(message)
+
+        def release() -> None:
+            nonlocal counted, body_bytes
             self._requests -= counted
             self._body_bytes -= body_bytes
+            counted, body_bytes = False, 0
+
+        try:
+            await self._app(scope, counting_receive, releasing_send)
+        finally:
+            release()
 
     def _expected_bytes(self, scope: Scope) -> int:
         """Return the declared size of the body, or the largest allowed one if the request does not declare it."""

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.metrics import Metrics
 from api.middleware.error_boundary import ErrorBoundary
-from api.middleware.headers import HostCheck, SecurityHeaders
+from api.middleware.headers import OriginCheck, SecurityHeaders
 from api.problems import problem, problem_responses
 from api.security.keys import ApiKey, KeyFile, KeySource, read_setting
 from api.security.rate_limit import RateLimits
@@ -203,8 +203,7 @@ def install_security(app: FastAPI, settings: Settings, metrics: Metrics) -> None
             allow_methods=("GET", "POST"),
             allow_headers=("Authorization", "Content-Type", "X-API-Key"),
         )
-    if settings.allowed_hosts is not None:
-        app.add_middleware(HostCheck, hosts=comma_separated(settings.allowed_hosts), deny=metrics.deny)
+    app.add_middleware(OriginCheck, hosts=settings.hosts, origins=settings.origins, deny=metrics.deny)
     app.add_middleware(SecurityHeaders)
 
 

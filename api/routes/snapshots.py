@@ -1,25 +1,27 @@
 """GET and POST /snapshots, GET /snapshots/metrics, and the HTML reports."""
 
+import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, Response
 
 from api.middleware.headers import POLICY, REPORT
-from api.prediction_log.records import WindowRecord
+from api.prediction_log.records import WindowRecord, WindowStatus
 from api.problems import problem_responses
 from api.schemas import (
     AlarmState,
-    MetricPoint,
-    MetricSeries,
     MetricSeriesList,
     RecordedWindow,
     SnapshotWindow,
     SnapshotWindows,
 )
 from api.serving.data_plane import DataPlane
-from api.snapshots.queries import SnapshotQueries
+from api.snapshots.queries import Points, SnapshotQueries
 
 DAY_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 DAY = timedelta(days=1)
@@ -29,23 +31,34 @@ MAX_SKIPPED = 1_000_000_000
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,120}\.html$"
 
 
-def snapshot_routes(plane: DataPlane, queries: SnapshotQueries) -> APIRouter:
-    """Build the routes. They read the database, so they are plain functions, which FastAPI runs on a thread."""
+def snapshot_routes(plane: DataPlane, queries: SnapshotQueries, public_url: str | None = None) -> APIRouter:
+    """Build the routes; links begin with the ``public_url``, or with the address of the request.
+
+    The routes read the database, so they run on a thread.
+    """
     router = APIRouter(tags=["snapshots"])
+    one_at_a_time = asyncio.Lock()  # long series are large, and take time from predictions
 
     def with_links(request: Request, window: WindowRecord) -> SnapshotWindow:
         report = None
         if window.report_file is not None:
             day, _, name = window.report_file.partition("/")
-            report = str(request.url_for("report", day=day, name=name))
+            if public_url is None:
+                report = str(request.url_for("report", day=day, name=name))
+            else:
+                report = f"{public_url.rstrip('/')}/reports/{day}/{name}"
         recorded = RecordedWindow.model_validate(window)
         return SnapshotWindow(**dict(recorded), report_url=report, evidently_url=queries.evidently_url(window))
 
     @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))
-    def windows(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> SnapshotWindows:
+    def windows(
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        status: Annotated[WindowStatus | None, Query(description="Only windows of this status.")] = None,
+    ) -> SnapshotWindows:
         state = queries.alarms(plane.manifest)
         return SnapshotWindows(
-            windows=[with_links(request, window) for window in queries.newest(limit)],
+            windows=[with_links(request, window) for window in queries.newest(limit, status)],
             alarms=AlarmState(
                 kind=plane.manifest.alarms,
                 version=state.version,
@@ -59,17 +72,23 @@ def snapshot_routes(plane: DataPlane, queries: SnapshotQueries) -> APIRouter:
         "/snapshots",
         status_code=202,
         summary="Take a snapshot of what was logged since the last window",
-        responses=problem_responses(409, 503),
+        responses=problem_responses(409, 422, 503),
     )
-    def take(request: Request) -> SnapshotWindow:
-        return with_links(request, queries.close_now())
+    def take(
+        request: Request,
+        force: Annotated[
+            bool, Query(description="Close the window even with too little in it to be measured.")
+        ] = False,
+    ) -> SnapshotWindow:
+        return with_links(request, queries.close_now(force=force))
 
     @router.get(
         "/snapshots/metrics",
         summary="The values of the windows over time",
+        response_model=MetricSeriesList,
         responses=problem_responses(422, 503),
     )
-    def metrics(  # noqa: PLR0917 - FastAPI hands over query parameters by name
+    async def metrics(  # noqa: PLR0917 - FastAPI hands over query parameters by name
         name: Annotated[str | None, Query(pattern=NO_NUL, description="Only this metric, such as data_drift.")] = None,
         column: Annotated[str | None, Query(pattern=NO_NUL, description="Only this column.")] = None,
         start: Annotated[
@@ -80,18 +99,12 @@ def snapshot_routes(plane: DataPlane, queries: SnapshotQueries) -> APIRouter:
         skip: Annotated[
             int, Query(ge=0, le=MAX_SKIPPED, description="Newest values to leave out; page with skip and limit.")
         ] = 0,
-    ) -> MetricSeriesList:
-        series = queries.series(name, column, start, end, limit=limit, skip=skip)
-        return MetricSeriesList(
-            series=[
-                MetricSeries(
-                    name=key[0],
-                    column=key[1] or None,
-                    points=[MetricPoint(start=p_start, end=p_end, value=value) for p_start, p_end, value in points],
-                )
-                for key, points in series.items()
-            ]
-        )
+    ) -> Response:
+        async with one_at_a_time:
+            content = await run_in_threadpool(
+                lambda: _series_json(queries.series(name, column, start, end, limit=limit, skip=skip))
+            )
+        return Response(content, media_type="application/json")
 
     @router.get(
         "/reports/{day}/{name}",
@@ -105,3 +118,16 @@ def snapshot_routes(plane: DataPlane, queries: SnapshotQueries) -> APIRouter:
         return HTMLResponse(queries.report(day, name), headers={POLICY: REPORT})
 
     return router
+
+
+def _series_json(series: Mapping[tuple[str, str], Points]) -> bytes:
+    """Return a `MetricSeriesList` as JSON; to make a model of each of 100,000 values would hold up predictions."""
+    listed = [
+        {
+            "name": name,
+            "column": column or None,
+            "points": [{"start": start, "end": end, "value": value} for start, end, value in points],
+        }
+        for (name, column), points in series.items()
+    ]
+    return orjson.dumps({"series": listed}, option=orjson.OPT_UTC_Z)

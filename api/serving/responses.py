@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import islice
 from random import SystemRandom
 
 import numpy as np
 import orjson
 import uuid_utils
 
-from api.errors import FieldError, NoFiniteAnswer, UnknownClass
+from api.errors import MAX_ERRORS, FieldError, NoFiniteAnswer, UnknownClass, shortened
 from api.prediction_log.records import PredictionRecord
 from model.artifact.manifest import ClassifierManifest, Manifest, Value
 from model.serving.predictor import AnyPredictor, Predictor, RegressionPredictor
@@ -129,15 +130,21 @@ def label_texts(labels: Sequence[LabelValue], manifest: Manifest) -> list[str]:
 
 
 def _class_names(labels: Sequence[LabelValue], manifest: ClassifierManifest) -> list[str]:
-    names, known = [str(label) for label in labels], set(manifest.class_names)
+    names, known = [_class_name(label) for label in labels], set(manifest.class_names)
+    unknown = (index for index, name in enumerate(names) if name not in known)
+    classes = f"is none of the classes {_listed(manifest)}"
     errors = tuple(
-        FieldError(f"labels[{index}].label", f"{label!r} is none of the classes {_listed(manifest)}", "unknown_class")
-        for index, (label, name) in enumerate(zip(labels, names, strict=True))
-        if name not in known
+        FieldError(f"labels[{index}].label", f"{shortened(repr(labels[index]))} {classes}", "unknown_class")
+        for index in islice(unknown, MAX_ERRORS)
     )
     if errors:
         raise UnknownClass(f"{errors[0].field}: {errors[0].message}", errors)
     return names
+
+
+def _class_name(label: LabelValue) -> str:
+    """Return the name of a class; JSON has one kind of number, so 1.0 is the class 1."""
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
 def _listed(manifest: ClassifierManifest) -> str:

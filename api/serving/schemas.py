@@ -163,7 +163,7 @@ def task_types(manifest: Manifest) -> TaskTypes:
     """Build the types for what this model predicts."""
     if isinstance(manifest, ClassifierManifest):
         one = Field(union_mode="smart", description="One of the model's classes.", examples=[manifest.classes[0]])
-        label: Any = (ClassValue, one)
+        label: Any = (ClassValue | float, one)  # a float too, for an error that names the classes
         return _types(Prediction, label, ClassifierCard, _class_example(manifest))
     number = f"{manifest.target}{_known(manifest)}"
     prediction = create_model(

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from os import SEEK_END
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from secrets import token_hex
 
 SCRIPT_START = "<script>var global = globalThis</script>\n    <script>"
 SCRIPT_END = "</script>\n    \n    <script>\n    window.drawDashboard("
@@ -101,10 +101,10 @@ def stale_scripts(folder: Path, now: datetime, removed: AbstractSet[Path] = froz
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("wb", dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+    unfinished = path.with_name(f".{token_hex(8)}.tmp")
+    with unfinished.open("xb") as file:  # the umask says who may read a report
         file.write(content)
-    Path(file.name).chmod(0o644)  # only its owner can read a temporary file, but everyone may read a report
-    Path(file.name).replace(path)
+    unfinished.replace(path)
 
 
 def _store_script(folder: Path, script: bytes) -> str:

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Mapping
 from importlib.metadata import version
 from signal import SIGTERM, signal
@@ -15,7 +16,14 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from evidently_workspace.ui.options import DATABASE_VARIABLE, DEFAULT_DATABASE, build_parser, read_secret
+from evidently_workspace.ui.options import (
+    DATABASE_VARIABLE,
+    DEFAULT_DATABASE,
+    PUBLIC_URL_VARIABLE,
+    build_parser,
+    read_secret,
+)
+from evidently_workspace.ui.web_origin import allowed_hosts
 
 if TYPE_CHECKING:
     from litestar import Litestar
@@ -45,7 +53,7 @@ def main(
             warn_of_another_version()
             logger.info("Evidently UI at http://%s:%d", options.host, listener.getsockname()[1])
             with maintenance.running():
-                serve(app, listener)
+                serve(app, listener, _hosts(options, environment))
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -100,12 +108,19 @@ def _log_to_stderr() -> None:
     logger.setLevel(logging.INFO)
 
 
-def serve(app: "Litestar", listener: socket.socket) -> None:
-    """Serve the application on the socket until SIGINT or SIGTERM."""
+def _hosts(options: Namespace, environment: Mapping[str, str]) -> frozenset[str] | None:
+    named = (name.strip() for name in options.allowed_hosts.split(",") if name.strip())
+    return allowed_hosts(named, options.host, environment.get(PUBLIC_URL_VARIABLE))
+
+
+def serve(app: "Litestar", listener: socket.socket, hosts: frozenset[str] | None) -> None:
+    """Serve the application on the socket, to these host names (None: any), until SIGINT or SIGTERM."""
+    from evidently_workspace.ui.config import OriginGuard  # noqa: PLC0415 - imports Evidently, which takes seconds
+
     # Some hundred megabytes of modules that stay: each look through them for garbage held up all requests for 0.3 s.
     gc.collect()
     gc.freeze()
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
+    config = uvicorn.Config(OriginGuard(app, hosts), log_level="warning", access_log=False, lifespan="on")
     # uvicorn raises the signal again once everything is closed; an interrupt is a normal way to stop.
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])

@@ -8,6 +8,8 @@ from pathlib import Path
 SECRET_VARIABLE = "VIGIE_EVIDENTLY_SECRET"  # noqa: S105 - the name of a setting
 DATABASE_VARIABLE = "VIGIE_EVIDENTLY_DATABASE_URL"
 FIGURES_VARIABLE = "VIGIE_EVIDENTLY_FIGURES_DAYS"
+HOSTS_VARIABLE = "VIGIE_EVIDENTLY_ALLOWED_HOSTS"
+PUBLIC_URL_VARIABLE = "VIGIE_EVIDENTLY_PUBLIC_URL"
 POINTS_VARIABLE = "VIGIE_EVIDENTLY_PANEL_POINTS"
 DEFAULT_DATABASE = "sqlite:///data/evidently.db"
 FIGURES_DAYS = 7.0
@@ -28,6 +30,13 @@ def build_parser(environment: Mapping[str, str] = os.environ, prog: str | None =
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=8001, help="default: %(default)s")
     parser.add_argument("--database", metavar="URL", help=f"default: {DEFAULT_DATABASE}")
+    parser.add_argument(
+        "--allowed-hosts",
+        default=environment.get(HOSTS_VARIABLE) or "",
+        metavar="NAMES",
+        help=f"host names to answer to, with commas (default: {HOSTS_VARIABLE}, else those of this machine and of "
+        f"{PUBLIC_URL_VARIABLE} if only this machine can reach the UI, else any)",
+    )
     # argparse checks a default that is text like an argument.
     parser.add_argument(
         "--panel-points",

@@ -11,6 +11,8 @@ from model.artifact.manifest import FeatureType
 from model.data.encoding import LARGEST_NUMBER
 from model.errors import DataError
 
+MAX_SHOWN = 100
+"""Characters of a cell that an error repeats."""
 MAX_CATEGORIES = 200
 """More different texts than this are identifiers or free text, from which one-hot columns learn nothing."""
 MAX_CATEGORIES_ON_REQUEST = 1_000
@@ -63,8 +65,8 @@ def infer_type(name: str, cells: Sequence[Cell], *, decimal_comma: bool) -> Verd
         return Verdict("number", "numbers with a decimal comma" if comma else "numbers")
     if len(others) < (1 - _MOSTLY) * len(cells):
         raise DataError(
-            f"column {name!r}, line {others[0].line}: {others[0].text!r} is not a finite number, as nearly all others "
-            "in the column are; correct it, or leave it blank if it is missing"
+            f"column {name!r}, line {others[0].line}: {others[0].text[:MAX_SHOWN]!r} is not a finite number, as nearly "
+            "all others in the column are; correct it, or leave it blank if it is missing"
         )
     if len(others) == len(cells):
         return Verdict("category", "texts")
@@ -159,7 +161,7 @@ def _has_decimal_comma(cells: Sequence[Cell]) -> bool:
 def _number(name: str, cell: Cell, comma: bool) -> float:
     value = parse_number(cell.text, decimal_comma=comma)
     if value is None:
-        raise DataError(f"column {name!r}, line {cell.line}: {cell.text!r} {_why_no_number(cell.text)}")
+        raise DataError(f"column {name!r}, line {cell.line}: {cell.text[:MAX_SHOWN]!r} {_why_no_number(cell.text)}")
     return value
 
 
@@ -174,5 +176,5 @@ def _why_no_number(text: str) -> str:
 def _boolean(name: str, cell: Cell) -> str:
     value = _BOOLEANS_ON_REQUEST.get(cell.text.lower())
     if value is None:
-        raise DataError(f"column {name!r}, line {cell.line}: {cell.text!r} is neither true nor false")
+        raise DataError(f"column {name!r}, line {cell.line}: {cell.text[:MAX_SHOWN]!r} is neither true nor false")
     return value

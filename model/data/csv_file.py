@@ -27,6 +27,7 @@ from model.data.dataset import (
     RowTimes,
     check_classes,
     check_feature_names,
+    check_model_name,
     check_numbers,
     describe_column,
 )
@@ -100,8 +101,10 @@ class CsvColumns:
             raise DataError(f"{self.text.path} has no column to learn from besides the target ({reasons or 'none'})")
         check_feature_names(tuple(column.name for column in self.kept))
         labels = filled_labels(self.target, self.target_cells, self.text.lines, self.missing_words)
+        name = name or self.text.path.stem
+        check_model_name(name)
         rows: dict[str, Any] = {
-            "name": name or self.text.path.stem,
+            "name": name,
             "source": self.text.path.name,
             "target": self.target,
             "times": self.times,

@@ -1,6 +1,7 @@
 """Labelled rows, in the one form that the rest of this package works on."""
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ MIN_ROWS_PER_CLASS = 10
 MIN_ROWS_OF_NUMBERS = 50
 """Rows of a numeric target: fewer leave less than ten to test on."""
 _ROWS_PER_STRATUM, _MAX_STRATA = 20, 10
+_MODEL_NAME = re.compile(r"[\w .,+()-]{1,100}")
 _ABSURD = 1e8  # times the range of the middle half
 
 Classes = tuple[bool, ...] | tuple[int, ...] | tuple[str, ...]
@@ -159,6 +161,15 @@ def describe_column(name: str, kind: FeatureType, values: pd.Series, unit: str |
     if seen.empty:
         raise DataError(f"column {name!r} is empty in every row; leave it out")
     return Feature(name=name, type=kind, unit=unit, nullable=True, **ENCODINGS[kind].describe(seen))
+
+
+def check_model_name(name: str) -> None:
+    """Refuse a name that is not fit for pages, addresses and file names; raises DataError."""
+    if not _MODEL_NAME.fullmatch(name):
+        raise DataError(
+            f"{name[:100]!r} cannot be the name of a model, which is that of its file unless --name gives another; "
+            "use 1 to 100 letters, digits, spaces and . , _ + - ( )"
+        )
 
 
 def check_feature_names(names: tuple[str, ...]) -> None:

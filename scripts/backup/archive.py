@@ -69,6 +69,8 @@ def _workspace_url() -> str:
 FORMAT = 1
 LIST = "backup.json"
 DATABASES = "databases"
+PARTS = frozenset({DATABASES, "model", "reports"})
+MAX_LIST_BYTES = 256 * 1024 * 1024
 _BLOCK = 1024 * 1024
 
 
@@ -84,7 +86,7 @@ def write_backup(places: Places, file: Path, report: Callable[[str], None]) -> d
     file.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder:
         unfinished = Path(folder) / file.name
-        with tarfile.open(unfinished, "w") as tar:
+        with tarfile.open(unfinished, "w", dereference=True) as tar:  # links become the files that they name
             hashes = {}
             for name, url in places.databases.items():
                 report(f"database of the {name}")
@@ -111,25 +113,56 @@ def write_backup(places: Places, file: Path, report: Callable[[str], None]) -> d
 def unpack_backup(file: Path, folder: Path) -> dict[str, Any]:
     """Unpack a backup into an empty folder and return its list; every file has been compared with its hash.
 
-    Raises BadBackup.
+    Only files are unpacked, and only those that the list names: whatever else is in the archive, it is not a backup of
+    ours. Raises BadBackup.
     """
     try:
-        with tarfile.open(file) as tar:
-            tar.extractall(folder, filter="data")
+        with tarfile.open(file, "r:") as tar:
+            members = _plain_files(tar, file)
+            listed = _read_list(tar, members, file)
+            for name in listed["files"]:
+                tar.extract(members[name], folder, filter="data")
     except (tarfile.TarError, EOFError) as error:
         raise BadBackup(f"{file} cannot be read as a backup: {error}") from error
+    for name, expected in listed["files"].items():
+        if _hash(folder / name) != expected:
+            raise BadBackup(f"{file} is damaged: {name} has changed since the backup")
+    return listed
+
+
+def _plain_files(tar: tarfile.TarFile, file: Path) -> dict[str, tarfile.TarInfo]:
+    """Return the members of an archive by name. Raises BadBackup where one is not a file, or a name occurs twice."""
+    found: dict[str, tarfile.TarInfo] = {}
+    for member in tar:
+        if member.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or member.issparse():
+            raise BadBackup(f"{file} is not a backup: {member.name} is not a plain file")
+        if member.name in found:
+            raise BadBackup(f"{file} is not a backup: {member.name} occurs twice")
+        found[member.name] = member
+    return found
+
+
+def _read_list(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], file: Path) -> dict[str, Any]:
+    """Return the list of a backup, which names all of its members but itself. Raises BadBackup."""
+    member = members.get(LIST)
+    content = tar.extractfile(member) if member is not None and member.size <= MAX_LIST_BYTES else None
     try:
-        listed: dict[str, Any] = json.loads((folder / LIST).read_bytes())
-    except (FileNotFoundError, ValueError) as error:
-        raise BadBackup(f"{file} has no {LIST}: it is not a backup, or not complete") from error
+        listed = json.loads(content.read() if content else b"")
+        files = listed["files"]
+        names = {name for name, hashed in files.items() if isinstance(hashed, str)}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadBackup(f"{file} has no valid {LIST}: it is not a backup, or not complete") from error
     if listed.get("format") != FORMAT:
         raise BadBackup(
             f"{file} is a backup of format {listed.get('format')}, but this version reads only format {FORMAT}"
         )
-    for name, expected in listed["files"].items():
-        if not (folder / name).is_file() or _hash(folder / name) != expected:
-            raise BadBackup(f"{file} is damaged: {name} has changed since the backup")
-    return listed
+    others = sorted(names ^ (members.keys() - {LIST}))
+    if others:
+        raise BadBackup(f"{file} is damaged: {others[0]} is in the archive or in its list, but not in both")
+    strangers = sorted(name for name in names if name.partition("/")[0] not in PARTS)
+    if strangers:
+        raise BadBackup(f"{file} is not a backup: no backup has a file {strangers[0]}")
+    return dict(listed)
 
 
 def _add_folder(tar: tarfile.TarFile, source: Path, name: str) -> Iterator[tuple[str, str]]:

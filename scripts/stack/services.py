@@ -22,6 +22,8 @@ from scripts.stack.errors import ChildDiedError, NotReadyError, StoppedError
 from scripts.stack.interruption import Interruption
 
 GRACE_SECONDS = 15.0
+PRIVATE_UMASK = 0o077
+"""What a service writes (the log, reports, the model) is for the user who runs the stack, and nobody else."""
 _LAST_LINES = 20
 
 
@@ -95,7 +97,7 @@ class Child:
             return _start(command, environment, None)
         if self.log_file.exists():
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
-        with self.log_file.open("wb") as log:
+        with open(self.log_file, "wb", opener=_private) as log:
             return _start(command, environment, log)
 
     def exit_status(self) -> int | None:
@@ -123,6 +125,10 @@ class Child:
         self._guard.release(self.pid)
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _start(command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
@@ -131,6 +137,7 @@ def _start(command: Sequence[str], environment: Mapping[str, str], output: IO[by
         stdout=output,
         stderr=output and subprocess.STDOUT,
         start_new_session=True,
+        umask=PRIVATE_UMASK,
     )
 
 

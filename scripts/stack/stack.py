@@ -44,6 +44,19 @@ def ensure_secret(path: Path) -> Path:
     return path
 
 
+def make_private(folder: Path, known_by: Path | None = None) -> None:
+    """Create a folder that only its owner may enter. One that is there is closed to others too, if it is ours.
+
+    It is ours if it holds ``known_by``, a file that an earlier stack wrote.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if known_by is None or known_by.exists():
+            folder.chmod(0o700)
+
+
 _POLL_SECONDS = 0.1
 _PROBE_TIMEOUT_SECONDS = 5.0
 
@@ -123,7 +136,8 @@ class Stack:
 
     def _prepare_folders(self) -> None:
         try:
-            self.config.logs_dir.mkdir(parents=True, exist_ok=True)
+            make_private(self.config.data_dir, known_by=self.config.secret_file)
+            make_private(self.config.logs_dir)
             ensure_secret(self.config.secret_file)
         except OSError as error:
             raise DataDirError(f"cannot write to {self.config.data_dir}: {error.strerror or error}") from error

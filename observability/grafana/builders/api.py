@@ -264,7 +264,7 @@ def _snapshots() -> Section:
     return "Snapshots", [
         graph(
             "Behind",
-            "Time since the end of the oldest window without a snapshot; 0 if no window waits.",
+            "Time since the oldest window without a snapshot ended, or should have; 0 if none waits.",
             "s",
             Query("max by (job) (vigie_snapshot_behind_seconds)", "behind"),
             limit=limit_of("SnapshotsLate"),
@@ -337,7 +337,14 @@ def _snapshot_numbers() -> list[Panel]:
             "short",
             Query('sum(increase(vigie_alert_posts_total{outcome!="sent"}[15m]))'),
             limit=limit_of("ModelAlertsNotSent"),
-            span=12,
+            span=9,
+        ),
+        number(
+            "Windows ahead of the clock",
+            "How far closed windows lie in the future, after a clock was wrong; 0 is normal.",
+            "s",
+            Query("max(vigie_snapshot_ahead_seconds)"),
+            limit=limit_of("SnapshotsAheadOfClock"),
         ),
         number(
             "Windows given up",
@@ -346,7 +353,7 @@ def _snapshot_numbers() -> list[Panel]:
             Query('sum(increase(vigie_snapshot_windows_total{outcome="given_up"}[1h]))'),
             limit=limit_of("SnapshotGivenUp"),
             decimals=0,
-            span=12,
+            span=7,
         ),
     ]
 

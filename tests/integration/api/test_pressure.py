@@ -100,7 +100,7 @@ def test_ten_thousand_idle_connections_leave_room_for_predictions(api: ApiProces
 
 
 def test_clients_that_send_their_body_slowly_hold_up_nobody_else(api: ApiProcess) -> None:
-    head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{"
+    head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{"
     with ExitStack() as stack:
         for _ in range(3 * MAX_REQUESTS):
             slow = stack.enter_context(closing(socket.create_connection(("127.0.0.1", api.port), timeout=30)))

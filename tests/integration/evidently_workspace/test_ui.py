@@ -110,3 +110,32 @@ def test_a_snapshot_of_many_megabytes_is_accepted(client, snap):
 def test_a_snapshot_for_an_unknown_project_is_rejected(client, snap):
     with pytest.raises(EvidentlyRejected, match="404"):
         client.post_snapshot(uuid4(), snap(0, 60).body)
+
+
+def test_the_ui_answers_to_the_names_of_this_machine_only(ui):
+    port = ui.url.rsplit(":", 1)[1]
+    for host, status in {f"localhost:{port}": 200, f"127.0.0.1:{port}": 200, "evil.example": 421}.items():
+        assert httpx.get(f"{ui.url}/api/projects/", headers={"Host": host}).status_code == status, host
+    assert httpx.get(f"{ui.url}/api/version", headers={"Host": "10.0.0.7:8001"}).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}])
+def test_a_page_of_another_site_cannot_write_to_the_ui(ui, headers):
+    secret = {"evidently-secret": ui.secret}
+    project = {"name": f"project {uuid4()}"}
+    answer = httpx.post(f"{ui.url}/api/projects", json=project, headers=secret | headers)
+    assert answer.status_code == 403
+    assert project["name"] not in httpx.get(f"{ui.url}/api/projects/").text
+    assert httpx.post(f"{ui.url}/api/projects", json=project, headers=secret).status_code in {200, 201}
+
+
+@pytest.mark.parametrize("path", ["/schema", "/schema/openapi.json", "/schema/swagger", "/api/llm_judges/templates"])
+def test_pages_with_foreign_scripts_and_routes_without_the_secret_are_off(ui, path):
+    answer = httpx.get(f"{ui.url}{path}")
+    assert answer.status_code == 404 or '<div id="root">' in answer.text  # the page of the application itself
+    assert "cdn" not in answer.text
+
+
+def test_no_route_of_the_ui_that_takes_data_is_open(ui):
+    answer = httpx.post(f"{ui.url}/api/llm_judges/prompt_template", json={"template": {}})
+    assert answer.status_code in {404, 405}

@@ -62,6 +62,17 @@ def test_it_starts_both_says_where_and_stops_both_on_ctrl_c(tmp_path: Path, iris
     assert is_free("127.0.0.1", command.ui_port)
 
 
+def test_what_it_writes_is_for_its_user_alone(tmp_path: Path, iris_artifact: Path) -> None:
+    (tmp_path / "data" / "logs").mkdir(parents=True, mode=0o755)
+    (tmp_path / "data" / "evidently.secret").write_text("of an earlier run")
+    (tmp_path / "data" / "evidently.secret").chmod(0o600)
+    with stack(tmp_path, iris_artifact) as command:
+        assert eventually(lambda: command.says("Ctrl-C") or command.process.poll() is not None)
+        written = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    assert {"vigie.db", "evidently.db", "api.log", "logs"} <= {path.name for path in written}
+    assert [path for path in written if path.exists() and path.stat().st_mode & 0o077] == []
+
+
 def test_nothing_outlives_a_stack_that_is_killed(tmp_path: Path, iris_artifact: Path) -> None:
     with stack(tmp_path, iris_artifact) as command:
         pids = command.children()

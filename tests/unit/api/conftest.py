@@ -42,6 +42,7 @@ def settings(tmp_path: Path, iris_artifact: Path, database_url: str) -> Settings
         snapshots=False,
         max_batch_rows=100,
         max_body_bytes=50_000,
+        allowed_hosts="testserver,x",
     )
 
 

@@ -203,3 +203,12 @@ def test_a_wide_model_has_every_column_in_its_table_and_figures_of_the_furthest(
     assert rows[0]["Column"] == "x27"
     assert ["details" in row for row in rows] == [True] * 12 + [False] * 18
     assert len(taken.body) < 1_000_000
+
+
+def test_as_many_long_categories_as_rows_make_neither_snapshot_nor_report_grow(snap, manifest, make_rows):
+    few = make_rows(manifest, 5_000, seed=9)
+    many = few.assign(colour=[f"{number}{'é<' * 497}" for number in range(len(few))])
+    plain, hostile = (snap(manifest, rows, rows.head(0)) for rows in (few, many))
+    # all of them would be 5 MB
+    assert len(hostile.body) < len(plain.body) + 100_000
+    assert len(hostile.html) < len(plain.html) + 100_000

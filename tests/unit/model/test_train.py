@@ -6,8 +6,11 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
+from rich.console import Console
 
 from model.artifact.store import MANIFEST_FILE, ONNX_FILE, read_manifest, verify_artifact
+from model.command_line import column_table, summary
+from model.data.csv_file import read_columns
 from model.train import main
 
 ROOT = Path(__file__).parents[3]
@@ -97,3 +100,30 @@ def test_the_columns_are_shown_and_their_schema_can_be_edited(
     assert (colour.name, colour.type) == ("colour", "category")
     assert main([*given, "--write-schema", str(tmp_path / "own.yaml")]) == 2
     assert "not overwritten" in capsys.readouterr().err
+
+
+ORDERS = "[red]x[/nope]\x1b]0;owned\x07\x1b[2J"
+
+
+def test_names_of_a_file_give_the_terminal_no_orders(
+    tmp_path: Path, iris_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{number / 7},{ORDERS}{number % 2},{'yes' if number % 3 else 'no'}\n" for number in range(60))
+    (tmp_path / "people.csv").write_text(f"{ORDERS}x,{ORDERS}c,y\n{rows}", encoding="utf-8")
+    console = Console()
+    console.print(column_table(read_columns(tmp_path / "people.csv", "y")))
+    manifest = read_manifest(iris_artifact)
+    thresholds = tuple(one.model_copy(update={"column": f"{ORDERS}{one.column}"}) for one in manifest.thresholds)
+    console.print(summary(manifest.model_copy(update={"name": ORDERS, "thresholds": thresholds}), tmp_path / ORDERS))
+    assert main(["--csv", str(tmp_path / "people.csv"), "--target", "z", "--out", str(tmp_path / "model")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out.count("[red]x") > 3
+    assert "[red]x[/nope]" in printed.err
+    assert not {"\x1b", "\x07"} & set(printed.out + printed.err)
+
+
+def test_an_error_repeats_little_of_a_long_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"{number / 7},{'yes' if number % 3 else 'no'}\n" for number in range(60))
+    (tmp_path / "people.csv").write_text(f"x,y\n{rows}{'9' * 100_000},yes\n", encoding="utf-8")
+    assert main(["--csv", str(tmp_path / "people.csv"), "--target", "y", "--out", str(tmp_path / "model")]) == 2
+    assert len(capsys.readouterr().err) < 500

@@ -87,6 +87,7 @@ STATES = {
         "Evidently UI": State(1, "up, green", 0, "DOWN, red", "unknown, grey"),
         "Surroundings last looked at": State(11, "11 s, green", 61, "1.02 mins, red", "unknown, grey"),
         "Posts of model alerts that failed": State(3, "3, green", 3.1, "3.1, red", "unknown, grey"),
+        "Windows ahead of the clock": State(0, "0 s, green", 301, "5.02 mins, red", "unknown, grey"),
         "Windows given up": State(0, "0, green", 1.02, "1, red", "unknown, grey"),
         "Removed because of its age, in a day": State(1200, "1.2 K, palette", None, None, "No data, secondary text"),
         "Freed by that, in a day": State(2097152, "2 MiB, palette", None, None, "No data, secondary text"),

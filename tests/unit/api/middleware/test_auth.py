@@ -149,7 +149,7 @@ def test_a_refused_call_costs_nothing_of_its_body(guarded: FastAPI) -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"5")]
+    headers = [(b"host", b"x"), (b"content-type", b"application/json"), (b"content-length", b"5")]
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "query_string": b""}
     asyncio.run(guarded(scope, receive, send))
     assert sent[0]["status"] == 401

@@ -3,6 +3,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -111,3 +112,60 @@ def test_a_host_name_that_is_not_named_is_refused(settings: Settings) -> None:
         }.items():
             assert client.get("/model", headers={"Host": host}).status_code == status, host
         assert client.get("/health/ready", headers={"Host": "10.0.0.7:8000"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("update", "answered"),
+    [
+        ({}, {"localhost": 200, "127.0.0.1:8000": 200, "[::1]:8000": 200, "evil.example": 421, "": 421}),
+        ({"public_url": "https://vigie.example:8443/api"}, {"vigie.example": 200, "localhost": 200, "evil": 421}),
+        ({"host": "0.0.0.0"}, {"evil.example": 200}),  # noqa: S104 - the name alone matters here
+    ],
+)
+def test_an_api_that_only_this_machine_reaches_answers_to_its_names_only(
+    settings: Settings, update: dict[str, Any], answered: dict[str, int]
+) -> None:
+    app = create_app(settings.model_copy(update={"allowed_hosts": None, **update}))
+    with TestClient(app) as client:
+        for host, status in answered.items():
+            assert client.get("/model", headers={"Host": host}).status_code == status, host
+            assert client.post("/snapshots", headers={"Host": host}).status_code == (409 if status == 200 else 421)
+
+
+def test_a_page_of_another_site_changes_nothing(settings: Settings, setosa: dict[str, Any]) -> None:
+    update = {"cors_origins": "https://app.example", "public_url": "https://vigie.example"}
+    with TestClient(create_app(settings.model_copy(update=update))) as client:
+        assert client.post("/predict", json=setosa).status_code == 200
+        foreign = (
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "http://testserver:3000"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site", "Origin": "http://testserver"},
+        )
+        for headers in foreign:
+            for path in ("/snapshots", "/model/reload", "/predict", "/feedback"):
+                answer = client.post(path, json=setosa, headers=headers)
+                assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
+            assert client.get("/snapshots", headers=headers).json()["windows"] == []
+        assert 'vigie_denied_requests_total{reason="foreign_origin"} 20.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://testserver"},
+        {"Origin": "https://testserver"},  # a proxy ends TLS
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://proxy.example"},  # a proxy changes the host
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "https://vigie.example"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://app.example"},
+    ],
+)
+def test_our_own_pages_and_the_named_ones_may_call(
+    settings: Settings, setosa: dict[str, Any], headers: dict[str, str]
+) -> None:
+    update = {"cors_origins": "https://app.example", "public_url": "https://vigie.example"}
+    with TestClient(create_app(settings.model_copy(update=update))) as client:
+        assert client.post("/predict", json=setosa, headers=headers).status_code == 200

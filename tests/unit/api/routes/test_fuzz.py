@@ -69,6 +69,7 @@ def client(request: pytest.FixtureRequest, folder: Path, key: str) -> Iterator[T
             snapshots=False,
             max_batch_rows=50,
             max_body_bytes=100_000,
+            allowed_hosts="testserver",
         )
     )
     with TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": key}) as client:

@@ -1,13 +1,26 @@
+import asyncio
+import json
 import re
+from base64 import b64encode
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
+from shutil import copytree
+from time import sleep
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from httpx import ASGITransport, AsyncClient
 from sqlalchemy import text
 
+from api.app import create_app
 from api.prediction_log.database import Database
 from api.routes.pages import status_lines
+from api.schemas import MetricSeriesList
+from api.settings import Settings
+from api.snapshots.queries import Points, SnapshotQueries
 from api.snapshots.reports import SCRIPT_END, SCRIPT_START, write_window_report
 
 
@@ -99,15 +112,15 @@ def test_a_failure_reason_is_shown_as_text() -> None:
 def test_the_windows_are_listed_newest_first_and_one_can_be_closed_early(
     client: TestClient, setosa: dict[str, Any]
 ) -> None:
-    assert client.get("/snapshots").json() == {"windows": []}
+    assert client.get("/snapshots").json()["windows"] == []
     assert client.post("/snapshots").status_code == 409
     client.post("/predict", json=setosa)
-    answer = client.post("/snapshots")
+    answer = client.post("/snapshots?force=true")
     assert answer.status_code == 202
     first = answer.json()
     assert first["status"] == "due"
     client.post("/predict", json=setosa)
-    second = client.post("/snapshots").json()
+    second = client.post("/snapshots?force=true").json()
     assert second["start"] == first["end"]
     assert [window["start"] for window in client.get("/snapshots").json()["windows"]] == [
         second["start"],
@@ -158,3 +171,69 @@ def test_metrics_do_not_show_the_health_of_the_model(client: TestClient, setosa:
     assert "nowhere" not in metrics
     assert "/health/live" not in metrics
     assert not re.search(r"(?i)drift|accuracy|precision|recall|auc", metrics)
+
+
+SCRIPT = "<script>alert('name')</script>"
+
+
+def test_no_name_brings_a_script_into_a_page(settings: Settings, iris_artifact: Path, tmp_path: Path) -> None:
+    """An artifact of another hand may have any name: it is shown as text, and its script is not allowed to run."""
+    folder = copytree(iris_artifact, tmp_path / "model")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"name": SCRIPT}))
+    update = {"model_dir": folder, "grafana_url": f"javascript:{SCRIPT}"}
+    app = create_app(settings.model_copy(update=update))
+    hashed = b64encode(sha256(b"alert('name')").digest()).decode()
+    with TestClient(app) as client:
+        for path in ("/", "/docs"):
+            page = client.get(path)
+            assert page.status_code == 200
+            assert "alert(&#x27;name&#x27;)" in page.text
+            assert SCRIPT not in page.text
+            assert hashed not in page.headers["content-security-policy"]
+
+
+def test_the_policy_of_the_start_page_allows_no_script_of_a_value(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.routes.pages.escape", lambda text: text)  # as if a value had been forgotten
+    monkeypatch.setattr("api.routes.pages._quality", lambda _manifest: SCRIPT)
+    page = client.get("/")
+    assert SCRIPT in page.text
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; ")
+
+
+async def closest_calls(app: FastAPI, calls: int) -> None:
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://testserver") as client:
+        answers = await asyncio.gather(*(client.get("/snapshots/metrics?limit=100000") for _ in range(calls)))
+    assert {answer.status_code for answer in answers} == {200}
+
+
+def test_one_long_series_is_read_at_a_time(app: FastAPI, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, most = 0, 0
+
+    def series(*_arguments: object, **_options: object) -> dict[tuple[str, str], Points]:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        sleep(0.02)  # as long as a database takes; others would come in between
+        reading -= 1
+        return {}
+
+    monkeypatch.setattr(SnapshotQueries, "series", series)
+    asyncio.run(closest_calls(app, 5))
+    assert (most, reading) == (1, 0)
+
+
+def test_the_values_of_windows_are_as_the_schema_says(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, end = datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 23, 0, 5, 0, 250_000, tzinfo=UTC)
+    found: dict[tuple[str, str], Points] = {("rows", ""): [(start, end, 3.0)], ("drift", "é"): [(start, end, 1e-7)]}
+    monkeypatch.setattr(SnapshotQueries, "series", lambda *_arguments, **_options: found)
+    answer = client.get("/snapshots/metrics")
+    assert answer.headers["content-type"] == "application/json"
+    assert MetricSeriesList.model_validate_json(answer.content).model_dump(mode="json") == answer.json()
+    assert answer.json()["series"][0] == {
+        "name": "rows",
+        "column": None,
+        "points": [{"start": "2026-11-23T00:00:00Z", "end": "2026-11-23T00:05:00.250000Z", "value": 3.0}],
+    }

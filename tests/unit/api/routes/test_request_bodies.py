@@ -1,6 +1,10 @@
 """How bodies are read and refused: each is validated once, and only the first errors are built."""
 
+import asyncio
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -8,12 +12,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.errors import MAX_ERRORS, FieldError, PayloadError
+from api.serving import request_bodies
 from api.serving.request_bodies import ListBody, RequestBody
-from api.serving.schemas import Row, batch_type, row_type
+from api.serving.schemas import Row, batch_type, row_type, task_types
 from model.artifact.store import read_manifest
 
 JSON = {"content-type": "application/json"}
 MAX_ROWS = 5000
+ROOT = Path(__file__).parents[4]
 
 
 def without_id(answer: dict[str, Any]) -> dict[str, Any]:
@@ -184,3 +190,182 @@ def test_too_many_rows_are_refused_before_they_are_validated(row: type[Row], bui
     error = refusal(batch, b'{"rows":[' + b",".join([b"{}"] * 11) + b"]}")
     assert [one.type for one in error.errors] == ["too_many_rows"]
     assert built == []
+
+
+TRICKY = ["plain", 'a"b', "a,b", "{[", "]}", "\\", '\\"', '"\\', "\\\\", '",{"', "é,", "\U0001f600"]
+
+
+@pytest.fixture
+def labels(iris_artifact: Path) -> ListBody[Any]:
+    types = task_types(read_manifest(iris_artifact))
+    return ListBody(types.feedback, "labels", types.label, MAX_ROWS)
+
+
+@pytest.mark.parametrize("piece_bytes", [16, 61, 500, 10_000])
+def test_a_body_that_is_read_in_pieces_is_the_same(
+    labels: ListBody[Any], monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    monkeypatch.setattr(request_bodies, "LARGE_BYTES", piece_bytes)
+    sent = {"labels": [{"prediction_id": str(n), "label": text} for n, text in enumerate(TRICKY * 20)]}
+    for body in (json.dumps(sent), json.dumps(sent, ensure_ascii=False, indent=1)):
+        for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+            read = asyncio.run(labels.read_large(body.encode(encoding), is_json=True))
+            assert read == labels.read(body.encode(), is_json=True)
+
+
+def spoilt(whole: str) -> list[str]:
+    return [
+        whole.replace('"label": "]}"', '"label": [1]', 1),
+        whole.replace('"prediction_id": "199", ', "", 1),
+        whole.replace('"label"', '"title"'),
+        whole.replace("}, {", "},, {", 1),
+        whole.replace("}]}", "},]}"),
+        whole.replace("}]}", "}, ]}"),
+        whole.replace("[{", "[,{", 1),
+        whole.replace("}]}", "}]"),
+        whole.replace("}]}", "}]}}"),
+        whole.replace("}]}", "}}]"),
+        whole.replace("}]}", '}], "more": 1}'),
+        whole.replace('{"labels"', '{"more": 1, "labels"'),
+        whole.replace("}]}", '}], "labels": []}'),
+        whole.replace("[{", "{", 1),
+        whole[:-300],
+        "[]",
+        '{"labels": []}',
+        "   ",
+    ]
+
+
+@pytest.mark.parametrize("piece_bytes", [16, 61, 10_000])
+def test_a_bad_body_that_is_read_in_pieces_is_refused_for_the_same_reason(
+    labels: ListBody[Any], monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    whole = json.dumps({"labels": [{"prediction_id": str(n), "label": text} for n, text in enumerate(TRICKY * 20)]})
+    for body in spoilt(whole):
+        expected = refusal(labels, body.encode()).errors[0]
+        with monkeypatch.context() as patched:
+            patched.setattr(request_bodies, "LARGE_BYTES", piece_bytes)
+            with pytest.raises(PayloadError) as refused:
+                asyncio.run(labels.read_large(body.encode(), is_json=True))
+        found = refused.value.errors[0]
+        assert (found.field, found.type) == (expected.field, expected.type), body[-40:]
+
+
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        (b"{},", "rows: 20,000 are too many; send at most 5,000 at a time"),
+        (b"{" + b'"f":1,' * 20 + b'"f":1},', "rows: 20,000 are too many; send at most 5,000 at a time"),
+    ],
+)
+def test_the_rows_of_a_large_body_are_counted_before_any_is_parsed(
+    row: type[Row], monkeypatch: pytest.MonkeyPatch, part: bytes, error: str
+) -> None:
+    batch = ListBody(batch_type(row, MAX_ROWS), "rows", row, MAX_ROWS)
+    monkeypatch.setattr(request_bodies, "from_json", None)
+    monkeypatch.setattr(request_bodies.json, "loads", None)
+    with pytest.raises(PayloadError) as refused:
+        asyncio.run(batch.read_large(b'{"rows":[' + (part * 20_000)[:-1] + b"]}", is_json=True))
+    assert str(refused.value) == error
+
+
+@pytest.mark.parametrize("values", [300_000, 1_000_000])
+def test_a_body_with_more_values_than_any_valid_one_is_not_parsed(
+    row: type[Row], setosa: dict[str, Any], values: int
+) -> None:
+    batch = ListBody(batch_type(row, MAX_ROWS), "rows", row, MAX_ROWS)
+    flat = b'{"x":[' + b",".join([b"1"] * values) + b"]}"
+    for body, content, field in (
+        (RequestBody(row), flat, "body"),
+        (batch, flat, "body"),
+        (batch, b'{"rows":[' + orjson.dumps(setosa) + b"," + flat + b"]}", "rows[1]"),
+    ):
+        with pytest.raises(PayloadError) as refused:
+            asyncio.run(body.read_large(content, is_json=True))
+        assert [(one.field, one.type) for one in refused.value.errors] == [(field, "too_many_values")]
+
+
+HOSTILE = """
+import asyncio, json, sys
+from pathlib import Path
+from time import perf_counter
+from api.errors import VigieError
+from api.serving.request_bodies import LARGE_BYTES, ListBody, RequestBody
+from api.serving.schemas import batch_type, row_type, task_types
+from model.artifact.store import read_manifest
+
+LIMIT = 16 * 2**20
+def filled(head, part, tail):
+    return head + (part * ((LIMIT - len(head) - len(tail)) // len(part))).rstrip(b",") + tail
+
+def peak():
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+
+manifest = read_manifest(Path(sys.argv[1]))
+row, types = row_type(manifest), task_types(manifest)
+valid = json.dumps({feature.name: 1.5 for feature in manifest.features}).encode()
+READERS = {
+    "predict": RequestBody(row),
+    "batch": ListBody(batch_type(row, 10_000), "rows", row, 10_000),
+    "feedback": ListBody(types.feedback, "labels", types.label, 10_000),
+}
+BODIES = {
+    "empty rows": filled(b'{"rows":[', b"{},", b"]}"),
+    "lists": filled(b'{"labels":[', b"[],", b"]}"),
+    "numbers": filled(b'{"labels":[{"label":[', b"1,", b"]}]}"),
+    "nested": filled(b'{"rows":[', b"[" * 150 + b"]" * 150 + b",", b"]}"),
+    "one field many times": filled(b'{"rows":[{', b'"petal_width":1,', b"}]}"),
+    "unknown fields": b'{"rows":[{' + b",".join(b'"%d":1' % n for n in range(1_500_000)) + b"}]}",
+    "a long name": filled(b'{"rows":[{"', b"a", b'":1}]}'),
+    "a long label": filled(b'{"labels":[{"prediction_id":"a","label":"', b"a", b'"}]}'),
+    "long numbers": filled(b'{"rows":[', b"1" * 4299 + b",", b"]}"),
+    "too many valid rows": filled(b'{"rows":[', valid + b",", b"]}"),
+    "no text": filled(b'"', b"\\\\", b""),
+}
+
+async def measure(reader, body):
+    loop, held = asyncio.get_running_loop(), 0.0
+    async def others():
+        nonlocal held
+        last = perf_counter()
+        while True:
+            await asyncio.sleep(0)
+            held, last = max(held, perf_counter() - last), perf_counter()
+    others = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    try:
+        await reader.read_large(body, is_json=True)
+    except VigieError as error:
+        assert len(str(error)) + sum(len(str(one)) for one in getattr(error, "errors", ())) < 100_000
+    await asyncio.sleep(0)
+    others.cancel()
+    return held
+
+before = peak()
+for name, body in BODIES.items():
+    for path, reader in READERS.items():
+        if path == "feedback" and b'"labels"' not in body[:20]:
+            continue
+        print(json.dumps([name, path, asyncio.run(measure(reader, body)), peak() - before]), flush=True)
+"""
+
+
+def test_no_body_up_to_the_limit_takes_much_memory_or_holds_up_other_calls_for_long(iris_artifact: Path) -> None:
+    # generous: a reader that parses before it counts takes gigabytes and many seconds for these
+    command = [sys.executable, "-c", HOSTILE, str(iris_artifact)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=200)
+    measured = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(measured) == 25
+    assert [one for one in measured if one[2] > 3.0 or one[3] > 200] == []
+
+
+def test_an_error_repeats_little_of_what_was_sent(client: TestClient, setosa: dict[str, Any]) -> None:
+    for path, body in (
+        ("/predict", setosa | {"x" * 20_000: 1}),
+        ("/predict/batch", {"rows": [setosa | {"x" * 20_000: 1}]}),
+        ("/feedback", {"labels": [{"prediction_id": "a", "label": "x" * 20_000}]}),
+        ("/feedback", {"labels": [{"prediction_id": "a", "label": "x" * 300}] * 100}),
+    ):
+        answer = client.post(path, json=body)
+        assert answer.status_code == 422
+        assert len(answer.text) < 600 * len(answer.json()["errors"]) + 1500

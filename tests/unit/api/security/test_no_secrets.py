@@ -25,6 +25,7 @@ def planted(tmp_path: Path, iris_artifact: Path) -> Settings:
         reports_dir=tmp_path / "reports",
         snapshots=False,
         log_timeout_seconds=0.2,
+        allowed_hosts="testserver",
     )
 
 

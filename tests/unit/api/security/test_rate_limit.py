@@ -94,3 +94,11 @@ def test_the_rows_of_a_batch_count(limited: TestClient, setosa: dict[str, Any], 
     answer = limited.post(path, json=body)
     assert answer.status_code == 429
     assert 60 < int(answer.headers["retry-after"]) <= 91
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/feedback"])
+def test_a_refused_body_counts_by_its_size(limited: TestClient, path: str) -> None:
+    assert limited.post(path, json={"rows": [{}] * 2500}).status_code == 422  # 10,000 bytes
+    answer = limited.post(path, json={})
+    assert answer.status_code == 429
+    assert 60 < int(answer.headers["retry-after"]) <= 100

@@ -250,3 +250,11 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None
         binary.write_bytes(content)
         with pytest.raises(DataError, match=message):
             load_csv(binary, "y")
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", 'a"b', "a&b", "a\nb", "x" * 101])
+def test_a_model_has_a_name_that_is_fit_for_pages(write: Write, name: str) -> None:
+    columns = read_columns(write(f"age,colour,member,buys\n{PEOPLE}"), "buys")
+    with pytest.raises(DataError, match="cannot be the name of a model"):
+        columns.dataset(name=name)
+    assert columns.dataset(name="Été 2024 (v1.2), credit_risk-b+c").name == "Été 2024 (v1.2), credit_risk-b+c"

@@ -3,9 +3,10 @@
 import asyncio
 import sqlite3
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 import pytest
@@ -55,6 +56,13 @@ def names(url: str) -> list[str]:
     return found
 
 
+def log_id(url: str) -> str:
+    database = Database(url)
+    found = database.log_id()
+    database.dispose()
+    return found
+
+
 @pytest.fixture
 def empty(tmp_path: Path, request: pytest.FixtureRequest, standing: Places) -> Iterator[Places]:
     """Places with nothing in them, for databases of the same kind."""
@@ -78,6 +86,17 @@ def test_what_is_restored_is_what_was_there_when_it_was_copied(standing: Places,
     assert (empty.model_dir / "manifest.json").read_text() == "{}"
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in file.parent.iterdir()] == ["one.tar"]
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_only_a_copy_beside_the_original_becomes_another_log(
+    standing: Places, empty: Places, tmp_path: Path, copy: bool
+) -> None:
+    file = tmp_path / "backup.tar"
+    write_backup(standing, file, lambda _: None)
+    assert restore.restore(file, empty, copy=copy) == 0
+    assert (log_id(empty.log_url) != log_id(standing.log_url)) == copy
+    assert names(empty.log_url) == names(standing.log_url)
 
 
 def test_nothing_is_put_where_something_stands(standing: Places, empty: Places, tmp_path: Path) -> None:
@@ -122,6 +141,75 @@ def test_a_file_that_would_be_unpacked_outside_is_refused(tmp_path: Path) -> Non
     with pytest.raises(BadBackup):
         unpack_backup(tmp_path / "evil.tar", tmp_path / "unpacked")
     assert not (tmp_path / "escaped").exists()
+
+
+def rewritten(file: Path, to: Path, add: Callable[[tarfile.TarFile], None], mode: Literal["w", "w:gz"] = "w") -> Path:
+    """Copy a backup, and put something before its list."""
+    with tarfile.open(file) as source, tarfile.open(to, mode) as target:
+        for member in source:
+            if member.name == "backup.json":
+                add(target)
+            target.addfile(member, source.extractfile(member))
+    return to
+
+
+def stranger(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> Callable[[tarfile.TarFile], None]:
+    def add(tar: tarfile.TarFile) -> None:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, link
+        tar.addfile(member)
+
+    return add
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("add", "error"),
+    [
+        (stranger("reports/2026-11-23/late.html"), "in the archive or in its list, but not in both"),
+        (stranger("reports/2026-11-23/log.html", tarfile.LNKTYPE, "databases/log"), "is not a plain file"),
+        (stranger("reports/2026-11-23/log.html", tarfile.SYMTYPE, "../../databases/log"), "is not a plain file"),
+        (stranger("reports/2026-11-23", tarfile.DIRTYPE), "is not a plain file"),
+        (stranger("model/pipe", tarfile.FIFOTYPE), "is not a plain file"),
+        (stranger("model/manifest.json"), "occurs twice"),
+    ],
+)
+def test_what_a_backup_does_not_list_is_not_unpacked(
+    file: Path, tmp_path: Path, add: Callable[[tarfile.TarFile], None], error: str
+) -> None:
+    with pytest.raises(BadBackup, match=error):
+        unpack_backup(rewritten(file, tmp_path / "other.tar", add), tmp_path / "unpacked")
+    assert not (tmp_path / "unpacked").exists()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_compressed_archive_is_no_backup(file: Path, tmp_path: Path) -> None:
+    packed = rewritten(file, tmp_path / "packed.tar", lambda _tar: None, "w:gz")
+    with pytest.raises(BadBackup, match="cannot be read as a backup"):
+        unpack_backup(packed, tmp_path / "unpacked")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_list_that_names_other_places_is_refused(file: Path, tmp_path: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"model/manifest.json", b"other/manifest.json"))
+    with pytest.raises(BadBackup):
+        unpack_backup(file, tmp_path / "unpacked")
+    assert not (tmp_path / "unpacked").exists()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_links_are_backed_up_as_the_files_they_name(standing: Places, empty: Places, tmp_path: Path) -> None:
+    noon = standing.reports_dir / "2026-11-23" / "noon.html"
+    (noon.parent / "again.html").hardlink_to(noon)
+    (noon.parent / "linked.html").symlink_to(noon)
+    write_backup(standing, tmp_path / "one.tar", lambda _what: None)
+    restore.restore(tmp_path / "one.tar", empty)
+    restored = empty.reports_dir / "2026-11-23"
+    assert {path.name: path.read_text() for path in restored.iterdir()} == dict.fromkeys(
+        ("noon.html", "again.html", "linked.html"), "<p>noon</p>"
+    )
+    assert not any(path.is_symlink() for path in restored.iterdir())
 
 
 def test_a_log_that_is_not_there_is_an_error_not_an_empty_backup(

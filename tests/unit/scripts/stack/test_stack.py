@@ -19,7 +19,7 @@ from scripts.stack.errors import DataDirError, PortTakenError
 from scripts.stack.guard import named_groups
 from scripts.stack.interruption import Interruption
 from scripts.stack.services import Child, Guard
-from scripts.stack.stack import Stack, check_ports, ensure_secret
+from scripts.stack.stack import Stack, check_ports, ensure_secret, make_private
 
 # A service that ignores SIGTERM and has a process of its own, as a hanging worker would.
 STUBBORN = """
@@ -236,3 +236,14 @@ def test_an_interruption_is_counted_and_the_former_handlers_come_back() -> None:
         assert interruption.requested
         assert interruption.count == 2
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_folder_of_another_purpose_keeps_its_mode(tmp_path: Path) -> None:
+    new, old = tmp_path / "new" / "data", tmp_path / "old"
+    old.mkdir(mode=0o755)
+    for folder in (new, old):
+        make_private(folder, known_by=folder / "evidently.secret")
+    assert (stat.S_IMODE(new.stat().st_mode), stat.S_IMODE(old.stat().st_mode)) == (0o700, 0o755)
+    (old / "evidently.secret").touch()
+    make_private(old, known_by=old / "evidently.secret")
+    assert stat.S_IMODE(old.stat().st_mode) == 0o700
