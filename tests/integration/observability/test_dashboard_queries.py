@@ -131,7 +131,8 @@ def scraped(iris_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         await_until(lambda: len(ask(url, "up == 1")) == 6)
         address = f"http://127.0.0.1:{ports['api']}"
         send_a_little(address)
-        await_until(lambda: ask(url, 'http_requests_total{handler="/predict", status="4xx"}'))
+        await_until(lambda: ask(url, 'http_requests_total{handler="/predict", status="4xx"} > 0'))
+        await_until(lambda: ask(url, 'http_request_duration_seconds_count{handler="/predict"} > 0'))
         send_a_little(address)  # a series shows a rate once it has been seen to grow
         await_until(lambda: ask(url, "job:http_requests_failed:ratio_rate3d"))
         await_until(lambda: ask(url, "job:predictions_slow:ratio_rate3d"))
