@@ -56,22 +56,39 @@ def _answers(column: pd.Series, manifest: Manifest) -> pd.Series:
     return numbers.where(np.isfinite(numbers)).clip(-LARGEST_NUMBER, LARGEST_NUMBER)
 
 
-def with_few_new_values(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
-    """Return `current` with the rare ones of the values that the reference lacks put together, in each category.
+def comparable(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return both frames with the categories as figures show them: few new ones, and no long ones.
 
-    Only the commonest few keep their names, else a figure would draw a bar for each of thousands of made-up values.
-    The Jensen-Shannon distance stays as it is: a value without a counterpart adds in proportion to its share.
+    Of the values that the reference lacks only the commonest few keep their names, else a figure would draw a bar for
+    each of thousands of made-up values. The Jensen-Shannon distance stays as it is: a value without a counterpart adds
+    in proportion to its share, and a long value has one short name in both frames, which no other value has.
     """
-    columns = {}
+    columns: dict[str, pd.Series] = {}
+    known: dict[str, pd.Series] = {}
     for feature in category_features(manifest.features):
-        column = current[feature.name]
-        new = column[column.notna() & ~column.isin(set(reference[feature.name]))]
+        column, values = current[feature.name], reference[feature.name]
+        new = column[column.notna() & ~column.isin(set(values))]
         rare = new.value_counts().index[MAX_NEW_VALUES:]
         together = column.isin(rare)
         if together.any():
-            columns[feature.name] = column.mask(together, f"{len(rare):,} other new values")
-        columns[feature.name] = columns.get(feature.name, column).map(shortened, na_action="ignore")
-    return current.assign(**columns)
+            column = column.mask(together, f"{len(rare):,} other new values")
+        names = _short_names({*values.dropna().unique(), *column.dropna().unique()})
+        columns[feature.name] = column.map(names, na_action="ignore")
+        known[feature.name] = values.map(names, na_action="ignore")
+    return current.assign(**columns), reference.assign(**known)
+
+
+def _short_names(values: set[str]) -> dict[str, str]:
+    """Return a name of its own for each value, short enough for a figure; values that begin alike are numbered."""
+    names = {value: value for value in values if len(value) <= MAX_VALUE}
+    taken = set(names)
+    for value in sorted(values - taken):
+        name, number = shortened(value), 2
+        while name in taken:
+            name, number = f"{value[: MAX_VALUE - 6]}… ({number})", number + 1
+        taken.add(name)
+        names[value] = name
+    return names
 
 
 def shortened(text: str) -> str:
@@ -91,6 +108,23 @@ def columns_dataset(frame: pd.DataFrame, columns: list[str], manifest: Manifest)
     return Dataset.from_pandas(frame[columns], data_definition=definition)
 
 
+_TAKEN = frozenset({"accuracy", "macro avg", "micro avg", "samples avg", "weighted avg", ACTUAL_CLASS, PREDICTED_CLASS})
+_UNSEEN = "\u200b"  # a blank of no width, which no class ends on, as classes have no outer blanks
+
+
+def evidently_name(class_name: str) -> str:
+    """Return a class's name as Evidently is given it: one that its metrics use for something else looks the same.
+
+    They take these for rows of scikit-learn's report, or for other columns of the dataset.
+    """
+    return class_name + _UNSEEN if class_name in _TAKEN else class_name
+
+
+def class_name(evidently_name: str) -> str:
+    """Return the class that Evidently knows by this name."""
+    return evidently_name.removesuffix(_UNSEEN)
+
+
 def classes_dataset(frame: pd.DataFrame) -> Dataset:
     """Return actual and predicted classes without probabilities.
 
@@ -98,7 +132,7 @@ def classes_dataset(frame: pd.DataFrame) -> Dataset:
     """
     task = MulticlassClassification(target=ACTUAL_CLASS, prediction_labels=PREDICTED_CLASS)
     definition = DataDefinition(categorical_columns=[ACTUAL_CLASS, PREDICTED_CLASS], classification=[task])
-    data = frame[[LABEL, PREDICTION]].set_axis([ACTUAL_CLASS, PREDICTED_CLASS], axis="columns")
+    data = frame[[LABEL, PREDICTION]].set_axis([ACTUAL_CLASS, PREDICTED_CLASS], axis="columns").map(evidently_name)
     return Dataset.from_pandas(data, data_definition=definition)
 
 
@@ -142,9 +176,9 @@ def probabilities_dataset(frame: pd.DataFrame, manifest: ClassifierManifest) -> 
     two classes as well, although the annotation of BinaryClassification names a single column. Of two
     classes, the last is the positive one, so its precision, recall and F1 are the ones reported.
     """
-    classes = list(manifest.class_names)
+    classes = [evidently_name(name) for name in manifest.class_names]
     names = {LABEL: ACTUAL_CLASS, PREDICTION: PREDICTED_CLASS}
-    names |= {PROBABILITY_PREFIX + name: name for name in classes}
+    names |= dict(zip(_probability_columns(manifest), classes, strict=True))
     task: BinaryClassification | MulticlassClassification
     if len(classes) == 2:
         task = BinaryClassification(
@@ -160,4 +194,6 @@ def probabilities_dataset(frame: pd.DataFrame, manifest: ClassifierManifest) -> 
     definition = DataDefinition(
         numerical_columns=classes, categorical_columns=[ACTUAL_CLASS, PREDICTED_CLASS], classification=[task]
     )
-    return Dataset.from_pandas(frame[list(names)].rename(columns=names), data_definition=definition)
+    data = frame[list(names)].rename(columns=names)
+    data = data.assign(**{name: data[name].map(evidently_name) for name in (ACTUAL_CLASS, PREDICTED_CLASS)})
+    return Dataset.from_pandas(data, data_definition=definition)

@@ -21,7 +21,7 @@ class Row(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     metadata_columns: ClassVar[dict[str, str]] = {}
-    """The columns that may ride along, by the field that holds each; these fields stand behind those of the features."""
+    """The columns that may ride along, by the field that holds each; these fields follow those of the features."""
 
     def cells(self) -> list[Value]:
         """Return the values in the order of the schema, with the metadata that the row brings along."""

@@ -28,7 +28,9 @@ from evidently_workspace.frames import (
     CORRECT,
     PROBABILITY,
     as_if_certain,
+    class_name,
     classes_dataset,
+    evidently_name,
     probabilities_dataset,
     scored_predictions,
     with_probabilities,
@@ -198,7 +200,7 @@ def _score_each_class(
     traffic: WindowTraffic,
 ) -> None:
     bounds = _recall_bounds(labelled, reference, manifest, traffic)
-    recall = RecallByLabel(tests={name: [gte(bound.lowest)] for name, bound in bounds.items()})
+    recall = RecallByLabel(tests={evidently_name(name): [gte(bound.lowest)] for name, bound in bounds.items()})
     metrics = {"precision": PrecisionByLabel(), "recall": recall, "f1": F1ByLabel()}
     snapshot = run_report(list(metrics.values()), classes_dataset(labelled), classes_dataset(reference))
     # scikit-learn returns 0 for the precision of a class never predicted and the recall of one without labels.
@@ -207,7 +209,8 @@ def _score_each_class(
     columns: dict[str, ClassScores] = {}
     for name, metric in metrics.items():
         result = result_of(snapshot, metric)
-        result.values = {label: value for label, value in result.values.items() if label in defined[name]}
+        by_class = {class_name(label): value for label, value in result.values.items()}
+        result.values = {label: value for label, value in by_class.items() if label in defined[name]}
         scores = values_by_label(result)
         on_test = {label: getattr(quality, name) for label, quality in manifest.quality.per_class.items()}
         columns[name] = ClassScores(scores, on_test)
