@@ -159,7 +159,7 @@ def mostly_numbers(column: ColumnCells, decimal: str | None, guess: str | None) 
         return None
     reading = number_reading(list(column.counts), decimal, guess=guess)
     notation = reading.notation if isinstance(reading, Reading) else None
-    if isinstance(reading, Ambiguity) and "units" not in reading.why:
+    if isinstance(reading, Ambiguity):
         notation = "point"  # whichever it is, there are as many of them
     found = {text: number for text in column.counts if (number := parse_number(text, notation)) is not None}
     if notation == "time" or sum(column.counts[text] for text in found) <= _MOSTLY * column.filled:

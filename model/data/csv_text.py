@@ -192,7 +192,7 @@ def _are_counted(numbers: list[str]) -> bool:
     """Whether names are numbers that count on in equal steps, such as the years or hours of a wide table."""
     values = [float(number) for number in numbers]
     steps = {later - earlier for earlier, later in pairwise(values)}
-    return len(values) > 1 and len(steps) == 1 and steps != {0.0}
+    return len(values) > 1 and all(value.is_integer() for value in values) and len(steps) == 1 and steps != {0.0}
 
 
 def _is_number(text: str) -> bool:
