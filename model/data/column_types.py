@@ -98,6 +98,20 @@ def infer_type(column: ColumnCells, decimal: str | None, guess: str | None, *, w
     return Verdict("category", f"{MIXED}: {others[0][:30]!r} on line {line}")
 
 
+def infer_plain_type(column: ColumnCells, decimal: str | None, guess: str | None) -> Verdict:
+    """Return the type of a column as other programs take it, where only plain numbers and decimal commas are numbers.
+
+    A model that was fitted elsewhere has seen amounts, percentages and the like as texts, unless its schema says more.
+    """
+    texts = column.counts
+    plain = all(parse_number(text) is not None for text in texts)
+    comma = not plain and guess != "." and all(parse_number(text, "comma") is not None for text in texts)
+    if comma or plain or not any(_reads_as_number(text) for text in texts):
+        return infer_type(column, "," if comma else decimal, guess, with_marks=False)
+    _refuse_odd_cells(column, [text for text in texts if parse_number(text) is not None], {})
+    return Verdict("category", "texts, as other programs read them; if the model takes numbers, say so in the schema")
+
+
 def asked_numbers(column: ColumnCells, decimal: str | None, guess: str | None, *, with_marks: bool = True) -> Verdict:
     """Return how the numbers are written of a column that the schema calls numbers; DataError if they may be others."""
     marks = _missing_marks(column) if with_marks else {}
@@ -317,6 +331,7 @@ __all__ = [
     "Verdict",
     "asked_numbers",
     "column_values",
+    "infer_plain_type",
     "infer_type",
     "most_frequent",
     "mostly_numbers",

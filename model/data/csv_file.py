@@ -15,6 +15,7 @@ from model.data.column_types import (
     Verdict,
     asked_numbers,
     column_values,
+    infer_plain_type,
     infer_type,
     most_frequent,
     mostly_numbers,
@@ -301,7 +302,7 @@ class _ColumnReader:
 
     def columns(self, names: Sequence[str], cells: Mapping[str, Cells]) -> tuple[Column, ...]:
         """Return what each column is; raises DataError with all that is wrong in them."""
-        found = [self._cells(name, cells[name]) for name in names]
+        found = [column_cells(name, cells[name], self.text.lines, self._words(name)) for name in names]
         self.decimal = self.schema.decimal or _decimal_of(found)
         columns, errors = [], []
         for column in found:
@@ -313,21 +314,15 @@ class _ColumnReader:
             raise DataError("\n".join(errors))
         return tuple(columns)
 
-    def _override(self, name: str) -> ColumnOverride:
-        return self.schema.columns.get(name, ColumnOverride())
-
-    def _cells(self, name: str, texts: Cells) -> ColumnCells:
-        return column_cells(name, texts, self.text.lines, self._words(name, ()))
-
-    def _words(self, name: str, more: Collection[str]) -> frozenset[str]:
+    def _words(self, name: str, more: Collection[str] = ()) -> frozenset[str]:
         """Return the texts that mean a missing value in a column, in lower case; a blank cell always does."""
-        own = self._override(name).missing
+        own = self.schema.columns[name].missing if name in self.schema.columns else None
         return (
             self.missing_words.union(more) if own is None else frozenset({"", *(word.strip().lower() for word in own)})
         )
 
     def _column(self, column: ColumnCells) -> Column:
-        override = self._override(column.name)
+        override = self.schema.columns.get(column.name, ColumnOverride())
         verdict = self._verdict(column, override)
         if not isinstance(verdict, Verdict):
             return self._described(column, None, verdict, override)
@@ -367,10 +362,12 @@ class _ColumnReader:
         if override.type and override.type != "number":
             return Verdict(override.type, "the schema says so")
         infer = asked_numbers if override.type else infer_type
+        if self.only is not None and not override.type:
+            return infer_plain_type(column, decimal, self.text.likely_decimal)
         verdict = infer(column, decimal, self.text.likely_decimal, with_marks=override.missing is None)
         if override.type:
             return verdict
-        return verdict if self.only is not None else self._reason_to_drop(column, verdict) or verdict
+        return self._reason_to_drop(column, verdict) or verdict
 
     def _not_wanted(self, name: str) -> str | None:
         if name == self.time:

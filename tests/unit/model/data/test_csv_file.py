@@ -1,12 +1,17 @@
 """CSV files: types are inferred, and what cannot be used is named with its column and line."""
 
+import re
 from collections.abc import Callable
+from io import StringIO
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from model.command_line import column_table, write_columns
 from model.data.csv_file import load_csv, read_columns
-from model.data.schema_file import SchemaFile
+from model.data.schema_file import SchemaFile, read_schema
 from model.errors import DataError
 
 Write = Callable[[str], Path]
@@ -367,7 +372,7 @@ def test_all_odd_cells_of_all_columns_are_listed(write: Write) -> None:
     for row in rows:
         row[0] = "odd" if row[1] in {"0", "1"} else row[0]
     schema = SchemaFile.model_validate({"columns": {"x": "number"}})
-    with pytest.raises(DataError, match=r"line 37: 'odd'; and 7 more"):
+    with pytest.raises(DataError, match=r"the same in line 5: 'one'.*; and 8 more"):
         load_csv(write("x,z,y\n" + "".join(",".join(row) + "\n" for row in rows)), "y", schema)
 
 
@@ -418,3 +423,48 @@ def test_a_column_that_is_empty_where_the_model_trains_is_sensible(write: Write)
     rows = "".join(f"{i % 7},{i if i >= 150 else ''},{'ab'[i % 2]}\n" for i in range(200))
     columns = read_columns(write(f"x,late,y\n{rows}"), "y")
     assert [(column.name, column.type, column.missing) for column in columns.columns][1] == ("late", "number", 150)
+
+
+def test_a_schema_that_is_written_reads_the_file_in_the_same_way(write: Write, tmp_path: Path) -> None:
+    rows = "".join(
+        f'c{i},"{i % 90},{i * 37 % 1000:03}",{i % 24:02}:15,{"-" if i % 7 == 1 else i},t{i % 230},{i % 5},n,'
+        f"{'ab'[i % 2]}\n"
+        for i in range(920)
+    )
+    path = write(f"id,price,at,size,town,grade,region,y\n{rows}")
+    columns = read_columns(
+        path, "y", SchemaFile.model_validate({"columns": {"grade": "category"}, "metadata": ["region"]})
+    )
+    write_columns(columns, tmp_path / "people.yaml")
+    again = read_columns(path, "y", read_schema(tmp_path / "people.yaml"))
+    first, second = columns.dataset(), again.dataset()
+    assert first.fingerprint() == second.fingerprint()
+    assert first.features == second.features
+    assert first.metadata == second.metadata
+    assert {one.name for one in first.features if one.other} == {"town"}
+
+
+def test_a_model_that_was_fitted_elsewhere_has_seen_disguised_numbers_as_texts(write: Write) -> None:
+    rows = "".join(f"${i % 9},{'-' if i % 7 == 1 else i % 9},{i % 5},{'ab'[i % 2]}\n" for i in range(90))
+    path = write(f"price,size,x,y\n{rows}")
+    columns = read_columns(path, "y", only=["price", "size", "x"])
+    assert [column.type for column in columns.kept] == ["category", "category", "number"]
+    assert "say so in the schema" in columns.kept[0].why
+    schema = SchemaFile.model_validate({"columns": {"price": "number", "size": "number"}})
+    columns = read_columns(path, "y", schema, only=["price", "size", "x"])
+    assert [(column.type, column.missing) for column in columns.kept] == [("number", 0), ("number", 13), ("number", 0)]
+
+
+@pytest.mark.parametrize("width", [40, 60, 89, 90, 120, 200])
+def test_the_table_hides_nothing_at_any_width(write: Write, width: int) -> None:
+    rows = "".join(f"c{i},{i % 7},{'Manufacture of ferro-alloys' if i % 3 else ''},{'ab'[i % 2]}\n" for i in range(60))
+    columns = read_columns(write(f"customer_number,size,industry,y\n{rows}NA,1,x,\n"), "y")
+    out = StringIO()
+    Console(file=out, width=width).print(column_table(columns, width))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    cells = [[part.strip() for part in re.split("[│┃]", line)] for line in lines]
+    by_column = {"".join(parts) for parts in zip_longest(*cells, fillvalue="")}
+    shown = " ".join(by_column)
+    for fact in ("customer_number", "size", "industry", "dropped", "category", "numbers", "withoutit"):
+        assert fact in shown.replace(" ", ""), fact
