@@ -24,6 +24,8 @@ PROBABILITY_PREFIX = "probability_"
 """Frame columns: one per class, this prefix and the class name."""
 
 FeatureType = Literal["number", "category", "boolean"]
+NumberNotation = Literal["point", "comma", "time"]
+"""How numbers are written as text: a decimal point or comma, with currency, percent and thousands; or a time of day."""
 DriftMethod = Literal["wasserstein", "jensenshannon"]
 Engine = Literal["onnx", "scikit-learn"]
 Task = Literal["classification", "regression"]
@@ -59,6 +61,13 @@ class Feature(Frozen):
     minimum: float | None = Field(None, description="Smallest value seen in training; numbers only.")
     maximum: float | None = Field(None, description="Largest value seen in training; numbers only.")
     categories: tuple[str, ...] | None = Field(None, description="Values seen in training; categories only.")
+    other: str | None = Field(None, description="What stands for all other values; null where each is its own.")
+    notation: NumberNotation | None = Field(
+        None, description="How numbers are written that are not plain JSON numbers."
+    )
+    missing: tuple[str, ...] | None = Field(
+        None, description="Texts, in lower case, that mean a missing value; null for the usual ones."
+    )
     nullable: bool = Field(description="Whether a prediction may leave this value out (null).")
     example: Value
 
@@ -256,6 +265,9 @@ class ModelManifest(Frozen):
     created_at: AwareDatetime
     features: tuple[Feature, ...] = Field(min_length=1, description="In the order of a row.")
     target: str
+    metadata: tuple[str, ...] = Field(
+        (), description="More columns that a row may have: logged with it, and never given to the model."
+    )
     estimator: str = Field("random_forest", description="Its name, or where a custom or imported pipeline came from.")
     engine: Engine
     seed: int
@@ -370,6 +382,7 @@ __all__ = [
     "HoldOutQuality",
     "Manifest",
     "ModelManifest",
+    "NumberNotation",
     "NumberRange",
     "Parity",
     "RegressionParity",
