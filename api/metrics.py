@@ -160,7 +160,11 @@ class Metrics:
 
         self._waiting = shared("vigie_snapshot_windows_waiting", "Windows that have ended and are not posted yet.")
         self._behind = shared(
-            "vigie_snapshot_behind_seconds", "Time since the end of the oldest waiting window; 0 if none waits."
+            "vigie_snapshot_behind_seconds",
+            "Time since the oldest window without a snapshot ended, or should have; 0 if none waits.",
+        )
+        self._ahead = shared(
+            "vigie_snapshot_ahead_seconds", "How far closed windows lie in the clock's future, after a clock was wrong."
         )
         self._posted_at = shared(
             "vigie_snapshot_last_posted_timestamp_seconds", "When the newest posted window was posted; 0 if none was."
@@ -335,6 +339,7 @@ class Metrics:
         """Show how far the snapshots are."""
         self._waiting.set(progress.waiting)
         self._behind.set(progress.behind.total_seconds())
+        self._ahead.set(progress.ahead.total_seconds())
         self._posted_at.set(progress.posted_at or 0)
         self._duration.set(progress.duration_seconds or 0)
 

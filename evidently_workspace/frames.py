@@ -1,6 +1,7 @@
 """Turns the frame of a window into typed columns, and these into the datasets that Evidently measures."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,23 +109,6 @@ def columns_dataset(frame: pd.DataFrame, columns: list[str], manifest: Manifest)
     return Dataset.from_pandas(frame[columns], data_definition=definition)
 
 
-_TAKEN = frozenset({"accuracy", "macro avg", "micro avg", "samples avg", "weighted avg", ACTUAL_CLASS, PREDICTED_CLASS})
-_UNSEEN = "\u200b"  # a blank of no width, which no class ends on, as classes have no outer blanks
-
-
-def evidently_name(class_name: str) -> str:
-    """Return a class's name as Evidently is given it: one that its metrics use for something else looks the same.
-
-    They take these for rows of scikit-learn's report, or for other columns of the dataset.
-    """
-    return class_name + _UNSEEN if class_name in _TAKEN else class_name
-
-
-def class_name(evidently_name: str) -> str:
-    """Return the class that Evidently knows by this name."""
-    return evidently_name.removesuffix(_UNSEEN)
-
-
 def classes_dataset(frame: pd.DataFrame) -> Dataset:
     """Return actual and predicted classes without probabilities.
 
@@ -132,8 +116,46 @@ def classes_dataset(frame: pd.DataFrame) -> Dataset:
     """
     task = MulticlassClassification(target=ACTUAL_CLASS, prediction_labels=PREDICTED_CLASS)
     definition = DataDefinition(categorical_columns=[ACTUAL_CLASS, PREDICTED_CLASS], classification=[task])
-    data = frame[[LABEL, PREDICTION]].set_axis([ACTUAL_CLASS, PREDICTED_CLASS], axis="columns").map(evidently_name)
+    data = frame[[LABEL, PREDICTION]].set_axis([ACTUAL_CLASS, PREDICTED_CLASS], axis="columns")
     return Dataset.from_pandas(data, data_definition=definition)
+
+
+RESERVED = frozenset(
+    {"accuracy", "macro avg", "micro avg", "weighted avg", "samples avg", ACTUAL_CLASS, PREDICTED_CLASS}
+)
+"""Names that Evidently and scikit-learn's report, which it reads, have for something else than a class."""
+NEUTRAL = "\u200b"
+"""Makes another name of a reserved one: a space without width, which a figure shows as nothing."""
+
+
+def _neutral(name: str) -> str:
+    return name + NEUTRAL if name in RESERVED else name
+
+
+def with_neutral_classes(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataFrame:
+    """Return answers and probabilities with another name for each class that has a reserved one."""
+    columns = {PROBABILITY_PREFIX + name: PROBABILITY_PREFIX + _neutral(name) for name in manifest.class_names}
+    answers = {name: frame[name].map(_neutral, na_action="ignore") for name in (LABEL, PREDICTION) if name in frame}
+    return frame.assign(**answers).rename(columns=columns)
+
+
+def with_neutral_names(manifest: ClassifierManifest) -> ClassifierManifest:
+    """Return the manifest with the class names of `with_neutral_classes`."""
+    per_class = {_neutral(name): scores for name, scores in manifest.quality.per_class.items()}
+    quality = manifest.quality.model_copy(update={"per_class": per_class})
+    classes = tuple(_neutral(str(name)) for name in manifest.classes)
+    return manifest.model_copy(update={"classes": classes, "quality": quality})
+
+
+def real_names(of: Any) -> Any:
+    """Return a text, or what has texts in it, with the real names of classes."""
+    if isinstance(of, str):
+        return of.replace(NEUTRAL, "")
+    if isinstance(of, dict):
+        return {real_names(key): real_names(value) for key, value in of.items()}
+    if isinstance(of, list | tuple):
+        return type(of)(real_names(value) for value in of)
+    return of
 
 
 def with_probabilities(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataFrame:
@@ -176,9 +198,9 @@ def probabilities_dataset(frame: pd.DataFrame, manifest: ClassifierManifest) -> 
     two classes as well, although the annotation of BinaryClassification names a single column. Of two
     classes, the last is the positive one, so its precision, recall and F1 are the ones reported.
     """
-    classes = [evidently_name(name) for name in manifest.class_names]
+    classes = list(manifest.class_names)
     names = {LABEL: ACTUAL_CLASS, PREDICTION: PREDICTED_CLASS}
-    names |= dict(zip(_probability_columns(manifest), classes, strict=True))
+    names |= {PROBABILITY_PREFIX + name: name for name in classes}
     task: BinaryClassification | MulticlassClassification
     if len(classes) == 2:
         task = BinaryClassification(
@@ -194,6 +216,4 @@ def probabilities_dataset(frame: pd.DataFrame, manifest: ClassifierManifest) -> 
     definition = DataDefinition(
         numerical_columns=classes, categorical_columns=[ACTUAL_CLASS, PREDICTED_CLASS], classification=[task]
     )
-    data = frame[list(names)].rename(columns=names)
-    data = data.assign(**{name: data[name].map(evidently_name) for name in (ACTUAL_CLASS, PREDICTED_CLASS)})
-    return Dataset.from_pandas(data, data_definition=definition)
+    return Dataset.from_pandas(frame[list(names)].rename(columns=names), data_definition=definition)

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import httpx
 
 from api.alerts.payload import Alert, Wording, alert_of, summary
-from api.alerts.rules import CheckState, Quorum, state_of
+from api.alerts.rules import INCOMPLETE, CheckState, Quorum, state_of
 from api.errors import LogUnavailable
 from api.metrics import Metrics
 from api.prediction_log.windows import WindowStore
@@ -108,7 +108,7 @@ class AlertNotifier:
             raise
 
     def _states(self) -> Iterator[tuple[Check, CheckState]]:
-        for check in CHECKS:
+        for check in (*CHECKS, INCOMPLETE):
             history = self._store.measured(check.measures, self._model_version, max(HISTORY, 2 * self._quorum.windows))
             state = state_of(check.name, history, self._quorum)
             if state is not None:

@@ -334,8 +334,9 @@ def category_features(features: Iterable[Feature]) -> list[Feature]:
 
 
 def text_column(column: "pd.Series") -> "pd.Series":
-    """Return a column as text, None where missing."""
-    return column.astype(object).where(column.notna(), None).map(str, na_action="ignore")
+    """Return a column as text, None where missing; an empty text is missing, as the model takes it for that."""
+    text = column.astype(object).where(column.notna(), None).map(str, na_action="ignore")
+    return text.where(text != MISSING_TEXT, None)
 
 
 def number_matrix(rows: Sequence[Row]) -> npt.NDArray[np.float64]:

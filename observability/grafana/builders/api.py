@@ -179,7 +179,7 @@ def _snapshots() -> Section:
     return "Snapshots", [
         graph(
             "Behind",
-            "Time since the end of the oldest window without a snapshot; 0 if no window waits.",
+            "Time since the oldest window without a snapshot ended, or should have; 0 if none waits.",
             "s",
             Query("max by (job) (vigie_snapshot_behind_seconds)", "behind"),
             limit=limit_of("SnapshotsLate"),
@@ -266,5 +266,12 @@ def _snapshots() -> Section:
             "short",
             Query('sum(increase(vigie_retention_runs_total{outcome="failed"}[6h]))'),
             limit=limit_of("RetentionFailing"),
+        ),
+        number(
+            "Windows ahead of the clock",
+            "How far closed windows lie in the future, after a clock was wrong; 0 is normal.",
+            "s",
+            Query("max(vigie_snapshot_ahead_seconds)"),
+            limit=limit_of("SnapshotsAheadOfClock"),
         ),
     ]

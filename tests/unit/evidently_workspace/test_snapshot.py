@@ -315,6 +315,31 @@ def test_of_two_classes_the_last_is_the_positive_one(snap, make_manifest, make_r
     assert values_of(scored, "roc_auc")[None] > 0.8
 
 
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("accuracy", "other"),
+        ("macro avg", "weighted avg", "accuracy"),
+        ("micro avg", "samples avg", "plain"),
+        ("actual class", "predicted class"),
+    ],
+)
+def test_classes_may_have_any_name_and_keep_it_on_the_page(snap, make_manifest, make_rows, classes):
+    model = make_manifest(classes=classes)
+    scored = snap(model, labelled=make_rows(model, 400))
+    assert scored.not_computed == ()
+    assert 0.8 < values_of(scored, "accuracy")[None] < 1
+    assert set(values_of(scored, "f1_by_class")) == set(classes)
+    body = body_of(scored)
+    for result in body["metric_results"].values():
+        for test in result["tests"]:  # how a test was set up is not shown
+            test["metric_config"] = test["bound_test"] = test["test_config"] = None
+    shown = [split_page(scored.html)[2], json.dumps(body)]  # without Evidently's own script
+    assert not any(mark in text for text in shown for mark in ("\u200b", "\\u200b"))
+    stored = {label for result in body_of(scored)["metric_results"].values() for label in result.get("values", {})}
+    assert set(classes) <= stored
+
+
 def test_a_class_without_labels_has_no_recall_rather_than_zero(snap, manifest, make_rows):
     rows = make_rows(manifest, 200)
     partial = snap(labelled=rows[rows.label != "c"])
@@ -428,6 +453,15 @@ def test_rows_of_other_versions_are_reported_and_each_version_has_its_line(snap,
 
 def test_a_window_of_one_version_says_nothing_of_others(quiet):
     assert "other versions of the model" not in quiet.html
+
+
+@pytest.mark.parametrize("missing", ["", None])
+def test_an_empty_category_is_missing_as_it_is_for_the_model(snap, manifest, make_rows, missing):
+    rows = make_rows(manifest, 200)
+    rows["colour"] = missing
+    taken = snap(current=rows)
+    assert values_of(taken, "missing_share")["colour"] == 1.0
+    assert {check.measure for check in taken.failed_checks if check.column == "colour" and check.measure} == {"missing"}
 
 
 def with_long_colours(rows, names):

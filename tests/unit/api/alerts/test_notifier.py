@@ -75,9 +75,14 @@ class Windows:
         measured: str | None = "data_drift",
         status: WindowStatus = WindowStatus.POSTED,
         model_version: str = "v1",
+        not_computed: tuple[str, ...] = (),
     ) -> None:
         row = {"start": microseconds(self._next), "end": microseconds(self._next + STEP), "tries": 1}
-        row |= {"status": WindowStatus.RUNNING, "failed_checks": FAILED if failed else [], "not_computed": []}
+        row |= {
+            "status": WindowStatus.RUNNING,
+            "failed_checks": FAILED if failed else [],
+            "not_computed": list(not_computed),
+        }
         with self._database.writing() as connection:
             connection.execute(insert(windows).values(row | {"model_version": model_version}))
         values = [WindowValue(measured, "petal_length", 0.1)] if measured else []
@@ -126,6 +131,23 @@ def test_windows_without_failed_checks_post_nothing(
         log.add(failed=False)
     notifier(store, metrics, receiver.url).notify()
     assert (receiver.posted, posts(metrics)) == ([], {})
+
+
+def test_a_part_of_the_snapshots_that_fails_again_and_again_is_an_alert(
+    log: Windows, store: WindowStore, metrics: Metrics, receiver: Receiver
+) -> None:
+    alerts = notifier(store, metrics, receiver.url)
+    log.add(failed=False, measured="rows", not_computed=("performance: not enough data (3 of at least 30 labels)",) * 3)
+    log.add(failed=False, measured="rows", not_computed=("performance: failed with KeyError: 'x'",))
+    alerts.notify()
+    assert receiver.posted == []
+    log.add(failed=False, measured="rows", not_computed=("performance: failed with KeyError: 'x'",))
+    alerts.notify()
+    ((alert,),) = receiver.posted
+    assert alert["labels"]["alertname"] == "ModelMonitoringIncomplete"
+    assert alert["labels"]["severity"] == "warning"
+    assert "2 of the last 3 windows of iris" in alert["annotations"]["summary"]
+    assert "performance: failed with KeyError: 'x'" in alert["annotations"]["summary"]
 
 
 def test_a_firing_alert_is_repeated_and_its_end_posted(
