@@ -198,7 +198,7 @@ _NARROW = 90
 """Characters of a terminal below which a table of six columns would cut some of them off."""
 
 
-def column_table(columns: CsvColumns, width: int) -> Table:
+def column_table(columns: CsvColumns, width: int = 120) -> Table:
     """Return a row per column: type, missing, distinct, example, why; dropped columns last.
 
     A terminal of less than 90 characters gets the same facts on two lines a column.

@@ -71,6 +71,12 @@ class Feature(Frozen):
     nullable: bool = Field(description="Whether a prediction may leave this value out (null).")
     example: Value
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take the state of a saved pipeline, which may be older than some of the fields."""
+        super().__setstate__(state)
+        for name, field in type(self).model_fields.items():
+            self.__dict__.setdefault(name, field.default)
+
 
 class WindowThreshold(Frozen):
     """Calibrated alarm thresholds of one statistic, by the number of rows in the window."""
