@@ -263,11 +263,11 @@ def _share_checks(
             metric = _outside_metric(feature, allowed)
             yield _share_check(name, feature.name, metric, allowed, float(outside.mean()), traffic=traffic)
     for feature in number_features(manifest.features):
-        values, known = current[feature.name].dropna(), reference[feature.name].dropna()
-        if len(values) and len(known) and traffic.covers("stuck_share", feature.name):
+        present, known = current[feature.name].dropna(), reference[feature.name].dropna()
+        if len(present) and len(known) and traffic.covers("stuck_share", feature.name):
             hits, alike = commonest_values(known.to_numpy(dtype="float64"))
-            share = commonest_values(values.to_numpy(dtype="float64"))[0] / len(values)
-            by_rows = highest_stuck_share(hits, alike, len(known), len(values), alarm_rate)
+            share = commonest_values(present.to_numpy(dtype="float64"))[0] / len(present)
+            by_rows = highest_stuck_share(hits, alike, len(known), len(present), alarm_rate)
             allowed = traffic.limit("stuck_share", feature.name, by_rows)
             yield _share_check("stuck_share", feature.name, share, allowed, hits / len(known), traffic=traffic)
 

@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 
 from model.artifact.manifest import Feature, Parity, RegressionParity
 from model.data.dataset import AnyDataset, Dataset
-from model.data.encoding import Row, onnx_inputs, rows_of
+from model.data.encoding import Row, rows_of
 from model.errors import ModelError
 from model.serving.engines import (
     AnyEngine,
@@ -15,6 +15,7 @@ from model.serving.engines import (
     OnnxRegressor,
     PipelineClassifier,
     PipelineRegressor,
+    onnx_inputs,
 )
 from model.serving.parity import compare, compare_regression, no_parity, no_regression_parity, probing_rows
 

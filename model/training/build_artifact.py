@@ -205,6 +205,7 @@ def _manifest(
         "created_at": datetime.now(UTC).replace(microsecond=0),
         "features": dataset.features,
         "target": dataset.target,
+        "metadata": dataset.metadata,
         "estimator": candidate.estimator,
         "engine": "scikit-learn" if engines.parity.reason else "onnx",
         "parity": engines.parity,
