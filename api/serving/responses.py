@@ -51,7 +51,7 @@ class Responses(ABC):
 
 
 class ClassificationResponses(Responses):
-    """Responds with the most probable class, and the probability of each class."""
+    """Responds with the class that the model predicts, and the probability of each class."""
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__(predictor.manifest)
@@ -62,11 +62,11 @@ class ClassificationResponses(Responses):
 
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError."""
-        probabilities = self._predictor.predict(rows)
-        best = probabilities.argmax(axis=1).tolist()
+        probabilities, chosen = self._predictor.answers(rows)
+        places: list[int] = [] if chosen is None else chosen.tolist()
         shares = probabilities.round(PROBABILITY_DECIMALS).tolist()
         records, responses = [], []
-        for row, index, share, key in zip(rows, best, shares, self._sample_keys(len(rows)), strict=True):
+        for row, index, share, key in zip(rows, places, shares, self._sample_keys(len(rows)), strict=True):
             prediction_id = str(uuid_utils.uuid7())
             by_class = orjson.dumps(dict(zip(self._class_names, share, strict=True))).decode()
             logged = (self._features(row), self._class_names[index], by_class)

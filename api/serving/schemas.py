@@ -101,7 +101,8 @@ class Prediction(BaseModel):
     """The prediction of one row."""
 
     prediction_id: str = Field(description=_FOR_FEEDBACK)
-    prediction: ClassValue = Field(description="The class with the highest probability.")
+    prediction: ClassValue = Field(description="The class that the model predicts: the most probable one, or by a rule of the model's own; "
+        "`answer` of GET /model says which.")
     probabilities: dict[str, float] = Field(description="Probability of each class.")
     model_version: str
 

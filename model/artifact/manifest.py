@@ -26,6 +26,8 @@ PROBABILITY_PREFIX = "probability_"
 FeatureType = Literal["number", "category", "boolean"]
 DriftMethod = Literal["wasserstein", "jensenshannon"]
 Engine = Literal["onnx", "scikit-learn"]
+AnswerRule = Literal["most probable", "own predict"]
+"""What decides which class is answered: the largest probability, or the model's own `predict`."""
 Task = Literal["classification", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
 EstimatorName = Literal["random_forest", "hist_gradient_boosting", "logistic_regression", "linear_regression"]
@@ -308,6 +310,9 @@ class ClassifierManifest(ModelManifest):
     classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...] = Field(
         description="As given in JSON, in the order of the probability columns."
     )
+    answer: AnswerRule = Field(
+        "most probable", description="What decides the class: the largest probability, or the model's own predict."
+    )
     parity: Parity
     quality: HoldOutQuality
     calibration: Calibration
@@ -353,6 +358,7 @@ __all__ = [
     "PROBABILITY_PREFIX",
     "TASKS",
     "AlarmKind",
+    "AnswerRule",
     "AnyManifest",
     "Attributions",
     "Calibration",

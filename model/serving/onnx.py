@@ -5,16 +5,18 @@ from dataclasses import dataclass
 
 from sklearn.pipeline import Pipeline
 
-from model.artifact.manifest import Feature, Parity, RegressionParity
+from model.artifact.manifest import AnswerRule, Feature, Parity, RegressionParity
 from model.data.dataset import AnyDataset, Dataset
 from model.data.encoding import Row, onnx_inputs, rows_of
-from model.errors import ModelError
+from model.errors import DataError, ModelError
 from model.serving.engines import (
     AnyEngine,
     OnnxClassifier,
     OnnxRegressor,
+    OwnRuleClassifier,
     PipelineClassifier,
     PipelineRegressor,
+    answers_of,
 )
 from model.serving.parity import compare, compare_regression, no_parity, no_regression_parity, probing_rows
 
@@ -47,12 +49,13 @@ def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: b
 
 @dataclass(frozen=True)
 class Engines:
-    """The fitted pipeline, its ONNX model, and the engine that serves."""
+    """The fitted pipeline, its ONNX model, the engine that serves, and what decides its answer."""
 
     pipeline: Pipeline
     onnx: bytes | None
     parity: Parity | RegressionParity
     serving: AnyEngine
+    answer: AnswerRule = "most probable"
 
 
 def pipeline_engine(pipeline: Pipeline, dataset: AnyDataset) -> PipelineClassifier | PipelineRegressor:
@@ -69,6 +72,10 @@ def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Pipeline | Non
     """
     fallback = pipeline_engine(pipeline, dataset)
     probes = probing_rows(rows_of(dataset.frame, dataset.features), dataset.features)
+    if isinstance(fallback, PipelineClassifier) and (others := _other_answers(pipeline, dataset, probes)):
+        reason = f"the model's own predict decides: on {others} of {len(probes)} rows it is not the most probable class"
+        serving = OwnRuleClassifier(pipeline, dataset.features)
+        return Engines(pipeline, None, no_parity(reason), serving, "own predict")
     reasons: list[Parity | RegressionParity] = []
     for by_name in (False, True):
         try:
@@ -86,11 +93,28 @@ def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Pipeline | Non
     return Engines(pipeline, None, reported, fallback)
 
 
+def _other_answers(pipeline: Pipeline, dataset: AnyDataset, probes: Sequence[Row]) -> int:
+    """Return on how many rows the pipeline itself predicts another class than the most probable one.
+
+    Raises DataError where it cannot be asked.
+    """
+    engine = OwnRuleClassifier(pipeline, dataset.features)
+    try:
+        probabilities, chosen = answers_of(engine, probes)
+    except Exception as error:
+        # a person's own pipeline may raise anything
+        raise DataError(
+            f"the pipeline has probabilities, but its predict fails: {type(error).__name__}: {error}; what is served is "
+            "what it predicts, so predict must work"
+        ) from error
+    return int((chosen != probabilities.argmax(axis=1)).sum())
+
+
 def _compared(
     content: bytes, fallback: PipelineClassifier | PipelineRegressor, dataset: AnyDataset, probes: Sequence[Row]
 ) -> tuple[AnyEngine, Parity | RegressionParity]:
     if isinstance(fallback, PipelineClassifier):
         classifier = OnnxClassifier(content, dataset.features)
-        return classifier, compare(classifier, fallback, probes)
+        return classifier, compare(classifier, fallback, probes, known_rows=len(dataset.frame))
     regressor = OnnxRegressor(content, dataset.features)
     return regressor, compare_regression(regressor, fallback, probes, float(dataset.targets.std()))
