@@ -57,6 +57,11 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("--separator", type=separator_of, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)")
     add("--name", metavar="NAME", help="of the model (default: that of the pipeline's file)")
     add("--any-version", action="store_true", help="take a pipeline that another scikit-learn saved")
+    add(
+        "--refuse-unseen",
+        action="store_true",
+        help="let the API refuse categories that training has not seen, where the pipeline cannot take them",
+    )
     add("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
     add("--seed", type=seed_of, default=0, metavar="N", help="default: %(default)s")
     add("--time", metavar="COL", help="the column that says when each row happened: alarms are calibrated in time")
@@ -87,7 +92,13 @@ def _adopt(options: argparse.Namespace, console: Console) -> Manifest:
     dataset = columns.dataset(fitted.classes, name=options.name or options.pipeline.stem)
     with progress_bar(console) as watch:
         return import_pipeline(
-            fitted, dataset, options.out, seed=options.seed, policy=policy_of(options), progress=watch
+            fitted,
+            dataset,
+            options.out,
+            seed=options.seed,
+            policy=policy_of(options),
+            refuse_unseen=options.refuse_unseen,
+            progress=watch,
         )
 
 

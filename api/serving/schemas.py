@@ -82,6 +82,10 @@ def _describe(feature: Feature) -> str:
         shown = ", ".join(feature.categories[:10])
         more = len(feature.categories) - 10
         parts.append(f"one of {shown}{f' and {more} more' if more > 0 else ''} in training")
+    if feature.clip is not None:
+        parts.append(f"numbers beyond {feature.clip[0]:g} and {feature.clip[1]:g} count as these")
+    if feature.closed:
+        parts.append("other values are refused")
     parts.append("null if missing" if feature.nullable else "required")
     return "; ".join(parts)
 
@@ -101,8 +105,10 @@ class Prediction(BaseModel):
     """The prediction of one row."""
 
     prediction_id: str = Field(description=_FOR_FEEDBACK)
-    prediction: ClassValue = Field(description="The class that the model predicts: the most probable one, or by a rule of the model's own; "
-        "`answer` of GET /model says which.")
+    prediction: ClassValue = Field(
+        description="The class that the model predicts: the most probable one, or by a rule of the model's own, as "
+        "`answer` of GET /model says."
+    )
     probabilities: dict[str, float] = Field(description="Probability of each class.")
     model_version: str
 

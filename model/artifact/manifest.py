@@ -62,6 +62,10 @@ class Feature(Frozen):
     maximum: float | None = Field(None, description="Largest value seen in training; numbers only.")
     categories: tuple[str, ...] | None = Field(None, description="Values seen in training; categories only.")
     nullable: bool = Field(description="Whether a prediction may leave this value out (null).")
+    clip: tuple[float, float] | None = Field(
+        None, description="The numbers that the model was seen to answer; others count as the nearer end. Null: all."
+    )
+    closed: bool = Field(False, description="Whether a category that training has not seen is refused.")
     example: Value
 
 

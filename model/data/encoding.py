@@ -49,6 +49,10 @@ class Encoding(ABC):
         """Return what the schema of a request says of the values seen in training."""
         return {"x-observed": list(self.known_texts(feature))}
 
+    def surprises(self, feature: Feature) -> tuple[Value, ...]:
+        """Return the unseen values that this feature's model answers."""
+        return () if feature.closed else self.unseen_values
+
     @abstractmethod
     def describe(self, values: "pd.Series") -> dict[str, Any]:
         """Return the fields of a `Feature` that follow from the values (rows,) of its column, none of them missing."""
@@ -218,8 +222,9 @@ class CategoryEncoding(TextEncoding):
         return str(cell)
 
     def trial_values(self, feature: Feature) -> tuple[Value, ...]:
-        """Return the categories and a new one."""
-        return (*self.known_texts(feature), *self.unseen_values)
+        """Return the categories and a new one, if it is answered; one category alone stands twice."""
+        values = (*self.known_texts(feature), *self.surprises(feature))
+        return values if len(values) > 1 else values * 2
 
 
 class BooleanEncoding(TextEncoding):
@@ -332,9 +337,9 @@ def pipeline_input(frame: "pd.DataFrame", features: Sequence[Feature]) -> "pd.Da
     """Return the feature columns of a frame as a pipeline takes them: NaN for missing numbers, "" for missing text."""
     import pandas as pd  # noqa: PLC0415 - as above
 
-    return pd.DataFrame(
-        {feature.name: encoding_of(feature).pipeline_column(frame[feature.name]) for feature in features}
-    )
+    columns = {feature.name: encoding_of(feature).pipeline_column(frame[feature.name]) for feature in features}
+    columns |= {one.name: columns[one.name].clip(*one.clip) for one in features if one.clip is not None}
+    return pd.DataFrame(columns)
 
 
 def pipeline_frame(rows: Sequence[Row], features: Sequence[Feature]) -> "pd.DataFrame":
@@ -342,7 +347,23 @@ def pipeline_frame(rows: Sequence[Row], features: Sequence[Feature]) -> "pd.Data
     import pandas as pd  # noqa: PLC0415 - as above
 
     columns = zip(features, zip(*rows, strict=True), strict=True)
-    return pd.DataFrame({feature.name: encoding_of(feature).pipeline_values(values) for feature, values in columns})
+    return pd.DataFrame(
+        {feature.name: _clipped(encoding_of(feature).pipeline_values(values), feature) for feature, values in columns}
+    )
+
+
+def _clipped(values: npt.NDArray[Any], feature: Feature) -> npt.NDArray[Any]:
+    """Return numbers as the model was seen to take them."""
+    return values if feature.clip is None else np.clip(values, *feature.clip)
+
+
+def clipped_matrix(rows: Sequence[Row], features: Sequence[Feature]) -> npt.NDArray[np.float64]:
+    """Return rows of numbers as a matrix of what the model takes, NaN for None; raises PredictionError."""
+    matrix = number_matrix(rows)
+    for place, feature in enumerate(features):
+        if feature.clip is not None:
+            matrix[:, place] = np.clip(matrix[:, place], *feature.clip)
+    return matrix
 
 
 ONE_MATRIX = "rows"
@@ -366,7 +387,7 @@ def onnx_inputs(features: Sequence[Feature], *, by_name: bool) -> list[tuple[str
 def onnx_columns(rows: Sequence[Row], features: Sequence[Feature]) -> list[npt.NDArray[Any]]:
     """Return rows as the inputs of an ONNX model that takes one per column; raises PredictionError."""
     columns = zip(features, zip(*rows, strict=True), strict=True)
-    return [encoding_of(feature).onnx_values(values) for feature, values in columns]
+    return [_clipped(encoding_of(feature).onnx_values(values), feature) for feature, values in columns]
 
 
 def _commonest(values: "pd.Series") -> str:

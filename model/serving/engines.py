@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from model.artifact.manifest import PREDICTION, PROBABILITY_PREFIX, Feature
-from model.data.encoding import ONE_MATRIX, Row, number_matrix, onnx_columns, pipeline_frame
+from model.data.encoding import ONE_MATRIX, Row, clipped_matrix, onnx_columns, pipeline_frame
 from model.errors import PredictionError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class _OnnxModel:
     def _run(self, output: str, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
         feeds: dict[str, npt.NDArray[Any]]
         if self._one_matrix:
-            feeds = {ONE_MATRIX: number_matrix(rows).astype(np.float32)}
+            feeds = {ONE_MATRIX: clipped_matrix(rows, self._features).astype(np.float32)}
         else:
             feeds = dict(zip(self._fed, onnx_columns(rows, self._features), strict=True))
             if len(feeds) > len(self._inputs):

@@ -104,8 +104,8 @@ def _other_answers(pipeline: Pipeline, dataset: AnyDataset, probes: Sequence[Row
     except Exception as error:
         # a person's own pipeline may raise anything
         raise DataError(
-            f"the pipeline has probabilities, but its predict fails: {type(error).__name__}: {error}; what is served is "
-            "what it predicts, so predict must work"
+            f"the pipeline has probabilities, but its predict fails: {type(error).__name__}: {error}; predict must "
+            "work, because the API answers what it says"
         ) from error
     return int((chosen != probabilities.argmax(axis=1)).sum())
 

@@ -31,7 +31,7 @@ def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row
             probes += [(*row[:place], None, *row[place + 1 :]) for row in copied]
         encoding = encoding_of(feature)
         probed = few if encoding.is_number else copied
-        probes += [(*row[:place], value, *row[place + 1 :]) for row in probed for value in encoding.unseen_values]
+        probes += [(*row[:place], value, *row[place + 1 :]) for row in probed for value in encoding.surprises(feature)]
     gaps = [feature.nullable for feature in features]
     probes.append(tuple(None if gap else value for gap, value in zip(gaps, rows[0], strict=True)))
     return probes

@@ -28,6 +28,7 @@ def train_model(
     shares: Shares | None = None,
     policy: AlarmPolicy | None = None,
     in_time: bool = True,
+    refuse_unseen: bool = False,
     progress: Progress = lambda _step, _share: None,
 ) -> Manifest:
     """Train on a data set, write the artifact folder and return its manifest.
@@ -42,7 +43,7 @@ def train_model(
     progress("dividing the rows", 0)
     split = _split(dataset, shares or Shares(), seed, in_time=in_time)
     progress("fitting the model", 0)
-    pipeline, dataset = fit(recipe, dataset, split, seed)
+    pipeline, dataset = fit(recipe, dataset, split, seed, refuse_unseen=refuse_unseen)
     by_name = isinstance(dataset, Dataset) and list(pipeline.classes_) != list(range(len(dataset.classes)))
     progress("converting to ONNX and comparing", 0)
     engines = convert(pipeline, dataset)
@@ -62,14 +63,17 @@ def _split(dataset: AnyDataset, shares: Shares, seed: int, *, in_time: bool) -> 
     return split_rows(dataset.strata, shares, seed)
 
 
-def fit(recipe: Recipe, dataset: AnyDataset, split: Split, seed: int) -> tuple[Pipeline, AnyDataset]:
+def fit(
+    recipe: Recipe, dataset: AnyDataset, split: Split, seed: int, *, refuse_unseen: bool = False
+) -> tuple[Pipeline, AnyDataset]:
     """Return the recipe's pipeline fitted on the training rows, and the data set with what may be missing proven.
 
     Raises DataError where the pipeline cannot be fitted, or cannot answer what callers may send.
     """
     pipeline = _fitted(recipe, dataset, split.train, seed)
     held_out = rows_of(dataset.frame.iloc[np.concatenate([split.test, split.reference])], dataset.features)
-    features = proven_features(pipeline_engine(pipeline, dataset), dataset.features, held_out)
+    engine = pipeline_engine(pipeline, dataset)
+    features = proven_features(engine, dataset.features, held_out, refuse_unseen=refuse_unseen)
     return pipeline, replace(dataset, features=features)
 
 

@@ -135,19 +135,21 @@ def import_pipeline(
     *,
     seed: int = 0,
     policy: AlarmPolicy | None = None,
+    refuse_unseen: bool = False,
     progress: Progress = lambda _step, _share: None,
 ) -> Manifest:
     """Write the artifact of a fitted pipeline, measured on rows that it was not fitted on, and return its manifest.
 
     `dataset` holds these rows, with the pipeline's columns and classes in its order; two fifths become the test rows,
-    the rest the reference. Raises DataError if the pipeline cannot answer what callers may send.
+    the rest the reference. With `refuse_unseen` a category that the pipeline does not know is refused when it is sent.
+    Raises DataError if the pipeline cannot answer what callers may send.
     """
     progress("trying the pipeline", 0)
     pipeline = _with_pandas_frame(fitted.pipeline, dataset.features)
     engine = pipeline_engine(pipeline, dataset)
-    dataset = replace(
-        dataset, features=proven_features(engine, dataset.features, rows_of(dataset.frame, dataset.features))
-    )
+    rows = rows_of(dataset.frame, dataset.features)
+    proven = proven_features(engine, dataset.features, rows, refuse_unseen=refuse_unseen)
+    dataset = replace(dataset, features=proven)
     split = split_held_out(dataset.strata, seed)
     progress("converting to ONNX and comparing", 0)
     engines = convert(pipeline, dataset, convertible=fitted.pipeline)

@@ -22,7 +22,7 @@ from model.data.dataset import AnyDataset, Dataset
 from model.data.encoding import pipeline_input, rows_of
 from model.data.split import Positions
 from model.errors import DataError
-from model.serving.engines import AnyEngine, Answers, Probabilities, answers_of, predicted_codes, with_predictions
+from model.serving.engines import Answers, AnyEngine, Probabilities, answers_of, predicted_codes, with_predictions
 from model.statistics.calibration import expected_errors, fit_calibration, fit_error_calibration
 from model.training.pipelines import Recipe
 
