@@ -116,7 +116,7 @@ class ClassificationResponses(Responses):
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError or PayloadError."""
         probabilities, chosen = self._answers(rows)
-        _check_finite(np.isfinite(probabilities).all(axis=1))
+        _check_finite(np.asarray(np.isfinite(probabilities).all(axis=1)))
         places: list[int] = [] if chosen is None else chosen.tolist()
         shares = probabilities.round(PROBABILITY_DECIMALS).tolist()
         records, responses = [], []

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sklearn.pipeline import Pipeline
 
+from model.artifact.estimators import is_booster, library_of, plain_steps
 from model.artifact.manifest import AnswerRule, Feature, Parity, RegressionParity
 from model.data.dataset import AnyDataset, Dataset
 from model.data.encoding import Row, onnx_inputs, rows_of
@@ -25,7 +27,7 @@ class ConversionError(ModelError):
     """The pipeline could not be turned into an ONNX model."""
 
 
-def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: bool = False) -> bytes:
+def export_onnx(pipeline: Any, features: tuple[Feature, ...], *, by_name: bool = False) -> bytes:
     """Return the pipeline as an ONNX model.
 
     Its outputs are `label` and `probabilities` (rows, classes), or `variable` (rows, 1) of a regressor. Where the
@@ -36,15 +38,41 @@ def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: b
     # Only training converts, and the converter takes seconds to import.
     from skl2onnx import to_onnx  # noqa: PLC0415
 
-    last = pipeline.steps[-1][1]
+    # laid out for the converter alone, which knows no pipelines of other libraries
+    plain = Pipeline(plain_steps(pipeline))
+    last = plain.steps[-1][1]
+    if is_booster(last):
+        _teach_boosters(last)
     options = {id(last): {"zipmap": False}} if hasattr(last, "predict_proba") else None
     try:
-        converted = to_onnx(pipeline, initial_types=onnx_inputs(features, by_name=by_name), options=options)
+        converted = to_onnx(plain, initial_types=onnx_inputs(features, by_name=by_name), options=options)
     except Exception as error:
         # skl2onnx raises many kinds, by model; each means the same: scikit-learn serves
         first = str(error).strip().partition("\n")[0][:120]
         raise ConversionError(f"{type(error).__name__}: {first}") from error
     return bytes(converted.SerializeToString())
+
+
+def _teach_boosters(model: Any) -> None:
+    """Let the converter know XGBoost's or LightGBM's models; raises ConversionError where onnxmltools is missing."""
+    try:
+        # Only where it is installed, and only for these models.
+        from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm  # noqa: PLC0415
+        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost  # noqa: PLC0415
+        from skl2onnx import update_registered_converter  # noqa: PLC0415
+        from skl2onnx.common import shape_calculator  # noqa: PLC0415
+    except ImportError as error:
+        raise ConversionError(f"converting {type(model).__name__} needs onnxmltools ({error})") from error
+    converter = {"xgboost": convert_xgboost, "lightgbm": convert_lightgbm}.get(library_of(model))
+    if converter is None:
+        raise ConversionError(f"no converter knows {type(model).__name__}")
+    if hasattr(model, "predict_proba"):
+        shapes = shape_calculator.calculate_linear_classifier_output_shapes
+        options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+    else:
+        shapes, options = shape_calculator.calculate_linear_regressor_output_shapes, {}
+    name = f"{library_of(model)}.{type(model).__name__}"
+    update_registered_converter(type(model), name, shapes, converter, options=options)
 
 
 @dataclass(frozen=True)
@@ -65,7 +93,7 @@ def pipeline_engine(pipeline: Pipeline, dataset: AnyDataset) -> PipelineClassifi
     return PipelineRegressor(pipeline, dataset.features)
 
 
-def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Pipeline | None = None) -> Engines:
+def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Any = None) -> Engines:
     """Turn the fitted pipeline into ONNX, and let that serve only if it answers alike on every row.
 
     It is tried with columns by position and by name. `convertible` is what is turned, if not the pipeline itself.
@@ -79,7 +107,7 @@ def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Pipeline | Non
     reasons: list[Parity | RegressionParity] = []
     for by_name in (False, True):
         try:
-            content = export_onnx(convertible or pipeline, dataset.features, by_name=by_name)
+            content = export_onnx(pipeline if convertible is None else convertible, dataset.features, by_name=by_name)
             candidate, parity = _compared(content, fallback, dataset, probes)
         except ConversionError as error:
             reason = f"the pipeline does not convert: {error}"

@@ -100,6 +100,11 @@ def load_predictor(folder: Path, threads: int = 1) -> AnyPredictor:
         if isinstance(manifest, ClassifierManifest):
             return Predictor(manifest, _classifier(content, manifest, threads))
         return RegressionPredictor(manifest, _regressor(content, manifest, threads))
+    except ModuleNotFoundError as error:
+        raise ArtifactError(
+            f"cannot load {folder / name}: it needs the package {error.name!r}; install it where this runs (XGBoost, "
+            "LightGBM, CatBoost and imbalanced-learn: make setup EXTRAS=boosting; modules of your own: PYTHONPATH)"
+        ) from error
     except Exception as error:
         # The content is what training wrote, so whatever a loader raises means other library versions.
         raise ArtifactError(f"cannot load {folder / name} ({error}); train again with these libraries") from error

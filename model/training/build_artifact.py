@@ -22,6 +22,7 @@ from model.alarms.learning import alarms_while_learning, gross_thresholds
 from model.alarms.policy import AlarmPolicy
 from model.alarms.traffic import calibrate_traffic, smallest_effects
 from model.alarms.window_values import Model
+from model.artifact.estimators import libraries_of
 from model.artifact.manifest import (
     PREDICTION,
     AlarmKind,
@@ -215,13 +216,17 @@ def _manifest(
         "false_alarm_rate": policy.false_alarm_rate,
         "alarms": kind,
         "traffic": traffic,
-        "libraries": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        "libraries": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in _LIBRARIES},
+            **libraries_of(engines.pipeline),
+        },
         "files": {},
     }
     positions = candidate.split.test
     if isinstance(dataset, Dataset):
         probabilities = probabilities_in(test, dataset.class_names)
-        predicted = pd.Index(dataset.class_names).get_indexer(test[PREDICTION])
+        predicted = pd.Index(dataset.class_names, dtype=object).get_indexer(pd.Index(test[PREDICTION], dtype=object))
         quality = evaluate(probabilities, dataset.codes[positions], dataset.class_names, predicted.astype(np.int64))
         return ClassifierManifest(**common, classes=dataset.classes, answer=engines.answer, quality=quality)
     predictions = test[PREDICTION].to_numpy(dtype=np.float64)

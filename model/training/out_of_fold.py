@@ -172,7 +172,7 @@ def predicted_probabilities(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
     """Return the probability of each row's predicted class, (rows,); it need not be the largest one."""
     columns = [str(name) for name in frame if str(name).startswith(PROBABILITY_PREFIX)]
     names = [name.removeprefix(PROBABILITY_PREFIX) for name in columns]
-    places = pd.Index(names, dtype=object).get_indexer(frame[PREDICTION].astype(object))
+    places = pd.Index(names, dtype=object).get_indexer(pd.Index(frame[PREDICTION], dtype=object))
     return np.asarray(frame[columns].to_numpy(dtype=np.float64)[np.arange(len(frame)), places])
 
 
