@@ -73,7 +73,7 @@ class Responses(ABC):
     def _check_known(self, rows: Sequence[Row]) -> None:
         message = "the model knows no such value, and was made to refuse it; GET /model lists the values that it knows"
         errors = [
-            FieldError(f"{_row_path(index, len(rows))}.{shortened(name)}", message, "unseen_value")
+            FieldError((f"rows[{index}]." if len(rows) > 1 else "") + shortened(name), message, "unseen_value")
             for index, row in enumerate(rows)
             for place, name, known in self._closed
             if row[place] is not None and row[place] not in known

@@ -174,7 +174,7 @@ class PipelineClassifier(_PipelineModel):
 
     def probabilities(self, rows: Sequence[Row]) -> Probabilities:
         """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
-        return self._answers(self._pipeline.predict_proba, rows).astype(np.float64)
+        return as_probabilities(self._answers(self._pipeline.predict_proba, rows))
 
 
 class OwnRuleClassifier(PipelineClassifier):
@@ -184,6 +184,12 @@ class OwnRuleClassifier(PipelineClassifier):
         """Return the place of the class that the pipeline predicts; raises PredictionError for what is no class."""
         del probabilities
         return predicted_codes(self._answers(self._pipeline.predict, rows), self._pipeline.classes_)
+
+
+def as_probabilities(raw: npt.NDArray[Any]) -> Probabilities:
+    """Return probabilities as float64, (rows, classes); those that a library computed in float32 then add up to 1."""
+    values = raw.astype(np.float64)
+    return values if raw.dtype == np.float64 else values / values.sum(axis=1, keepdims=True)
 
 
 def predicted_codes(predicted: npt.NDArray[Any], classes: Sequence[Any]) -> Codes:

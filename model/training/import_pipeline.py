@@ -23,7 +23,7 @@ from model.data.dataset import AnyDataset, Classes
 from model.data.encoding import boolean_features, rows_of
 from model.data.split import split_held_out
 from model.errors import DataError
-from model.serving.onnx import convert, pipeline_engine
+from model.serving.onnx import Engines, convert, pipeline_engine
 from model.training.build_artifact import Candidate, Progress, build_artifact
 from model.training.input_checks import proven_features
 from model.training.out_of_fold import OutOfFoldRows, score
@@ -154,9 +154,7 @@ def _model_file(path: Path) -> Path:
         described = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
         flavours = described["flavors"]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is a folder, and no model folder of MLflow: its file MLmodel cannot be read"
-        ) from error
+        raise DataError(f"{path} is a folder, but no model folder of MLflow: it has no readable MLmodel") from error
     if not isinstance(flavours, dict) or not isinstance(flavours.get("sklearn"), dict):
         raise DataError(
             f"{path} is an MLflow model without the flavour sklearn; load it with MLflow, and save the model that it "
@@ -166,6 +164,10 @@ def _model_file(path: Path) -> Path:
     if name != Path(name).name:
         raise DataError(f"{path / 'MLmodel'} names the file {name!r}, which is not in the folder itself")
     return path / name
+
+
+_TRUSTED = {"sklearn", "imblearn", *BOOSTERS}
+"""Libraries whose types a skops file may hold."""
 
 
 def _is_skops(content: bytes) -> bool:
@@ -181,13 +183,14 @@ def _load_skops(path: Path, content: bytes) -> Any:
         from skops import io  # noqa: PLC0415
     except ImportError as error:
         raise DataError(f"{path} was saved by skops, which is not installed; install skops, or use joblib") from error
-    unknown = io.get_untrusted_types(data=content)
+    needed = io.get_untrusted_types(data=content)
+    unknown = [name for name in needed if name.partition(".")[0] not in _TRUSTED and name != "numpy.dtype"]
     if unknown:
         raise DataError(
             f"{path} holds types that skops does not trust: {', '.join(unknown[:5])}; if you trust them, load it with "
             "skops and save it with joblib.dump"
         )
-    return io.loads(content)
+    return io.loads(content, trusted=needed)
 
 
 def _predicts_numbers(path: Path, fitted: Any) -> bool:
@@ -253,20 +256,26 @@ def import_pipeline(
     the rest the reference. With `refuse_unseen` a category that the pipeline does not know is refused when it is sent.
     Raises DataError if the pipeline cannot answer what callers may send.
     """
-    progress("trying the pipeline", 0)
-    pipeline = _with_pandas_frame(fitted, dataset.features)
-    engine = pipeline_engine(pipeline, dataset)
-    rows = rows_of(dataset.frame, dataset.features)
-    proven = proven_features(engine, dataset.features, rows, refuse_unseen=refuse_unseen)
-    dataset = replace(dataset, features=proven)
+    progress("trying the pipeline, converting to ONNX and comparing", 0)
+    engines, dataset = proven_engines(fitted, dataset, refuse_unseen=refuse_unseen)
     split = split_held_out(dataset.strata, seed)
-    progress("converting to ONNX and comparing", 0)
-    engines = convert(pipeline, dataset, convertible=fitted.model)
     progress("predicting the rows", 0)
     test, reference = (score(dataset, engines.serving, part) for part in (split.test, split.reference))
     candidate = Candidate(dataset, split, engines, OutOfFoldRows(test.head(0), test, reference), fitted.source)
     rng = np.random.default_rng(seed)
     return build_artifact(candidate, folder, rng, seed=seed, policy=policy or AlarmPolicy(), progress=progress)
+
+
+def proven_engines(
+    fitted: FittedPipeline, dataset: AnyDataset, *, refuse_unseen: bool = False
+) -> tuple[Engines, AnyDataset]:
+    """Return what serves the model, and the data set with what the model was seen to take; raises DataError."""
+    pipeline = _with_pandas_frame(fitted, dataset.features)
+    rows = rows_of(dataset.frame, dataset.features)
+    engine = pipeline_engine(pipeline, dataset)
+    proven = proven_features(engine, dataset.features, rows, refuse_unseen=refuse_unseen)
+    dataset = replace(dataset, features=proven)
+    return convert(pipeline, dataset, convertible=fitted.model), dataset
 
 
 def _with_pandas_frame(fitted: FittedPipeline, features: Sequence[Feature]) -> Pipeline:

@@ -22,7 +22,15 @@ from model.data.dataset import AnyDataset, Dataset
 from model.data.encoding import pipeline_input, rows_of
 from model.data.split import Positions
 from model.errors import DataError
-from model.serving.engines import Answers, AnyEngine, Probabilities, answers_of, predicted_codes, with_predictions
+from model.serving.engines import (
+    Answers,
+    AnyEngine,
+    Probabilities,
+    answers_of,
+    as_probabilities,
+    predicted_codes,
+    with_predictions,
+)
 from model.statistics.calibration import expected_errors, fit_calibration, fit_error_calibration
 from model.training.pipelines import Recipe
 
@@ -129,7 +137,7 @@ class _FoldAnswers:
             values[places] = np.asarray(pipeline.predict(rows), dtype=np.float64).reshape(len(places))
             return
         known = predicted_codes(np.asarray(pipeline.classes_), self._classes)
-        values[np.ix_(places, known)] = pipeline.predict_proba(rows)
+        values[np.ix_(places, known)] = as_probabilities(np.asarray(pipeline.predict_proba(rows)))
         own = self._answer == "own predict"
         chosen[places] = (
             predicted_codes(np.asarray(pipeline.predict(rows)), self._classes) if own else values[places].argmax(axis=1)

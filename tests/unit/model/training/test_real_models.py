@@ -1,8 +1,7 @@
 """Models that people bring: each is imported and trained, and answers exactly as the model itself does."""
 
 import importlib.util
-import json
-import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor, StackingClassifier, VotingClassifier
 from sklearn.impute import SimpleImputer
@@ -19,15 +17,24 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRe
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from sklearn.svm import SVC
 
 from model.adopt import main as adopt
-from model.artifact.manifest import PREDICTION, ClassifierManifest, Manifest
+from model.artifact.estimators import libraries_of
+from model.artifact.manifest import PREDICTION, ClassifierManifest
 from model.artifact.store import read_reference, read_test, verify_artifact
-from model.explain.explainer import load_explainer
+from model.data.csv_file import load_csv, read_columns
+from model.data.dataset import AnyDataset, Dataset
+from model.data.schema_file import SchemaFile
+from model.data.split import Shares, split_rows
+from model.errors import DataError
+from model.explain.explainer import Explainer
+from model.serving.engines import AnyEngine, answers_of
+from model.serving.onnx import Engines, convert
 from model.serving.predictor import load_predictor
-from model.train import main as train
-from model.training.out_of_fold import error_chances, predicted_probabilities, wrong_predictions
+from model.training.custom_pipeline import custom_recipe
+from model.training.fit import fit
+from model.training.import_pipeline import load_fitted, proven_engines
+from model.training.out_of_fold import error_chances, predicted_probabilities, score_out_of_fold, wrong_predictions
 
 NUMBERS, TEXTS = ["age", "income"], ["city"]
 COLUMNS = [*NUMBERS, *TEXTS]
@@ -38,11 +45,11 @@ def people(rows: int, seed: int) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "age": rng.normal(40, 12, rows).round(1),
-            "income": rng.gamma(2, 2_000, rows).round(),
+            "income": rng.gamma(2, 0.02, rows).round(4),
             "city": rng.choice(["Lyon", "Nice", "Paris"], rows, p=[0.3, 0.2, 0.5]),
         }
     )
-    odds = (frame["age"] - 45) / 8 + (frame["city"] == "Nice") - frame["income"] / 6_000 + rng.logistic(0, 1, rows)
+    odds = (frame["age"] - 45) / 8 + (frame["city"] == "Nice") - 16 * frame["income"] + rng.logistic(0, 1, rows)
     frame["buys"] = np.where(odds > 0, "yes", "no")
     frame["spent"] = np.exp(1 + frame["age"] / 40 + 0.5 * (frame["city"] == "Nice") + rng.normal(0, 0.2, rows)).round(2)
     return frame
@@ -80,10 +87,6 @@ def fixed_threshold(numbers: Sequence[str], texts: Sequence[str]) -> Any:
 def tuned_threshold(numbers: Sequence[str], texts: Sequence[str]) -> Any:
     logistic = make_pipeline(encoder(numbers, texts), LogisticRegression(max_iter=300))
     return TunedThresholdClassifierCV(logistic, scoring="balanced_accuracy", cv=3)
-
-
-def support_vectors(numbers: Sequence[str], texts: Sequence[str]) -> Any:
-    return make_pipeline(encoder(numbers, texts), SVC(probability=True, random_state=0))
 
 
 def lightgbm_categories(numbers: Sequence[str], texts: Sequence[str]) -> Any:
@@ -134,7 +137,7 @@ def case(make: Callable[..., Any]) -> Any:
     return pytest.param(make, id=make.__name__, marks=skip)
 
 
-PLAIN = [scaled_forest, searched_forest, voting, stacking, fixed_threshold, tuned_threshold, support_vectors]
+PLAIN = [scaled_forest, searched_forest, voting, stacking, fixed_threshold, tuned_threshold]
 MODELS = [case(make) for make in (*PLAIN, *BOOSTED.values(), boosted_pipeline, oversampled)]
 
 
@@ -162,29 +165,41 @@ def cells(frame: pd.DataFrame) -> list[list[Any]]:
     return [[None if pd.isna(cell) else cell for cell in row] for row in frame[COLUMNS].to_numpy().tolist()]
 
 
-def check_answers(folder: Path, theirs: Any, rows: pd.DataFrame, given: pd.DataFrame) -> Manifest:
-    """The artifact answers as their model does, to the last row."""
-    manifest = verify_artifact(folder)
-    assert isinstance(manifest, ClassifierManifest)
-    probabilities, chosen = load_predictor(folder).answers(cells(rows))
-    np.testing.assert_allclose(probabilities, theirs.predict_proba(given), atol=1e-5)
-    assert [str(manifest.classes[place]) for place in chosen] == [str(one) for one in np.ravel(theirs.predict(given))]
-    return manifest
+def check_answers(serving: AnyEngine, classes: Sequence[object], theirs: Any, new: pd.DataFrame, make: Make) -> None:
+    """The engine answers as their model does, to the last row."""
+    given = as_fitted(new, make)
+    values, chosen = answers_of(serving, cells(new))
+    assert chosen is not None
+    np.testing.assert_allclose(values, theirs.predict_proba(given), atol=1e-5)
+    assert [str(classes[place]) for place in chosen] == [str(one) for one in np.ravel(theirs.predict(given))]
+
+
+def imported(
+    folder: Path, theirs: object, later: pd.DataFrame, target: str = "buys", *, refuse_unseen: bool = False
+) -> tuple[Engines, AnyDataset]:
+    """What the command adopt makes of a model before it measures it."""
+    joblib.dump(theirs, folder / "theirs.joblib")
+    later.to_csv(folder / "later.csv", index=False)
+    fitted = load_fitted(folder / "theirs.joblib")
+    columns = read_columns(folder / "later.csv", target, SchemaFile(), only=fitted.columns, task=fitted.task)
+    return proven_engines(fitted, columns.dataset(fitted.classes), refuse_unseen=refuse_unseen)
 
 
 @pytest.mark.parametrize("make", MODELS)
 def test_a_fitted_model_is_imported_and_answers_as_it_does_itself(make: Make, tmp_path: Path) -> None:
-    rows, later, new = people(400, 1), people(250, 2), people(300, 3)
+    rows, later, new = people(400, 1), people(150, 2), people(300, 3)
     theirs = make(NUMBERS, TEXTS).fit(as_fitted(rows, make), labels(rows, make))
-    later = later.assign(buys=labels(later, make)).drop(columns="spent")
-    assert run_adopt(tmp_path, theirs, later) == 0
-    manifest = check_answers(tmp_path / "model", theirs, new, as_fitted(new, make))
-    assert manifest.feature_names == tuple(COLUMNS)
-    for name in ("lightgbm", "catboost"):
-        assert (name in manifest.libraries) == (NEEDS.get(make.__name__) == name)
-    if make not in (voting, stacking, tuned_threshold, support_vectors):
-        assert manifest.attributions is not None, manifest.attributions_missing
-        assert load_explainer(tmp_path / "model").attributions(read_reference(tmp_path / "model")).shape == (150, 3)
+    engines, dataset = imported(tmp_path, theirs, later.assign(buys=labels(later, make)))
+    assert isinstance(dataset, Dataset)
+    check_answers(engines.serving, dataset.classes, theirs, new, make)
+    assert tuple(one.name for one in dataset.features) == tuple(COLUMNS)
+    needed = NEEDS.get(make.__name__, "scikit-learn").replace("imblearn", "imbalanced-learn")
+    used = libraries_of(engines.pipeline)
+    assert any(name.startswith(needed) for name in used), "xgboost may be installed as xgboost-cpu"
+    assert len(used.keys() & {"catboost", "imbalanced-learn", "lightgbm", "xgboost", "xgboost-cpu"}) <= 1
+    if make not in (voting, stacking, tuned_threshold, fixed_threshold):
+        explainer = Explainer(engines.pipeline, dataset.features, dataset.frame)
+        assert (explainer.method, explainer.attributions(dataset.frame).shape) == ("TreeSHAP", (150, 3))
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -193,7 +208,6 @@ def test_a_model_is_trained_by_name_and_answers_as_it_does_itself(
 ) -> None:
     source = f"""
 import sys
-from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import {Path(__file__).stem} as models
 
@@ -204,22 +218,26 @@ def build(columns):
     module = f"their_{make.__name__}"
     (tmp_path / f"{module}.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    people(400, 1).drop(columns="spent").to_csv(tmp_path / "rows.csv", index=False)
-    command = ["--csv", str(tmp_path / "rows.csv"), "--target", "buys", "--alarms", "rows"]
-    assert train([*command, "--pipeline", f"{module}:build", "--out", str(tmp_path / "model")]) == 0
-    manifest = verify_artifact(tmp_path / "model")
-    assert manifest.estimator == f"{module}:build"
-    saved = joblib.load(tmp_path / "model" / "pipeline.joblib")
-    new = people(300, 3)
-    probabilities, chosen = load_predictor(tmp_path / "model").answers(cells(new))
-    np.testing.assert_allclose(probabilities, saved.predict_proba(new[COLUMNS]), atol=1e-5)
-    own = [str(one) for one in np.ravel(saved.predict(new[COLUMNS]))]
-    names = [str(one) for one in saved.classes_]
+    people(300, 1).drop(columns="spent").to_csv(tmp_path / "rows.csv", index=False)
+    recipe, dataset = custom_recipe(f"{module}:build"), load_csv(tmp_path / "rows.csv", "buys")
+    split = split_rows(dataset.strata, Shares(), 0)
+    pipeline, dataset = fit(recipe, dataset, split, 0)
+    engines, new = convert(pipeline, dataset), people(300, 3)
+    _, chosen = answers_of(engines.serving, cells(new))
+    names = [str(one) for one in pipeline.classes_]
+    own = [str(one) for one in np.ravel(pipeline.predict(new[COLUMNS]))]
+    assert chosen is not None
     assert [names[place] for place in chosen] == own
+    by_name = names == ["no", "yes"]
+    rng = np.random.default_rng(0)
+    scored = score_out_of_fold(dataset, split.train, rng, recipe, answer=engines.answer, by_name=by_name)
+    probable = np.where(scored["probability_yes"] > scored["probability_no"], "yes", "no")
+    assert (scored[PREDICTION] == probable).all() == (engines.answer == "most probable")
+    assert wrong_predictions(scored).mean() < 0.5
 
 
 def test_what_a_threshold_of_its_own_decides_is_served_measured_and_calibrated(tmp_path: Path) -> None:
-    rows, later = people(1_500, 1), people(1_500, 2).drop(columns="spent")
+    rows, later = people(600, 1), people(900, 2).drop(columns="spent")
     theirs = fixed_threshold(NUMBERS, TEXTS).fit(rows[COLUMNS], rows["buys"])
     differing = theirs.predict(later[COLUMNS]) != theirs.classes_[theirs.predict_proba(later[COLUMNS]).argmax(axis=1)]
     assert differing.mean() > 0.1
@@ -236,14 +254,13 @@ def test_what_a_threshold_of_its_own_decides_is_served_measured_and_calibrated(t
     expected, wrong = error_chances(reference, manifest.calibration), wrong_predictions(reference)
     unlikely = of_answer < 0.5
     for part in (unlikely, ~unlikely):
-        assert abs(expected[part].mean() - wrong[part].mean()) < 0.07
+        assert abs(expected[part].mean() - wrong[part].mean()) < 0.1
 
 
 def test_the_most_probable_class_is_served_where_the_model_says_so(tmp_path: Path) -> None:
     rows = people(400, 1)
     model = make_pipeline(encoder(NUMBERS, TEXTS), LogisticRegression(max_iter=300)).fit(rows[COLUMNS], rows["buys"])
-    assert run_adopt(tmp_path, model, people(250, 2)) == 0
-    assert json.loads((tmp_path / "model" / "manifest.json").read_text())["answer"] == "most probable"
+    assert imported(tmp_path, model, people(250, 2))[0].answer == "most probable"
 
 
 class Mute(LogisticRegression):
@@ -277,18 +294,18 @@ def test_a_regressor_is_tried_as_far_as_it_goes_and_clipped_there(make: Callable
     rows, later = people(400, 1), people(250, 2).drop(columns="buys")
     with np.errstate(over="ignore"):
         theirs = make().fit(rows[COLUMNS], rows["spent"])
-        assert run_adopt(tmp_path, theirs, later, "spent") == 0
-    manifest, predictor = verify_artifact(tmp_path / "model"), load_predictor(tmp_path / "model")
-    age = manifest.features[0]
-    assert age.clip is not None
-    low, high = age.clip
-    span = later["age"].max() - later["age"].min()
-    assert low <= later["age"].min() - span
-    assert high >= later["age"].max() + span
+        engines, dataset = imported(tmp_path, theirs, later, "spent")
+    income = dataset.features[1]
+    assert income.clip is not None
+    low, high = income.clip
+    span = later["income"].max() - later["income"].min()
+    assert low <= later["income"].min() - span
+    assert high >= later["income"].max() + span
     new = people(300, 3)
-    np.testing.assert_allclose(predictor.predict(cells(new)), theirs.predict(new[COLUMNS]), rtol=1e-4)
-    far, end = (predictor.predict([[value, 3_000.0, "Nice"]])[0] for value in (1e300, high))
-    assert far == end == pytest.approx(theirs.predict(pd.DataFrame([[high, 3_000.0, "Nice"]], columns=COLUMNS))[0])
+    answered, _ = answers_of(engines.serving, cells(new))
+    np.testing.assert_allclose(answered, theirs.predict(new[COLUMNS]), rtol=1e-4)
+    far, end = (answers_of(engines.serving, [[41.0, value, "Nice"]]).values[0] for value in (1e300, high))
+    assert far == end == pytest.approx(theirs.predict(pd.DataFrame([[41.0, high, "Nice"]], columns=COLUMNS))[0])
 
 
 def closed_forest() -> Any:
@@ -302,14 +319,13 @@ def test_unseen_categories_are_refused_only_where_the_model_was_imported_so(
     theirs = closed_forest().fit(rows[COLUMNS], rows["buys"])
     assert run_adopt(tmp_path, theirs, people(250, 2)) == 2
     assert "or the API must refuse them: add --refuse-unseen" in capsys.readouterr().err
-    assert run_adopt(tmp_path, theirs, people(250, 2), "buys", "--refuse-unseen") == 0
-    manifest = verify_artifact(tmp_path / "model")
-    assert [(one.name, one.closed, one.nullable) for one in manifest.features] == [
+    engines, dataset = imported(tmp_path, theirs, people(250, 2), refuse_unseen=True)
+    assert [(one.name, one.closed, one.nullable) for one in dataset.features] == [
         ("age", False, True),
         ("income", False, True),
         ("city", True, False),
     ]
-    assert manifest.attributions is not None, manifest.attributions_missing
+    assert Explainer(engines.pipeline, dataset.features, dataset.frame).method == "TreeSHAP"
 
 
 def test_columns_are_named_for_a_model_that_was_fitted_on_arrays(
@@ -333,17 +349,16 @@ def test_boosted_trees_know_what_is_missing_and_what_they_have_not_seen(make: Ma
     theirs = make(NUMBERS, TEXTS).fit(as_fitted(rows, make), labels(rows, make))
     later = people(250, 2).query("city != 'Lyon'")  # whose order of categories is not that of the model
     later = later.assign(buys=labels(later, make))
-    assert run_adopt(tmp_path, theirs, later) == 0
-    rare = people(60, 4).query("city == 'Lyon'")
-    check_answers(tmp_path / "model", theirs, rare, as_fitted(rare, make))
-    manifest, predictor = verify_artifact(tmp_path / "model"), load_predictor(tmp_path / "model")
-    gaps = [[None, 3_000.0, "Nice"], [41.0, 3_000.0, "Ulm"]]
-    if manifest.features[2].nullable:
-        gaps.append([41.0, 3_000.0, None])
-    answered = predictor.predict(gaps)
+    engines, dataset = imported(tmp_path, theirs, later)
+    assert isinstance(dataset, Dataset)
+    check_answers(engines.serving, dataset.classes, theirs, people(60, 4).query("city == 'Lyon'"), make)
+    gaps = [[None, 0.03, "Nice"], [41.0, 0.03, "Ulm"]]
+    if dataset.features[2].nullable:
+        gaps.append([41.0, 0.03, None])
+    answered, _ = answers_of(engines.serving, gaps)
     assert answered.shape == (len(gaps), 2)
     if make is not catboost_native:
-        assert manifest.features[2].nullable
+        assert dataset.features[2].nullable
         np.testing.assert_array_equal(answered[1], answered[2])
 
 
@@ -398,8 +413,9 @@ def mlflow_folder(folder: Path, described: str) -> list[str]:
 
 
 def test_a_model_folder_of_mlflow_is_imported(tmp_path: Path) -> None:
-    assert adopt(mlflow_folder(tmp_path, MLMODEL % "model.pkl")) == 0
-    assert verify_artifact(tmp_path / "model").estimator == "theirs (RandomForestClassifier)"
+    mlflow_folder(tmp_path, MLMODEL % "model.pkl")
+    fitted = load_fitted(tmp_path / "theirs")
+    assert (fitted.source, fitted.columns) == ("theirs (RandomForestClassifier)", tuple(COLUMNS))
 
 
 @pytest.mark.parametrize(
@@ -417,30 +433,22 @@ def test_another_folder_is_refused_with_the_reason(
     assert message in capsys.readouterr().err
 
 
-def test_a_file_of_skops_is_imported_or_says_what_is_missing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = people(300, 1)
-    people(250, 2).to_csv(tmp_path / "later.csv", index=False)
-    file = tmp_path / "theirs.skops"
-    arguments = ["--pipeline", str(file), "--reference", str(tmp_path / "later.csv"), "--target", "buys"]
-    arguments += ["--alarms", "rows", "--out", str(tmp_path / "model")]
+def test_a_file_of_skops_is_loaded_or_says_what_is_missing(tmp_path: Path) -> None:
+    rows, file = people(300, 1), tmp_path / "theirs.skops"
     if importlib.util.find_spec("skops") is None:
-        import zipfile  # noqa: PLC0415 - only here
-
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("schema.json", "{}")
-        assert adopt(arguments) == 2
-        assert "was saved by skops, which is not installed; install skops, or use joblib" in capsys.readouterr().err
+        with pytest.raises(DataError, match="was saved by skops, which is not installed; install skops, or use joblib"):
+            load_fitted(file)
         return
     from skops import io  # noqa: PLC0415 - need not be installed
 
     io.dump(scaled_forest(NUMBERS, TEXTS).fit(rows[COLUMNS], rows["buys"]), file)
-    assert adopt(arguments) == 0
-    assert verify_artifact(tmp_path / "model").estimator == "theirs.skops (RandomForestClassifier)"
+    assert load_fitted(file).source == "theirs.skops (RandomForestClassifier)"
+    io.dump(Unknown().fit(rows[NUMBERS], rows["buys"]), file)
+    with pytest.raises(DataError, match=r"holds types that skops does not trust: .*Unknown"):
+        load_fitted(file)
 
 
-def test_the_threshold_can_be_cloned_so_that_folds_are_alike() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert clone(fixed_threshold(NUMBERS, TEXTS)).threshold == 0.25
+class Unknown(LogisticRegression):
+    """Of a module that skops does not know."""
