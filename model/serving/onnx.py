@@ -19,8 +19,13 @@ from model.serving.engines import (
     PipelineClassifier,
     PipelineRegressor,
     answers_of,
+    predictions_of,
 )
 from model.serving.parity import compare, compare_regression, no_parity, no_regression_parity, probing_rows
+
+
+_FEWEST_TRIED = 16
+"""Made-up rows that are left out together where the pipeline cannot take one of them."""
 
 
 class ConversionError(ModelError):
@@ -99,7 +104,9 @@ def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Any = None) ->
     It is tried with columns by position and by name. `convertible` is what is turned, if not the pipeline itself.
     """
     fallback = pipeline_engine(pipeline, dataset)
-    probes = probing_rows(rows_of(dataset.frame, dataset.features), dataset.features)
+    known = rows_of(dataset.frame, dataset.features)
+    probes = probing_rows(known, dataset.features)
+    probes = known + _taken(fallback, probes[len(known) :])
     if isinstance(fallback, PipelineClassifier) and (others := _other_answers(pipeline, dataset, probes)):
         reason = f"the model's own predict decides: on {others} of {len(probes)} rows it is not the most probable class"
         serving = OwnRuleClassifier(pipeline, dataset.features)
@@ -119,6 +126,18 @@ def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Any = None) ->
     # what was compared says more than what could not be
     reported = max(reasons, key=lambda parity: parity.rows)
     return Engines(pipeline, None, reported, fallback)
+
+
+def _taken(engine: PipelineClassifier | PipelineRegressor, rows: Sequence[Row]) -> list[Row]:
+    """Return the made-up rows that a pipeline takes: gaps that it takes one by one may be too many in one row."""
+    try:
+        predictions_of(engine, rows)
+    except Exception:  # noqa: BLE001 - a person's own pipeline may raise anything
+        half = len(rows) // 2
+        if len(rows) < _FEWEST_TRIED:
+            return []
+        return _taken(engine, rows[:half]) + _taken(engine, rows[half:])
+    return list(rows)
 
 
 def _other_answers(pipeline: Pipeline, dataset: AnyDataset, probes: Sequence[Row]) -> int:

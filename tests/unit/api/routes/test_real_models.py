@@ -49,8 +49,8 @@ def theirs() -> Any:
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
     encode = make_column_transformer((numbers, COLUMNS[:2]), (OneHotEncoder(), COLUMNS[2:]))
     model = FixedThresholdClassifier(make_pipeline(OneOfTwo(), encode, LogisticRegression()), threshold=0.25)
-    rows = people(300, 1).replace({"buys": {"yes": 1, "no": 0}}).infer_objects()
-    return model.set_params(pos_label=1).fit(rows[COLUMNS], rows["buys"].astype(int))
+    rows = people(300, 1)
+    return model.fit(rows[COLUMNS], (rows["buys"] == "yes").astype(int))
 
 
 @pytest.fixture(scope="module")
