@@ -1,6 +1,7 @@
 """Converting a fitted pipeline into ONNX, and choosing the engine that serves: ONNX only where it answers alike."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,6 @@ from model.serving.engines import (
 )
 from model.serving.parity import compare, compare_regression, no_parity, no_regression_parity, probing_rows
 
-
 _FEWEST_TRIED = 16
 """Made-up rows that are left out together where the pipeline cannot take one of them."""
 
@@ -44,13 +44,15 @@ def export_onnx(pipeline: Any, features: tuple[Feature, ...], *, by_name: bool =
     from skl2onnx import to_onnx  # noqa: PLC0415
 
     # laid out for the converter alone, which knows no pipelines of other libraries
-    plain = Pipeline(plain_steps(pipeline))
-    last = plain.steps[-1][1]
+    *steps, (name, last) = plain_steps(pipeline)
+    opsets: dict[str, Any] = {}
     if is_booster(last):
-        _teach_boosters(last)
+        last = _convertible_booster(last)
+        opsets = {"target_opset": {"": 15, "ai.onnx.ml": 3}}  # the newest that onnxmltools writes
+    plain = Pipeline([*steps, (name, last)])
     options = {id(last): {"zipmap": False}} if hasattr(last, "predict_proba") else None
     try:
-        converted = to_onnx(plain, initial_types=onnx_inputs(features, by_name=by_name), options=options)
+        converted = to_onnx(plain, initial_types=onnx_inputs(features, by_name=by_name), options=options, **opsets)
     except Exception as error:
         # skl2onnx raises many kinds, by model; each means the same: scikit-learn serves
         first = str(error).strip().partition("\n")[0][:120]
@@ -58,8 +60,11 @@ def export_onnx(pipeline: Any, features: tuple[Feature, ...], *, by_name: bool =
     return bytes(converted.SerializeToString())
 
 
-def _teach_boosters(model: Any) -> None:
-    """Let the converter know XGBoost's or LightGBM's models; raises ConversionError where onnxmltools is missing."""
+def _convertible_booster(model: Any) -> Any:
+    """Let the converter know XGBoost's or LightGBM's models, and return a copy as it takes it.
+
+    Raises ConversionError where onnxmltools is missing or knows no such model.
+    """
     try:
         # Only where it is installed, and only for these models.
         from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm  # noqa: PLC0415
@@ -78,6 +83,10 @@ def _teach_boosters(model: Any) -> None:
         shapes, options = shape_calculator.calculate_linear_regressor_output_shapes, {}
     name = f"{library_of(model)}.{type(model).__name__}"
     update_registered_converter(type(model), name, shapes, converter, options=options)
+    if library_of(model) == "xgboost":
+        model = deepcopy(model)
+        model.get_booster().feature_names = None  # the converter knows numbered columns alone
+    return model
 
 
 @dataclass(frozen=True)
