@@ -37,6 +37,8 @@ REASONS = frozenset(
         "too_many_rows",
         "unknown_class",
         "no_finite_answer",
+        "row_refused",
+        "unseen_value",
     }
 )
 """Why a request may be refused; any other reason is counted as "other", so that the label stays bounded."""

@@ -1,7 +1,7 @@
 """What the commands of this package share: options, a progress bar, the facts about a model, the table of columns."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, fields
 from pathlib import Path
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model.alarms.policy import AlarmPolicy
-from model.artifact.manifest import ALARM_KINDS, AlarmKind, ClassifierManifest, Manifest, Parity
+from model.artifact.manifest import ALARM_KINDS, AlarmKind, ClassifierManifest, Feature, Manifest, Parity
 from model.artifact.traffic import TrafficAlarms
 from model.data.column_types import MAX_CATEGORIES
 from model.data.csv_file import Column, CsvColumns
@@ -123,6 +123,10 @@ def summary(manifest: Manifest, folder: Path) -> Table:
     add("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
     if difference := _difference(manifest):
         add("ONNX against scikit-learn", difference)
+    if isinstance(manifest, ClassifierManifest) and manifest.answer == "own predict":
+        add("answer", "what the model's own predict says, which is not always the most probable class")
+    for name, fact in _limits(manifest.features):
+        add(name, fact)
     if manifest.attributions_missing:
         add("attributions", f"none: {manifest.attributions_missing}")
     limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
@@ -131,6 +135,15 @@ def summary(manifest: Manifest, folder: Path) -> Table:
     add("alarms", _alarms(manifest))
     add("artifact", str(folder))
     return table
+
+
+def _limits(features: Sequence[Feature]) -> Iterator[tuple[str, str]]:
+    """Yield what the model was not seen to take, and what happens to it."""
+    clipped = [f"{one.name} {one.clip[0]:.4g} to {one.clip[1]:.4g}" for one in features if one.clip is not None]
+    closed = [one.name for one in features if one.closed]
+    for name, columns in (("numbers beyond count as the nearer end", clipped), ("unseen values are refused", closed)):
+        if columns:
+            yield name, ", ".join(columns[:6]) + (f", … {len(columns)} in all" if len(columns) > 6 else "")
 
 
 def _alarms(manifest: Manifest) -> str:

@@ -78,6 +78,11 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--estimator", choices=ESTIMATOR_NAMES, help=f"(default: {DEFAULT_ESTIMATOR})")
     kind.add_argument("--pipeline", metavar="MODULE:FUNCTION", help="a function that makes your own pipeline")
+    parser.add_argument(
+        "--refuse-unseen",
+        action="store_true",
+        help="let the API refuse categories that training has not seen, where the pipeline cannot take them",
+    )
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--seed", type=seed_of, default=0, metavar="N", help="default: %(default)s")
     add_alarms(parser)
@@ -153,6 +158,7 @@ def _train(dataset: "AnyDataset", options: argparse.Namespace, console: Console)
             seed=options.seed,
             policy=policy_of(options, bundled=options.csv is None),
             in_time=options.split != "random",
+            refuse_unseen=options.refuse_unseen,
             progress=watch,
         )
 

@@ -110,6 +110,10 @@ def _describe(feature: Feature) -> str:
         parts.append(f"any other value counts as {feature.other}")
     if feature.notation is not None:
         parts.append("a number, or text as in the training data")
+    if feature.clip is not None:
+        parts.append(f"numbers beyond {feature.clip[0]:g} and {feature.clip[1]:g} count as these")
+    if feature.closed:
+        parts.append("other values are refused")
     parts.append("null if missing" if feature.nullable else "required")
     return "; ".join(parts)
 
@@ -131,7 +135,10 @@ class Prediction(BaseModel):
     """The prediction of one row."""
 
     prediction_id: str = Field(description=_FOR_FEEDBACK)
-    prediction: ClassValue = Field(description="The class with the highest probability.")
+    prediction: ClassValue = Field(
+        description="The class that the model predicts: the most probable one, or by a rule of the model's own, as "
+        "`answer` of GET /model says."
+    )
     probabilities: dict[str, float] = Field(description="Probability of each class.")
     model_version: str
 

@@ -28,6 +28,8 @@ NumberNotation = Literal["point", "comma", "time"]
 """How numbers are written as text: a decimal point or comma, with currency, percent and thousands; or a time of day."""
 DriftMethod = Literal["wasserstein", "jensenshannon"]
 Engine = Literal["onnx", "scikit-learn"]
+AnswerRule = Literal["most probable", "own predict"]
+"""What decides which class is answered: the largest probability, or the model's own `predict`."""
 Task = Literal["classification", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
 EstimatorName = Literal["random_forest", "hist_gradient_boosting", "logistic_regression", "linear_regression"]
@@ -69,6 +71,10 @@ class Feature(Frozen):
         None, description="Texts, in lower case, that mean a missing value; null for the usual ones."
     )
     nullable: bool = Field(description="Whether a prediction may leave this value out (null).")
+    clip: tuple[float, float] | None = Field(
+        None, description="The numbers that the model was seen to answer; others count as the nearer end. Null: all."
+    )
+    closed: bool = Field(False, description="Whether a category that training has not seen is refused.")
     example: Value
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
@@ -326,6 +332,9 @@ class ClassifierManifest(ModelManifest):
     classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...] = Field(
         description="As given in JSON, in the order of the probability columns."
     )
+    answer: AnswerRule = Field(
+        "most probable", description="What decides the class: the largest probability, or the model's own predict."
+    )
     parity: Parity
     quality: HoldOutQuality
     calibration: Calibration
@@ -360,41 +369,3 @@ Manifest = ClassifierManifest | RegressorManifest
 """Either kind; `isinstance` tells which."""
 AnyManifest = Annotated[Manifest, Field(discriminator="task")]
 """The same, for reading one from JSON."""
-
-
-__all__ = [
-    "ALARM_KINDS",
-    "DEFAULT_ESTIMATOR",
-    "ESTIMATOR_NAMES",
-    "LABEL",
-    "PREDICTION",
-    "PROBABILITY_PREFIX",
-    "TASKS",
-    "AlarmKind",
-    "AnyManifest",
-    "Attributions",
-    "Calibration",
-    "ClassQuality",
-    "ClassifierManifest",
-    "ConceptThreshold",
-    "DataCard",
-    "DriftMethod",
-    "DriftThreshold",
-    "Engine",
-    "ErrorCalibration",
-    "EstimatorName",
-    "Feature",
-    "FeatureType",
-    "HoldOutQuality",
-    "Manifest",
-    "ModelManifest",
-    "NumberNotation",
-    "NumberRange",
-    "Parity",
-    "RegressionParity",
-    "RegressionQuality",
-    "RegressorManifest",
-    "Task",
-    "Value",
-    "WindowThreshold",
-]

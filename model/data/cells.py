@@ -6,7 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from model.artifact.manifest import NumberNotation
+import numpy as np
+import numpy.typing as npt
+
+from model.artifact.manifest import NumberNotation, Value
+from model.errors import PredictionError
 
 LARGEST_NUMBER = 3.4028234663852886e38
 """Largest number in float32, in which models compute."""
@@ -238,3 +242,15 @@ class KnownClasses:
             return place
         number = parse_number(text)
         return None if number is None else self._numbers.get(number)
+
+
+def number_matrix(rows: Sequence[Sequence[Value]]) -> npt.NDArray[np.float64]:
+    """Return rows of numbers as a matrix with NaN for None; raises PredictionError.
+
+    Numbers beyond float32, in which the trees compare, become the largest one: no split tells them apart.
+    """
+    try:
+        matrix = np.array(rows, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PredictionError(f"a number column holds something else: {error}") from error
+    return np.clip(matrix, -LARGEST_NUMBER, LARGEST_NUMBER)

@@ -15,8 +15,7 @@ import numpy.typing as npt
 from pydantic import BeforeValidator, Field
 
 from model.artifact.manifest import DriftMethod, Feature, FeatureType, Value
-from model.data.cells import LARGEST_NUMBER, MISSING_WORDS, read_number, read_text
-from model.errors import PredictionError
+from model.data.cells import LARGEST_NUMBER, MISSING_WORDS, number_matrix, read_number, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +45,10 @@ class Encoding(ABC):
     def json_schema(self, feature: Feature) -> dict[str, Any] | None:
         """Return what the schema of a request says of the values seen in training."""
         return {"x-observed": list(self.known_texts(feature))}
+
+    def surprises(self, feature: Feature) -> tuple[Value, ...]:
+        """Return the unseen values that this feature's model answers."""
+        return () if feature.closed else self.unseen_values
 
     @abstractmethod
     def json_type(self, feature: Feature) -> Any:
@@ -234,8 +237,9 @@ class CategoryEncoding(TextEncoding):
         return str(cell)
 
     def trial_values(self, feature: Feature) -> tuple[Value, ...]:
-        """Return the categories and a new one."""
-        return (*self.known_texts(feature), *self.unseen_values)
+        """Return the categories and a new one, if it is answered; one category alone stands twice."""
+        values = (*self.known_texts(feature), *self.surprises(feature))
+        return values if len(values) > 1 else values * 2
 
 
 class GroupedEncoding(CategoryEncoding):
@@ -339,18 +343,6 @@ def text_column(column: "pd.Series") -> "pd.Series":
     return text.where(text != MISSING_TEXT, None)
 
 
-def number_matrix(rows: Sequence[Row]) -> npt.NDArray[np.float64]:
-    """Return rows of numbers as a matrix with NaN for None; raises PredictionError.
-
-    Numbers beyond float32, in which the trees compare, become the largest one: no split tells them apart.
-    """
-    try:
-        matrix = np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise PredictionError(f"a number column holds something else: {error}") from error
-    return np.clip(matrix, -LARGEST_NUMBER, LARGEST_NUMBER)
-
-
 def frame_of(columns: Iterable[Sequence[Value]], features: Sequence[Feature]) -> "pd.DataFrame":
     """Return a frame from the cells of each feature, in the order of the features."""
     import pandas as pd  # noqa: PLC0415 - as above
@@ -383,9 +375,9 @@ def pipeline_input(frame: "pd.DataFrame", features: Sequence[Feature]) -> "pd.Da
     """Return the feature columns of a frame as a pipeline takes them: NaN for missing numbers, "" for missing text."""
     import pandas as pd  # noqa: PLC0415 - as above
 
-    return pd.DataFrame(
-        {feature.name: encoding_of(feature).pipeline_column(frame[feature.name]) for feature in features}
-    )
+    columns = {feature.name: encoding_of(feature).pipeline_column(frame[feature.name]) for feature in features}
+    columns |= {one.name: columns[one.name].clip(*one.clip) for one in features if one.clip is not None}
+    return pd.DataFrame(columns)
 
 
 def pipeline_frame(rows: Sequence[Row], features: Sequence[Feature]) -> "pd.DataFrame":
@@ -393,7 +385,14 @@ def pipeline_frame(rows: Sequence[Row], features: Sequence[Feature]) -> "pd.Data
     import pandas as pd  # noqa: PLC0415 - as above
 
     columns = zip(features, zip(*rows, strict=True), strict=True)
-    return pd.DataFrame({feature.name: encoding_of(feature).pipeline_values(values) for feature, values in columns})
+    return pd.DataFrame(
+        {feature.name: clipped(encoding_of(feature).pipeline_values(values), feature) for feature, values in columns}
+    )
+
+
+def clipped(values: npt.NDArray[Any], feature: Feature) -> npt.NDArray[Any]:
+    """Return numbers as the model was seen to take them."""
+    return values if feature.clip is None else np.clip(values, *feature.clip)
 
 
 def _commonest(values: "pd.Series") -> str:

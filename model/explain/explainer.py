@@ -7,12 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from model.artifact.estimators import is_booster, plain_steps
 from model.artifact.manifest import Feature
 from model.artifact.pickles import load_pipeline
 from model.artifact.store import PIPELINE_FILE, read_manifest, read_test, verified_bytes
 from model.data.encoding import encoding_of, frame_of, pipeline_input
 from model.errors import ExplanationError
-from model.explain.steps import ExplainedStep, LinearStep, TreeStep
+from model.explain.steps import BoostedStep, ExplainedStep, LinearStep, TreeStep
 
 Numbers = npt.NDArray[np.float64]
 
@@ -59,8 +60,6 @@ def _varying(rows: Numbers) -> npt.NDArray[np.bool_]:
 Phi = npt.NDArray[np.float64]
 Unit = Literal["probability", "log odds", "target"]
 
-_TOLERANCE = 1e-6
-
 
 class Explainer:
     """Exact SHAP values of a fitted pipeline that ends in trees or in a linear model.
@@ -74,13 +73,16 @@ class Explainer:
 
     def __init__(self, pipeline: Any, features: tuple[Feature, ...], background: pd.DataFrame | None = None) -> None:
         self._features = features
-        self._steps = [step for _, step in pipeline.steps[:-1] if step is not None and step != "passthrough"]
-        self._step = self._explained(pipeline.steps[-1][1], background)
+        *steps, (_, last) = plain_steps(pipeline)
+        self._steps = [step for _, step in steps]
+        self._takes_frames = is_booster(last)
+        self._step = self._explained(last, background)
         trials = trial_rows(features)
         encoded = [self._encode(rows) for rows in trials]
-        self._owners = column_owners(encoded, features)
+        self._owners = column_owners([_as_numbers(rows) for rows in encoded], features)
         self.method: Literal["TreeSHAP", "linear SHAP"] = self._step.method
-        self.unit: Unit = self._proven_unit(np.concatenate(encoded))
+        whole = pd.concat(encoded) if isinstance(encoded[0], pd.DataFrame) else np.concatenate(encoded)
+        self.unit: Unit = self._proven_unit(whole)
 
     @property
     def base(self) -> Phi:
@@ -103,36 +105,49 @@ class Explainer:
         return np.asarray(np.abs(self.signed(rows)).mean(axis=2))
 
     def _explained(self, estimator: Any, background: pd.DataFrame | None) -> ExplainedStep:
+        if is_booster(estimator):
+            return BoostedStep(estimator)
         if not hasattr(estimator, "coef_"):
             return TreeStep(estimator)
         if background is None or background.empty:
             raise ExplanationError("a linear model needs background rows to be explained, and there are none")
         return LinearStep(estimator, self._encode(background).mean(axis=0))
 
-    def _encode(self, rows: pd.DataFrame) -> Phi:
+    def _encode(self, rows: pd.DataFrame) -> Any:
         encoded: Any = pipeline_input(rows, self._features)
         for step in self._steps:
             encoded = step.transform(encoded)
         if hasattr(encoded, "toarray"):
             encoded = encoded.toarray()
+        if self._takes_frames and isinstance(encoded, pd.DataFrame):
+            return encoded
         try:
             return np.asarray(encoded, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ExplanationError(f"the last step takes something else than numbers: {error}") from error
 
-    def _grouped(self, encoded: Phi) -> Phi:
+    def _grouped(self, encoded: Any) -> Phi:
         phi = self._step.phi(encoded)
         return np.stack([phi[:, owned].sum(axis=1) for owned in self._owners], axis=1)
 
-    def _proven_unit(self, encoded: Phi) -> Unit:
+    def _proven_unit(self, encoded: Any) -> Unit:
         sample = encoded[:: max(1, len(encoded) // 64)]
+        rounding = self._step.rounding
         totals = self._grouped(sample).sum(axis=1) + self.base
         for unit, answers in self._step.answers(sample):
             # a number is as large as its unit makes it, and its parts may cancel
-            near = _TOLERANCE * max(1.0, float(np.abs(answers).max())) if unit == "target" else _TOLERANCE
-            if totals.shape == answers.shape and np.allclose(totals, answers, rtol=_TOLERANCE, atol=near):
+            near = rounding * max(1.0, float(np.abs(answers).max())) if unit == "target" else rounding
+            if totals.shape == answers.shape and np.allclose(totals, answers, rtol=rounding, atol=near):
                 return unit
         raise ExplanationError("the attributions do not add up to the predictions")
+
+
+def _as_numbers(encoded: Any) -> Numbers:
+    """Return encoded rows as numbers, in which equal values of a column are equal."""
+    if not isinstance(encoded, pd.DataFrame):
+        return np.asarray(encoded, dtype=np.float64)
+    columns = [pd.factorize(encoded.iloc[:, place])[0] for place in range(encoded.shape[1])]
+    return np.column_stack(columns).astype(np.float64)
 
 
 def load_explainer(folder: Path) -> Explainer:
