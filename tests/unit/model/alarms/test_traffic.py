@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from model.alarms.traffic import WEEK_SECONDS, Numbers, Statistic, cycle_bins, fit_traffic_thresholds
-from model.artifact.traffic import TrafficAlarms, TrafficThreshold, WindowTraffic
-from model.training.out_of_fold import DAY_SECONDS
+from model.artifact.traffic import DAY_SECONDS, TrafficAlarms, TrafficThreshold, WindowTraffic
 
 HOUR = 3_600
 MONDAY = int(datetime(2026, 11, 23, tzinfo=UTC).timestamp())
