@@ -68,6 +68,11 @@ class Feature(Frozen):
     closed: bool = Field(False, description="Whether a category that training has not seen is refused.")
     example: Value
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Fill in what features that an earlier version pickled lack."""
+        defaults = {"clip": None, "closed": False}
+        super().__setstate__({**state, "__dict__": {**defaults, **state["__dict__"]}})
+
 
 class WindowThreshold(Frozen):
     """Calibrated alarm thresholds of one statistic, by the number of rows in the window."""
