@@ -107,6 +107,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "port": settings.port,
         "access_log": False,
         "timeout_graceful_shutdown": 10,
+        "timeout_keep_alive": settings.keep_alive_seconds,
         "http": BoundedHeadProtocol,
         "ws": "none",
         "server_header": False,

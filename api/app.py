@@ -11,7 +11,8 @@ from api import __version__
 from api.middleware.admission import Admission
 from api.middleware.auth import install_security
 from api.middleware.body_limit import BodyLimit
-from api.middleware.request_metrics import measure_requests
+from api.middleware.headers import PathPrefix, PlainRouting
+from api.middleware.request_metrics import measure_requests, show_routes_from_zero
 from api.problems import install_problem_handlers
 from api.routes.health import health_routes
 from api.routes.models import model_routes
@@ -39,7 +40,9 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        routes=prediction_routes(runtime.serving.plane, settings.max_batch_rows),  # first: found at the least cost
+        redirect_slashes=False,  # the address would be built from whatever host name the caller sent
+        # first: found at the least cost
+        routes=prediction_routes(runtime.serving.plane, settings.max_batch_rows, settings.max_body_bytes),
         lifespan=_lifespan(runtime),
     )
     _add_middleware(app, settings, runtime)
@@ -66,8 +69,9 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     def refuse(reason: str) -> None:
         runtime.serving.writer.count_rejection(metrics.reject(reason))
 
-    install_openapi(app, runtime.serving.plane, settings.max_batch_rows)
+    install_openapi(app, runtime.serving.plane, settings.max_batch_rows, settings.path_prefix)
     install_problem_handlers(app, refuse)
+    app.add_middleware(PlainRouting)  # innermost, right around the routes
     app.add_middleware(
         BodyLimit, max_bytes=settings.max_body_bytes, max_seconds=settings.body_timeout_seconds, refuse=refuse
     )
@@ -75,16 +79,27 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
         Admission, max_requests=settings.max_requests_in_progress, max_body_bytes=settings.max_body_bytes
     )
     install_security(app, settings, metrics)
-    measure_requests(app, metrics)  # outermost, so that what is refused above is measured too
+    measure_requests(app, metrics)  # outside of the others, so that what is refused above is measured too
+    if settings.path_prefix:
+        app.add_middleware(PathPrefix, prefix=settings.path_prefix)
 
 
 def _add_routes(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     plane, queries, status = runtime.serving.plane, runtime.monitoring.queries, runtime.monitoring.status
     app.include_router(health_routes(plane))
     app.include_router(model_routes(plane, runtime.serving.reloader))
-    app.include_router(snapshot_routes(plane, queries))
-    app.include_router(landing_routes(plane, queries, settings.grafana_url, lambda: status.evidently_up))
+    app.include_router(snapshot_routes(plane, queries, settings.public_url))
+    app.include_router(
+        landing_routes(
+            plane,
+            queries,
+            settings.grafana_url,
+            lambda: status.evidently_up,
+            shared_project=settings.evidently_share_project,
+        )
+    )
     app.include_router(documentation_routes(app.title))
+    show_routes_from_zero(app, runtime.metrics)
 
 
 def _follow_the_model(runtime: Runtime) -> None:

@@ -6,8 +6,10 @@ VigieError
 │   ├── NoFiniteAnswer  a row for which the model has no finite number
 │   └── RowRefused      a row that the model cannot take
 ├── UnreadableBody      the body broke off, or cannot be decoded
+├── BodyTooLarge        the body is too large once it is unpacked
+├── UnknownEncoding     the body is packed in a way that the API does not know
 ├── StateError          the request is fine, but not in this state
-│   ├── NothingToSnapshot  nothing was logged since the last window
+│   ├── NothingToSnapshot  too little was logged since the last window
 │   ├── ModelUnusable   the version in the model folder cannot serve
 │   └── SchemaChanged   the version in the model folder has other fields or labels
 ├── NotFound            the named thing does not exist
@@ -90,12 +92,20 @@ class UnreadableBody(VigieError):
     """The body broke off, or cannot be decoded."""
 
 
+class BodyTooLarge(VigieError):
+    """The body is too large once it is unpacked."""
+
+
+class UnknownEncoding(VigieError):
+    """The body is packed in a way that the API does not know."""
+
+
 class StateError(VigieError):
     """The request is valid, but not possible in the current state."""
 
 
 class NothingToSnapshot(StateError):
-    """Nothing was logged since the last window."""
+    """Too little was logged since the last window."""
 
 
 class ModelUnusable(StateError):

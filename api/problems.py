@@ -12,11 +12,13 @@ from starlette.exceptions import HTTPException
 
 from api.errors import (
     MAX_ERRORS,
+    BodyTooLarge,
     DependencyError,
     FieldError,
     NotFound,
     PayloadError,
     StateError,
+    UnknownEncoding,
     UnreadableBody,
     VigieError,
 )
@@ -54,6 +56,7 @@ _EXAMPLE_DETAILS = {
     HTTPStatus.NOT_FOUND: "there is no report of this name; it may have expired",
     HTTPStatus.CONFLICT: "nothing was logged since the last window; send predictions first",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is larger than the limit of 16,777,216 bytes; send fewer rows",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "the body has the Content-Encoding 'br'; send it plain, or packed with gzip",
     HTTPStatus.UNPROCESSABLE_ENTITY: "sepal_length: Input should be a valid number",
     HTTPStatus.SERVICE_UNAVAILABLE: "the prediction log does not answer: database is locked",
 }
@@ -98,6 +101,8 @@ def unexpected_problem() -> JSONResponse:
 _STATUSES: dict[type[Exception], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     UnreadableBody: HTTPStatus.BAD_REQUEST,
+    BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnknownEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 }
 
 
@@ -116,13 +121,18 @@ def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> N
         return await payload(request, PayloadError.of([FieldError.from_pydantic(item) for item in items]))
 
     async def domain(_request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, BodyTooLarge):
+            refuse("body_too_large")
         if isinstance(error, DependencyError):
             headers = {"Retry-After": str(error.retry_after_seconds)}
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=headers)
         return problem(_STATUSES.get(type(error), HTTPStatus.CONFLICT), str(error))
 
-    async def http(_request: Request, error: Exception) -> JSONResponse:
+    async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101 - as above
+        path = request.url.path
+        if error.status_code == HTTPStatus.NOT_FOUND and len(path) > 1 and path.endswith("/"):
+            return problem(HTTPStatus.NOT_FOUND, f"there is nothing at {path}; leave out the slash at its end")
         headers = dict(error.headers) if error.headers else None
         return problem(error.status_code, str(error.detail), headers=headers)
 

@@ -5,6 +5,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,12 +26,16 @@ class ApiSettings(BaseModel):
         int, Field(ge=1, le=64, description="Processes that answer requests; one of them snapshots.")
     ] = 1
     public_url: Annotated[
-        str | None, Field(description="Where people reach the API, for links in alerts; by default host and port.")
+        str | None,
+        Field(description="Where people reach the API, for links and with any path below which a proxy serves it."),
     ] = None
     max_body_bytes: Annotated[int, Field(gt=0, description="Largest request body, in bytes.")] = 16 * 1024 * 1024
     body_timeout_seconds: Annotated[
         float, Field(gt=0, description="Longest time that a request's body may take to arrive, in seconds.")
     ] = 30.0
+    keep_alive_seconds: Annotated[
+        int, Field(ge=1, description="How long an idle connection stays open: longer than a proxy in front keeps it.")
+    ] = 75
     max_batch_rows: Annotated[int, Field(gt=0, le=10_000, description="Most rows or labels in one request.")] = 10_000
     max_requests_in_progress: Annotated[
         int, Field(gt=0, description="Most requests that are served at once; past it a request gets 503.")
@@ -38,6 +43,11 @@ class ApiSettings(BaseModel):
     grafana_url: Annotated[
         str | None, Field(description="Where people reach Grafana, to be linked from the landing page.")
     ] = None
+
+    @property
+    def path_prefix(self) -> str:
+        """The path below which people reach the API, without a slash at its end; empty where it is the root."""
+        return urlsplit(self.public_url or "").path.rstrip("/")
 
     @property
     def is_exposed(self) -> bool:
@@ -145,6 +155,15 @@ class EvidentlySettings(BaseModel):
     evidently_project: Annotated[
         str | None, Field(description="Name of the project in Evidently UI; by default the model's name.")
     ] = None
+    evidently_share_project: Annotated[
+        bool,
+        Field(description="Whether the project may also show the windows of other logs; by default it is refused."),
+    ] = False
+
+    @property
+    def evidently_link(self) -> str:
+        """Where people reach Evidently UI."""
+        return self.evidently_public_url or self.evidently_url
 
 
 class AlertSettings(BaseModel):

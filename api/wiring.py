@@ -21,8 +21,9 @@ from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, new_holder, retention_lease, snapshot_lease
 from api.prediction_log.reader import read_progress
+from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.served_version import ServedVersionStore
-from api.prediction_log.windows import RetainedWindows, WindowStore
+from api.prediction_log.windows import MinimalWindow, WindowStore
 from api.prediction_log.writer import LogWriter
 from api.serving.data_plane import DataPlane
 from api.serving.model_archive import ModelArchive
@@ -31,7 +32,7 @@ from api.serving.served_model import ServedModel
 from api.settings import Settings
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.queries import SnapshotLinks, SnapshotQueries
-from api.snapshots.retention import OrphanSnapshots, Retention
+from api.snapshots.retention import Retention, SnapshotRepair
 from api.snapshots.scheduler import (
     ALERTS,
     HEARTBEAT,
@@ -109,6 +110,7 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
     predictor = load_predictor(settings.model_dir)
     metrics = Metrics(registry)
     metrics.describe(log_queue_rows=settings.log_queue_rows)
+    metrics.link_evidently(settings.evidently_link)
     database = build_database(settings, settings.log_timeout_seconds)
     serving = _build_serving(settings, predictor, database, metrics)
     scheduler = JobScheduler(metrics)
@@ -139,12 +141,13 @@ def _build_monitoring(
 ) -> Monitoring:
     store = WindowStore(database)
     project = settings.evidently_project or manifest.name  # it stays, whatever the name of a later version is
-    links = SnapshotLinks(settings.api_url, settings.evidently_public_url or settings.evidently_url, project)
+    links = SnapshotLinks(settings.api_url, settings.evidently_link, project)
     lease = snapshot_lease(database, new_holder(), settings.heartbeat)
     build_context = partial(build_worker_context, settings, project, lease.holder)
     queries = SnapshotQueries(
         store,
         interval=settings.snapshot_interval,
+        enough=MinimalWindow(settings.snapshot_min_rows, settings.snapshot_min_labels),
         reports_dir=settings.reports_dir,
         links=links,
         alarms=build_service_alarms(settings, database),
@@ -153,7 +156,9 @@ def _build_monitoring(
     return Monitoring(
         queries,
         _build_notifier(settings, store, manifest, links, metrics),
-        StatusProbe(metrics, settings.evidently_url, lease.held, partial(read_progress, database)),
+        StatusProbe(
+            metrics, settings.evidently_url, lease.held, partial(read_progress, database, settings.snapshot_interval)
+        ),
         _build_heartbeat(settings, store, lease, scheduler, metrics, build_context=build_context),
     )
 
@@ -225,7 +230,9 @@ def build_worker_context(settings: Settings, project: str, holder: str) -> Worke
     database = build_database(settings)
     client = build_evidently_client(settings)
     evaluator = build_evaluator(settings, database)
-    health_project = HealthProject(client, evaluator.manifest, project)
+    health_project = HealthProject(
+        client, evaluator.manifest, project, database.log_id, shared=settings.evidently_share_project
+    )
     processor = WindowProcessor(
         WindowStore(database),
         snapshot_lease(database, holder, settings.heartbeat),
@@ -283,7 +290,14 @@ def build_retention(
         windows,
         LogExpiry(database),
         client,
-        OrphanSnapshots(windows, client, project),
+        SnapshotRepair(
+            windows,
+            client,
+            project,
+            database.log_id,
+            shared=settings.evidently_share_project,
+            versions=ModelArchive(settings.reports_dir).versions,
+        ),
         lease=retention_lease(database, holder),
         policy=settings.retention_policy,
         reports_dir=settings.reports_dir,

@@ -4,6 +4,7 @@ Evidently's own RemoteWorkspace has no timeout, and does not implement the calls
 """
 
 import json
+import re
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -12,9 +13,15 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from evidently_workspace.errors import EvidentlyForbidden, EvidentlyRejected, EvidentlyUnavailable
+from evidently_workspace.panels import renewed_dashboard
 
 SECRET_HEADER = "evidently-secret"  # noqa: S105 - the header's name
 PROJECT_NAMESPACE = uuid5(NAMESPACE_URL, "vigie/evidently-project")
+
+
+ORIGIN = "log"
+"""Where a snapshot's metadata say from which log it comes."""
+_OWNER = re.compile(r"Log: ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
 class _Snapshot(BaseModel):
@@ -28,6 +35,7 @@ class _Added(BaseModel):
 
 Answer = TypeVar("Answer")
 _DASHBOARD = TypeAdapter(dict[str, Any])
+_PROJECT = TypeAdapter(dict[str, Any])
 _SNAPSHOTS = TypeAdapter(list[_Snapshot])
 _ADDED = TypeAdapter(_Added)
 
@@ -80,18 +88,41 @@ class EvidentlyClient:
                     raise
         return project_id
 
+    def owner(self, project_id: UUID) -> str | None:
+        """Return the id of the log that the project belongs to; None if it belongs to none, or does not exist."""
+        answer = self._call("GET", f"/api/projects/{project_id}/info", accept=HTTPStatus.NOT_FOUND)
+        return None if answer.status_code == HTTPStatus.NOT_FOUND else _owner(_read(answer, _PROJECT))
+
+    def claim_project(self, project_id: UUID, log_id: str) -> str:
+        """Make the project that log's, unless it is another's already; return the id of the log that it belongs to.
+
+        The description of the project says it, so that people see it; who removes it there gives the project free.
+        """
+        path = f"/api/projects/{project_id}/info"
+        project = _read(self._call("GET", path), _PROJECT)
+        owner = _owner(project)
+        if owner is None:
+            about = f"{project.get('description') or ''} Log: {log_id}".strip()
+            self._call("POST", path, json_body=project | {"description": about})
+        return owner or log_id
+
     def ensure_dashboard(self, project_id: UUID, dashboard: dict[str, Any]) -> bool:
-        """Post the dashboard if the stored one differs; return whether it was posted."""
+        """Renew our panels if the stored ones differ, and return whether that was so; other people's panels stay."""
         path = f"/api/v2/dashboards/{project_id}"
-        if _read(self._call("GET", path), _DASHBOARD) == dashboard:
+        renewed = renewed_dashboard(_read(self._call("GET", path), _DASHBOARD), dashboard)
+        if renewed is None:
             return False
-        self._call("POST", path, json_body=dashboard)
+        self._call("POST", path, json_body=renewed)
         return True
 
-    def snapshots_by_window(self, project_id: UUID) -> dict[str, list[UUID]]:
+    def snapshots_by_window(
+        self, project_id: UUID, log_id: str | None = None, *, unnamed: bool = True
+    ) -> dict[str, list[UUID]]:
         """Return the ids of the project's snapshots by the window in their metadata; each window should have one.
 
-        Snapshots without a window, added by others, are left out. A project that does not exist has none.
+        With a ``log_id``, only those that come from that log, and those that say of none, as earlier versions made
+        them, unless ``unnamed`` is false. Snapshots without a window, added by others, are left out. A project that
+        does not exist has none.
         """
         found: dict[str, list[UUID]] = {}
         answer = self._call("GET", f"/api/projects/{project_id}/snapshots", accept=HTTPStatus.NOT_FOUND)
@@ -99,7 +130,9 @@ class EvidentlyClient:
             return found
         for snapshot in _read(answer, _SNAPSHOTS):
             window = snapshot.metadata.get("window")
-            if isinstance(window, str):
+            origin = snapshot.metadata.get(ORIGIN)
+            wanted = log_id is None or origin == log_id or (unnamed and origin is None)
+            if wanted and isinstance(window, str):
                 found.setdefault(window, []).append(snapshot.id)
         return found
 
@@ -155,6 +188,11 @@ class EvidentlyClient:
         if status == HTTPStatus.NOT_FOUND:
             return EvidentlyRejected(f"{text}. Is this an Evidently UI? Was the project deleted there?")
         return EvidentlyRejected(text)
+
+
+def _owner(project: dict[str, Any]) -> str | None:
+    found = _OWNER.search(str(project.get("description") or ""))
+    return None if found is None else found[1]
 
 
 def _read(response: httpx.Response, expected: TypeAdapter[Answer]) -> Answer:

@@ -3,7 +3,8 @@
 EvidentlyError
 ├── EvidentlyUnavailable   no answer, or a 5xx: the same call may succeed later
 └── EvidentlyRejected      a 4xx, or an unusable answer: a person has to act
-    └── EvidentlyForbidden a 401 or 403: the UI has another secret
+    ├── EvidentlyForbidden a 401 or 403: the UI has another secret
+    └── ProjectTaken       the project belongs to another log
 """
 
 
@@ -21,3 +22,7 @@ class EvidentlyRejected(EvidentlyError):
 
 class EvidentlyForbidden(EvidentlyRejected):
     """The Evidently UI has another secret, so it refuses every write."""
+
+
+class ProjectTaken(EvidentlyRejected):
+    """The project in Evidently UI shows the windows of another log."""

@@ -1,6 +1,7 @@
 """Turns the frame of a window into typed columns, and these into the datasets that Evidently measures."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,22 +57,39 @@ def _answers(column: pd.Series, manifest: Manifest) -> pd.Series:
     return numbers.where(np.isfinite(numbers)).clip(-LARGEST_NUMBER, LARGEST_NUMBER)
 
 
-def with_few_new_values(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
-    """Return `current` with the rare ones of the values that the reference lacks put together, in each category.
+def comparable(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return both frames with the categories as figures show them: few new ones, and no long ones.
 
-    Only the commonest few keep their names, else a figure would draw a bar for each of thousands of made-up values.
-    The Jensen-Shannon distance stays as it is: a value without a counterpart adds in proportion to its share.
+    Of the values that the reference lacks only the commonest few keep their names, else a figure would draw a bar for
+    each of thousands of made-up values. The Jensen-Shannon distance stays as it is: a value without a counterpart adds
+    in proportion to its share, and a long value has one short name in both frames, which no other value has.
     """
-    columns = {}
+    columns: dict[str, pd.Series] = {}
+    known: dict[str, pd.Series] = {}
     for feature in category_features(manifest.features):
-        column = current[feature.name]
-        new = column[column.notna() & ~column.isin(set(reference[feature.name]))]
+        column, values = current[feature.name], reference[feature.name]
+        new = column[column.notna() & ~column.isin(set(values))]
         rare = new.value_counts().index[MAX_NEW_VALUES:]
         together = column.isin(rare)
         if together.any():
-            columns[feature.name] = column.mask(together, f"{len(rare):,} other new values")
-        columns[feature.name] = columns.get(feature.name, column).map(shortened, na_action="ignore")
-    return current.assign(**columns)
+            column = column.mask(together, f"{len(rare):,} other new values")
+        names = _short_names({*values.dropna().unique(), *column.dropna().unique()})
+        columns[feature.name] = column.map(names, na_action="ignore")
+        known[feature.name] = values.map(names, na_action="ignore")
+    return current.assign(**columns), reference.assign(**known)
+
+
+def _short_names(values: set[str]) -> dict[str, str]:
+    """Return a name of its own for each value, short enough for a figure; values that begin alike are numbered."""
+    names = {value: value for value in values if len(value) <= MAX_VALUE}
+    taken = set(names)
+    for value in sorted(values - taken):
+        name, number = shortened(value), 2
+        while name in taken:
+            name, number = f"{value[: MAX_VALUE - 6]}… ({number})", number + 1
+        taken.add(name)
+        names[value] = name
+    return names
 
 
 def shortened(text: str) -> str:
@@ -100,6 +118,44 @@ def classes_dataset(frame: pd.DataFrame) -> Dataset:
     definition = DataDefinition(categorical_columns=[ACTUAL_CLASS, PREDICTED_CLASS], classification=[task])
     data = frame[[LABEL, PREDICTION]].set_axis([ACTUAL_CLASS, PREDICTED_CLASS], axis="columns")
     return Dataset.from_pandas(data, data_definition=definition)
+
+
+RESERVED = frozenset(
+    {"accuracy", "macro avg", "micro avg", "weighted avg", "samples avg", ACTUAL_CLASS, PREDICTED_CLASS}
+)
+"""Names that Evidently and scikit-learn's report, which it reads, have for something else than a class."""
+NEUTRAL = "\u200b"
+"""Makes another name of a reserved one: a space without width, which a figure shows as nothing."""
+
+
+def _neutral(name: str) -> str:
+    return name + NEUTRAL if name in RESERVED else name
+
+
+def with_neutral_classes(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataFrame:
+    """Return answers and probabilities with another name for each class that has a reserved one."""
+    columns = {PROBABILITY_PREFIX + name: PROBABILITY_PREFIX + _neutral(name) for name in manifest.class_names}
+    answers = {name: frame[name].map(_neutral, na_action="ignore") for name in (LABEL, PREDICTION) if name in frame}
+    return frame.assign(**answers).rename(columns=columns)
+
+
+def with_neutral_names(manifest: ClassifierManifest) -> ClassifierManifest:
+    """Return the manifest with the class names of `with_neutral_classes`."""
+    per_class = {_neutral(name): scores for name, scores in manifest.quality.per_class.items()}
+    quality = manifest.quality.model_copy(update={"per_class": per_class})
+    classes = tuple(_neutral(str(name)) for name in manifest.classes)
+    return manifest.model_copy(update={"classes": classes, "quality": quality})
+
+
+def real_names(of: Any) -> Any:
+    """Return a text, or what has texts in it, with the real names of classes."""
+    if isinstance(of, str):
+        return of.replace(NEUTRAL, "")
+    if isinstance(of, dict):
+        return {real_names(key): real_names(value) for key, value in of.items()}
+    if isinstance(of, list | tuple):
+        return type(of)(real_names(value) for value in of)
+    return of
 
 
 def with_probabilities(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.DataFrame:

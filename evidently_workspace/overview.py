@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data
 
+from evidently_workspace.client import ORIGIN
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section
 from evidently_workspace.window import Window
@@ -26,6 +27,7 @@ class Facts:
     sampled_fraction: float
     rows_by_version: Mapping[str, int] = field(default_factory=dict)
     other_labels: int = 0
+    origin: str | None = None
 
     @property
     def version_rows(self) -> dict[str, int]:
@@ -44,7 +46,8 @@ class Facts:
 
     def metadata(self) -> dict[str, str]:
         """Return the facts as the strings that Evidently UI keeps with a snapshot."""
-        return {
+        origin = {} if self.origin is None else {ORIGIN: self.origin}
+        return origin | {
             "window": self.window.key,
             "model_version": self.manifest.version,
             "rows": str(self.rows),

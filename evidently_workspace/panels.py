@@ -11,6 +11,9 @@ from uuid import UUID, uuid5
 
 DASHBOARD_NAMESPACE = UUID("6d7f2f0e-6f0b-5d0c-9a55-1c5d3f6a9b10")
 
+OUR_IDS = 5
+"""The version of the UUIDs that are made from names. Those of other panels are made by the clock or by chance."""
+
 LABEL_DELAY = (
     "Computed from the labels that arrived in a window, whenever their predictions were made: nobody knows how late "
     "a label may be, so no window has to be computed again."
@@ -65,6 +68,35 @@ def dashboard(title: str, panels: Sequence[Panel]) -> dict[str, Any]:
     """Return a dashboard with all panels in one tab; its ids depend on the titles alone."""
     tab = {"id": _identifier("tab", title), "title": title, "panels": [panel["id"] for panel in panels]}
     return {"tabs": [tab], "panels": list(_without_holes(panels))}
+
+
+def renewed_dashboard(stored: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the stored dashboard with our tab and panels renewed; None where they are as they should be.
+
+    Panels and tabs that people added stay: ours have ids that are made from their titles, theirs have random ones.
+    """
+    panels, tabs = stored.get("panels") or [], stored.get("tabs") or []
+    (tab,) = ours["tabs"]
+    theirs = [panel for panel in panels if not _is_ours(panel["id"])]
+    stored_tab: dict[str, Any] = next((one for one in tabs if one["id"] == tab["id"]), {"panels": []})
+    in_our_tab = stored_tab["panels"]
+    shown = {**stored_tab, "panels": [one for one in in_our_tab if _is_ours(one)]}
+    if [panel for panel in panels if _is_ours(panel["id"])] == ours["panels"] and shown == tab:
+        return None
+    added = [panel["id"] for panel in theirs]
+    kept = {*added, *tab["panels"]}
+    elsewhere = [
+        {**one, "panels": [panel for panel in one["panels"] if panel in kept]}
+        for one in tabs
+        if not _is_ours(one["id"])
+    ]
+    listed = {panel for one in elsewhere for panel in one["panels"]}
+    ours_renewed = {**tab, "panels": tab["panels"] + [one for one in added if one not in listed]}
+    return {**stored, "tabs": [ours_renewed, *elsewhere], "panels": ours["panels"] + theirs}
+
+
+def _is_ours(identifier: str) -> bool:
+    return UUID(str(identifier)).version == OUR_IDS
 
 
 def _without_holes(panels: Sequence[Panel]) -> Iterator[Panel]:

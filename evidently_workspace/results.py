@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from evidently_workspace.checks import CheckName
 
+FAILED_WITH = "failed with"
+"""How the reason begins that a section was not computed for, if it failed although it had enough data."""
+
 
 @dataclass(frozen=True)
 class FailedCheck:

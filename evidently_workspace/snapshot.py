@@ -32,7 +32,7 @@ with warnings.catch_warnings():
     from evidently_workspace.report_page import build_snapshot
     from evidently_workspace.section import NotEnoughDataError, Section, plain_figures
 
-from evidently_workspace.results import FailedCheck, WindowSnapshot
+from evidently_workspace.results import FAILED_WITH, FailedCheck, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import ClassifierManifest, Manifest
 from model.artifact.traffic import LABELLED_LEVELS, TrafficLevel, WindowTraffic
@@ -57,6 +57,7 @@ def take_snapshot(
     rejected_requests: Mapping[str, int] = MappingProxyType({}),
     rows_by_version: Mapping[str, int] = MappingProxyType({}),
     other_labels: int = 0,
+    origin: str | None = None,
     past: Mapping[Key, Gathered] = MappingProxyType({}),
 ) -> WindowSnapshot:
     """Measure one window against the reference.
@@ -66,8 +67,9 @@ def take_snapshot(
     columns. `current` is the `sampled_fraction` of the window's rows. `attributions` (rows, features) holds |SHAP| of
     some rows of `current`, or `attributions_missing` says why there are none. `rejected_requests` counts the requests
     refused in the window by reason, `rows_by_version` the window's rows by the version of the model that predicted
-    them, and `other_labels` the labels that arrived for other versions than the manifest's. `past` are the sums over
-    the windows before this one that show what lasts, in blocks of time that end with this window.
+    them, and `other_labels` the labels that arrived for other versions than the manifest's. `origin` is the id of the
+    log that all this comes from. `past` are the sums over the windows before this one that show what lasts, in blocks
+    of time that end with this window.
 
     A section with fewer than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed;
     the other sections are computed all the same.
@@ -88,7 +90,9 @@ def take_snapshot(
         _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic)),
     ]
     _add_lasting(sections, past, traffic, len(current), len(labelled))
-    facts = Facts(window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels)
+    facts = Facts(
+        window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels, origin
+    )
     return build_snapshot(facts, sections, rejected_requests)
 
 
@@ -159,4 +163,4 @@ def _attempt(window: Window, title: str, measure: Callable[[], Section]) -> Sect
         return Section(title, not_computed=[str(shortage)])
     except Exception as error:  # the boundary of a job: a section that fails must not stop the others
         logger.exception("section %r of window %s failed", title, window.key)
-        return Section(title, not_computed=[f"failed with {type(error).__name__}: {error}"])
+        return Section(title, not_computed=[f"{FAILED_WITH} {type(error).__name__}: {error}"])

@@ -10,6 +10,8 @@ from rich.console import Console
 from model.artifact.manifest import Manifest
 from model.command_line import (
     DEFAULT_FOLDER,
+    MISSING_TARGET,
+    MISSING_TARGET_HELP,
     add_alarms,
     plain,
     policy_of,
@@ -22,7 +24,7 @@ from model.errors import ModelError
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m model.adopt") -> int:
-    """Import a fitted pipeline and return the exit status: 0, or 2 with one line on standard error."""
+    """Import a fitted pipeline and return the exit status: 0, or 2 with what is wrong on standard error."""
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
     if options.time is None and options.alarms == "time":
@@ -60,6 +62,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     add("--reference", type=Path, required=True, metavar="CSV", help="rows with labels that it was not fitted on")
     add("--target", required=True, metavar="COL", help="the column of CSV that holds the labels")
+    add("--missing-target", choices=MISSING_TARGET, help=MISSING_TARGET_HELP)
     add("--schema", type=Path, metavar="YAML", help="what the columns are, where inference is wrong")
     add("--separator", type=separator_of, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)")
     add("--name", metavar="NAME", help="of the model (default: that of the pipeline's file)")
@@ -100,8 +103,9 @@ def _adopt(options: argparse.Namespace, console: Console) -> Manifest:
             only=fitted.columns,
             task=fitted.task,
             time=None if options.time is None else TimeColumn(options.time, options.time_zone),
+            every_target=options.missing_target == "refuse",
         )
-    console.print(column_table(columns))
+    console.print(column_table(columns, console.width))
     dataset = columns.dataset(fitted.classes, name=options.name or options.pipeline.stem)
     with progress_bar(console) as watch:
         return import_pipeline(

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from api.prediction_log.copying import backend_of, is_empty, place_database
+from api.prediction_log.database import Database
 from scripts.backup.archive import DATABASES, BadBackup, Places, add_workspace_url, places, unpack_backup
 from scripts.command_line import status_of
 
@@ -15,11 +16,13 @@ from scripts.command_line import status_of
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.restore") -> int:
     """Restore and print the places; 2 where a place is not empty or the backup is not valid."""
     options = build_parser(prog).parse_args(arguments)
-    return status_of(lambda: restore(options.file, places(options.workspace_url)), BadBackup)
+    return status_of(lambda: restore(options.file, places(options.workspace_url), copy=options.copy), BadBackup)
 
 
-def restore(file: Path, target: Places) -> int:
+def restore(file: Path, target: Places, *, copy: bool = False) -> int:
     """Restore everything; it writes nothing before it has found the whole backup valid and all places empty.
+
+    A ``copy`` gets a log id of its own, so that Evidently UI tells it from the original.
 
     Raises BadBackup, api.errors.LogUnavailable or OSError.
     """
@@ -39,8 +42,18 @@ def restore(file: Path, target: Places) -> int:
         for database, url in reversed(target.databases.items()):
             place_database(folder / DATABASES / database, url)
             print(f"{database}: restored")
+        if copy:
+            _become_another_log(target.log_url)
     print(f"as of {listed['made_at']}")
     return 0
+
+
+def _become_another_log(url: str) -> None:
+    log = Database(url)
+    log.migrate()
+    log.renew_log_id()
+    log.dispose()
+    print("the log has an id of its own now: name a project for it with VIGIE_EVIDENTLY_PROJECT")
 
 
 def _require_empty(target: Places) -> None:
@@ -61,6 +74,12 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "name. They must be empty, and the stack must not run.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a backup that `vigie backup` wrote")
+    parser.add_argument(
+        "--copy",
+        action="store_true",
+        help="the original goes on beside this copy: give the log an id of its own, so that neither removes the "
+        "snapshots of the other",
+    )
     add_workspace_url(parser)
     return parser
 

@@ -1,6 +1,7 @@
 """Posts alerts on the model's health to Alertmanager, while they fire and when they end, and logs the changes."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -9,7 +10,7 @@ from http import HTTPStatus
 import httpx
 
 from api.alerts.payload import Alert, Wording, alert_of, summary
-from api.alerts.rules import CheckState, Quorum, state_of
+from api.alerts.rules import INCOMPLETE, CheckState, Quorum, state_of
 from api.errors import LogUnavailable
 from api.metrics import Metrics
 from api.prediction_log.windows import WindowStore
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 PATH = "/api/v2/alerts"
 TIMEOUT_SECONDS = 5.0
 SHOWN_OF_RESPONSE = 300
+SEVERITIES = ("critical", "warning")
 
 
 class PostOutcome(StrEnum):
@@ -108,7 +110,7 @@ class AlertNotifier:
             raise
 
     def _states(self) -> Iterator[tuple[Check, CheckState]]:
-        for check in CHECKS:
+        for check in (*CHECKS, INCOMPLETE):
             history = self._store.measured(check.measures, self._model_version, max(HISTORY, 2 * self._quorum.windows))
             state = state_of(check.name, history, self._quorum)
             if state is not None:
@@ -116,6 +118,8 @@ class AlertNotifier:
 
     def _log_changes(self, states: Sequence[tuple[Check, CheckState]]) -> None:
         firing = {check.name for check, state in states if state.firing}
+        severities = Counter[str](check.severity for check, state in states if state.firing)
+        self._metrics.observe_model_alerts({severity: severities[severity] for severity in SEVERITIES})
         for check, state in states:
             if state.firing != (check.name in self._firing):
                 turn = "fires" if state.firing else "is over"

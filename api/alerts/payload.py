@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from api.alerts.rules import CheckState
+from api.alerts.rules import INCOMPLETE, CheckState, failed_parts
 from api.prediction_log.records import WindowRecord
 from api.snapshots.queries import SnapshotLinks
 from evidently_workspace.checks import Check
@@ -59,6 +59,12 @@ def alert_of(check: Check, state: CheckState, wording: Wording, now: datetime) -
 def summary(check: Check, state: CheckState, model: str) -> str:
     """Return one sentence: how many windows failed, and by how much the newest of them did, the worst column first."""
     failures = _failures(check, state.newest_failed)
+    if check == INCOMPLETE:
+        named = "; ".join(failed_parts(state.newest_failed)[:NAMED_IN_SUMMARY])
+        return (
+            f"Parts of the snapshot failed in {state.failed} of the last {state.considered} windows of {model}, so "
+            f"nobody sees what they should show; the newest: {named}."
+        )
     named = ", ".join(_measured(check, failed) for failed in failures[:NAMED_IN_SUMMARY])
     more = len(failures) - NAMED_IN_SUMMARY
     rest = f" and {more} more" if more > 0 else ""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from api.prediction_log.records import WindowRecord
+from evidently_workspace.checks import Check
+from evidently_workspace.results import FAILED_WITH
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,18 @@ def state_of(check: str, history: Sequence[WindowRecord], quorum: Quorum) -> Che
     )
 
 
+INCOMPLETE = Check("monitoring", "Incomplete monitoring", ("rows",), "ModelMonitoringIncomplete", "warning")
+"""Not a check of the model: some part of the snapshot fails, so that nobody would see what it should show."""
+
+
+def failed_parts(window: WindowRecord) -> list[str]:
+    """Return the parts of a window's snapshot that failed though there was enough data, each with its error."""
+    return [note for note in window.not_computed if f": {FAILED_WITH} " in note]
+
+
 def _failed(check: str, window: WindowRecord) -> bool:
+    if check == INCOMPLETE.name:
+        return bool(failed_parts(window))
     return any(failed["check"] == check for failed in window.failed_checks)
 
 

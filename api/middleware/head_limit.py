@@ -2,6 +2,7 @@
 
 from asyncio import TimerHandle, Transport
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 15.0
@@ -14,9 +15,11 @@ MIN_WRITTEN_BYTES = 64 * 1024
 class BoundedHeadProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which closes a connection whose request line and headers take too long or are too large.
 
-    The time starts with the connection, and for later requests with their first byte; uvicorn itself closes an idle
-    connection. `api.middleware.body_limit` limits the time and size of the body. A connection whose client does not
-    read its responses is closed too: otherwise they would stay in memory, and later requests on it in progress.
+    A request to upgrade the connection, such as Java's clients send with their first request (h2c), is answered as if
+    it did not ask for that; the parser would leave its body unread. The time starts with the connection, and for later
+    requests with their first byte; uvicorn itself closes an idle connection. `api.middleware.body_limit` limits the
+    time and size of the body. A connection whose client does not read its responses is closed too: otherwise they would
+    stay in memory, and later requests on it in progress.
     """
 
     _timer: TimerHandle | None = None
@@ -67,7 +70,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, and wait for the rest of a head that has started."""
         cycle, was_body = self.cycle, self._in_body
-        super().data_received(data)
+        self._parse(data)
         if self.transport.is_closing():
             return
         if self._in_body:
@@ -82,6 +85,30 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.transport.abort()
 
+    def _parse(self, data: bytes) -> None:
+        """Do as the method `data_received` of the class above, but go on after a request to upgrade."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserError:
+            message = "Invalid HTTP request received."
+            self.logger.warning(message)
+            self.send_400_response(message)
+        except HttpParserUpgrade as upgrade:
+            self._read_on(data[upgrade.args[0] :])
+
+    def _read_on(self, rest: bytes) -> None:
+        """Read the body of a request to upgrade, and what follows it, with a parser that did not see the request."""
+        lengths = [one for one in self.headers if one[0] in {b"content-length", b"transfer-encoding"}]
+        self.parser = HttpRequestParser(BodyOf(self) if lengths else self)
+        if lengths:
+            head = b"".join(b"%b: %b\r\n" % one for one in lengths)
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % head)
+        else:
+            self.on_message_complete()
+        if rest:
+            self._parse(rest)
+
     def on_message_begin(self) -> None:
         """Enter the head."""
         self._in_head = True
@@ -95,6 +122,8 @@ class BoundedHeadProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Leave the body, and wait for the next request."""
+        if self.parser.should_upgrade():  # the parser stops here, and the body is still to come
+            return
         self._stop_waiting()
         self._in_body = False
         if self.cycle.response_complete:  # else the wait starts with the next request
@@ -109,3 +138,41 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class BodyOf:
+    """What a parser calls that reads the body of a request whose head another one has read, and then whole requests."""
+
+    def __init__(self, protocol: BoundedHeadProtocol) -> None:
+        self._protocol = protocol
+        self._in_repeated_head = True
+
+    def on_message_begin(self) -> None:
+        """Pass it on for later requests."""
+        if not self._in_repeated_head:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Pass it on for later requests."""
+        if not self._in_repeated_head:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Pass it on for later requests."""
+        if not self._in_repeated_head:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Pass it on for later requests; the body comes next."""
+        if self._in_repeated_head:
+            self._in_repeated_head = False
+        else:
+            self._protocol.on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass it on."""
+        self._protocol.on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Pass it on."""
+        self._protocol.on_message_complete()

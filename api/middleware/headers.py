@@ -104,3 +104,46 @@ class OriginCheck:
         if scope["method"] not in WITHOUT_EFFECT and request.is_foreign(self._origins):
             return "foreign_origin", HTTPStatus.FORBIDDEN, FOREIGN_ORIGIN
         return None
+
+
+class PathPrefix:
+    """ASGI middleware: takes the ``prefix`` off the path, where a proxy left it there, and remembers it for links."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            if path == self._prefix or path.startswith(f"{self._prefix}/"):
+                path = path[len(self._prefix) :] or "/"
+            scope = {**scope, "path": path, "root_path": self._prefix}
+        await self._app(scope, receive, send)
+
+
+class PlainRouting:
+    """ASGI middleware: has HEAD answered as GET without a body, and gives routes the path as they expect it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        prefix = scope.get("root_path")
+        if prefix:  # Starlette's routes take it off again, also where a path of ours happens to begin with it
+            scope = {**scope, "path": prefix + scope["path"]}
+        if scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_head)

@@ -24,6 +24,7 @@ from api.metrics import BUILD_INFO, Metrics, RequestMetrics
 from api.metrics_folder import metrics_folder, remove_dead_workers
 
 METHODS = frozenset(HTTPMethod)
+STATUSES = ("2xx", "4xx", "5xx")
 
 
 def is_measured(path: str) -> bool:
@@ -85,7 +86,7 @@ class RequestMeasures:
 
     def _find_route(self, scope: Scope) -> str:
         path: str = scope["path"]
-        route = get_route_name(Request(scope), should_include_root_path=False)
+        route = get_route_name(Request({**scope, "root_path": ""}), should_include_root_path=False)
         if route == path:  # no more of them than routes: a path with a parameter is not its own template
             self._routes[path] = route
         return route or "none"
@@ -114,6 +115,30 @@ def measure_requests(app: FastAPI, metrics: Metrics) -> None:
     def show_metrics() -> Response:
         content = generate_latest(_whole(metrics.registry))
         return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def show_routes_from_zero(app: FastAPI, metrics: Metrics) -> None:
+    """Count the requests of every route from 0 on, so that the first answer of any kind is an increase.
+
+    To be called after all routes are added. Prometheus cannot see what happened before a series appeared.
+    """
+    requests = metrics.of_requests.requests
+    for route in _flat(app.routes):
+        path, methods = getattr(route, "path", ""), getattr(route, "methods", None) or set()
+        if is_measured(path):
+            for method in methods - {HTTPMethod.HEAD}:
+                for status in STATUSES:
+                    requests.labels(method=method, status=status, handler=path)
+
+
+def _flat(routes: Iterable[object]) -> Iterator[object]:
+    """Yield the routes, and those of included routers, which FastAPI keeps as one route with several inside."""
+    for route in routes:
+        inside = getattr(route, "effective_route_contexts", None)
+        if inside is None:
+            yield route
+        else:
+            yield from inside()
 
 
 def _content_length(headers: Iterable[tuple[bytes, bytes]]) -> int:

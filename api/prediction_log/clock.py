@@ -29,7 +29,7 @@ class SteadyClock:
     """
 
     def __init__(self, elapsed: Callable[[], float] = seconds_since_boot) -> None:
-        self._elapsed = elapsed
+        self.elapsed = elapsed
         self._lock = threading.Lock()
         self._last: tuple[int, float] | None = None
         self._jump: tuple[int, float] | None = None
@@ -37,7 +37,7 @@ class SteadyClock:
     def follow(self, shown: int) -> int:
         """Return the time to use when the clock shows ``shown``; both in microseconds since the epoch."""
         with self._lock:
-            at = self._elapsed()
+            at = self.elapsed()
             if self._last is None:
                 self._last = shown, at
                 return shown
@@ -58,6 +58,44 @@ class SteadyClock:
             return False
         logger.warning("the clock has stayed %.0f s off for %s, so it is followed", gap / 1e6, MIN_JUMP_DURATION)
         return True
+
+
+CATCHING_UP = 0.5
+"""How fast the time of windows passes while it is ahead of the clock: slower, so that the clock catches up with it."""
+
+
+class WindowTime:
+    """The time up to which windows are closed: the clock's, except while closed windows lie in the clock's future.
+
+    They do after a clock was ahead and then was put right. No row may be logged into a closed window, so every row then
+    gets the time of the newest end of one. If windows waited for the clock to arrive there, nothing would be measured
+    until then. So they are closed all the same, each after twice its length, and their times stay ahead for a while.
+    """
+
+    def __init__(self, elapsed: Callable[[], float] = seconds_since_boot) -> None:
+        self._elapsed = elapsed
+        self._from: tuple[int, float] | None = None
+
+    def follow(self, now: int, closed_until: int) -> int:
+        """Return the time to close windows at; all in microseconds since the epoch."""
+        ahead = closed_until - now
+        if ahead <= 0 or _small(ahead):
+            if self._from is not None:
+                logger.warning("the clock has caught up with the closed windows: rows have their own time again")
+            self._from = None
+            return now
+        at = self._elapsed()
+        if self._from is None:
+            logger.error(
+                "windows are closed until %.0f s ahead of the clock: a clock was wrong. Rows get the time of the "
+                "newest closed window, and windows last twice as long, until the clock has caught up; no row is lost",
+                ahead / 1e6,
+            )
+            self._from = closed_until, at
+        time_of_windows = self._from[0] + round(CATCHING_UP * (at - self._from[1]) * 1_000_000)
+        if time_of_windows < closed_until:  # another process or a person has closed one meanwhile
+            self._from, time_of_windows = (closed_until, at), closed_until
+        return time_of_windows
 
 
 def _small(gap: int) -> bool:

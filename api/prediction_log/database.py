@@ -9,14 +9,16 @@ from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.errors import LogUnavailable
 from api.prediction_log.clock import SteadyClock
+from api.prediction_log.tables import log_identity
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 STAMP_LOCK = 7_146_001
@@ -40,6 +42,7 @@ class Database:
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self._file: SqliteFile | None = None
+        self._log_id: str | None = None
         if self.is_sqlite:
             if parsed.database and parsed.database != ":memory:":
                 self._file = SqliteFile(Path(parsed.database))
@@ -109,6 +112,10 @@ class Database:
         """Return the time in microseconds since the epoch: that of the database's clock, without its jumps."""
         return self._clock.follow(self.shown(connection))
 
+    def elapsed(self) -> float:
+        """Return seconds that pass evenly, whatever happens to the clocks."""
+        return self._clock.elapsed()
+
     def shown(self, connection: Connection | sqlite3.Connection) -> int:
         """Return what the database's clock shows, in microseconds: hosts that share a database share its clock."""
         if isinstance(connection, sqlite3.Connection) or self.is_sqlite:
@@ -125,6 +132,19 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def log_id(self) -> str:
+        """Return the id of the log, which a migrated one has. Raises LogUnavailable."""
+        if self._log_id is None:
+            with self.reading() as connection:
+                self._log_id = str(connection.execute(select(log_identity.c.log_id)).scalar_one())
+        return self._log_id
+
+    def renew_log_id(self) -> None:
+        """Give the log another id: it is a copy, and the original goes on. Raises LogUnavailable."""
+        self._log_id = None
+        with self.writing() as connection:
+            connection.execute(update(log_identity).values(log_id=str(uuid4())))
 
     def check_room(self) -> None:
         """Raise LogUnavailable where the disk of a SQLite file has no room for a large request."""

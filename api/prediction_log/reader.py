@@ -23,7 +23,7 @@ from sqlalchemy import (
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.records import LoggedRow, WindowStatus
 from api.prediction_log.tables import labels, predictions, rejections, windows
-from api.prediction_log.windows import unfinished
+from api.prediction_log.windows import next_boundary, open_since, unfinished
 
 SAMPLE_KEYS = 2**31
 
@@ -176,18 +176,20 @@ class SnapshotProgress:
     """The progress of the snapshots.
 
     ``waiting`` counts windows that have ended and are not posted yet; ``behind`` is how long ago the oldest of them
-    ended, by the database's clock. ``posted_at`` (seconds since the epoch) and ``duration_seconds`` are those of
-    the newest posted window, None where there is none.
+    ended, by the database's clock, or the open window should have ended. ``posted_at`` (seconds since the epoch) and
+    ``duration_seconds`` are those of the newest posted window, None where there is none. ``ahead`` is how far the
+    closed windows lie in the clock's future.
     """
 
     waiting: int
     behind: timedelta
     posted_at: float | None
     duration_seconds: float | None
+    ahead: timedelta = timedelta(0)
 
 
-def read_progress(database: Database) -> SnapshotProgress:
-    """Read the progress. Raises LogUnavailable."""
+def read_progress(database: Database, interval: timedelta | None = None) -> SnapshotProgress:
+    """Read the progress of windows that last for the ``interval``. Raises LogUnavailable."""
     with database.reading() as connection:
         waiting, oldest_end = connection.execute(
             select(func.count(), func.min(windows.c.end)).where(unfinished())
@@ -198,10 +200,17 @@ def read_progress(database: Database) -> SnapshotProgress:
             .order_by(windows.c.start.desc())
             .limit(1)
         ).first()
-        behind = 0 if oldest_end is None else max(0, database.now(connection) - oldest_end)
+        now = database.now(connection)
+        ends = [] if oldest_end is None else [int(oldest_end)]
+        if interval is not None:
+            step = interval // timedelta(microseconds=1)
+            start = open_since(connection, step)
+            ends += [] if start is None else [next_boundary(start, step)]
+        closed_until = connection.execute(select(func.max(windows.c.end))).scalar_one() or 0
     return SnapshotProgress(
         waiting,
-        timedelta(microseconds=behind),
+        timedelta(microseconds=max(0, now - min(ends, default=now))),
         None if posted is None or posted.finished_at is None else posted.finished_at / 1_000_000,
         None if posted is None else posted.duration_seconds,
+        timedelta(microseconds=max(0, closed_until - now)),
     )

@@ -67,6 +67,14 @@ horizon = Table(
 )
 """One row: no prediction or label may be stamped before this time, because the windows before it are closed."""
 
+log_identity = Table(
+    "log_identity",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("log_id", String(36), nullable=False),
+)
+"""One row: the id of this log, by which its snapshots in Evidently UI are told from those of other logs."""
+
 windows = Table(
     "windows",
     metadata,

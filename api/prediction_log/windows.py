@@ -1,13 +1,16 @@
-"""The table of windows: how time is cut into them, which is next, the outcome of each, and what is retained of it."""
+"""The table of windows: how time is cut into them, which is next, and the outcome of each."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
 
+from api.errors import NothingToSnapshot
 from api.prediction_log.alarms import record_statistics
+from api.prediction_log.clock import WindowTime
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
@@ -20,7 +23,39 @@ MAX_CUT = timedelta(days=1) // timedelta(microseconds=1)
 CUT_OFF_REASON = "the process ended while it processed this window"
 IMPLAUSIBLE_WAIT = 2 * DEFERRED_WAIT // timedelta(microseconds=1)
 """No window waits this long: such a retry was set while a clock was wrong, and all windows would wait for it."""
+SHORTEST = timedelta(seconds=1) // timedelta(microseconds=1)
 MOMENTS = ("start", "end", "retry_at", "finished_at", "snapshot_removed_at", "report_removed_at")
+
+
+@dataclass(frozen=True, slots=True)
+class MinimalWindow:
+    """How many predictions, or else how many labels, of one version of the model a window needs to be measured."""
+
+    rows: int
+    labels: int
+
+    def require(self, connection: Connection, start: int) -> None:
+        """Raise NothingToSnapshot unless that much was logged since ``start``."""
+        counts = (func.count(), predictions.c.model_version)
+        made = select(*counts).where(predictions.c.logged_at >= start).group_by(predictions.c.model_version)
+        joined = select(*counts).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
+        arrived = joined.where(labels.c.arrived_at >= start).group_by(predictions.c.model_version)
+        most_rows, most_labels = (
+            max((row[0] for row in connection.execute(one)), default=0) for one in (made, arrived)
+        )
+        if most_rows < self.rows and most_labels < self.labels:
+            raise NothingToSnapshot(
+                f"not enough yet: {most_rows} of at least {self.rows} rows, {most_labels} of at least {self.labels} "
+                "labels; the window stays open. Send more, or add ?force=true to close it all the same"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRun:
+    """Windows in a row that were skipped, as one ``window``, or a window of another status alone."""
+
+    window: WindowRecord
+    windows: int
 
 
 class WindowStore:
@@ -28,6 +63,7 @@ class WindowStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._time = WindowTime(database.elapsed)
 
     def close_elapsed(self, interval: timedelta) -> int:
         """Close every window that has ended by now, and return how many.
@@ -38,20 +74,29 @@ class WindowStore:
         with self._database.writing() as connection:
             now = self._database.closing(connection)
             _reopen(connection, now, step)
-            start = _open_since(connection, step)
-            if start is None or _next_boundary(start, step) > now:
+            start = open_since(connection, step)
+            if start is None:
+                return 0
+            now = self._time.follow(now, start)
+            if next_boundary(start, step) > now:
                 return 0
             return _close_windows(connection, start, _last_boundary(now, step), step)
 
-    def close_now(self, interval: timedelta) -> WindowRecord | None:
-        """Close the window that is open, whatever its length; None where nothing was logged since the last window."""
+    def close_now(self, interval: timedelta, enough: MinimalWindow | None = None) -> WindowRecord | None:
+        """Close the window that is open, whatever its length; None where nothing was logged since the last window.
+
+        Raises NothingToSnapshot, and leaves it open, where it has less than ``enough``.
+        """
         step = _microseconds_of(interval)
         with self._database.writing() as connection:
             now = self._database.closing(connection)
-            start = _open_since(connection, step)
+            start = open_since(connection, step)
             if start is None or _events_since(connection, start) is None:
                 return None
-            _close_windows(connection, start, now, step)
+            if enough is not None:
+                enough.require(connection, start)
+            # where closed windows are in the future, the rows since then have the time of their end
+            _close_windows(connection, start, max(now, start + SHORTEST), step)
             row = connection.execute(select(windows).order_by(windows.c.start.desc()).limit(1)).one()
             return window_of(row)
 
@@ -127,11 +172,36 @@ class WindowStore:
         with self._database.writing() as connection:
             connection.execute(update(windows).where(_claimed(window)).values(status=WindowStatus.DUE))
 
-    def newest(self, limit: int) -> list[WindowRecord]:
-        """Return the newest windows, newest first."""
+    def newest(self, limit: int, status: WindowStatus | None = None) -> list[WindowRecord]:
+        """Return the newest windows, or those of a status, newest first."""
+        query = select(windows).order_by(windows.c.start.desc()).limit(limit)
         with self._database.reading() as connection:
-            rows = connection.execute(select(windows).order_by(windows.c.start.desc()).limit(limit))
+            rows = connection.execute(query if status is None else query.where(windows.c.status == status))
             return [window_of(row) for row in rows]
+
+    def newest_runs(self, limit: int) -> list[WindowRun]:
+        """Return the newest windows, newest first, with the skipped ones in a row as one."""
+        skipped = windows.c.status == WindowStatus.SKIPPED
+        shown: list[WindowRun] = []
+        with self._database.reading() as connection:
+            others = connection.execute(select(windows).where(~skipped).order_by(windows.c.start.desc()).limit(limit))
+            before: int | None = None
+            for row in (*others, None):
+                inside = [] if row is None else [windows.c.start >= row.end]
+                inside += [] if before is None else [windows.c.start < before]
+                run = select(
+                    func.count(), func.min(windows.c.start), func.sum(windows.c.rows), func.sum(windows.c.labelled_rows)
+                )
+                count, first, rows, labelled = connection.execute(run.where(skipped, *inside)).one()
+                if count:
+                    newest = select(windows).where(skipped, *inside).order_by(windows.c.start.desc()).limit(1)
+                    window = window_of(connection.execute(newest).one())
+                    merged = replace(window, start=moment(first), rows=int(rows or 0), labelled_rows=int(labelled or 0))
+                    shown.append(WindowRun(merged, count))
+                if row is not None:
+                    shown.append(WindowRun(window_of(row), 1))
+                    before = row.start
+        return shown[:limit]
 
     def latest_report(self) -> WindowRecord | None:
         """Return the newest window that has an HTML report."""
@@ -237,7 +307,7 @@ def window_of(row: Row[Any], **changed: Any) -> WindowRecord:
     return WindowRecord(**fields)
 
 
-def _open_since(connection: Connection, step: int) -> int | None:
+def open_since(connection: Connection, step: int) -> int | None:
     """Return the start of the open window; None if nothing was ever logged."""
     last_end = connection.execute(select(func.max(windows.c.end))).scalar_one()
     if last_end is not None:
@@ -255,7 +325,7 @@ def _events_since(connection: Connection, since: int) -> int | None:
     return min((stamp for stamp in found if stamp is not None), default=None)
 
 
-def _next_boundary(start: int, step: int) -> int:
+def next_boundary(start: int, step: int) -> int:
     """Return the end of a window that starts at ``start``; a step is the length of a window."""
     return _last_boundary(start, step) + step
 
@@ -276,7 +346,7 @@ def _close_windows(connection: Connection, start: int, until: int, step: int) ->
     while start < until:
         if event is not None and event < start:
             event = _events_since(connection, start)
-        end = min(_next_boundary(start, step), until)
+        end = min(next_boundary(start, step), until)
         quiet_until = _last_boundary(until if event is None else min(event, until), step)
         if quiet_until - start > MAX_CUT:
             end = quiet_until
@@ -316,55 +386,3 @@ def _closed(start: int, end: int, *, empty: bool) -> dict[str, Any]:
         "tries": 0,
         "faults": 0,
     }
-
-
-class RetainedWindows:
-    """The posted windows of one prediction log: their rows stay for ever, their snapshots and reports do not."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def with_snapshot(self) -> list[WindowRecord]:
-        """Return the windows whose snapshot is not removed, oldest first."""
-        query = select(windows).where(windows.c.snapshot_id.is_not(None), windows.c.status == WindowStatus.POSTED)
-        with self._database.reading() as connection:
-            return [window_of(row) for row in connection.execute(query.order_by(windows.c.start))]
-
-    def with_report(self, before: datetime) -> list[WindowRecord]:
-        """Return the windows that ended before that time and whose report is not removed, oldest first."""
-        query = select(windows).where(windows.c.report_file.is_not(None), windows.c.end < microseconds(before))
-        with self._database.reading() as connection:
-            return [window_of(row) for row in connection.execute(query.order_by(windows.c.start))]
-
-    def starting_at(self, starts: Collection[datetime]) -> dict[datetime, WindowRecord]:
-        """Return the posted windows that start at these times, by their start."""
-        keys = [microseconds(start) for start in starts]
-        query = select(windows).where(windows.c.start.in_(keys), windows.c.status == WindowStatus.POSTED)
-        with self._database.reading() as connection:
-            return {window.start: window for window in map(window_of, connection.execute(query))}
-
-    def begin_snapshot_removal(self, window: WindowRecord) -> None:
-        """Record that a window's snapshot is about to be removed: a later run finishes it, whatever the clock says."""
-        with self._database.writing() as connection:
-            begun = {"snapshot_removed_at": self._database.now(connection)}
-            connection.execute(update(windows).where(windows.c.start == microseconds(window.start)).values(begun))
-
-    def mark_snapshot_removed(self, window: WindowRecord) -> int:
-        """Record that a window's snapshot is removed, and delete its values; return how many these were."""
-        key = microseconds(window.start)
-        with self._database.writing() as connection:
-            removed = {"snapshot_id": None, "snapshot_removed_at": self._database.now(connection)}
-            connection.execute(update(windows).where(windows.c.start == key).values(removed))
-            return connection.execute(delete(window_values).where(window_values.c.start == key)).rowcount
-
-    def mark_report_removed(self, window: WindowRecord) -> None:
-        """Record that a window's report is removed."""
-        with self._database.writing() as connection:
-            removed = {"report_file": None, "report_removed_at": self._database.now(connection)}
-            connection.execute(update(windows).where(windows.c.start == microseconds(window.start)).values(removed))
-
-    def replace_snapshot(self, window: WindowRecord, snapshot_id: str) -> None:
-        """Record another snapshot as the window's, because the recorded one no longer exists."""
-        with self._database.writing() as connection:
-            where = windows.c.start == microseconds(window.start)
-            connection.execute(update(windows).where(where).values(snapshot_id=snapshot_id))

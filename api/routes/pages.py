@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 
 from api.errors import LogUnavailable
 from api.middleware.headers import POLICY, page_policy
-from api.prediction_log.records import WindowRecord
+from api.prediction_log.windows import WindowRun
 from api.routes.health import check_ready
 from api.serving.data_plane import DataPlane
 from api.snapshots.learning import LearningState
@@ -54,6 +54,7 @@ PAGE = Template((Path(__file__).parent / "landing.html").read_text(encoding="utf
 PAGE_POLICY = page_policy(PAGE.template)
 """Of the template, so that no script that a value might bring with it is allowed to run."""
 MAX_WINDOWS = 8
+SHARED = "; the project may also show the windows of other prediction logs"
 EVIDENTLY_STATUS = {
     True: ("well", "answers"),
     False: ("failed", "does not answer; windows wait, and are posted in order once it does"),
@@ -62,9 +63,18 @@ EVIDENTLY_STATUS = {
 
 
 def landing_routes(
-    plane: DataPlane, queries: SnapshotQueries, grafana_url: str | None, evidently_up: Callable[[], bool | None]
+    plane: DataPlane,
+    queries: SnapshotQueries,
+    grafana_url: str | None,
+    evidently_up: Callable[[], bool | None],
+    *,
+    shared_project: bool = False,
 ) -> APIRouter:
-    """Build the route. ``evidently_up`` returns whether Evidently UI answers, None if this process does not check."""
+    """Build the route.
+
+    ``evidently_up`` returns whether Evidently UI answers, None if this process does not check; ``shared_project`` says
+    whether other logs may show their windows in the same project.
+    """
     router = APIRouter()
 
     @router.get("/", include_in_schema=False)
@@ -72,7 +82,7 @@ def landing_routes(
         try:
             await check_ready(plane)
             newest, windows, alarms = await run_in_threadpool(
-                lambda: (queries.latest_report(), queries.newest(MAX_WINDOWS), queries.alarms(plane.manifest))
+                lambda: (queries.latest_report(), queries.newest_runs(MAX_WINDOWS), queries.alarms(plane.manifest))
             )
             failure_reason, table = None, _learning(alarms) + _table(windows)
         except LogUnavailable as error:  # the page shows it
@@ -84,6 +94,7 @@ def landing_routes(
             rows=f"{manifest.data.train_rows:,}",
             quality=escape(_quality(manifest)),
             evidently=escape(queries.project_url()),
+            shared=SHARED if shared_project else "",
             report=_link(
                 f"reports/{newest.report_file}" if newest else None,
                 "Newest report",
@@ -122,13 +133,13 @@ def _link(url: str | None, name: str, note: str) -> str:
     return f'<li><a href="{escape(url)}">{escape(name)}</a><span>{escape(note)}</span></li>'
 
 
-def _table(windows: list[WindowRecord]) -> str:
-    if not windows:
+def _table(runs: list[WindowRun]) -> str:
+    if not runs:
         return "<p>None yet: the first one appears when its time is over and something was logged in it.</p>"
     rows = "".join(
-        f"<tr><td>{_window_link(window)}</td><td>{_count(window.rows)}</td>"
-        f"<td>{_count(window.labelled_rows)}</td><td>{window.status}</td><td>{_verdict(window)}</td></tr>"
-        for window in windows
+        f"<tr><td>{_window_link(run)}</td><td>{_count(run.window.rows)}</td>"
+        f"<td>{_count(run.window.labelled_rows)}</td><td>{run.window.status}</td><td>{_verdict(run)}</td></tr>"
+        for run in runs
     )
     return (
         f"<table><tr><th>Window (UTC)</th><th>Rows</th><th>Labels</th><th>Status</th><th>Checks</th></tr>{rows}</table>"
@@ -145,12 +156,17 @@ def _learning(state: LearningState) -> str:
     )
 
 
-def _window_link(window: WindowRecord) -> str:
-    text = f"{window.start:%Y-%m-%d %H:%M:%S} to {window.end:%H:%M:%S}"
+def _window_link(run: WindowRun) -> str:
+    window = run.window
+    day = "" if window.start.date() == window.end.date() else "%Y-%m-%d "
+    text = f"{window.start:%Y-%m-%d %H:%M:%S} to {window.end:{day}%H:%M:%S}"
     return text if window.report_file is None else f'<a href="reports/{escape(window.report_file)}">{text}</a>'
 
 
-def _verdict(window: WindowRecord) -> str:
+def _verdict(run: WindowRun) -> str:
+    window = run.window
+    if run.windows > 1:
+        return f"{run.windows:,} windows with too little data in a row"
     if window.failed_checks:
         failed = ", ".join(sorted({str(check["check"]) for check in window.failed_checks}))
         return f'<span class="failed">{escape(failed)}</span>'

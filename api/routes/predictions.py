@@ -1,5 +1,7 @@
 """POST /predict, /predict/batch and /feedback, and their part of the OpenAPI schema."""
 
+import asyncio
+import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic
 
@@ -8,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import PayloadError, UnreadableBody
+from api.errors import BodyTooLarge, PayloadError, UnknownEncoding, UnreadableBody
 from api.problems import problem_responses
 from api.schemas import FeedbackReceipt
 from api.security.rate_limit import charge_rows
@@ -21,12 +23,13 @@ REFUSED_BYTES_PER_ROW = 100
 """A refused body takes a row of its caller's rate limit for each of so many bytes."""
 
 
-def prediction_routes(plane: DataPlane, max_rows: int) -> list[BaseRoute]:
+def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[BaseRoute]:
     """Build the routes, which serve without FastAPI: its handling of a request costs more than to predict.
 
-    They stay when the model is reloaded, as `ModelReloader` refuses a version with other fields or labels.
+    They stay when the model is reloaded, as `ModelReloader` refuses a version with other fields or labels. What else a
+    row may bring along, and how its texts are read, follows the version that serves.
     """
-    row, label_types = row_type(plane.manifest), task_types(plane.manifest)
+    bodies = _ServedBodies(plane, max_rows)
 
     async def predict(body: Row) -> bytes:
         return (await plane.predict([body.cells()]))[0]
@@ -40,36 +43,77 @@ def prediction_routes(plane: DataPlane, max_rows: int) -> list[BaseRoute]:
         shown = FeedbackReceipt(accepted=receipt.accepted, unknown=list(receipt.unknown))
         return shown.model_dump_json().encode()
 
-    rows = ListBody(batch_type(row, max_rows), "rows", row, max_rows)
-    labels = ListBody(label_types.feedback, "labels", label_types.label, max_rows)
     return [
-        _route("/predict", JsonEndpoint(RequestBody(row), predict)),
-        _route("/predict/batch", JsonEndpoint(rows, predict_batch)),
-        _route("/feedback", JsonEndpoint(labels, feedback)),
+        _route("/predict", JsonEndpoint(lambda: bodies.current().row, predict, max_bytes)),
+        _route("/predict/batch", JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes)),
+        _route("/feedback", JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes)),
     ]
 
 
-class JsonEndpoint(Generic[Body]):
-    """ASGI app: reads the body of a request, and sends the JSON that ``respond`` returns for it."""
+class _Bodies:
+    """The request bodies of one version of the model."""
 
-    def __init__(self, request_body: RequestBody[Body], respond: Callable[[Body], Awaitable[bytes]]) -> None:
-        self._request_body = request_body
+    def __init__(self, manifest: Manifest, max_rows: int) -> None:
+        row, label_types = row_type(manifest), task_types(manifest)
+        self.row = RequestBody(row)
+        self.rows = ListBody(batch_type(row, max_rows), "rows", row, max_rows)
+        self.labels = ListBody(label_types.feedback, "labels", label_types.label, max_rows)
+
+
+class _ServedBodies:
+    """The request bodies of the version that serves; built once for each."""
+
+    def __init__(self, plane: DataPlane, max_rows: int) -> None:
+        self._plane, self._max_rows = plane, max_rows
+        self._manifest = plane.manifest
+        self._bodies = _Bodies(self._manifest, max_rows)
+
+    def current(self) -> _Bodies:
+        """Return the request bodies of the version that serves now."""
+        manifest = self._plane.manifest
+        if manifest is not self._manifest:
+            self._bodies, self._manifest = _Bodies(manifest, self._max_rows), manifest
+        return self._bodies
+
+
+class JsonEndpoint(Generic[Body]):
+    """ASGI app: reads the body of a request, and sends the JSON that ``respond`` returns for it.
+
+    A body that was packed with gzip may have ``max_bytes`` unpacked.
+    """
+
+    def __init__(
+        self, body: Callable[[], RequestBody[Body]], respond: Callable[[Body], Awaitable[bytes]], max_bytes: int
+    ) -> None:
+        self._body = body
         self._respond = respond
+        self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         body = await _receive_body(receive)
+        if encoding := _encoding(scope):
+            body = await self._unpack(body, encoding)
         content = await self._respond(await self._read(body, is_json=_is_json(scope)))
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
+    async def _unpack(self, body: bytes, encoding: bytes) -> bytes:
+        """Return the body unpacked, on a thread; one that is too large then is charged as such."""
+        try:
+            return await asyncio.to_thread(unpacked, body, encoding, self._max_bytes)
+        except BodyTooLarge:
+            charge_rows(self._max_bytes // REFUSED_BYTES_PER_ROW)
+            raise
+
     async def _read(self, body: bytes, *, is_json: bool) -> Body:
         """Return the validated body; one that is refused is charged by its size, as it took time to read."""
+        reader = self._body()
         try:
             if len(body) > LARGE_BYTES:
-                return await self._request_body.read_large(body, is_json=is_json)
-            return self._request_body.read(body, is_json=is_json)
+                return await reader.read_large(body, is_json=is_json)
+            return reader.read(body, is_json=is_json)
         except (PayloadError, UnreadableBody):
             charge_rows(len(body) // REFUSED_BYTES_PER_ROW)
             raise
@@ -90,6 +134,34 @@ async def _receive_body(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
+def _encoding(scope: Scope) -> bytes:
+    return b",".join(value for name, value in scope["headers"] if name == b"content-encoding").strip().lower()
+
+
+def unpacked(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
+    """Return the body without its encoding. Raises BodyTooLarge, UnknownEncoding or UnreadableBody."""
+    if encoding == b"identity":
+        return body
+    if encoding not in {b"gzip", b"x-gzip"}:
+        name = encoding.decode("latin-1")
+        raise UnknownEncoding(f"the body has the Content-Encoding {name!r}; send it plain, or packed with gzip")
+    parts: list[bytes] = []
+    left = max_bytes
+    while body or not parts:
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # 16: gzip
+        try:
+            parts.append(unpacker.decompress(body, left + 1))
+        except zlib.error as error:
+            raise UnreadableBody(f"the body is not what gzip makes: {error}") from error
+        left -= len(parts[-1])
+        if left < 0:
+            raise BodyTooLarge(f"the body is larger than the limit of {max_bytes:,} bytes unpacked; send fewer rows")
+        if not unpacker.eof:
+            raise UnreadableBody("the body is not what gzip makes: its end is missing")
+        body = unpacker.unused_data
+    return b"".join(parts)
+
+
 def _is_json(scope: Scope) -> bool:
     for name, value in scope["headers"]:
         if name == b"content-type":
@@ -100,7 +172,7 @@ def _is_json(scope: Scope) -> bool:
     return False
 
 
-def install_openapi(app: FastAPI, plane: DataPlane, max_rows: int) -> None:
+def install_openapi(app: FastAPI, plane: DataPlane, max_rows: int, path_prefix: str = "") -> None:
     """Make the OpenAPI schema follow the model version that serves; call it before `install_security`."""
     built: dict[str, dict[str, Any]] = {}
 
@@ -110,7 +182,11 @@ def install_openapi(app: FastAPI, plane: DataPlane, max_rows: int) -> None:
             routes = [*documented_routes(manifest, max_rows), *app.routes]
             built.clear()
             built[manifest.version] = get_openapi(
-                title=app.title, version=manifest.version, description=app.description, routes=routes
+                title=app.title,
+                version=manifest.version,
+                description=app.description,
+                routes=routes,
+                servers=[{"url": path_prefix}] if path_prefix else None,
             )
         return built[manifest.version]
 
@@ -122,7 +198,7 @@ def documented_routes(manifest: Manifest, max_rows: int) -> Sequence[BaseRoute]:
     types = task_types(manifest)
     row = row_type(manifest)
     batch = batch_type(row, max_rows)
-    router = APIRouter(tags=["predictions"], responses=problem_responses(400, 408, 413, 422, 503))
+    router = APIRouter(tags=["predictions"], responses=problem_responses(400, 408, 413, 415, 422, 503))
 
     @router.post(
         "/predict", summary="Predict one row", responses=_example(types.example), response_model=types.prediction

@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 
 from api.middleware.headers import POLICY, REPORT
-from api.prediction_log.records import WindowRecord
+from api.prediction_log.records import WindowRecord, WindowStatus
 from api.problems import problem_responses
 from api.schemas import (
     AlarmState,
@@ -31,8 +31,11 @@ MAX_SKIPPED = 1_000_000_000
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,120}\.html$"
 
 
-def snapshot_routes(plane: DataPlane, queries: SnapshotQueries) -> APIRouter:
-    """Build the routes. They read the database, so they run on a thread."""
+def snapshot_routes(plane: DataPlane, queries: SnapshotQueries, public_url: str | None = None) -> APIRouter:
+    """Build the routes; links begin with the ``public_url``, or with the address of the request.
+
+    The routes read the database, so they run on a thread.
+    """
     router = APIRouter(tags=["snapshots"])
     one_at_a_time = asyncio.Lock()  # long series are large, and take time from predictions
 
@@ -40,15 +43,22 @@ def snapshot_routes(plane: DataPlane, queries: SnapshotQueries) -> APIRouter:
         report = None
         if window.report_file is not None:
             day, _, name = window.report_file.partition("/")
-            report = str(request.url_for("report", day=day, name=name))
+            if public_url is None:
+                report = str(request.url_for("report", day=day, name=name))
+            else:
+                report = f"{public_url.rstrip('/')}/reports/{day}/{name}"
         recorded = RecordedWindow.model_validate(window)
         return SnapshotWindow(**dict(recorded), report_url=report, evidently_url=queries.evidently_url(window))
 
     @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))
-    def windows(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> SnapshotWindows:
+    def windows(
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        status: Annotated[WindowStatus | None, Query(description="Only windows of this status.")] = None,
+    ) -> SnapshotWindows:
         state = queries.alarms(plane.manifest)
         return SnapshotWindows(
-            windows=[with_links(request, window) for window in queries.newest(limit)],
+            windows=[with_links(request, window) for window in queries.newest(limit, status)],
             alarms=AlarmState(
                 kind=plane.manifest.alarms,
                 version=state.version,
@@ -62,10 +72,15 @@ def snapshot_routes(plane: DataPlane, queries: SnapshotQueries) -> APIRouter:
         "/snapshots",
         status_code=202,
         summary="Take a snapshot of what was logged since the last window",
-        responses=problem_responses(409, 503),
+        responses=problem_responses(409, 422, 503),
     )
-    def take(request: Request) -> SnapshotWindow:
-        return with_links(request, queries.close_now())
+    def take(
+        request: Request,
+        force: Annotated[
+            bool, Query(description="Close the window even with too little in it to be measured.")
+        ] = False,
+    ) -> SnapshotWindow:
+        return with_links(request, queries.close_now(force=force))
 
     @router.get(
         "/snapshots/metrics",

@@ -185,11 +185,12 @@ class _ErrorList:
 
 
 def _parse(body: bytes, *, is_json: bool) -> object:
-    """Return the parsed body, or its bytes where it is not JSON. Raises PayloadError or UnreadableBody."""
+    """Return the parsed body. Raises PayloadError or UnreadableBody."""
     if not body:
         raise PayloadError.of([FieldError("body", "Field required", "missing")])
     if not is_json:
-        return body
+        message = "cannot be read without the header Content-Type: application/json; send it with the body"
+        raise PayloadError.of([FieldError("body", message, "json_invalid")])
     try:
         return from_json(body)
     except ValueError:

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from random import SystemRandom
 
@@ -13,6 +13,7 @@ import uuid_utils
 from api.errors import MAX_ERRORS, FieldError, NoFiniteAnswer, RowRefused, UnknownClass, shortened
 from api.prediction_log.records import PredictionRecord
 from model.artifact.manifest import ClassifierManifest, Manifest, Value
+from model.data.cells import KnownClasses
 from model.errors import PredictionError
 from model.serving.engines import Answers
 from model.serving.predictor import AnyPredictor, Predictor
@@ -26,6 +27,16 @@ NO_PROBABILITIES = "{}"
 
 Row = Sequence[Value]
 """The values of one row, in the order of the schema."""
+
+
+class RowWithMetadata(list[Value]):
+    """A row that brings columns along that the model does not take: they are logged with it."""
+
+    def __init__(self, values: Iterable[Value], metadata: Mapping[str, Value]) -> None:
+        super().__init__(values)
+        self.metadata = metadata
+
+
 Response = tuple[list[PredictionRecord], list[bytes]]
 """The record to log and the JSON response of each row."""
 
@@ -97,7 +108,10 @@ class Responses(ABC):
         return first
 
     def _features(self, row: Row) -> str:
-        return orjson.dumps(dict(zip(self._feature_names, row, strict=True))).decode()
+        values = dict(zip(self._feature_names, row, strict=True))
+        if isinstance(row, RowWithMetadata):
+            values = {**row.metadata, **values}
+        return orjson.dumps(values).decode()
 
     def _sample_keys(self, count: int) -> list[int]:
         keys: list[int] = self._random.integers(0, 2**31, count).tolist()
@@ -184,19 +198,21 @@ def label_texts(labels: Sequence[LabelValue], manifest: Manifest) -> list[str]:
 
 
 def _class_names(labels: Sequence[LabelValue], manifest: ClassifierManifest) -> list[str]:
-    names, known = [str(label) for label in labels], set(manifest.class_names)
-    unknown = (index for index, name in enumerate(names) if name not in known)
-    classes = f"is none of the classes {_listed(manifest)}"
+    known, names = KnownClasses(manifest.classes), manifest.class_names
+    found = [known.place(label) for label in labels]
+    unknown = (index for index, place in enumerate(found) if place is None)
+    classes = f"is none of the classes {listed_classes(manifest)}"
     errors = tuple(
         FieldError(f"labels[{index}].label", f"{shortened(repr(labels[index]))} {classes}", "unknown_class")
         for index in islice(unknown, MAX_ERRORS)
     )
     if errors:
         raise UnknownClass(f"{errors[0].field}: {errors[0].message}", errors)
-    return names
+    return [names[place] for place in found if place is not None]
 
 
-def _listed(manifest: ClassifierManifest) -> str:
+def listed_classes(manifest: ClassifierManifest) -> str:
+    """Return the classes as an error names them."""
     names = manifest.class_names
     more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     return ", ".join(names[:MAX_LISTED]) + more

@@ -147,6 +147,7 @@ class WindowEvaluator:
             rejected_requests=read_rejections(self._database, start, end),
             rows_by_version={version: count.rows for version, count in counts.items()},
             other_labels=labelled.other_versions,
+            origin=self._database.log_id(),
             past=self._past.gathered(manifest, start, end),
         )
         return WindowEvaluation(logged, labelled, snapshot, None, manifest, alarms_version)

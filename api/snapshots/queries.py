@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from api.errors import NotFound, NothingToSnapshot
-from api.prediction_log.records import WindowRecord
-from api.prediction_log.windows import WindowStore
+from api.prediction_log.records import WindowRecord, WindowStatus
+from api.prediction_log.windows import MinimalWindow, WindowRun, WindowStore
 from api.snapshots.learning import LearningState, ServiceAlarms
 from api.snapshots.reports import read_report
 from evidently_workspace.client import project_id_for
@@ -47,6 +47,7 @@ class SnapshotQueries:
         store: WindowStore,
         *,
         interval: timedelta,
+        enough: MinimalWindow,
         reports_dir: Path,
         links: SnapshotLinks,
         alarms: ServiceAlarms,
@@ -54,14 +55,19 @@ class SnapshotQueries:
     ) -> None:
         self._store = store
         self._interval = interval
+        self._enough = enough
         self._reports_dir = reports_dir
         self._links = links
         self._alarms = alarms
         self._wake = wake
 
-    def newest(self, limit: int) -> list[WindowRecord]:
-        """Return the newest windows, newest first."""
-        return self._store.newest(limit)
+    def newest(self, limit: int, status: WindowStatus | None = None) -> list[WindowRecord]:
+        """Return the newest windows, or those of a status, newest first."""
+        return self._store.newest(limit, status)
+
+    def newest_runs(self, limit: int) -> list[WindowRun]:
+        """Return the newest windows, newest first, with the skipped ones in a row as one."""
+        return self._store.newest_runs(limit)
 
     def alarms(self, manifest: Manifest) -> LearningState:
         """Return what the alarms of a model rest on."""
@@ -71,9 +77,13 @@ class SnapshotQueries:
         """Return the newest window that has an HTML report."""
         return self._store.latest_report()
 
-    def close_now(self) -> WindowRecord:
-        """Close the open window, so that its snapshot is made at once. Raises NothingToSnapshot."""
-        window = self._store.close_now(self._interval)
+    def close_now(self, *, force: bool = False) -> WindowRecord:
+        """Close the open window, so that its snapshot is made at once.
+
+        Raises NothingToSnapshot where nothing was logged in it, or, unless it is ``force``d, too little to be measured:
+        a piece that is cut off then would never be.
+        """
+        window = self._store.close_now(self._interval, None if force else self._enough)
         if window is None:
             raise NothingToSnapshot("nothing was logged since the last window; send predictions first")
         self._wake()

@@ -1,7 +1,7 @@
-"""Removal of what is old: snapshots by tiers, reports and rows by age, orphan snapshots. Runs in the worker."""
+"""Removal of what is old: snapshots by tiers, reports and rows by age; repair of the rest. Runs in the worker."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
@@ -12,7 +12,7 @@ from api.errors import LogUnavailable
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord
-from api.prediction_log.windows import RetainedWindows
+from api.prediction_log.retained_windows import RetainedWindows
 from api.snapshots.reports import stale_files, stale_scripts
 from api.snapshots.retention_tiers import Removals, RetentionPolicy, windows_to_remove
 from evidently_workspace.client import EvidentlyClient, project_id_for
@@ -22,30 +22,57 @@ from evidently_workspace.window import Window
 logger = logging.getLogger(__name__)
 
 
-class OrphanSnapshots:
-    """Snapshots in Evidently UI of which the log's posted windows do not know.
+MAX_REPOSTED = 10
+"""Most lost snapshots that one run has posted again: new windows must not wait long for them."""
+GONE = "its snapshot is gone from Evidently UI, and cannot be made again: the log no longer has all of its rows"
 
-    A window that is not posted yet removes its own. Snapshots of windows that are not in the log are left alone:
-    something else may have posted them.
+
+class SnapshotRepair:
+    """Makes Evidently UI hold what the log's posted windows say: no snapshot more, none less.
+
+    Only snapshots that come from this log are touched, in a project that belongs to it or is ``shared``. A window that
+    is not posted yet removes its own. Snapshots of windows that are not in the log are left alone: another copy of the
+    log may have posted them. ``versions`` returns the versions of the model that can still be measured.
     """
 
-    def __init__(self, windows: RetainedWindows, client: EvidentlyClient, project_name: str) -> None:
+    def __init__(
+        self,
+        windows: RetainedWindows,
+        client: EvidentlyClient,
+        project_name: str,
+        log_id: Callable[[], str],
+        *,
+        shared: bool,
+        versions: Callable[[], Collection[str]],
+    ) -> None:
         self._windows = windows
         self._client = client
         self._project_id = project_id_for(project_name)
+        self._log_id = log_id
+        self._shared = shared
+        self._versions = versions
 
-    def remove(self) -> Iterator[UUID]:
-        """Remove the orphans one by one and yield the id of each. Raises EvidentlyError, LogUnavailable."""
+    def run(self) -> Iterator[UUID | None]:
+        """Repair one thing after another: yield the id of each snapshot that was removed, None for each to make again.
+
+        Raises EvidentlyError, LogUnavailable.
+        """
+        if not self._shared and self._client.owner(self._project_id) not in {None, self._log_id()}:
+            return
         # in this order: a snapshot that is recorded now is in a list that is read later, unless it was removed
         windows = [window for window in self._windows.with_snapshot() if window.project_id == str(self._project_id)]
         retained = {_key(window): window for window in windows}
-        found = self._client.snapshots_by_window(self._project_id)
+        found = self._client.snapshots_by_window(self._project_id, self._log_id(), unnamed=not self._shared)
         starts = [start for key in found.keys() - retained.keys() if (start := _start_of(key)) is not None]
         thinned = [window for window in self._windows.starting_at(starts).values() if window.snapshot_id is None]
         known = retained | {_key(window): window for window in thinned}
         for key, ids in found.items():
             if key in known:
                 yield from self._remove(ids, known[key])
+        # a shared project may hold snapshots of earlier versions, which do not say whose they are
+        listed = self._client.snapshots_by_window(self._project_id) if self._shared else found
+        lost = [window for key, window in retained.items() if key not in listed]
+        yield from self._replace([window for window in lost if window.snapshot_removed_at is None])
 
     def _remove(self, ids: list[UUID], window: WindowRecord) -> Iterator[UUID]:
         if window.snapshot_id is not None and UUID(window.snapshot_id) not in ids:
@@ -60,6 +87,21 @@ class OrphanSnapshots:
             logger.warning("an orphan snapshot of %s to %s is removed", window.start, window.end)
             self._client.delete_snapshot(self._project_id, snapshot_id)
             yield snapshot_id
+
+    def _replace(self, lost: Sequence[WindowRecord]) -> Iterator[None]:
+        """Have lost snapshots made again, the newest first, and give up those that cannot be."""
+        versions = set(self._versions())
+        reposted = 0
+        for window in reversed(lost):
+            if window.model_version not in versions or not self._windows.has_rows(window):
+                logger.warning("window %s to %s: %s", window.start, window.end, GONE)
+                self._windows.mark_snapshot_lost(window, GONE)
+            elif reposted == MAX_REPOSTED:
+                return
+            elif self._windows.make_due_again(window):
+                logger.warning("the snapshot of %s to %s is gone; it is made again", window.start, window.end)
+                reposted += 1
+                yield None
 
 
 def _key(window: WindowRecord) -> str:
@@ -96,7 +138,7 @@ class Retention:
         windows: RetainedWindows,
         expiry: LogExpiry,
         client: EvidentlyClient,
-        orphans: OrphanSnapshots,
+        repair: SnapshotRepair,
         *,
         lease: Lease,
         policy: RetentionPolicy,
@@ -106,7 +148,7 @@ class Retention:
         self._windows = windows
         self._expiry = expiry
         self._client = client
-        self._orphans = orphans
+        self._repair = repair
         self._lease = lease
         self._policy = policy
         self._reports_dir = reports_dir
@@ -127,7 +169,7 @@ class Retention:
             self._attempt(self._remove_reports, now, deadline, done)
             self._attempt(self._expire_rows, now, deadline, done)
             if ui_answered:  # otherwise each run would wait for Evidently UI twice
-                self._attempt(self._remove_orphans, now, deadline, done)
+                self._attempt(self._repair_snapshots, now, deadline, done)
         finally:
             self._lease.release()
         return done
@@ -198,9 +240,12 @@ class Retention:
             if freed == 0:
                 break
 
-    def _remove_orphans(self, _now: datetime, deadline: float, done: Removals) -> None:
-        for _ in _until(deadline, self._orphans.remove(), done):
-            done.removed["snapshots"] += 1
+    def _repair_snapshots(self, _now: datetime, deadline: float, done: Removals) -> None:
+        reposted = 0
+        for removed in _until(deadline, self._repair.run(), done):
+            done.removed["snapshots"] += removed is not None
+            reposted += removed is None
+        done.unfinished = done.unfinished or reposted == MAX_REPOSTED
 
     def _batches(self, deadline: float, done: Removals) -> Iterator[None]:
         """Yield until the deadline; pause after each batch, so that others can write to the log."""

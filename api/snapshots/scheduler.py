@@ -17,6 +17,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from api.errors import LogUnavailable
 from api.metrics import Metrics
+from api.prediction_log.clock import seconds_since_boot
 from api.prediction_log.lease import Lease
 from api.prediction_log.reader import SnapshotProgress
 from api.prediction_log.windows import WindowStore
@@ -85,13 +86,56 @@ class PeriodicJob:
             logger.warning("the periodic job %s is still running at the end", self.name)
 
 
+MAX_CLOCK_GAP = timedelta(seconds=1)
+"""By how much the clock may leave the time that really passed before the jobs follow it."""
+MAX_WAIT_SECONDS = 1.0
+
+
+class SteadyScheduler(BackgroundScheduler):  # type: ignore[misc] # APScheduler ships no types
+    """APScheduler's scheduler, whose intervals last as long as they should even when the machine's clock is set.
+
+    It waits by a clock that never jumps, but keeps the times of the next runs by the machine's clock. So when that one
+    jumps, all next runs jump with it: otherwise a clock set back by two hours would stop every job for two hours.
+    """
+
+    _clock: tuple[datetime, float] | None = None
+
+    def follow_clock(self) -> datetime:
+        """Move the next run of every job by as much as the machine's clock has jumped since the last call.
+
+        Return what the clock shows. A run that is further away than its interval all the same, because the clock jumped
+        while APScheduler read it, comes at its interval.
+        """
+        with self._jobstores_lock:
+            now, at = datetime.now(UTC), seconds_since_boot()
+            last, self._clock = self._clock or (now, at), (now, at)
+            jump = now - last[0] - timedelta(seconds=at - last[1])
+            if abs(jump) > MAX_CLOCK_GAP:
+                logger.warning("the clock was set by %.0f s; the periodic jobs go on", jump.total_seconds())
+            else:
+                jump = timedelta(0)
+            for store in self._jobstores.values():
+                for job in store.get_all_jobs():
+                    wanted = min(job.next_run_time + jump, now + job.trigger.interval)
+                    if wanted != job.next_run_time:
+                        job._modify(next_run_time=wanted)  # noqa: SLF001 - `modify_job` would wake the loop for each
+                        store.update_job(job)
+            return now
+
+    def _process_jobs(self) -> float | None:
+        self.follow_clock()
+        wait_seconds: float | None = super()._process_jobs()
+        # the clock may have jumped while the wait was worked out
+        return None if wait_seconds is None else min(wait_seconds, MAX_WAIT_SECONDS)
+
+
 class JobScheduler:
     """Runs periodic jobs with APScheduler, each on a thread of its own: a job that hangs delays no other."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._jobs: dict[str, PeriodicJob] = {}
-        self._scheduler = BackgroundScheduler(
+        self._scheduler = SteadyScheduler(
             timezone=UTC,
             # a late run is still wanted, once: by default APScheduler drops one that is a second late
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
@@ -132,7 +176,7 @@ class JobScheduler:
         """Have the next run of a job come after this time instead of at its interval."""
         with suppress(JobLookupError):  # the scheduler has stopped meanwhile
             if self._scheduler.running:
-                self._scheduler.modify_job(name, next_run_time=datetime.now(UTC) + delay)
+                self._scheduler.modify_job(name, next_run_time=self._scheduler.follow_clock() + delay)
 
     def _after_run(self, event: JobExecutionEvent) -> None:
         """Run a job again that was woken during its run: APScheduler starts no second run beside the first."""

@@ -168,7 +168,8 @@ class WindowProcessor:
             raise SnapshotRejected(str(error)) from error
 
     def _remove_earlier(self, window: WindowRecord, project_id: UUID) -> None:
-        earlier = self._client.snapshots_by_window(project_id).get(Window(window.start, window.end).key, [])
+        ours = self._client.snapshots_by_window(project_id, self._project.log_id)
+        earlier = ours.get(Window(window.start, window.end).key, [])
         if not self._store.is_claimed(window):
             raise LeaseLost  # asked after the list was read: so it has no snapshot of a newer claim, which would count
         for snapshot_id in earlier:

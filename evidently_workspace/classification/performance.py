@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,13 +28,17 @@ from numpy.typing import NDArray
 from evidently_workspace.frames import (
     CORRECT,
     PROBABILITY,
+    RESERVED,
     as_if_certain,
     classes_dataset,
     probabilities_dataset,
+    real_names,
     scored_predictions,
+    with_neutral_classes,
+    with_neutral_names,
     with_probabilities,
 )
-from evidently_workspace.results import FailedCheck
+from evidently_workspace.results import FailedCheck, MetricValue
 from evidently_workspace.scores import Score, add_scores, scores_table
 from evidently_workspace.section import (
     LEARNING,
@@ -95,6 +100,24 @@ def performance(
     `lowest_accuracy`, and the recall of each class below `lowest_recall`.
     """
     require("labels", len(labelled), min_labels)
+    if RESERVED.isdisjoint(manifest.class_names):
+        return _performance(labelled, reference, manifest, min_labels, traffic)
+    window, known = (with_neutral_classes(frame, manifest) for frame in (labelled, reference))
+    section = _performance(window, known, with_neutral_names(manifest), min_labels, traffic)
+    section.values = [MetricValue(value.name, real_names(value.column), value.value) for value in section.values]
+    section.failed_checks = [replace(check, column=real_names(check.column)) for check in section.failed_checks]
+    for widget in section.widgets:
+        widget.params = real_names(widget.params)
+    return section
+
+
+def _performance(
+    labelled: pd.DataFrame,
+    reference: pd.DataFrame,
+    manifest: ClassifierManifest,
+    min_labels: int,
+    traffic: WindowTraffic,
+) -> Section:
     section = Section(
         "Performance",
         "Predictions whose label arrived in the window, whenever they were made. The test set and the reference are "
@@ -103,7 +126,7 @@ def performance(
     right = (reference[LABEL] == reference[PREDICTION]).to_numpy()
     lowest = traffic.limit("accuracy", None, lowest_accuracy(len(labelled), right, manifest))
     (accuracy, *others), matrices = _score_classes(section, labelled, reference, manifest, lowest)
-    recalls = [("recall_by_class", name) for name in manifest.class_names]
+    recalls = [("recall_by_class", real_names(name)) for name in manifest.class_names]
     section.say_what_is_learned(traffic, [("accuracy", None), *recalls])
     scores = [accuracy.judged(lowest, traffic, ".3f"), *others]
     scores += _score_probabilities(section, labelled, reference, manifest, min_labels)
@@ -178,14 +201,15 @@ def _recall_bounds(
     labels, bounds = labelled[LABEL].value_counts(), {}
     right = (reference[LABEL] == reference[PREDICTION]).to_numpy()
     for name in manifest.class_names:
-        if name in labels:
+        if name in labels and traffic.covers("recall_by_class", real_names(name)):
             of_class = right[(reference[LABEL] == name).to_numpy()]
             by_rows = lowest_recall(int(labels[name]), name, of_class, manifest)
-            usual = traffic.usual("recall_by_class", name)
+            series = "recall_by_class", real_names(name)
+            usual = traffic.usual(*series)
             bounds[name] = RecallBound(
-                traffic.limit("recall_by_class", name, by_rows),
+                traffic.limit(*series, by_rows),
                 "" if usual is None else usual.shown(".3f"),
-                traffic.is_learning("recall_by_class", name),
+                traffic.is_learning(*series),
             )
     return bounds
 
@@ -213,6 +237,11 @@ def _score_each_class(
         columns[name] = ClassScores(scores, on_test)
         for label, value in scores.items():
             section.add_value(f"{name}_by_class", label, value)
+        result.values = real_names(result.values)
+        for value in result.values.values():
+            value.display_name = real_names(value.display_name)
+        for test in result.tests:
+            test.name, test.description = real_names(test.name), real_names(test.description)
         section.add_result(finite(result))
     for label, bound in bounds.items():
         section.add_value("labels_by_class", label, int((labelled[LABEL] == label).sum()))

@@ -44,6 +44,8 @@ class TrafficThreshold(Frozen):
 
 
 DAY_SECONDS = 86_400
+NOT_IN_OLDER_ALARMS = frozenset({"stuck_share", "recall_by_class"})
+"""Statistics that alarms calibrated in time may lack: without usual values, a limit by rows alone would fire daily."""
 
 LABELLED_LEVELS: dict[str, str] = {
     "label_share": "target_drift",
@@ -85,7 +87,8 @@ class TrafficLevel(Frozen):
     rows: float = Field(gt=0, description="Rows of a day of the history, on average.")
     smallest_effect: float = Field(ge=0, description="No change that is smaller fails.")
     critical: float = Field(gt=0, description="Standard errors from which a change fails.")
-    tail: float = Field(ge=0, description="How far a single day may be off: means of k days fail beyond a k-th of it.")
+    chance: float = Field(gt=0, lt=1, description="Of a false alarm each time that a stretch of days is looked at.")
+    tail: float = Field(ge=0, description="How far off a single day is with that chance, however skewed the days are.")
 
 
 class TrafficAlarms(Frozen):
@@ -182,6 +185,10 @@ class WindowTraffic:
         start = self._local_start
         day = f"on {_DAYS[start.weekday()]} " if found.cycle == "hour_of_week" else ""
         return Usual(found.usual[found.place(start)], "" if found.cycle == "none" else f"{day}at {start:%H}:00")
+
+    def covers(self, name: str, column: str | None) -> bool:
+        """Whether a limit makes sense: artifacts calibrated in time before a statistic existed know nothing of it."""
+        return self.alarms is None or self.alarms.threshold(name, column, self.seconds) is not None
 
     def is_learning(self, name: str, column: str | None) -> bool:
         """Whether what is usual of a statistic is still being learned, so that only a gross change of it alarms."""

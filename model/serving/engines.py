@@ -10,7 +10,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from model.artifact.manifest import PREDICTION, PROBABILITY_PREFIX, Feature
-from model.data.encoding import ONE_MATRIX, Row, clipped_matrix, onnx_columns, pipeline_frame
+from model.data.cells import number_matrix
+from model.data.encoding import Row, clipped, encoding_of, pipeline_frame, text_features
 from model.errors import PredictionError
 
 if TYPE_CHECKING:
@@ -215,3 +216,36 @@ class PipelineRegressor(_PipelineModel):
         """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
         answers = self._answers(self._pipeline.predict, rows).astype(np.float64)
         return answers.reshape(len(rows), -1)[:, 0] if answers.size == len(rows) else answers
+
+
+ONE_MATRIX = "rows"
+"""The ONNX input of a model that takes all its columns as one float32 matrix."""
+
+
+def onnx_inputs(features: Sequence[Feature], *, by_name: bool) -> list[tuple[str, Any]]:
+    """Return name and type of the inputs for the ONNX converter.
+
+    They are named as the columns where a pipeline chooses its columns `by_name`. Else there is one matrix where all
+    columns are numbers, and an input per column, named by its position, where they are not.
+    """
+    if not by_name and not text_features(features):
+        return [(ONE_MATRIX, encoding_of(features[0]).onnx_type(len(features)))]
+    return [
+        (feature.name if by_name else f"column_{place}", encoding_of(feature).onnx_type(1))
+        for place, feature in enumerate(features)
+    ]
+
+
+def onnx_columns(rows: Sequence[Row], features: Sequence[Feature]) -> list[npt.NDArray[Any]]:
+    """Return rows as the inputs of an ONNX model that takes one per column; raises PredictionError."""
+    columns = zip(features, zip(*rows, strict=True), strict=True)
+    return [clipped(encoding_of(feature).onnx_values(values), feature) for feature, values in columns]
+
+
+def clipped_matrix(rows: Sequence[Row], features: Sequence[Feature]) -> npt.NDArray[np.float64]:
+    """Return rows of numbers as a matrix of what the model takes, NaN for None; raises PredictionError."""
+    matrix = number_matrix(rows)
+    for place, feature in enumerate(features):
+        if feature.clip is not None:
+            matrix[:, place] = np.clip(matrix[:, place], *feature.clip)
+    return matrix

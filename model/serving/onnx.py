@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 from model.artifact.estimators import is_booster, library_of, plain_steps
 from model.artifact.manifest import AnswerRule, Feature, Parity, RegressionParity
 from model.data.dataset import AnyDataset, Dataset
-from model.data.encoding import Row, onnx_inputs, rows_of
+from model.data.encoding import Row, rows_of
 from model.errors import DataError, ModelError
 from model.serving.engines import (
     AnyEngine,
@@ -20,6 +20,7 @@ from model.serving.engines import (
     PipelineClassifier,
     PipelineRegressor,
     answers_of,
+    onnx_inputs,
     predictions_of,
 )
 from model.serving.parity import compare, compare_regression, no_parity, no_regression_parity, probing_rows

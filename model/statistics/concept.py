@@ -40,19 +40,24 @@ def classification_drift(wrong: Numbers, expected: Numbers, counts: Counts) -> C
     return ClassificationDrift(*(np.asarray(part, np.float64) for part in parts))
 
 
+_SUREST = 0.05
+
+
 def flipped_share(wrong: Numbers, expected: Numbers, counts: Counts, classes: int) -> Numbers:
     """Return the share of labels that look as if another class had been put in their place at random, (windows,).
 
     Arguments as for `classification_drift`. A share f of such labels makes an error of chance ê one of chance
-    ê + f h, with h = 1 - ê k / (k - 1) for k classes. This is one step of the maximum likelihood of f from 0:
-    sum((e - ê) h / v) / sum(h² / v), with v = ê (1 - ê). It looks most at predictions that the model is sure of, whose
-    errors bad days raise least. It is below 0 where the model errs less than expected.
+    ê + f h, with h = 1 - ê k / (k - 1) for k classes. With weights w = h / (ê (1 - ê)) the estimate
+    sum((e - ê) w) / sum(h w) is one step of the maximum likelihood of f from 0. It looks most at predictions that the
+    model is sure of, whose errors bad days raise least; so that no single one decides, w takes no chance below 0.05.
+    It is below 0 where the model errs less than expected.
     """
     errors, chances, weights = (one.astype(np.float64) for one in (wrong, expected, counts))
-    effect = 1 - chances * classes / (classes - 1)
-    variance = chances * (1 - chances)
+    bounded, per_class = np.clip(chances, _SUREST, 1 - _SUREST), classes / (classes - 1)
+    of_row = (1 - bounded * per_class) / (bounded * (1 - bounded))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(((errors - chances) * effect / variance) @ weights / ((effect**2 / variance) @ weights))
+        effect = (of_row * (1 - chances * per_class)) @ weights
+        return np.asarray((of_row * (errors - chances)) @ weights / effect)
 
 
 class RegressionDrift(NamedTuple):

@@ -9,11 +9,13 @@ Reinsel, Time Series Analysis, section 2.1). The mean of the history is uncertai
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from functools import lru_cache
+from math import log, sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import gamma
 from scipy.stats import t as student
 
 from model.artifact.manifest import LABEL, PREDICTION
@@ -148,6 +150,7 @@ def _level(statistic: LevelStatistic, history: _DailyMeans, interval_seconds: in
         rows=float(history.rows.mean()),
         smallest_effect=statistic.smallest_effect,
         critical=float(student.isf(chance, max(2.0, freedom))),
+        chance=chance,
         tail=_tail(history.means - mean, chance),
     )
 
@@ -155,7 +158,7 @@ def _level(statistic: LevelStatistic, history: _DailyMeans, interval_seconds: in
 def _tail(excesses: Numbers, chance: float) -> float:
     """Return how far from the mean a day is with this chance, by an exponential tail, and no less than was seen.
 
-    What days do is not normal: it seldom rains, and then it pours. One such day moves the mean of k by a k-th of it.
+    What days do is not normal: it seldom rains, and then it pours.
     """
     ordered = np.sort(np.abs(excesses))
     size = max(1, round(len(ordered) * _TAIL_SHARE))
@@ -202,6 +205,17 @@ def lasting_changes(
     return [change for change in changes if change is not None]
 
 
+@lru_cache(maxsize=4096)
+def _skewed_share(chance: float, days: float) -> float:
+    """Return how far off the mean of so many days is with this chance, as a share of how far one of them is.
+
+    This is for days as skewed as an exponential distribution, whose sums follow a Gamma distribution. For a normal one
+    the standard error is the larger bound.
+    """
+    one = -log(chance) - 1
+    return max(1 / days, float(gamma.isf(chance, days) - days) / days / one) if one > 1 else 1.0
+
+
 def _change(level: TrafficLevel, gathered: Gathered, block: int, *, whole: bool) -> LastingChange | None:
     kept = np.flatnonzero(gathered.rows > 0)
     kept = kept if whole else kept[:-1]
@@ -212,7 +226,8 @@ def _change(level: TrafficLevel, gathered: Gathered, block: int, *, whole: bool)
         fewer = max(1.0, level.rows / (rows / span))  # fewer rows than in the history: chance is larger
         variance = variance_factor(span, level.autocorrelation) * fewer
         error = level.deviation * sqrt(variance + variance_factor(level.blocks, level.autocorrelation))
-        margin = max(level.smallest_effect, level.critical * error, level.tail / span * sqrt(fewer))
+        skewed = level.tail * _skewed_share(level.chance, 1 / variance_factor(span, level.autocorrelation))
+        margin = max(level.smallest_effect, level.critical * error, skewed * sqrt(fewer))
         side = 1.0 if value > level.mean else -1.0
         recent, _ = _mean(gathered, kept[: max(1, round(span / 4))])
         wanted = level.direction == "both" or (level.direction == "above") == (side > 0)

@@ -17,10 +17,10 @@ from model.artifact.manifest import (
     Calibration,
     ErrorCalibration,
 )
-from model.artifact.traffic import DAY_SECONDS
 from model.data.dataset import AnyDataset, Dataset
 from model.data.encoding import pipeline_input, rows_of
 from model.data.split import Positions
+from model.data.time_column import zone_of
 from model.errors import DataError
 from model.serving.engines import (
     Answers,
@@ -162,7 +162,8 @@ def targets_of(dataset: AnyDataset, *, by_name: bool) -> npt.NDArray[Any]:
 def _folds(dataset: AnyDataset, positions: Positions, rng: np.random.Generator) -> Any:
     """Return the folds for scikit-learn. With times, no day is in two: a model must not know a day that it predicts."""
     if dataset.times is not None:
-        days = dataset.times.seconds[positions] // DAY_SECONDS
+        moments = pd.to_datetime(dataset.times.seconds[positions], unit="s", utc=True)
+        days = moments.tz_convert(zone_of(dataset.times.zone)).tz_localize(None).normalize()
         fold_of_row = (np.unique(days, return_inverse=True)[1] % _FOLDS).astype(np.int64)
         return PredefinedSplit(fold_of_row)
     if isinstance(dataset, Dataset):

@@ -7,6 +7,7 @@ import time
 from rich.console import Console
 
 from model.data.dataset import Dataset
+from scripts.bench.alarms import add_alarms, run_alarms
 from scripts.bench.datasets import NAMES, load_table
 from scripts.bench.detection_tables import detection_table, false_alarm_table
 from scripts.bench.expiry import add_expiring, run_expiring
@@ -22,6 +23,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m scripts.benc
     options = build_parser(prog).parse_args(arguments)
     subjects = {
         "detection": _run_detection,
+        "alarms": run_alarms,
         "serving": run_serving,
         "reading": run_reading,
         "expiring": run_expiring,
@@ -72,6 +74,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"data sets among {', '.join(NAMES)} (default: all)",
     )
+    add_alarms(subjects.add_parser("alarms", help="quiet days and known changes in real rows that have times"))
     add_serving(
         subjects.add_parser(
             "serving", help="the API compared with an endpoint that does nothing and with that of a tutorial"

@@ -50,7 +50,7 @@ class Caller:
 
     def close_window(self) -> str:
         """Ask for a snapshot now, and return the start of its window."""
-        return str(self.http.post("/snapshots").raise_for_status().json()["start"])
+        return str(self.http.post("/snapshots?force=true").raise_for_status().json()["start"])
 
     def awaited(self, start: str, statuses: set[str], seconds: float = 90) -> dict[str, Any]:
         """Return the window once it has one of the statuses."""
@@ -100,6 +100,10 @@ class ApiProcess:
         """Start, and return when it is ready."""
         self._process = Server([sys.executable, "-m", "api"], self._log, cwd=ROOT, env=self._environment)
         await_answer(f"{self.url}/health/ready", self._process)
+
+    def log(self) -> str:
+        """Return what it has written so far."""
+        return self._log.read_text(encoding="utf-8")
 
     @property
     def pid(self) -> int:

@@ -24,13 +24,14 @@ from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, retention_lease, snapshot_lease
 from api.prediction_log.reader import read_labelled, read_predictions
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowRecord, WindowStatus
+from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.retry import FAULTS_UNTIL_DEFERRED
-from api.prediction_log.windows import RetainedWindows, WindowStore
+from api.prediction_log.windows import WindowStore
 from api.prediction_log.writer import LogWriter
 from api.snapshots import window_job
 from api.snapshots.measure import WindowEvaluation
 from api.snapshots.reports import write_window_report
-from api.snapshots.retention import OrphanSnapshots, Retention
+from api.snapshots.retention import Retention, SnapshotRepair
 from api.snapshots.retention_tiers import DEFAULT_TIERS, RetentionPolicy, parse_tiers
 from api.snapshots.scheduler import SnapshotHeartbeat
 from api.snapshots.window_job import WindowProcessor
@@ -181,9 +182,10 @@ class WatchedExpiry(LogExpiry):
 class SmallProject:
     """The project, made once: what its dashboard shows is another test's business."""
 
-    def __init__(self, client: EvidentlyClient, name: str) -> None:
+    def __init__(self, client: EvidentlyClient, name: str, log_id: str) -> None:
         self._client = client
         self._name = name
+        self.log_id = log_id
 
     def ensure(self, _manifest: Manifest) -> UUID:
         return self._client.ensure_project(self._name, "interleavings")
@@ -227,8 +229,9 @@ class ApiProcess:
             self.store,
             lease,
             self.client,
-            cast("Any", SmallProject(self.client, world.project)),
+            cast("Any", SmallProject(self.client, world.project, self.database.log_id())),
             self._measure,
+            learn=lambda _manifest: None,
             reports_dir=world.reports,
         )
         retained = WatchedRetained(self.database, self.faults)
@@ -236,7 +239,14 @@ class ApiProcess:
             retained,
             WatchedExpiry(self.database, self.faults),
             self.client,
-            OrphanSnapshots(retained, self.client, world.project),
+            SnapshotRepair(
+                retained,
+                self.client,
+                world.project,
+                self.database.log_id,
+                shared=False,
+                versions=lambda: {"v1"},
+            ),
             lease=retention_lease(self.database, holder),
             policy=POLICY,
             reports_dir=world.reports,
@@ -307,7 +317,7 @@ class World:
             "report": {"items": []},
             "name": window.title,
             "timestamp": window.evidently_timestamp.isoformat(),
-            "metadata": {"window": window.key},
+            "metadata": {"window": window.key, "log": database.log_id()},
             "tags": [],
             "metric_results": {},
             "top_level_metrics": [],

@@ -315,6 +315,31 @@ def test_of_two_classes_the_last_is_the_positive_one(snap, make_manifest, make_r
     assert values_of(scored, "roc_auc")[None] > 0.8
 
 
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("accuracy", "other"),
+        ("macro avg", "weighted avg", "accuracy"),
+        ("micro avg", "samples avg", "plain"),
+        ("actual class", "predicted class"),
+    ],
+)
+def test_classes_may_have_any_name_and_keep_it_on_the_page(snap, make_manifest, make_rows, classes):
+    model = make_manifest(classes=classes)
+    scored = snap(model, labelled=make_rows(model, 400))
+    assert scored.not_computed == ()
+    assert 0.8 < values_of(scored, "accuracy")[None] < 1
+    assert set(values_of(scored, "f1_by_class")) == set(classes)
+    body = body_of(scored)
+    for result in body["metric_results"].values():
+        for test in result["tests"]:  # how a test was set up is not shown
+            test["metric_config"] = test["bound_test"] = test["test_config"] = None
+    shown = [split_page(scored.html)[2], json.dumps(body)]  # without Evidently's own script
+    assert not any(mark in text for text in shown for mark in ("\u200b", "\\u200b"))
+    stored = {label for result in body_of(scored)["metric_results"].values() for label in result.get("values", {})}
+    assert set(classes) <= stored
+
+
 def test_a_class_without_labels_has_no_recall_rather_than_zero(snap, manifest, make_rows):
     rows = make_rows(manifest, 200)
     partial = snap(labelled=rows[rows.label != "c"])
@@ -428,3 +453,57 @@ def test_rows_of_other_versions_are_reported_and_each_version_has_its_line(snap,
 
 def test_a_window_of_one_version_says_nothing_of_others(quiet):
     assert "other versions of the model" not in quiet.html
+
+
+@pytest.mark.parametrize("missing", ["", None])
+def test_an_empty_category_is_missing_as_it_is_for_the_model(snap, manifest, make_rows, missing):
+    rows = make_rows(manifest, 200)
+    rows["colour"] = missing
+    taken = snap(current=rows)
+    assert values_of(taken, "missing_share")["colour"] == 1.0
+    assert {check.measure for check in taken.failed_checks if check.column == "colour" and check.measure} == {"missing"}
+
+
+def with_long_colours(rows, names):
+    return rows.assign(colour=rows["colour"].map(names))
+
+
+def test_texts_that_begin_alike_are_compared_whole_and_shortened_in_figures_only(snap, manifest, make_rows):
+    start = "Manufacture of basic iron and steel and of "
+    names = {"blue": f"{start}ferro-alloys", "green": f"{start}tubes and pipes", "red": "Retail"}
+    colour = next(feature for feature in manifest.features if feature.name == "colour")
+    features = [
+        one.model_copy(update={"categories": tuple(names.values()), "example": "Retail"}) if one is colour else one
+        for one in manifest.features
+    ]
+    model = manifest.model_copy(update={"features": tuple(features)})
+    rows = [with_long_colours(make_rows(manifest, count, seed=seed), names) for count, seed in ((200, 1), (180, 3))]
+    quiet = snap(model, rows[0], with_long_colours(make_rows(manifest, 200, seed=2), names), reference=rows[1])
+    assert quiet.failed_checks == ()
+    short = snap(manifest, make_rows(manifest, 200, seed=1), reference=make_rows(manifest, 180, seed=3))
+    assert values_of(quiet, "data_drift")["colour"] == pytest.approx(values_of(short, "data_drift")["colour"])
+    moved = rows[0].assign(colour=names["green"])
+    loud = snap(model, moved, with_long_colours(make_rows(manifest, 200, seed=2), names), reference=rows[1])
+    assert ("data_drift", "colour") in checks_of(loud), "the two long texts are two values"
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("accuracy", "macro avg", "weighted avg"),
+        ("actual class", "predicted class"),
+        ("micro avg", "samples avg", "b"),
+        ("accuracy", "x"),
+    ],
+)
+def test_classes_named_like_rows_of_a_report_are_measured(snap, make_manifest, make_rows, classes):
+    model = make_manifest(classes)
+    quiet = snap(model)
+    assert (quiet.not_computed, quiet.failed_checks) == ((), ())
+    assert set(values_of(quiet, "recall_by_class")) == set(classes)
+    assert values_of(quiet, "accuracy")[None] == pytest.approx(0.9, abs=0.07)
+    labelled = make_rows(model, 200, seed=2)
+    wrong = snap(
+        model, labelled=labelled.assign(prediction=labelled["label"].map(lambda one: classes[one == classes[0]]))
+    )
+    assert {("performance", name) for name in classes[:2]} <= checks_of(wrong)

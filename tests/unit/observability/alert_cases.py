@@ -157,6 +157,13 @@ API = (
         api(vigie_snapshot_behind_seconds="200x80"),
     ),
     Case(
+        "SnapshotsAheadOfClock",
+        api(vigie_snapshot_ahead_seconds="7200x80"),
+        "10m",
+        "3m",
+        api(vigie_snapshot_ahead_seconds="200x80"),
+    ),
+    Case(
         "SnapshotsFailing",
         outcomes("vigie_snapshot_windows_total", "failed", "0+0.5x200"),
         "15m",

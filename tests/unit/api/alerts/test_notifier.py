@@ -75,9 +75,14 @@ class Windows:
         measured: str | None = "data_drift",
         status: WindowStatus = WindowStatus.POSTED,
         model_version: str = "v1",
+        not_computed: tuple[str, ...] = (),
     ) -> None:
         row = {"start": microseconds(self._next), "end": microseconds(self._next + STEP), "tries": 1}
-        row |= {"status": WindowStatus.RUNNING, "failed_checks": FAILED if failed else [], "not_computed": []}
+        row |= {
+            "status": WindowStatus.RUNNING,
+            "failed_checks": FAILED if failed else [],
+            "not_computed": list(not_computed),
+        }
         with self._database.writing() as connection:
             connection.execute(insert(windows).values(row | {"model_version": model_version}))
         values = [WindowValue(measured, "petal_length", 0.1)] if measured else []
@@ -101,6 +106,13 @@ def posts(metrics: Metrics) -> dict[str, float]:
         for outcome in ("sent", "unavailable", "rejected", "failed")
     }
     return {outcome: count for outcome, count in counts.items() if count}
+
+
+def open_alerts(metrics: Metrics) -> dict[str, float | None]:
+    return {
+        severity: metrics.registry.get_sample_value("vigie_model_alerts", {"severity": severity})
+        for severity in ("critical", "warning")
+    }
 
 
 def notifier(store: WindowStore, metrics: Metrics, url: str | None) -> AlertNotifier:
@@ -128,6 +140,23 @@ def test_windows_without_failed_checks_post_nothing(
     assert (receiver.posted, posts(metrics)) == ([], {})
 
 
+def test_a_part_of_the_snapshots_that_fails_again_and_again_is_an_alert(
+    log: Windows, store: WindowStore, metrics: Metrics, receiver: Receiver
+) -> None:
+    alerts = notifier(store, metrics, receiver.url)
+    log.add(failed=False, measured="rows", not_computed=("performance: not enough data (3 of at least 30 labels)",) * 3)
+    log.add(failed=False, measured="rows", not_computed=("performance: failed with KeyError: 'x'",))
+    alerts.notify()
+    assert receiver.posted == []
+    log.add(failed=False, measured="rows", not_computed=("performance: failed with KeyError: 'x'",))
+    alerts.notify()
+    ((alert,),) = receiver.posted
+    assert alert["labels"]["alertname"] == "ModelMonitoringIncomplete"
+    assert alert["labels"]["severity"] == "warning"
+    assert "2 of the last 3 windows of iris" in alert["annotations"]["summary"]
+    assert "performance: failed with KeyError: 'x'" in alert["annotations"]["summary"]
+
+
 def test_a_firing_alert_is_repeated_and_its_end_posted(
     log: Windows, store: WindowStore, metrics: Metrics, receiver: Receiver
 ) -> None:
@@ -136,6 +165,7 @@ def test_a_firing_alert_is_repeated_and_its_end_posted(
         log.add(failed=failed)
     alerts.notify()
     alerts.notify()
+    assert open_alerts(metrics) == {"critical": 0, "warning": 1}
     for failed in (False, False):
         log.add(failed=failed)
     alerts.notify()

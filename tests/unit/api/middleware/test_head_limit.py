@@ -138,6 +138,67 @@ def test_what_follows_a_refusal_is_read_for_a_while_only(connect: Connect) -> No
         assert dribble(connection).startswith(b"HTTP/1.1 404 ")
 
 
+ROW = b'{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+CALL = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+PLAIN = CALL + b"Content-Length: %d\r\n" % len(ROW)
+CHUNKED = CALL + b"Transfer-Encoding: chunked\r\n"
+CHUNKS = b"%x\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (20, ROW[:20], len(ROW) - 20, ROW[20:])
+
+
+def answers(connection: socket.socket, count: int) -> bytes:
+    """As many answers as were asked for."""
+    got = b""
+    while got.count(b"HTTP/1.1 ") < count or not got.endswith(b"}"):
+        part = connection.recv(65_536)
+        assert part, got
+        got += part
+    return got
+
+
+@pytest.mark.parametrize("pause", [False, True])
+@pytest.mark.parametrize(("head", "body"), [(PLAIN, ROW), (CHUNKED, CHUNKS)])
+def test_a_request_to_upgrade_is_answered_as_if_it_were_none(
+    connect: Connect, head: bytes, body: bytes, pause: bool
+) -> None:
+    with connect() as connection:
+        for _ in range(2):  # and the connection is good for the next one
+            connection.sendall(head + UPGRADE + b"\r\n" + (b"" if pause else body))
+            if pause:
+                sleep(0.1)
+                for byte in body:
+                    connection.sendall(bytes([byte]))
+            got = answers(connection, 1)
+            assert b"200 OK" in got
+            assert b"prediction_id" in got
+        connection.sendall(GET + UPGRADE + b"\r\n")
+        assert b"200 OK" in answered(connection)
+        connection.sendall(GET + b"\r\n")
+        assert b"200 OK" in answered(connection)
+
+
+def test_what_follows_a_request_to_upgrade_in_one_piece_is_read(connect: Connect) -> None:
+    with connect() as connection:
+        one = PLAIN + UPGRADE + b"\r\n" + ROW
+        connection.sendall(one + one + PLAIN + b"\r\n" + ROW)
+        assert answers(connection, 3).count(b"prediction_id") == 3
+
+
+def test_the_body_of_a_request_to_upgrade_is_waited_for_no_longer_than_any(connect: Connect) -> None:
+    with connect() as connection:
+        connection.sendall(PLAIN + UPGRADE + b"\r\n")
+        assert b" 408 " in until_closed(connection)
+
+
+@pytest.mark.parametrize("lengths", [b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", b"Content-Length: x\r\n"])
+def test_an_upgrade_hides_no_second_request(connect: Connect, lengths: bytes) -> None:
+    with connect() as connection:
+        connection.sendall(CALL + lengths + UPGRADE + b"\r\n0\r\n\r\n" + GET + b"\r\n")
+        got = until_closed(connection)
+        assert b" 400 " in got
+        assert b"alive" not in got
+
+
 BUNDLE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
 SCHEMA = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 PLACES = 4

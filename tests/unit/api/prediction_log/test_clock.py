@@ -1,6 +1,6 @@
 """Which clock is trusted: jumps are set by the test, and so is the time that really passes."""
 
-from api.prediction_log.clock import MIN_JUMP_DURATION, TOLERANCE, SteadyClock
+from api.prediction_log.clock import MIN_JUMP_DURATION, TOLERANCE, SteadyClock, WindowTime
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -62,3 +62,24 @@ def test_what_is_within_the_tolerance_is_followed_at_once() -> None:
     clock.follow(DAY)
     shown = DAY + int(TOLERANCE.total_seconds()) * SECOND
     assert clock.follow(shown) == shown
+
+
+def test_windows_go_on_at_half_speed_until_the_clock_has_caught_up() -> None:
+    passing = Passing()
+    windows = WindowTime(passing)
+    start = 10 * DAY
+    ahead = start + DAY // 24  # an hour
+    assert windows.follow(start, start) == start
+    assert windows.follow(start, ahead) == ahead
+    passing.seconds = 600
+    assert windows.follow(start + 600 * SECOND, ahead) == ahead + 300 * SECOND
+    closed = ahead + 900 * SECOND  # by hand, or by another process
+    assert windows.follow(start + 600 * SECOND, closed) == closed
+    passing.seconds = 800
+    assert windows.follow(start + 800 * SECOND, closed) == closed + 100 * SECOND
+    passing.seconds = 7200
+    assert windows.follow(closed, closed) == closed
+
+
+def test_windows_that_are_a_little_ahead_wait() -> None:
+    assert WindowTime(Passing()).follow(DAY, DAY + 59 * SECOND) == DAY

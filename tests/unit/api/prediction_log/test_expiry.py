@@ -21,8 +21,9 @@ from api.prediction_log.records import (
     WindowStatus,
     WindowValue,
 )
+from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.tables import labels, predictions
-from api.prediction_log.windows import RetainedWindows, WindowStore
+from api.prediction_log.windows import WindowStore
 from api.prediction_log.writer import LogWriter
 from tests.clocked import NOON, ClockedDatabase
 from tests.logging_rows import as_they_are

@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from api.errors import LogUnavailable
 from api.prediction_log.database import Database
 from api.prediction_log.reader import SnapshotProgress, read_progress
-from api.prediction_log.tables import window_values, windows
+from api.prediction_log.tables import window_statistics, window_values, windows
 
 MINUTE = 60_000_000
 
@@ -47,6 +47,21 @@ def test_it_is_as_far_behind_as_the_oldest_window_that_waits(database: Database)
     assert read_progress(database) == SnapshotProgress(3, timedelta(minutes=35), None, None)
 
 
+def test_it_is_behind_where_windows_are_not_closed(database: Database) -> None:
+    add(database, 20, "posted")
+    behind = read_progress(database, timedelta(minutes=5)).behind
+    assert behind == timedelta(minutes=35)  # the window after it should have ended at 25
+    add(database, 60, "posted")
+    assert read_progress(database, timedelta(minutes=5)).behind == timedelta(0)
+
+
+def test_it_is_ahead_where_windows_are_closed_in_the_future(database: Database) -> None:
+    add(database, 55, "posted")
+    assert read_progress(database).ahead == timedelta(0)
+    add(database, 85, "posted")
+    assert read_progress(database).ahead == timedelta(minutes=25)
+
+
 def test_a_window_that_was_given_up_waits_for_nothing(database: Database) -> None:
     add(database, 25, "failed")
     assert read_progress(database) == SnapshotProgress(0, timedelta(0), None, None)
@@ -61,7 +76,9 @@ def test_the_newest_posted_window_says_when_it_was_posted_and_how_long_it_took(d
 
 def test_a_log_that_cannot_be_read_is_unavailable(database: Database) -> None:
     with database.writing() as connection:
+        window_statistics.drop(connection)
         window_values.drop(connection)
+        window_statistics.drop(connection)
         windows.drop(connection)
     with pytest.raises(LogUnavailable):
         read_progress(database)

@@ -17,8 +17,8 @@ from api.errors import LogOverloaded, LogUnavailable
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.reader import read_labelled, read_predictions, read_rejections
 from api.prediction_log.records import LabelRecord, PredictionRecord
+from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.tables import metadata
-from api.prediction_log.windows import RetainedWindows
 from api.prediction_log.writer import LogWriter
 from tests.logging_rows import as_they_are
 

@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 import pytest
 
+from api.errors import UnknownClass
 from api.prediction_log.database import Database
 from api.prediction_log.records import PredictionRecord
 from api.prediction_log.writer import LogWriter
-from api.serving.responses import responses_for
+from api.serving.responses import label_texts, responses_for
 from model.artifact.manifest import ClassifierManifest
 from model.artifact.store import MANIFEST_FILE, read_manifest
 from model.errors import PredictionError
@@ -131,3 +132,11 @@ def test_every_row_of_a_group_is_logged_whatever_its_size(database_url: str, row
         assert [tuple(row) for row in connection.exec_driver_sql(query)] == records
         assert connection.exec_driver_sql("SELECT count(DISTINCT logged_at) FROM predictions").scalar_one() == 1
     database.dispose()
+
+
+def test_a_whole_number_with_a_point_is_a_class_that_is_a_number(iris_artifact: Path) -> None:
+    manifest = read_manifest(iris_artifact).model_copy(update={"classes": (0, 1)})
+    assert label_texts([0, 1.0], manifest) == ["0", "1"]
+    for wrong in (1.5, 2.0, float("inf"), "one"):
+        with pytest.raises(UnknownClass, match="is none of the classes 0, 1"):
+            label_texts([wrong], manifest)

@@ -64,7 +64,7 @@ def posted(database: ClockedDatabase, hour: int, value: float, *, version: str =
 
 def with_levels() -> Manifest:
     level = {"direction": "both", "interval_seconds": 3600, "mean": 0.0, "deviation": 1.0, "autocorrelation": 0.0}
-    level |= {"blocks": 30, "rows": 1000.0, "smallest_effect": 0.1, "critical": 4.0, "tail": 5.0}
+    level |= {"blocks": 30, "rows": 1000.0, "smallest_effect": 0.1, "critical": 4.0, "chance": 1e-4, "tail": 5.0}
     levels = [level | {"name": "mean", "column": "x0"}, level | {"name": "observed_bias"}]
     traffic = {"time_zone": "UTC", "days": 30, "false_alarm_days": 90, "thresholds": [], "levels": levels}
     found = TrafficAlarms.model_validate(traffic)

@@ -56,6 +56,13 @@ def names(url: str) -> list[str]:
     return found
 
 
+def log_id(url: str) -> str:
+    database = Database(url)
+    found = database.log_id()
+    database.dispose()
+    return found
+
+
 @pytest.fixture
 def empty(tmp_path: Path, request: pytest.FixtureRequest, standing: Places) -> Iterator[Places]:
     """Places with nothing in them, for databases of the same kind."""
@@ -79,6 +86,17 @@ def test_what_is_restored_is_what_was_there_when_it_was_copied(standing: Places,
     assert (empty.model_dir / "manifest.json").read_text() == "{}"
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in file.parent.iterdir()] == ["one.tar"]
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_only_a_copy_beside_the_original_becomes_another_log(
+    standing: Places, empty: Places, tmp_path: Path, copy: bool
+) -> None:
+    file = tmp_path / "backup.tar"
+    write_backup(standing, file, lambda _: None)
+    assert restore.restore(file, empty, copy=copy) == 0
+    assert (log_id(empty.log_url) != log_id(standing.log_url)) == copy
+    assert names(empty.log_url) == names(standing.log_url)
 
 
 def test_nothing_is_put_where_something_stands(standing: Places, empty: Places, tmp_path: Path) -> None:
