@@ -1,6 +1,8 @@
 """SHAP attributions of answers, in terms of the features that callers send."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from time import process_time
 from typing import Any, Literal
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from model.artifact.estimators import is_booster, plain_steps
-from model.artifact.manifest import Feature
+from model.artifact.manifest import Feature, Value
 from model.artifact.pickles import load_pipeline
 from model.artifact.store import PIPELINE_FILE, read_manifest, read_test, verified_bytes
 from model.data.encoding import encoding_of, frame_of, pipeline_input
@@ -18,28 +20,34 @@ from model.explain.steps import BoostedStep, ExplainedStep, LinearStep, TreeStep
 Numbers = npt.NDArray[np.float64]
 
 
-def trial_rows(features: tuple[Feature, ...]) -> list[pd.DataFrame]:
-    """Return for each feature rows that differ in it alone, in three blocks of equal length around three base rows.
+_TRIAL_CELLS = 1_000_000
 
-    The values tried are all categories, a new one, a gap where one is allowed, and numbers across the range.
+
+def trial_rows(features: tuple[Feature, ...]) -> Iterator[tuple[pd.DataFrame, list[int]]]:
+    """Yield for each feature rows that differ in it alone, in three blocks of equal length around three base rows.
+
+    The values tried are all categories, a new one, a gap where one is allowed, and numbers across the range. The rows
+    of some features are in one frame, with the places where each one's rows end: of all features, where these are few.
     """
     tried = [
         (*encoding_of(feature).trial_values(feature), *([None] if feature.nullable else [])) for feature in features
     ]
     bases = [[feature.example for feature in features], *([values[place] for values in tried] for place in (0, 1))]
-    frames = []
+    rows: list[list[Value | None]] = []
+    ends: list[int] = []
     for place, values in enumerate(tried):
-        rows = [[*base[:place], value, *base[place + 1 :]] for base in bases for value in values]
-        frames.append(frame_of(zip(*rows, strict=True), features))
-    return frames
+        rows += [[*base[:place], value, *base[place + 1 :]] for base in bases for value in values]
+        ends.append(len(rows))
+        if place == len(tried) - 1 or len(rows) * len(features) > _TRIAL_CELLS:
+            yield frame_of(zip(*rows, strict=True), features), ends
+            rows, ends = [], []
 
 
-def column_owners(encoded: list[Numbers], features: tuple[Feature, ...]) -> list[npt.NDArray[np.intp]]:
+def column_owners(varies: npt.NDArray[np.bool_], features: tuple[Feature, ...]) -> list[npt.NDArray[np.intp]]:
     """Return for each feature the places of its columns among the encoded ones; raises ExplanationError.
 
-    `encoded` are the encoded trial rows of each feature, (rows, columns).
+    `varies` (features, columns) says which columns differ among the encoded trial rows of each feature.
     """
-    varies = np.array([_varying(rows) for rows in encoded])
     shared = np.flatnonzero(varies.sum(axis=0) > 1)
     if len(shared):
         names = [features[place].name for place in np.flatnonzero(varies[:, shared[0]])]
@@ -60,6 +68,8 @@ def _varying(rows: Numbers) -> npt.NDArray[np.bool_]:
 Phi = npt.NDArray[np.float64]
 Unit = Literal["probability", "log odds", "target"]
 
+_PROVEN_ROWS = 64
+
 
 class Explainer:
     """Exact SHAP values of a fitted pipeline that ends in trees or in a linear model.
@@ -77,12 +87,20 @@ class Explainer:
         self._steps = [step for _, step in steps]
         self._takes_frames = is_booster(last)
         self._step = self._explained(last, background)
-        trials = trial_rows(features)
-        encoded = [self._encode(rows) for rows in trials]
-        self._owners = column_owners([_as_numbers(rows) for rows in encoded], features)
+        varies, samples = [], []
+        for trials, ends in trial_rows(features):
+            encoded = self._encode(trials)
+            varies += [_varying(rows) for rows in np.split(_as_numbers(encoded), ends[:-1])]
+            samples.append(encoded[:: max(1, len(encoded) // _PROVEN_ROWS)])
+        self._owners = column_owners(np.array(varies), features)
         self.method: Literal["TreeSHAP", "linear SHAP"] = self._step.method
-        whole = pd.concat(encoded) if isinstance(encoded[0], pd.DataFrame) else np.concatenate(encoded)
+        whole = pd.concat(samples) if isinstance(samples[0], pd.DataFrame) else np.concatenate(samples)
         self.unit: Unit = self._proven_unit(whole)
+
+    @property
+    def work(self) -> float:
+        """Return how much work one row is: about how many steps of TreeSHAP, 0 where a library is fast itself."""
+        return self._step.work
 
     @property
     def base(self) -> Phi:
@@ -131,13 +149,15 @@ class Explainer:
         return np.stack([phi[:, owned].sum(axis=1) for owned in self._owners], axis=1)
 
     def _proven_unit(self, encoded: Any) -> Unit:
-        sample = encoded[:: max(1, len(encoded) // 64)]
+        sample = encoded[:: max(1, len(encoded) // _PROVEN_ROWS)]
         rounding = self._step.rounding
+        began = process_time()
         totals = self._grouped(sample).sum(axis=1) + self.base
+        self.proof_seconds, self.proof_rows = process_time() - began, len(sample)
         for unit, answers in self._step.answers(sample):
             # a number is as large as its unit makes it, and its parts may cancel
-            near = rounding * max(1.0, float(np.abs(answers).max())) if unit == "target" else rounding
-            if totals.shape == answers.shape and np.allclose(totals, answers, rtol=rounding, atol=near):
+            near = rounding * (1.0 if unit == "probability" else float(np.abs(answers).max()))
+            if totals.shape == answers.shape and np.allclose(totals, answers, rtol=0, atol=near):
                 return unit
         raise ExplanationError("the attributions do not add up to the predictions")
 
