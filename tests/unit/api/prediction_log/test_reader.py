@@ -78,7 +78,6 @@ def test_a_log_that_cannot_be_read_is_unavailable(database: Database) -> None:
     with database.writing() as connection:
         window_statistics.drop(connection)
         window_values.drop(connection)
-        window_statistics.drop(connection)
         windows.drop(connection)
     with pytest.raises(LogUnavailable):
         read_progress(database)
