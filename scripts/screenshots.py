@@ -106,7 +106,7 @@ def _await_text(page: "Page", text: str) -> None:
 
 
 def _await_lines(page: "Page") -> None:
-    page.locator(".MuiLineElement-root").first.wait_for()
+    page.locator(".MuiLineElement-root").first.wait_for(timeout=90_000)  # ms; a busy machine takes long to draw a page
 
 
 def _open_predict(page: "Page") -> None:
