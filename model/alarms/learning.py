@@ -1,6 +1,7 @@
 """Alarms of a service that learns: until its own windows have shown what is usual, only gross changes alarm."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -162,10 +163,7 @@ def block_seconds(starts: npt.NDArray[np.int64], interval_seconds: int) -> int:
 def _without_gross(statistic: Statistic, gross: TrafficThreshold) -> Statistic:
     limit = gross.thresholds[0]
     beyond = statistic.values > limit if gross.above else statistic.values < limit
-    values = np.where(beyond, np.nan, statistic.values)
-    return Statistic(
-        statistic.name, statistic.column, values, statistic.smallest_effect, statistic.above, statistic.logarithmic
-    )
+    return replace(statistic, values=np.where(beyond, np.nan, statistic.values))
 
 
 class StoredWindow(NamedTuple):
