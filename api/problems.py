@@ -15,6 +15,7 @@ from api.errors import (
     BodyTooLarge,
     DependencyError,
     FieldError,
+    NoSuchModel,
     NotFound,
     PayloadError,
     StateError,
@@ -100,6 +101,7 @@ def unexpected_problem() -> JSONResponse:
 
 _STATUSES: dict[type[Exception], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
+    NoSuchModel: HTTPStatus.NOT_FOUND,
     UnreadableBody: HTTPStatus.BAD_REQUEST,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnknownEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -20,8 +20,9 @@ from prometheus_fastapi_instrumentator.routing import get_route_name
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.metrics import BUILD_INFO, Metrics, RequestMetrics
+from api.metrics import Metrics, RequestMetrics
 from api.metrics_folder import metrics_folder, remove_dead_workers
+from api.model_metrics import BUILD_INFO
 
 METHODS = frozenset(HTTPMethod)
 STATUSES = ("2xx", "4xx", "5xx")
