@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, create_model
 
 from api.errors import NoSuchModel, shortened
+from api.prediction_log.records import SOLE_MODEL
 from api.settings import Settings
 from model.artifact.atomic_folder import recover
-from model.artifact.store import MANIFEST_FILE, OWN_SETTINGS_FILE, PIPELINE_FILE, REFERENCE_FILE
+from model.artifact.store import MANIFEST_FILE, OWN_SETTINGS_FILE, PIPELINE_FILE, REFERENCE_FILE, read_manifest
 from model.data.yaml_file import read_yaml
 from model.errors import ArtifactError, DataError
 
@@ -38,6 +39,8 @@ OWN = (
 )
 """The settings that a model may have of its own, each under its name without VIGIE_ and in lower case."""
 PROJECT = "evidently_project"
+FOLDER_OF_MODELS = "by-model"
+"""Below the folder of the reports: the archived versions of each model but the first."""
 SOLE_MODEL = 1
 
 
@@ -179,15 +182,23 @@ def _with_keys(text: str) -> str:
     return f"{text}; the keys are {', '.join(OWN)}" if "Extra inputs are not permitted" in text else text
 
 
-def project_name(model: InstalledModel, model_id: int, model_name: str, name_of_first: str | None) -> str:
-    """Return the name of a model's project in Evidently UI.
+def project_name(model: InstalledModel, model_id: int, name_of_first: str | None) -> str | None:
+    """Return the name of a model's project in Evidently UI; None for the name that the model was trained under.
 
-    The first model's is that of VIGIE_EVIDENTLY_PROJECT, or the name that it was trained under, as if it were alone: so
-    its history stays when others join it. The others' are the names of their folders, unless that is the first one's.
+    The first model's is what it would be if it were alone, so that its history stays when others join it. The others'
+    are the names of their folders, unless that is the first one's.
     """
     if model.project is not None:
         return model.project
     if model_id == SOLE_MODEL:
-        return model.settings.evidently_project or model_name
-    name = model.name or model_name
-    return name if name != name_of_first else f"{name} ({model_id})"
+        return model.settings.evidently_project
+    return model.name if model.name != name_of_first else f"{model.name} ({model_id})"
+
+
+def name_of_first(models: Iterable[InstalledModel], ids: Mapping[str | None, int]) -> str | None:
+    """Return the name of the first model's project; None where it is not installed, or not valid."""
+    first = next((model for model in models if ids[model.name] == SOLE_MODEL), None)
+    try:
+        return first and (project_name(first, SOLE_MODEL, None) or read_manifest(first.folder).name)
+    except ArtifactError:
+        return None
