@@ -1,19 +1,21 @@
 """The models that a process hosts, by name: each one's parts, or why it does not serve."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 
 from api.alerts.notifier import AlertNotifier
-from api.installed_models import NAME, InstalledModel, no_such_model
+from api.errors import ModelDisabled
+from api.installed_models import InstalledModel, no_such_model
 from api.metrics import Metrics
 from api.prediction_log.database import Database
 from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.served_version import ServedVersionStore
 from api.prediction_log.windows import WindowStore, next_claimable
+from api.security.keys import MODEL_NAME
 from api.serving.data_plane import DataPlane
 from api.serving.reload import ModelReloader, Reload, ReloadStatus
 from api.serving.served_model import ServedModel
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 UNNAMED = "model"
 """The name in addresses of the one model of an installation, where its own name cannot stand in one."""
 PREFIX = "/models/"
+KEY_MODELS = "vigie.key_models"
+"""In the scope of a call: the models that its key is bound to; not there where it is bound to none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class HostedModel:
     """One model in this process. It serves once it is opened, unless `error` says why it cannot."""
 
     def __init__(self, installed: InstalledModel, metrics: Metrics, parts: Parts) -> None:
-        """Load the model. Raises ArtifactError where it is the only one; of several models only this one is disabled."""
+        """Load the model. Raises ArtifactError where it is the only one; one of several is disabled then."""
         self.installed = installed
         self.metrics = metrics
         self.place: Place | None = None
@@ -189,7 +193,7 @@ class HostedModel:
 
 def _name_in_addresses(predictor: AnyPredictor | None) -> str:
     name = UNNAMED if predictor is None else predictor.manifest.name
-    return name if NAME.fullmatch(name) else UNNAMED
+    return name if MODEL_NAME.fullmatch(name) else UNNAMED
 
 
 class HostedModels:
@@ -197,7 +201,7 @@ class HostedModels:
 
     def __init__(self, models: Sequence[HostedModel], default: str | None) -> None:
         self._by_name = {model.name: model for model in models}
-        self.default = default
+        self.default = next(iter(self)).name if self.is_single else default
 
     def __iter__(self) -> Iterator[HostedModel]:
         """Yield the models in the order of their names."""
@@ -225,11 +229,21 @@ class HostedModels:
         name = path[len(PREFIX) :].partition("/")[0] if path.startswith(PREFIX) else self.default
         return self._by_name.get(name)  # type: ignore[arg-type] # None finds none
 
+    def of_call(self, scope: Mapping[str, Any]) -> HostedModel | None:
+        """Return the model that a call is for, from its ASGI scope; None where there is no such model."""
+        path: str = scope["path"]
+        return self.of_path(path.removeprefix(scope.get("root_path", "")))
+
     def of_report(self, name: str | None) -> HostedModel | None:
         """Return the model whose reports have this name in their file names; None stands for the first model."""
         if name is not None:
             return self._by_name.get(name)
         return next((model for model in self if model.model_id == SOLE_MODEL), None)
+
+    def visible_to(self, scope: Mapping[str, Any]) -> list[HostedModel]:
+        """Return the models that the caller may see: all, or those that the key of the call is bound to."""
+        bound: frozenset[str] | None = scope.get(KEY_MODELS)
+        return [model for model in self if bound is None or model.name in bound]
 
     def serving(self) -> list[HostedModel]:
         """Return the models that serve now."""

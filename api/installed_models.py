@@ -1,7 +1,6 @@
 """Which models an installation has: their folders, their own settings, and why one of them is not valid."""
 
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from api.errors import NoSuchModel, shortened
 from api.prediction_log.records import SOLE_MODEL
+from api.security.keys import MODEL_NAME
 from api.settings import Settings
 from model.artifact.atomic_folder import recover
 from model.artifact.store import MANIFEST_FILE, OWN_SETTINGS_FILE, PIPELINE_FILE, REFERENCE_FILE, read_manifest
@@ -19,7 +19,6 @@ from model.errors import ArtifactError, DataError
 
 logger = logging.getLogger(__name__)
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_RULE = "1 to 64 letters, digits, '.', '_' and '-', of which the first is a letter or digit"
 SIGNS = (MANIFEST_FILE, PIPELINE_FILE, REFERENCE_FILE, OWN_SETTINGS_FILE)
 """A folder that has one of these is meant to be a model, even if it is a damaged one."""
@@ -41,7 +40,6 @@ OWN = (
 PROJECT = "evidently_project"
 FOLDER_OF_MODELS = "by-model"
 """Below the folder of the reports: the archived versions of each model but the first."""
-SOLE_MODEL = 1
 
 
 def _own_settings_type() -> type[BaseModel]:
@@ -104,9 +102,7 @@ def no_such_model(name: str | None, names: Sequence[str]) -> NoSuchModel:
     """Return the error for a name that no model has, or for none where there is no default model."""
     listed = ", ".join(names) or "none"
     if name is None:
-        return NoSuchModel(
-            f"there are several models and none of them is the default: name one of {listed}, or set VIGIE_DEFAULT_MODEL"
-        )
+        return NoSuchModel(f"no model is the default one: name one of {listed}, or set VIGIE_DEFAULT_MODEL")
     return NoSuchModel(f"there is no model {shortened(name)!r}; the models are: {listed}")
 
 
@@ -147,9 +143,9 @@ def _folders(parent: Path) -> list[Path]:
         ) from error
     models = [path for path in found if any((path / sign).exists() for sign in SIGNS)]
     for path in models:
-        if not NAME.fullmatch(path.name):
+        if not MODEL_NAME.fullmatch(path.name):
             logger.error("%s is left out: its name cannot be that of a model; use %s", path, NAME_RULE)
-    return [path for path in models if NAME.fullmatch(path.name)]
+    return [path for path in models if MODEL_NAME.fullmatch(path.name)]
 
 
 def _installed(folder: Path, settings: Settings) -> InstalledModel:
@@ -168,14 +164,14 @@ def _installed(folder: Path, settings: Settings) -> InstalledModel:
 
 
 def _with_own_projects(models: Iterable[InstalledModel]) -> Iterator[InstalledModel]:
-    """Yield the models, with an error in those that would share a project: their windows would be read as one model's."""
+    """Yield the models, with an error in one that would share a project: their windows would be read as one."""
     owners: dict[str, str | None] = {}
     for model in models:
         owner = owners.setdefault(model.project, model.name) if model.project is not None else model.name
         if owner == model.name:
             yield model
         else:
-            yield replace(model, error=f"{model.folder / OWN_SETTINGS_FILE}: {PROJECT} is that of the model {owner} too")
+            yield replace(model, error=f"{model.folder / OWN_SETTINGS_FILE}: the model {owner} has this {PROJECT} too")
 
 
 def _with_keys(text: str) -> str:

@@ -19,7 +19,16 @@ from api.metrics_folder import metrics_folder
 from api.model_metrics import ModelMetrics
 from api.snapshots.retention_tiers import KINDS, STORES, Removals
 
-DENIALS = ("no_key", "unknown_key", "expired_key", "missing_scope", "rate_limited", "unknown_host", "foreign_origin")
+DENIALS = (
+    "no_key",
+    "unknown_key",
+    "expired_key",
+    "missing_scope",
+    "other_model",
+    "rate_limited",
+    "unknown_host",
+    "foreign_origin",
+)
 ALERT_OUTCOMES = ("sent", "unavailable", "rejected", "failed")
 RETENTION_OUTCOMES = ("done", "failed")
 ROW_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)

@@ -1,5 +1,4 @@
-"""The metrics of each model: its rows, labels, windows, alerts and reloads. They have the label ``model`` where there are
-several models, and none where there is one."""
+"""The metrics of each model, which have the label ``model`` where there are several models."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -63,9 +62,9 @@ class ModelMetrics:
         """Return the same metrics, of which those of a model are this model's."""
         bound = copy(self)
         if self._by_model:
-            bound._model = (name,)
+            bound._model = (name,)  # noqa: SLF001 - of a copy of this object
             bound.of_versions = self.of_versions.of_model(name)
-            bound._begin_at_zero()
+            bound._begin_at_zero()  # noqa: SLF001 - as above
         return bound
 
     def _counter(self, name: str, text: str, *labels: str, values: Sequence[str] = ()) -> Counter:

@@ -150,7 +150,7 @@ class ModelSettings(BaseModel):
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         """Take an empty text, as Docker Compose passes a variable that is not set, as no value."""
-        return None if value == "" else value  # noqa: PLC1901 - a number or None is another thing
+        return None if value == "" else value
 
     @model_validator(mode="after")
     def _check_default_model(self) -> Self:
@@ -340,8 +340,8 @@ class Settings(
         """
         changed = self.model_copy(update=dict(changes))
         parse_tiers(changed.snapshot_tiers)
-        changed._check_alert_windows()
-        changed._check_reports()
+        changed._check_alert_windows()  # noqa: SLF001 - of a copy of this object
+        changed._check_reports()  # noqa: SLF001 - as above
         return changed
 
     @property

@@ -37,7 +37,7 @@ class VersionMetrics:
     def of_model(self, name: str) -> Self:
         """Return the metrics of one of several models, whose series are under this name whatever its own is."""
         bound = copy(self)
-        bound._model, bound._versions = name, []
+        bound._model, bound._versions = name, []  # noqa: SLF001 - of a copy of this object
         return bound
 
     def observe(self, model: str, version: str, seconds: float, *, failed: bool) -> None:

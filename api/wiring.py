@@ -17,11 +17,11 @@ from api import __version__
 from api.alerts.notifier import Alertmanager, AlertNotifier
 from api.alerts.payload import REPEATS_PER_LIFETIME, Wording
 from api.alerts.rules import Quorum
-from api.hosted_models import HostedModel, HostedModels, Monitoring, Place, Serving, each
+from api.hosted_models import HostedModel, HostedModels, Monitoring, Place, Serving, WindowsOfModels, each
 from api.installed_models import (
     FOLDER_OF_MODELS,
-    InstalledModel,
     Installation,
+    InstalledModel,
     find_models,
     name_of_first,
     project_name,
@@ -31,7 +31,7 @@ from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, new_holder, retention_lease, snapshot_lease
-from api.prediction_log.model_ids import model_ids
+from api.prediction_log.models import register
 from api.prediction_log.reader import SnapshotProgress, read_progress
 from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.retained_windows import RetainedWindows
@@ -57,7 +57,7 @@ from api.snapshots.scheduler import (
     SnapshotHeartbeat,
     StatusProbe,
 )
-from api.snapshots.worker import SnapshotWorker, WorkerContext, retention_seconds
+from api.snapshots.worker import BuildContext, SnapshotWorker, WorkerContext, retention_seconds
 from evidently_workspace.client import EvidentlyClient
 from model.artifact.manifest import Manifest
 from model.artifact.store import read_manifest
@@ -65,8 +65,6 @@ from model.serving.predictor import AnyPredictor
 
 if TYPE_CHECKING:  # they import pandas
     from api.snapshots.measure import WindowEvaluator
-    from api.snapshots.project import HealthProject
-    from api.snapshots.window_job import WindowProcessor
 
 FIRST_RETENTION_AFTER = timedelta(minutes=1)
 """A process that never lives for an interval still removes what is old; a start has other things to do first."""
@@ -128,7 +126,8 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
         [HostedModel(one, metrics.of_model(one.name or ""), parts) for one in installation.models], installation.default
     )
     lease = snapshot_lease(database, new_holder(), settings.heartbeat)
-    heartbeat = _build_heartbeat(settings, installation, models, database, lease, scheduler, metrics)
+    context = partial(build_worker_context, settings, installation, lease.holder)
+    heartbeat = _build_heartbeat(settings, lease, scheduler, metrics, models=models, database=database, context=context)
     status = StatusProbe(metrics, settings.evidently_url, lease.held, partial(_progress, models, database))
     scheduler.add(MODEL_RELOAD, partial(each, models, HostedModel.follow), settings.heartbeat)
     if settings.snapshots:
@@ -177,7 +176,6 @@ class ModelParts:
             store,
             interval=settings.snapshot_interval,
             enough=MinimalWindow(settings.snapshot_min_rows, settings.snapshot_min_labels),
-            reports_dir=settings.reports_dir,
             links=links,
             alarms=build_service_alarms(settings, self.database, place.model_id),
             wake=self.wake,
@@ -201,12 +199,13 @@ def _build_notifier(
 
 def _build_heartbeat(
     settings: Settings,
-    installation: Installation,
-    models: HostedModels,
-    database: Database,
     lease: Lease,
     scheduler: JobScheduler,
     metrics: Metrics,
+    *,
+    models: HostedModels,
+    database: Database,
+    context: BuildContext,
 ) -> SnapshotHeartbeat:
     def report(model_id: int | None, outcome: str) -> None:
         of_model = next((model.metrics for model in models if model.model_id == model_id), metrics)
@@ -216,11 +215,7 @@ def _build_heartbeat(
     return SnapshotHeartbeat(
         WindowsOfModels(models, database),
         lease,
-        SnapshotWorker(
-            partial(build_worker_context, settings, installation, lease.holder),
-            report,
-            settings.snapshot_timeout_seconds,
-        ),
+        SnapshotWorker(context, report, settings.snapshot_timeout_seconds),
         window=settings.snapshot_interval,
         interval=settings.heartbeat,
         lease_gained=partial(scheduler.wake, ALERTS),
@@ -317,7 +312,7 @@ def build_evaluator(settings: Settings, database: Database, model_id: int = SOLE
     limits = SampleLimits(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
     alarms = build_service_alarms(settings, database, model_id)
     archive = build_archive(settings, model_id)
-    return WindowEvaluator(database, settings.model_dir, archive, limits, alarms, model_id)
+    return WindowEvaluator(database, settings.model_dir, archive, limits, alarms, model_id=model_id)
 
 
 def build_service_alarms(settings: Settings, database: Database, model_id: int = SOLE_MODEL) -> ServiceAlarms:
@@ -377,10 +372,10 @@ def build_retention(
 
 
 def places_of(installation: Installation, database: Database) -> dict[str | None, Place]:
-    """Return where the data of each model are, by name; a model that is new to the log gets an id. Raises LogUnavailable."""
+    """Return where the data of each model are, by name; a new model gets an id. Raises LogUnavailable."""
     if installation.is_single:
         return {None: Place(SOLE_MODEL, installation.models[0].settings.evidently_project)}
-    ids: dict[str | None, int] = {**model_ids(database, installation.names, installation.default)}
+    ids: dict[str | None, int] = {**register(database, installation.names, installation.default)}
     first = name_of_first(installation.models, ids)
     return {
         model.name: Place(ids[model.name], project_name(model, ids[model.name], first)) for model in installation.models

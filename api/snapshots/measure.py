@@ -107,6 +107,7 @@ class WindowEvaluator:
         archive: ModelArchive,
         limits: SampleLimits,
         alarms: ServiceAlarms,
+        *,
         model_id: int = SOLE_MODEL,
     ) -> None:
         self._database = database

@@ -53,7 +53,7 @@ def report_name(start: datetime, end: datetime, suffix: str = "") -> str:
 
 
 def report_suffix(model: str | None, model_id: int) -> str:
-    """Return what the names of a model's reports end with: nothing for the first model, whether others join it or not."""
+    """Return what the names of a model's reports end with: nothing for the first model, though others join it."""
     return "" if model is None or model_id == SOLE_MODEL else f".{model}"
 
 
