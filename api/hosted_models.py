@@ -258,8 +258,8 @@ def each(models: Iterable[HostedModel], action: Callable[[HostedModel], object])
             action(model)
         except Exception as error:  # noqa: BLE001 - it is raised below
             failed.append(error)
-    for error in failed[1:]:
-        logger.error("another model failed too: %s", error)
+    for other in failed[1:]:
+        logger.error("another model failed too: %s", other)
     if failed:
         raise failed[0]
 

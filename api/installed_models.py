@@ -194,7 +194,9 @@ def project_name(model: InstalledModel, model_id: int, name_of_first: str | None
 def name_of_first(models: Iterable[InstalledModel], ids: Mapping[str | None, int]) -> str | None:
     """Return the name of the first model's project; None where it is not installed, or not valid."""
     first = next((model for model in models if ids[model.name] == SOLE_MODEL), None)
+    if first is None:
+        return None
     try:
-        return first and (project_name(first, SOLE_MODEL, None) or read_manifest(first.folder).name)
+        return project_name(first, SOLE_MODEL, None) or read_manifest(first.folder).name
     except ArtifactError:
         return None

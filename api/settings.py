@@ -221,10 +221,13 @@ class AlertSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_alert_windows(self) -> Self:
-        """Refuse a number of failed windows that can never be reached."""
+        self.check_alert_windows()
+        return self
+
+    def check_alert_windows(self) -> None:
+        """Refuse a number of failed windows that can never be reached. Raises ValueError."""
         if self.alert_windows_failed > self.alert_windows:
             raise ValueError("VIGIE_ALERT_WINDOWS_FAILED cannot be more than VIGIE_ALERT_WINDOWS")
-        return self
 
 
 class SnapshotSettings(BaseModel):
@@ -312,10 +315,13 @@ class RetentionSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_reports(self) -> Self:
-        """Refuse to keep what shows a failure for less time than what shows none."""
+        self.check_reports()
+        return self
+
+    def check_reports(self) -> None:
+        """Refuse to keep what shows a failure for less time than what shows none. Raises ValueError."""
         if self.reports_keep_failed_days < self.reports_keep_days:
             raise ValueError("VIGIE_REPORTS_KEEP_FAILED_DAYS cannot be less than VIGIE_REPORTS_KEEP_DAYS")
-        return self
 
 
 class Settings(
@@ -340,8 +346,8 @@ class Settings(
         """
         changed = self.model_copy(update=dict(changes))
         parse_tiers(changed.snapshot_tiers)
-        changed._check_alert_windows()  # noqa: SLF001 - of a copy of this object
-        changed._check_reports()  # noqa: SLF001 - as above
+        changed.check_alert_windows()
+        changed.check_reports()
         return changed
 
     @property

@@ -375,7 +375,7 @@ def places_of(installation: Installation, database: Database) -> dict[str | None
     """Return where the data of each model are, by name; a new model gets an id. Raises LogUnavailable."""
     if installation.is_single:
         return {None: Place(SOLE_MODEL, installation.models[0].settings.evidently_project)}
-    ids: dict[str | None, int] = {**register(database, installation.names, installation.default)}
+    ids: dict[str | None, int] = dict(register(database, installation.names, installation.default).items())
     first = name_of_first(installation.models, ids)
     return {
         model.name: Place(ids[model.name], project_name(model, ids[model.name], first)) for model in installation.models

@@ -45,7 +45,7 @@ def model_routes(models: HostedModels) -> APIRouter:
         )
     router.get("/models/{model}", summary="The model's card", responses=problem_responses(503))(_card(named))
 
-    def reload(model: named) -> ModelReload:  # type: ignore[valid-type] # made at run time
+    def reload(model: named) -> ModelReload:
         done = model.reload()
         return ModelReload(
             status=done.status.value, model_version=done.model_version, previous_version=done.previous_version

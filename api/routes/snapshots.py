@@ -57,7 +57,7 @@ def snapshot_routes(models: HostedModels, public_url: str | None = None) -> APIR
     @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))
     def windows(
         request: Request,
-        model: named,  # type: ignore[valid-type] # made at run time
+        model: named,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         status: Annotated[WindowStatus | None, Query(description="Only windows of this status.")] = None,
     ) -> SnapshotWindows:
@@ -82,7 +82,7 @@ def snapshot_routes(models: HostedModels, public_url: str | None = None) -> APIR
     )
     def take(
         request: Request,
-        model: named,  # type: ignore[valid-type] # as above
+        model: named,
         force: Annotated[
             bool, Query(description="Close the window even with too little in it to be measured.")
         ] = False,
@@ -97,7 +97,7 @@ def snapshot_routes(models: HostedModels, public_url: str | None = None) -> APIR
         responses=problem_responses(422, 503),
     )
     async def metrics(  # noqa: PLR0917 - FastAPI hands over query parameters by name
-        model: named,  # type: ignore[valid-type] # as above
+        model: named,
         name: Annotated[str | None, Query(pattern=NO_NUL, description="Only this metric, such as data_drift.")] = None,
         column: Annotated[str | None, Query(pattern=NO_NUL, description="Only this column.")] = None,
         start: Annotated[

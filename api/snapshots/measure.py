@@ -131,8 +131,9 @@ class WindowEvaluator:
         counts = count_versions(self._database, start, end, self._model_id)
         model = self._models.choose(counts, limits.min_rows, limits.min_labels)
         manifest, alarms_version = self._alarms.current(model.manifest)
-        span = (self._database, start, end, manifest.version, limits.max_rows, self._model_id)
-        logged, labelled = read_predictions(*span), read_labelled(*span)
+        span = (self._database, start, end, manifest.version, limits.max_rows)
+        logged = read_predictions(*span, model_id=self._model_id)
+        labelled = read_labelled(*span, model_id=self._model_id)
         if logged.total < limits.min_rows and labelled.total < limits.min_labels:
             return WindowEvaluation(logged, labelled, None, self._shortage(logged, labelled), manifest)
         current = window_frame(logged.rows, manifest, labelled=False)
