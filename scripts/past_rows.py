@@ -168,8 +168,8 @@ def whole_windows(start: datetime, end: datetime, seconds: int, held: HeldSpan |
     first, last = -(-start.timestamp() // seconds), until.timestamp() // seconds
     if first >= last:
         raise DataError(
-            f"no whole window of {seconds} s lies between {in_utc(start)} and {in_utc(until)}; windows end on multiples "
-            "of their length in UTC. Give a longer span or a shorter --interval"
+            f"no whole window of {seconds} s lies between {in_utc(start)} and {in_utc(until)}; windows end on "
+            "multiples of their length in UTC. Give a longer span or a shorter --interval"
         )
     return datetime.fromtimestamp(first * seconds, UTC), datetime.fromtimestamp(last * seconds, UTC)
 
