@@ -20,8 +20,8 @@ MAX_MODULES = 221
 benchmark of that), what API and Evidently UI check alike of a request's host name and origin, the windows that are
 retained, which are more than one page with the others, what a cell of text means, in files as in requests, the metrics
 of each version of a model, what models of other libraries hold, exported files, the models of one log, how time is cut
-into windows, which was more than one page with what becomes of them, and several models: which are installed, which this
-process hosts, what is counted of each, how the API describes the calls of all, and the files of YAML that people write."""
+into windows, which was more than one page with what becomes of them, and several models: which are installed, which a
+process hosts, what is counted of each, how the API describes the calls of all, and files of YAML that people write."""
 MAX_LINES = 400
 MIN_LINES_FOR_ONE_IMPORTER = 80
 MAY_BE_SMALL = {
