@@ -3,9 +3,10 @@
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from api.errors import LogUnavailable
 from api.prediction_log.clock import SteadyClock
@@ -94,7 +96,7 @@ class Database:
         us, and a clock that went back is lifted to the end of the model's last closed window.
         """
         if isinstance(connection, sqlite3.Connection):
-            return Stamps(self.now(connection), connection.execute(CLOSED_UNTIL).fetchall())
+            return Stamps(self.now(connection), look_up=partial(_closed_until, connection))
         if not self.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": STAMP_LOCK})
         now = self.now(connection)  # only once the lock is held
@@ -136,22 +138,16 @@ class Database:
 
     @contextmanager
     def _migrating(self) -> Iterator[Connection]:
-        """One write transaction, for which SQLite waits until another process has migrated."""
-        if not self.is_sqlite:
+        """One write transaction; on a SQLite file it waits until another process has migrated."""
+        if self._file is None:
             with self.writing() as connection:
                 yield connection
             return
-        with _translated(), self._write_engine.connect() as connection:
+        engine = create_engine(self.engine.url, connect_args={"timeout": MIGRATION_SECONDS}, poolclass=NullPool)
+        _prepare_sqlite(engine)  # this too waits for the lock
+        with _translated(), engine.execution_options(vigie_write=True).begin() as connection:
             self._refuse_lost_file()
-            raw = connection.connection.driver_connection
-            assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - of a SQLite database
-            (usual,) = raw.execute("PRAGMA busy_timeout").fetchone()
-            raw.execute(f"PRAGMA busy_timeout = {MIGRATION_SECONDS * 1000}")
-            try:
-                with connection.begin():
-                    yield connection
-            finally:
-                raw.execute(f"PRAGMA busy_timeout = {usual}")
+            yield connection
 
     def log_id(self) -> str:
         """Return the id of the log, which a migrated one has. Raises LogUnavailable."""
@@ -181,15 +177,29 @@ class Database:
 
 
 class Stamps(dict[int, int]):
-    """The time to log rows under, in microseconds since the epoch, by the id of the rows' model."""
+    """The time to log rows under, in microseconds since the epoch, by the id of the rows' model.
 
-    def __init__(self, now: int, closed_until: Iterable[Sequence[int]]) -> None:
+    A model that is not in ``closed_until`` is looked up when it is first asked for.
+    """
+
+    def __init__(
+        self, now: int, closed_until: Iterable[Sequence[int]] = (), look_up: Callable[[int], int] | None = None
+    ) -> None:
         super().__init__({model_id: max(now, until) for model_id, until in closed_until})
         self._now = now
+        self._look_up = look_up
 
-    def __missing__(self, _model_id: int) -> int:
-        """Return the time of a model that has no closed window."""
-        return self._now
+    def __missing__(self, model_id: int) -> int:
+        """Return the time of another model."""
+        closed_until = 0 if self._look_up is None else self._look_up(model_id)
+        self[model_id] = stamp = max(self._now, closed_until)
+        return stamp
+
+
+def _closed_until(connection: sqlite3.Connection, model_id: int) -> int:
+    """Return the end of the model's last closed window: 2 µs, while to read that of fifty models takes 25."""
+    row = connection.execute(f"{CLOSED_UNTIL} WHERE id = ?", (model_id,)).fetchone()
+    return 0 if row is None else int(row[1])
 
 
 def missing_file(url: str) -> Path | None:
