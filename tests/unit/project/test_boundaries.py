@@ -28,7 +28,6 @@ MAY_BE_SMALL = {
     "api.middleware.body_limit": "each middleware is a module",
     "api.middleware.error_boundary": "each middleware is a module",
     "api.prediction_log.models": "SQL is written in the prediction log alone",
-    "api.routes.models": "the routes of each noun are a module",
     "api.routes.openapi": "it describes the routes of all modules",
     "scripts.stack.guard": "runs by its path, on the standard library alone",
 }
