@@ -1,24 +1,26 @@
-"""POST /predict, /predict/batch and /feedback, and their part of the OpenAPI schema."""
+"""POST /predict, /predict/batch, /feedback and /models/{model}/log, and their part of the OpenAPI schema."""
 
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic
+from typing import Annotated, Any, Generic
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Path
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import BodyTooLarge, PayloadError, UnknownEncoding, UnreadableBody
+from api.errors import BodyTooLarge, NotFound, PayloadError, UnknownEncoding, UnreadableBody, shortened
 from api.problems import problem_responses
 from api.schemas import FeedbackReceipt
 from api.security.rate_limit import charge_rows
 from api.serving.data_plane import DataPlane
+from api.serving.logged_predictions import LogBody, LogReceipt, log_types
 from api.serving.request_bodies import LARGE_BYTES, Body, ListBody, RequestBody
 from api.serving.schemas import Batch, Feedback, Row, batch_type, row_type, task_types
 from model.artifact.manifest import Manifest
 
+LOG = "/models/{model}/log"
 REFUSED_BYTES_PER_ROW = 100
 """A refused body takes a row of its caller's rate limit for each of so many bytes."""
 
@@ -43,10 +45,14 @@ def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[B
         shown = FeedbackReceipt(accepted=receipt.accepted, unknown=list(receipt.unknown))
         return shown.model_dump_json().encode()
 
+    async def log(body: LogBody) -> bytes:
+        return await plane.log(body)
+
     return [
         _route("/predict", JsonEndpoint(lambda: bodies.current().row, predict, max_bytes)),
         _route("/predict/batch", JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes)),
         _route("/feedback", JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes)),
+        Route(LOG, _OfModel(plane, JsonEndpoint(lambda: bodies.current().logged, log, max_bytes)), methods=["POST"]),
     ]
 
 
@@ -57,6 +63,8 @@ class _Bodies:
         row, label_types = row_type(manifest), task_types(manifest)
         self.row = RequestBody(row)
         self.rows = ListBody(batch_type(row, max_rows), "rows", row, max_rows)
+        logged, several = log_types(manifest, row, max_rows)
+        self.logged = ListBody(several, "predictions", logged, max_rows)
         self.labels = ListBody(label_types.feedback, "labels", label_types.label, max_rows)
 
 
@@ -117,6 +125,20 @@ class JsonEndpoint(Generic[Body]):
         except (PayloadError, UnreadableBody):
             charge_rows(len(body) // REFUSED_BYTES_PER_ROW)
             raise
+
+
+class _OfModel:
+    """ASGI app: serves requests whose path names the model that serves, and refuses any other."""
+
+    def __init__(self, plane: DataPlane, endpoint: JsonEndpoint[Any]) -> None:
+        self._plane, self._endpoint = plane, endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        asked, name = scope["path_params"]["model"], self._plane.manifest.name
+        if asked != name:
+            raise NotFound(f"there is no model {shortened(asked)!r} here; there is {name!r}")
+        await self._endpoint(scope, receive, send)
 
 
 def _route(path: str, endpoint: JsonEndpoint[Any]) -> Route:
@@ -199,9 +221,14 @@ def documented_routes(manifest: Manifest, max_rows: int) -> Sequence[BaseRoute]:
     row = row_type(manifest)
     batch = batch_type(row, max_rows)
     router = APIRouter(tags=["predictions"], responses=problem_responses(400, 408, 413, 415, 422, 503))
+    predicts = not manifest.is_watched
 
     @router.post(
-        "/predict", summary="Predict one row", responses=_example(types.example), response_model=types.prediction
+        "/predict",
+        summary="Predict one row",
+        responses=_example(types.example),
+        response_model=types.prediction,
+        include_in_schema=predicts,
     )
     def predict(body: row) -> None:  # type: ignore[valid-type] # made at run time
         ...
@@ -211,15 +238,32 @@ def documented_routes(manifest: Manifest, max_rows: int) -> Sequence[BaseRoute]:
         summary="Predict several rows",
         responses=_example({"predictions": [types.example]}),
         response_model=types.predictions,
+        include_in_schema=predicts,
     )
     def predict_batch(body: batch) -> None:  # type: ignore[valid-type] # as above
         ...
+
+    _document_log(router, manifest, row, max_rows)
 
     @router.post("/feedback", summary="Send the labels of earlier predictions", response_model=FeedbackReceipt)
     def feedback(body: types.feedback) -> None:  # type: ignore[name-defined] # as above
         ...
 
     return router.routes
+
+
+def _document_log(router: APIRouter, manifest: Manifest, row: type[Row], max_rows: int) -> None:
+    _, body_type = log_types(manifest, row, max_rows)
+    name = Path(description="The model's name.", examples=[manifest.name], json_schema_extra={"enum": [manifest.name]})
+
+    @router.post(
+        LOG,
+        summary="Log predictions that were made elsewhere",
+        responses=problem_responses(404, 409),
+        response_model=LogReceipt,
+    )
+    def log(model: Annotated[str, name], body: body_type) -> None:  # type: ignore[valid-type] # made at run time
+        ...
 
 
 def _example(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:

@@ -3,15 +3,23 @@
 from asyncio import CancelledError
 from collections.abc import Sequence
 from time import perf_counter
+from urllib.parse import quote
 
+from api.errors import ServedElsewhere
 from api.metrics import Metrics
 from api.prediction_log.records import LabelReceipt, LabelRecord
 from api.prediction_log.writer import LogWriter
 from api.security.rate_limit import charge_rows
+from api.serving.logged_predictions import LogBody, receipt
 from api.serving.responses import LabelValue, Row, label_texts
 from api.serving.served_model import ServedModel
 from api.version_metrics import VersionMetrics
 from model.artifact.manifest import Manifest
+
+
+def log_path(model: str) -> str:
+    """Return the path of the call that logs predictions which this model made elsewhere."""
+    return f"/models/{quote(model)}/log"
 
 
 class DataPlane:
@@ -31,8 +39,14 @@ class DataPlane:
     async def predict(self, rows: Sequence[Row]) -> Sequence[bytes]:
         """Predict rows, each in schema order, and return the JSON response of each once all are logged.
 
-        Raises NoFiniteAnswer, LogOverloaded or LogUnavailable; then there is no response to any of the rows.
+        Raises NoFiniteAnswer, LogOverloaded or LogUnavailable, or ServedElsewhere where the model is only watched here;
+        then there is no response to any of the rows.
         """
+        if self.manifest.is_watched:
+            name = self.manifest.name
+            raise ServedElsewhere(
+                f"the model {name} is served elsewhere and only watched here; send its predictions to {log_path(name)}"
+            )
         self._metrics.observe_request_rows(len(rows))
         charge_rows(len(rows))
         served, began, failed = self.manifest, perf_counter(), True
@@ -46,6 +60,22 @@ class DataPlane:
             self._versions.observe(served.name, served.version, perf_counter() - began, failed=failed)
         self._metrics.count_predictions(len(responses))
         return responses
+
+    async def log(self, body: LogBody) -> bytes:
+        """Log predictions that were made elsewhere, with the labels that came along, and return the receipt as JSON.
+
+        All of it is in one commit. What was logged before, with the same id, row and answer, is not logged again.
+        Raises PayloadError, IdInUse, LogOverloaded or LogUnavailable; then nothing is logged.
+        """
+        rows = body.rows()
+        self._metrics.observe_request_rows(len(rows))
+        charge_rows(len(rows))
+        labels = [LabelRecord(rows[place].prediction_id, text) for place, text in body.labels()]
+        version = self.manifest.version
+        new = await self._writer.log_answered(rows, labels)
+        self._metrics.count_predictions(new)
+        self._metrics.count_labels(len(labels))
+        return receipt(rows, new, len(labels), version)
 
     async def store_labels(self, labels: Sequence[tuple[str, LabelValue]]) -> LabelReceipt:
         """Store pairs of prediction id and label.

@@ -37,6 +37,16 @@ class RowWithMetadata(list[Value]):
         self.metadata = metadata
 
 
+class AnsweredRow(RowWithMetadata):
+    """A row with an id, and what a model answered to it elsewhere, as it is logged."""
+
+    def __init__(self, row: Row, prediction_id: str, prediction: str, probabilities: str) -> None:
+        super().__init__(row, row.metadata if isinstance(row, RowWithMetadata) else {})
+        self.prediction_id = prediction_id
+        self.prediction = prediction
+        self.probabilities = probabilities
+
+
 Response = tuple[list[PredictionRecord], list[bytes]]
 """The record to log and the JSON response of each row."""
 
@@ -64,6 +74,16 @@ class Responses(ABC):
     @abstractmethod
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
+
+    def record(self, rows: Sequence[AnsweredRow]) -> Response:
+        """Return the record of each row with the answer that it brings along, and its id as JSON."""
+        records = [
+            PredictionRecord(
+                row.prediction_id, key, self._version, self._features(row), row.prediction, row.probabilities
+            )
+            for row, key in zip(rows, self._sample_keys(len(rows)), strict=True)
+        ]
+        return records, [orjson.dumps(row.prediction_id) for row in rows]
 
     def _answers(self, rows: Sequence[Row]) -> Answers:
         """Return the model's answers. Raises RowRefused for rows that it cannot take, and PredictionError."""

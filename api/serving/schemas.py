@@ -45,6 +45,10 @@ MetadataCell = (
 _RIDES = "Logged with the row, and never given to the model."
 
 
+OwnId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~:@/+=-]{1,128}$")]
+"""A caller's own id for a prediction."""
+
+
 class Batch(BaseModel):
     """Rows to predict together; the type of its rows is set by `batch_type`."""
 

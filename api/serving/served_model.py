@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from api.prediction_log.records import PredictionRecord
-from api.serving.responses import Row, responses_for
+from api.serving.responses import AnsweredRow, Row, responses_for
 from model.artifact.manifest import Manifest
 from model.serving.predictor import AnyPredictor
 
@@ -28,6 +28,10 @@ class ServedModel:
     def respond(self, rows: Sequence[Row]) -> tuple[list[PredictionRecord], list[bytes]]:
         """Return the record to log and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
         return self._responses.respond(rows)
+
+    def record(self, rows: Sequence[AnsweredRow]) -> tuple[list[PredictionRecord], list[bytes]]:
+        """Return the record to log of each row with the answer that it brings along, and its id as JSON."""
+        return self._responses.record(rows)
 
     def on_change(self, listener: ChangeListener) -> None:
         """Call ``listener`` with each new model, right after it has replaced the old one."""

@@ -13,7 +13,8 @@ from model.artifact.manifest import AnswerColumns, Manifest, Task
 from model.data.cells import MISSING_WORDS, ColumnCells, KnownClasses, column_cells
 from model.data.column_types import column_values, mostly_numbers
 from model.data.csv_file import CsvColumns, TimeColumn, read_columns
-from model.data.dataset import AnyDataset, Dataset
+from model.data.csv_text import CsvText
+from model.data.dataset import AnyDataset, Classes, Dataset
 from model.data.schema_file import SchemaFile
 from model.data.split import split_held_out
 from model.data.target import codes_among, target_reading
@@ -83,7 +84,7 @@ def watched_rows(columns: CsvColumns, answers: AnswerColumns, name: str | None =
             f"the target {dataset.target!r} is a number, and a number has no probabilities; leave out --probability, "
             "or say that it is a class with --task classification"
         )
-    predictions = _numbers(columns, answers.prediction)
+    predictions = _reader(columns).numbers(answers.prediction)
     if np.ptp(predictions) == 0:
         raise _constant(answers.prediction, f"{predictions[0]:g}")
     return WatchedRows(dataset, Answers(predictions), answers)
@@ -116,102 +117,129 @@ def watch_model(
     return build_artifact(candidate, folder, rng, seed=seed, policy=policy or AlarmPolicy(), progress=progress)
 
 
+def known_answers(text: CsvText, columns: AnswerColumns, classes: Classes | None) -> Answers:
+    """Return the answers that a file has, to the rows of a model of these classes, or of a number without them.
+
+    Raises DataError that names the column and the line.
+    """
+    lacking = [name for name in columns.names if name not in text.header]
+    if lacking:
+        raise DataError(
+            f"{text.path} has no column {lacking[0]!r}; the model is served elsewhere, so the file needs the columns "
+            f"of its answers: {', '.join(columns.names)}"
+        )
+    reader = _AnswerReader(text, MISSING_WORDS, None)
+    if classes is None:
+        return Answers(reader.numbers(columns.prediction))
+    return Answers(reader.probabilities(columns, classes), reader.codes(columns.prediction, classes))
+
+
 def _classes(columns: CsvColumns, answers: AnswerColumns, dataset: Dataset) -> WatchedRows:
-    chosen = _codes(columns, answers.prediction, dataset)
+    reader = _reader(columns)
+    try:
+        chosen = reader.codes(answers.prediction, dataset.classes)
+    except DataError as error:
+        raise DataError(f"{error}; the classes are those of the column {dataset.target!r}") from error
     taken = set(np.unique(chosen).tolist())
     if len(taken) == 1:
         raise _constant(answers.prediction, repr(dataset.class_names[next(iter(taken))]))
     never = [name for place, name in enumerate(dataset.class_names) if place not in taken]
-    notes = [f"The prediction is never {', '.join(map(repr, never[:_SHOWN]))} in these rows."] if never else []
+    notes = [f"The prediction is never {_listed(never)} in these rows."] if never else []
+    probabilities = reader.probabilities(answers, dataset.classes)
     if not answers.probabilities:
         notes.append(
             "Without probabilities there is no concept drift, ROC AUC, log loss or calibration error; all else is "
             "measured. Name their columns with --probability CLASS=COLUMN."
         )
-        return WatchedRows(
-            dataset, Answers(np.full((len(chosen), len(dataset.classes)), np.nan), chosen), answers, tuple(notes)
-        )
-    places = _places(answers, dataset)
-    named = _renamed(answers, {dataset.class_names[place]: column for place, column in places.items()})
-    return WatchedRows(dataset, Answers(_probabilities(columns, places, dataset), chosen), named, tuple(notes))
+    named = {dataset.class_names[place]: column for place, column in _places(answers, dataset.classes).items()}
+    columns_by_class = answers.model_copy(update={"probabilities": named})
+    return WatchedRows(dataset, Answers(probabilities, chosen), columns_by_class, tuple(notes))
 
 
-def _renamed(answers: AnswerColumns, probabilities: dict[str, str]) -> AnswerColumns:
-    """Return the same columns, with the classes as the model calls them."""
-    return answers.model_copy(update={"probabilities": probabilities})
-
-
-def _codes(columns: CsvColumns, name: str, dataset: Dataset) -> npt.NDArray[np.int64]:
-    cells = _filled(columns, name)
-    try:
-        return codes_among(cells, dataset.classes)
-    except DataError as error:
-        numbers = mostly_numbers(cells, columns.decimal, columns.text.likely_decimal)
-        whole = numbers is None or all(number.is_integer() for number in numbers)
-        hint = "" if whole else "; if the model predicts a number: --task regression"
-        raise DataError(f"{error}; the classes are those of the column {dataset.target!r}{hint}") from error
-
-
-def _numbers(columns: CsvColumns, name: str) -> npt.NDArray[np.float64]:
-    cells = _filled(columns, name)
-    reading = target_reading(cells, columns.decimal, columns.text.likely_decimal)
-    return column_values(cells, "number", reading).to_numpy(dtype=np.float64)
-
-
-def _filled(columns: CsvColumns, name: str) -> ColumnCells:
-    """Return the cells of an answer's column, each of which must be there."""
-    text = columns.text
+def _reader(columns: CsvColumns) -> "_AnswerReader":
     words = MISSING_WORDS | {word.strip().lower() for word in columns.schema.missing}
-    cells = column_cells(name, text.columns[text.header.index(name)], text.lines, words)
-    if missing := cells.rows - cells.filled:
-        line = next(line for cell, line in zip(cells.cells, cells.lines, strict=True) if cell is None)
-        raise DataError(f"column {name!r} is missing in {missing:,} rows, first on line {line}; fill or remove them")
-    return cells
+    return _AnswerReader(columns.text, words, columns.decimal)
 
 
-def _places(answers: AnswerColumns, dataset: Dataset) -> dict[int, str]:
+@dataclass(frozen=True)
+class _AnswerReader:
+    """Reads the answers of a model from a file; each method raises DataError that names the column and the line."""
+
+    text: CsvText
+    missing: frozenset[str]
+    decimal: str | None
+
+    def codes(self, name: str, classes: Classes) -> npt.NDArray[np.int64]:
+        """Return the place of each predicted class, (rows,)."""
+        cells = self._filled(name)
+        try:
+            return codes_among(cells, classes)
+        except DataError as error:
+            numbers = mostly_numbers(cells, self.decimal, self.text.likely_decimal)
+            whole = numbers is None or all(number.is_integer() for number in numbers)
+            raise DataError(
+                str(error) + ("" if whole else "; if the model predicts a number: --task regression")
+            ) from error
+
+    def numbers(self, name: str) -> npt.NDArray[np.float64]:
+        """Return the numbers of a column, (rows,)."""
+        cells = self._filled(name)
+        reading = target_reading(cells, self.decimal, self.text.likely_decimal)
+        return column_values(cells, "number", reading).to_numpy(dtype=np.float64)
+
+    def probabilities(self, columns: AnswerColumns, classes: Classes) -> npt.NDArray[np.float64]:
+        """Return the probability of each class, (rows, classes), each row adding up to 1; NaN where none are named."""
+        places = _places(columns, classes)
+        values = np.full((self.text.rows, len(classes)), 0.0 if places else np.nan)
+        for place, column in places.items():
+            values[:, place] = self.numbers(column)
+            wrong = np.flatnonzero(np.abs(values[:, place] - 0.5) > 0.5 + _ROUNDING)
+            if len(wrong):
+                found = values[wrong[0], place]
+                raise DataError(
+                    f"{self._where(column, wrong)}: {found:g} is no probability, which lies between 0 and 1"
+                )
+        if len(places) == 1:
+            (given,) = places
+            values[:, 1 - given] = 1 - values[:, given]
+        totals = values.sum(axis=1)
+        wrong = np.flatnonzero(np.abs(totals - 1) > PROBABILITY_TOLERANCE)
+        if len(wrong):
+            where = self._where(", ".join(places.values()), wrong)
+            raise DataError(f"{where}: the probabilities add up to {totals[wrong[0]]:g}, not to 1")
+        held = values.clip(0.0, 1.0)
+        return np.asarray(held / held.sum(axis=1, keepdims=True))
+
+    def _filled(self, name: str) -> ColumnCells:
+        """Return the cells of a column, each of which must be there."""
+        text = self.text
+        cells = column_cells(name, text.columns[text.header.index(name)], text.lines, self.missing)
+        if missing := cells.rows - cells.filled:
+            line = next(line for cell, line in zip(cells.cells, cells.lines, strict=True) if cell is None)
+            raise DataError(
+                f"column {name!r} is missing in {missing:,} rows, first on line {line}; fill or remove them"
+            )
+        return cells
+
+    def _where(self, name: str, wrong: npt.NDArray[np.intp]) -> str:
+        more = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
+        return f"column {name!r}, line {self.text.lines[int(wrong[0])]}{more}"
+
+
+def _places(answers: AnswerColumns, classes: Classes) -> dict[int, str]:
     """Return the column of each class's probability by the place of the class; of two classes one is enough."""
-    known, found = KnownClasses(dataset.classes), {}
+    known, names, found = KnownClasses(classes), [str(one) for one in classes], dict[int, str]()
     for given, column in answers.probabilities.items():
         place = known.place(given)
         if place is None:
-            raise DataError(
-                f"--probability names the class {given!r}, which column {dataset.target!r} does not have; it has: "
-                f"{_listed(dataset.class_names)}"
-            )
+            raise DataError(f"--probability names the class {given!r}; the classes are {_listed(names)}")
         if place in found:
-            raise DataError(f"--probability names two columns for the class {dataset.class_names[place]!r}")
+            raise DataError(f"--probability names two columns for the class {names[place]!r}")
         found[place] = column
-    lacking = [name for place, name in enumerate(dataset.class_names) if place not in found]
-    if lacking and len(dataset.classes) > 2:
+    lacking = [name for place, name in enumerate(names) if place not in found]
+    if found and lacking and len(classes) > 2:
         raise DataError(f"--probability names no column for {_listed(lacking)}; name one for each class, or none")
     return found
-
-
-def _probabilities(columns: CsvColumns, places: dict[int, str], dataset: Dataset) -> npt.NDArray[np.float64]:
-    """Return the probabilities, (rows, classes), each row adding up to 1."""
-    values = np.zeros((len(dataset.codes), len(dataset.classes)))
-    for place, column in places.items():
-        values[:, place] = _numbers(columns, column)
-        wrong = np.flatnonzero(np.abs(values[:, place] - 0.5) > 0.5 + _ROUNDING)
-        if len(wrong):
-            where = _where(columns, column, wrong)
-            raise DataError(f"{where}: {values[wrong[0], place]:g} is no probability, which lies between 0 and 1")
-    if len(places) == 1:
-        (given,) = places
-        values[:, 1 - given] = 1 - values[:, given]
-    totals = values.sum(axis=1)
-    wrong = np.flatnonzero(np.abs(totals - 1) > PROBABILITY_TOLERANCE)
-    if len(wrong):
-        where = _where(columns, ", ".join(places.values()), wrong)
-        raise DataError(f"{where}: the probabilities add up to {totals[wrong[0]]:g}, not to 1")
-    held = values.clip(0.0, 1.0)
-    return np.asarray(held / held.sum(axis=1, keepdims=True))
-
-
-def _where(columns: CsvColumns, name: str, wrong: npt.NDArray[np.intp]) -> str:
-    more = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
-    return f"column {name!r}, line {columns.text.lines[int(wrong[0])]}{more}"
 
 
 def _constant(name: str, value: str) -> DataError:
