@@ -10,7 +10,7 @@ from api.metrics import Metrics
 from api.prediction_log.records import LabelReceipt, LabelRecord
 from api.prediction_log.writer import LogWriter
 from api.security.rate_limit import charge_rows
-from api.serving.logged_predictions import LogBody, receipt
+from api.serving.logged_predictions import LogBody, receipt, same_answer
 from api.serving.responses import LabelValue, Row, label_texts
 from api.serving.served_model import ServedModel
 from api.version_metrics import VersionMetrics
@@ -70,9 +70,10 @@ class DataPlane:
         rows = body.rows()
         self._metrics.observe_request_rows(len(rows))
         charge_rows(len(rows))
-        labels = [LabelRecord(rows[place].prediction_id, text) for place, text in body.labels()]
         version = self.manifest.version
-        new = await self._writer.log_answered(rows, labels)
+        labels = [LabelRecord(rows[place].key, text) for place, text in body.labels()]
+        found = await self._writer.log_own(rows, same_answer, self._served.record, labels)
+        new = sum(isinstance(one, bytes) for one in found)
         self._metrics.count_predictions(new)
         self._metrics.count_labels(len(labels))
         return receipt(rows, new, len(labels), version)

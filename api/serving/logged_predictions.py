@@ -1,6 +1,6 @@
 """Predictions that another program made: the body of the call that logs them, and what is logged of each."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, Wr
 from pydantic_core import PydanticCustomError
 
 from api.errors import MAX_ERRORS, FieldError, PayloadError, shortened
+from api.prediction_log.inserts import same_row
 from api.prediction_log.records import PredictionRecord
 from api.serving.responses import (
     NO_PROBABILITIES,
@@ -93,9 +94,12 @@ class LogReceipt(BaseModel):
 
 def log_types(manifest: Manifest, row: type[Row], max_rows: int) -> tuple[type[LoggedPrediction], type[LogBody]]:
     """Build the types of one prediction and of the body for this model, whose rows are of the given type."""
+    prediction: Any
+    label: Any
     if isinstance(manifest, ClassifierManifest):
+        known = KnownClasses(manifest.classes)
         prediction, label = (
-            Annotated[ClassLabel, WrapValidator(partial(_class_name, KnownClasses(manifest.classes), manifest, word))]
+            Annotated[ClassLabel, WrapValidator(partial(_class_name, known, manifest, word))]
             for word in ("prediction", "label")
         )
         named = WrapValidator(partial(_shares, manifest.class_names))
@@ -116,7 +120,7 @@ def log_types(manifest: Manifest, row: type[Row], max_rows: int) -> tuple[type[L
         label=(label | None, Field(None, description=_LABEL, examples=[None])),
     )
     sizes: Any = {"minItems": 1, "maxItems": max_rows}
-    several: Any = Annotated[list[item], FailFast()]  # type: ignore[valid-type] # made at run time
+    several: Any = Annotated[list[item], FailFast()]
     body = create_model(
         "LogBody",
         __base__=LogBody,
@@ -167,8 +171,8 @@ def _not_shares(message: str) -> PydanticCustomError:
 
 
 def same_answer(logged: PredictionRecord, sent: PredictionRecord) -> bool:
-    """Return whether both have the same answer."""
-    if logged.prediction != sent.prediction:
+    """Return whether both are of the same row, and have the same answer."""
+    if not same_row(logged, sent) or logged.prediction != sent.prediction:
         return False
     if logged.probabilities == sent.probabilities:
         return True
@@ -179,6 +183,3 @@ def receipt(rows: Sequence[AnsweredRow], new: int, labels: int, version: str) ->
     """Return the JSON that says what became of the rows, of which so many are new in the log."""
     found = {"accepted": len(rows), "repeated": len(rows) - new, "labels": labels}
     return orjson.dumps(found | {"prediction_ids": [row.prediction_id for row in rows], "model_version": version})
-
-
-__all__: Iterable[str] = ("LogBody", "LogReceipt", "LoggedPrediction", "log_types", "receipt", "same_answer")

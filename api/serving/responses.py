@@ -11,7 +11,7 @@ import orjson
 import uuid_utils
 
 from api.errors import MAX_ERRORS, FieldError, NoFiniteAnswer, RowRefused, UnknownClass, shortened
-from api.prediction_log.records import PredictionRecord
+from api.prediction_log.records import SOLE_MODEL, PredictionRecord, prediction_key
 from model.artifact.manifest import ClassifierManifest, Manifest, Value
 from model.data.cells import KnownClasses
 from model.errors import PredictionError
@@ -43,6 +43,7 @@ class AnsweredRow(RowWithMetadata):
     def __init__(self, row: Row, prediction_id: str, prediction: str, probabilities: str) -> None:
         super().__init__(row, row.metadata if isinstance(row, RowWithMetadata) else {})
         self.prediction_id = prediction_id
+        self.key = prediction_key(SOLE_MODEL, prediction_id)
         self.prediction = prediction
         self.probabilities = probabilities
 
@@ -78,9 +79,7 @@ class Responses(ABC):
     def record(self, rows: Sequence[AnsweredRow]) -> Response:
         """Return the record of each row with the answer that it brings along, and its id as JSON."""
         records = [
-            PredictionRecord(
-                row.prediction_id, key, self._version, self._features(row), row.prediction, row.probabilities
-            )
+            PredictionRecord(row.key, key, self._version, self._features(row), row.prediction, row.probabilities)
             for row, key in zip(rows, self._sample_keys(len(rows)), strict=True)
         ]
         return records, [orjson.dumps(row.prediction_id) for row in rows]

@@ -1,9 +1,10 @@
 """The model that this process serves now."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from api.prediction_log.records import PredictionRecord
-from api.serving.responses import AnsweredRow, Row, responses_for
+from api.serving.responses import Row, responses_for
 from model.artifact.manifest import Manifest
 from model.serving.predictor import AnyPredictor
 
@@ -29,7 +30,7 @@ class ServedModel:
         """Return the record to log and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
         return self._responses.respond(rows)
 
-    def record(self, rows: Sequence[AnsweredRow]) -> tuple[list[PredictionRecord], list[bytes]]:
+    def record(self, rows: Sequence[Any]) -> tuple[list[PredictionRecord], list[bytes]]:
         """Return the record to log of each row with the answer that it brings along, and its id as JSON."""
         return self._responses.record(rows)
 

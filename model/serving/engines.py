@@ -22,7 +22,7 @@ Probabilities = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
-PROBABILITY_TOLERANCE = 0.01
+PROBABILITY_TOLERANCE = 0.02
 """How far from 1 the probabilities of a row may add up, where another program has rounded them."""
 TIE = 1e-6
 """Two best classes nearer than float32 resolves are a tie, of which scikit-learn answers the first."""
