@@ -54,7 +54,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("--prediction", required=True, metavar="COL", help="the column of CSV that holds the predictions")
     add(
         "--probability",
-        type=_class_column,
+        type=class_column,
         action="append",
         default=[],
         metavar="CLASS=COL",
@@ -73,7 +73,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def _class_column(text: str) -> tuple[str, str]:
+def class_column(text: str) -> tuple[str, str]:
     """Return the class and the column that CLASS=COLUMN names."""
     name, sign, column = text.partition("=")
     if not (name.strip() and sign and column):
