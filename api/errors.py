@@ -10,6 +10,7 @@ VigieError
 ├── UnknownEncoding     the body is packed in a way that the API does not know
 ├── StateError          the request is fine, but not in this state
 │   ├── NothingToSnapshot  too little was logged since the last window
+│   ├── IdInUse         an id that another row has
 │   ├── ModelUnusable   the version in the model folder cannot serve
 │   └── SchemaChanged   the version in the model folder has other fields or labels
 ├── NotFound            the named thing does not exist
@@ -106,6 +107,10 @@ class StateError(VigieError):
 
 class NothingToSnapshot(StateError):
     """Too little was logged since the last window."""
+
+
+class IdInUse(StateError):
+    """A caller's own id for a prediction already belongs to another row."""
 
 
 class ModelUnusable(StateError):

@@ -1,13 +1,33 @@
 """What goes into the log and comes out of it, as plain values."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+SOLE_MODEL = 1
+"""The id of the only model of a log, or of the first."""
+_NUMBERED = re.compile(r"\d+:", re.ASCII)
+
+
+def prediction_key(model_id: int, prediction_id: str) -> str:
+    """Return the key under which the log holds a prediction: two models may use the same id."""
+    if model_id == SOLE_MODEL and not _NUMBERED.match(prediction_id):
+        return prediction_id
+    return f"{model_id}:{prediction_id}"
+
+
+def public_id(key: str) -> str:
+    """Return the id by which callers know the prediction with this key."""
+    return key.partition(":")[2] if _NUMBERED.match(key) else key
+
 
 class PredictionRecord(NamedTuple):
-    """One prediction to log; ``features`` and ``probabilities`` are JSON objects by name, ``{}`` without any."""
+    """One prediction to log; ``features`` and ``probabilities`` are JSON objects by name, ``{}`` without any.
+
+    ``prediction_id`` is its key in the log.
+    """
 
     prediction_id: str
     sample_key: int

@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from api.errors import LogOverloaded, LogUnavailable, PayloadError, VigieError
+from api.errors import IdInUse, LogOverloaded, LogUnavailable, PayloadError, VigieError
 from api.prediction_log.database import Database
-from api.prediction_log.inserts import insert_predictions, store_labels
+from api.prediction_log.inserts import Same, insert_own, insert_predictions, store_labels
 from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord
 from api.prediction_log.tables import horizon, rejections
 
@@ -31,7 +31,8 @@ Respond = Callable[[Sequence[Row]], tuple[Sequence[PredictionRecord], Sequence[b
 class _Entry:
     """What one request wants in the log, who waits for it, and until when on its loop's clock.
 
-    ``features`` are the rows to predict; ``predictions`` are what is then logged of them.
+    ``features`` are the rows to predict; ``predictions`` are what is then logged of them. ``same`` is given where their
+    ids are the caller's own.
     """
 
     waiter: Waiter
@@ -42,6 +43,7 @@ class _Entry:
     predictions: Sequence[PredictionRecord] = ()
     labels: Sequence[LabelRecord] = ()
     responses: Sequence[bytes] | None = None
+    same: Same | None = None
 
 
 class LogWriter:
@@ -104,6 +106,15 @@ class LogWriter:
         Raises LogOverloaded, LogUnavailable, and what the model raises.
         """
         responses: Sequence[bytes] = await self._submit(len(rows), features=rows)
+        return responses
+
+    async def log_own(self, rows: Sequence[Row], same: Same) -> Sequence[bytes | PredictionRecord]:
+        """Do as `log_responses` does with rows whose ids are the caller's own.
+
+        For a row that was logged before, return what was logged of it then; it is not logged again. Raises IdInUse too,
+        where ``same`` says that an id belongs to another row.
+        """
+        responses: Sequence[bytes | PredictionRecord] = await self._submit(len(rows), features=rows, same=same)
         return responses
 
     async def log_labels(self, records: Sequence[LabelRecord]) -> LabelReceipt:
@@ -218,13 +229,17 @@ class LogWriter:
     def _commit(self, entries: list[_Entry], refused: Counter[str]) -> list[Any]:
         """Write all in one transaction; each outcome is what the entry's waiter gets, or an error to raise."""
         try:
-            if self._database.is_sqlite and not refused and all(entry.predictions for entry in entries):
+            if self._database.is_sqlite and not refused and all(one.predictions and not one.same for one in entries):
                 return self._commit_predictions(entries)
             with self._database.writing() as connection:
                 stamp = self._database.stamp(connection)
-                insert_predictions(connection, stamp, [one for entry in entries for one in entry.predictions])
+                generated = [one for entry in entries if not entry.same for one in entry.predictions]
+                insert_predictions(connection, stamp, generated)
+                own = _log_own(connection, stamp, entries)
                 outcomes: list[Any] = [
-                    store_labels(connection, stamp, entry.labels) if entry.labels else entry.responses
+                    store_labels(connection, stamp, entry.labels)
+                    if entry.labels
+                    else own.get(id(entry), entry.responses)
                     for entry in entries
                 ]
                 _insert_rejections(connection, stamp, refused)
@@ -253,6 +268,23 @@ class LogWriter:
         with self._changed:
             if not self._closed:
                 self._rejections.update(refused)
+
+
+def _log_own(connection: Connection, stamp: int, entries: list[_Entry]) -> dict[int, Any]:
+    """Log the predictions with ids of the callers' own, and return the outcome of each entry that has such."""
+    groups = [(entry.predictions, entry.same, entry) for entry in entries if entry.same]
+    found: dict[int, Any] = {}
+    if not groups:
+        return found
+    outcomes = insert_own(connection, stamp, [(records, same) for records, same, _ in groups])
+    for (records, _, entry), outcome in zip(groups, outcomes, strict=True):
+        if isinstance(outcome, IdInUse):
+            entry.rows, found[id(entry)] = 0, outcome
+            continue
+        entry.rows -= len(outcome)  # a repeat is not logged, so it does not count
+        pairs = zip(records, entry.responses or (), strict=True)
+        found[id(entry)] = [outcome.get(record.prediction_id, response) for record, response in pairs]
+    return found
 
 
 def _insert_rejections(connection: Connection, stamp: int, counts: Counter[str]) -> None:

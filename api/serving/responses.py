@@ -11,7 +11,7 @@ import orjson
 import uuid_utils
 
 from api.errors import MAX_ERRORS, FieldError, NoFiniteAnswer, RowRefused, UnknownClass, shortened
-from api.prediction_log.records import PredictionRecord
+from api.prediction_log.records import SOLE_MODEL, PredictionRecord, prediction_key, public_id
 from model.artifact.manifest import ClassifierManifest, Manifest, Value
 from model.data.cells import KnownClasses
 from model.errors import PredictionError
@@ -35,6 +35,14 @@ class RowWithMetadata(list[Value]):
     def __init__(self, values: Iterable[Value], metadata: Mapping[str, Value]) -> None:
         super().__init__(values)
         self.metadata = metadata
+
+
+class IdentifiedRow(RowWithMetadata):
+    """A row for whose prediction the caller has an id of its own."""
+
+    def __init__(self, row: Row, prediction_id: str) -> None:
+        super().__init__(row, row.metadata if isinstance(row, RowWithMetadata) else {})
+        self.prediction_id = prediction_id
 
 
 Response = tuple[list[PredictionRecord], list[bytes]]
@@ -64,6 +72,18 @@ class Responses(ABC):
     @abstractmethod
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
+
+    def repeat(self, record: PredictionRecord) -> bytes:
+        """Return the JSON response to a row again, byte for byte, from what was logged of it."""
+        shares = "" if record.probabilities == NO_PROBABILITIES else f',"probabilities":{record.probabilities}'
+        prediction_id, version = public_id(record.prediction_id), orjson.dumps(record.model_version).decode()
+        prediction = self._prediction_json(record.prediction)
+        text = f'"prediction_id":"{prediction_id}","prediction":{prediction}{shares},"model_version":{version}'
+        return f"{{{text}}}".encode()
+
+    @abstractmethod
+    def _prediction_json(self, text: str) -> str:
+        """Return a logged prediction as it is in JSON."""
 
     def _answers(self, rows: Sequence[Row]) -> Answers:
         """Return the model's answers. Raises RowRefused for rows that it cannot take, and PredictionError."""
@@ -113,6 +133,14 @@ class Responses(ABC):
             values = {**row.metadata, **values}
         return orjson.dumps(values).decode()
 
+    @staticmethod
+    def _own_or_new_id(row: Row) -> tuple[str, str]:
+        """Return the id of a row's prediction, as callers know it, and its key in the log."""
+        if isinstance(row, IdentifiedRow):
+            return row.prediction_id, prediction_key(SOLE_MODEL, row.prediction_id)
+        prediction_id = str(uuid_utils.uuid7())
+        return prediction_id, prediction_id
+
     def _sample_keys(self, count: int) -> list[int]:
         keys: list[int] = self._random.integers(0, 2**31, count).tolist()
         return keys
@@ -125,7 +153,8 @@ class ClassificationResponses(Responses):
         super().__init__(predictor)
         classes = predictor.manifest.classes
         self._class_names = predictor.manifest.class_names
-        self._middles = [f'","prediction":{orjson.dumps(one).decode()},"probabilities":' for one in classes]
+        self._json = {name: orjson.dumps(one).decode() for name, one in zip(self._class_names, classes, strict=True)}
+        self._middles = [f'","prediction":{self._json[name]},"probabilities":' for name in self._class_names]
 
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError or PayloadError."""
@@ -135,12 +164,15 @@ class ClassificationResponses(Responses):
         shares = probabilities.round(PROBABILITY_DECIMALS).tolist()
         records, responses = [], []
         for row, index, share, key in zip(rows, places, shares, self._sample_keys(len(rows)), strict=True):
-            prediction_id = str(uuid_utils.uuid7())
+            prediction_id, log_key = self._own_or_new_id(row)
             by_class = orjson.dumps(dict(zip(self._class_names, share, strict=True))).decode()
             logged = (self._features(row), self._class_names[index], by_class)
-            records.append(PredictionRecord(prediction_id, key, self._version, *logged))
+            records.append(PredictionRecord(log_key, key, self._version, *logged))
             responses.append(f'{{"prediction_id":"{prediction_id}{self._middles[index]}{by_class}{self._end}'.encode())
         return records, responses
+
+    def _prediction_json(self, text: str) -> str:
+        return self._json.get(text) or orjson.dumps(text).decode()
 
 
 class RegressionResponses(Responses):
@@ -152,12 +184,13 @@ class RegressionResponses(Responses):
         _check_finite(np.isfinite(numbers))
         records, responses = [], []
         for row, number, key in zip(rows, numbers.tolist(), self._sample_keys(len(rows)), strict=True):
-            prediction_id, text = str(uuid_utils.uuid7()), number_text(number)
-            records.append(
-                PredictionRecord(prediction_id, key, self._version, self._features(row), text, NO_PROBABILITIES)
-            )
+            (prediction_id, log_key), text = self._own_or_new_id(row), number_text(number)
+            records.append(PredictionRecord(log_key, key, self._version, self._features(row), text, NO_PROBABILITIES))
             responses.append(f'{{"prediction_id":"{prediction_id}","prediction":{text}{self._end}'.encode())
         return records, responses
+
+    def _prediction_json(self, text: str) -> str:
+        return text
 
 
 def responses_for(predictor: AnyPredictor) -> Responses:

@@ -29,6 +29,10 @@ class ServedModel:
         """Return the record to log and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
         return self._responses.respond(rows)
 
+    def repeat(self, record: PredictionRecord) -> bytes:
+        """Return the JSON response to a row again, from what was logged of it."""
+        return self._responses.repeat(record)
+
     def on_change(self, listener: ChangeListener) -> None:
         """Call ``listener`` with each new model, right after it has replaced the old one."""
         self._listeners.append(listener)
