@@ -8,7 +8,6 @@ from api.errors import IdInUse
 from api.metrics import Metrics
 from api.prediction_log.inserts import same_row
 from api.prediction_log.records import (
-    SOLE_MODEL,
     LabelReceipt,
     LabelRecord,
     PredictionRecord,
@@ -60,8 +59,8 @@ class DataPlane:
     async def _logged(self, rows: Sequence[Row]) -> tuple[Sequence[bytes], int]:
         """Return the responses once all rows are logged, and how many of these are new."""
         if not isinstance(rows[0], IdentifiedRow):
-            return await self._writer.log_responses(rows), len(rows)
-        found = await self._writer.log_own(rows, same_row)
+            return await self._writer.log_responses(rows, self._served.respond), len(rows)
+        found = await self._writer.log_own(rows, same_row, self._served.respond)
         responses = [self._served.repeat(one) if isinstance(one, PredictionRecord) else one for one in found]
         return responses, sum(isinstance(one, bytes) for one in found)
 
@@ -72,7 +71,7 @@ class DataPlane:
         """
         charge_rows(len(labels))
         texts = label_texts([label for _, label in labels], self.manifest)
-        keys = [prediction_key(SOLE_MODEL, prediction_id) for prediction_id, _ in labels]
+        keys = [prediction_key(self._served.model_id, prediction_id) for prediction_id, _ in labels]
         receipt = await self._writer.log_labels(list(map(LabelRecord, keys, texts)))
         self._metrics.count_labels(receipt.accepted)
         return LabelReceipt(receipt.accepted, tuple(map(public_id, receipt.unknown)))

@@ -52,10 +52,11 @@ Response = tuple[list[PredictionRecord], list[bytes]]
 class Responses(ABC):
     """Builds the responses to rows, with one call of the model for all of them; safe to share between threads.
 
-    The parts of a response that are always the same are encoded once, here.
+    The parts of a response that are always the same are encoded once, here. ``model_id`` is the model's in the log.
     """
 
-    def __init__(self, predictor: AnyPredictor) -> None:
+    def __init__(self, predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> None:
+        self._model_id = model_id
         self._predictor = predictor
         manifest: Manifest = predictor.manifest
         self.manifest = manifest
@@ -133,14 +134,6 @@ class Responses(ABC):
             values = {**row.metadata, **values}
         return orjson.dumps(values).decode()
 
-    @staticmethod
-    def _own_or_new_id(row: Row) -> tuple[str, str]:
-        """Return the id of a row's prediction, as callers know it, and its key in the log."""
-        if isinstance(row, IdentifiedRow):
-            return row.prediction_id, prediction_key(SOLE_MODEL, row.prediction_id)
-        prediction_id = str(uuid_utils.uuid7())
-        return prediction_id, prediction_id
-
     def _sample_keys(self, count: int) -> list[int]:
         keys: list[int] = self._random.integers(0, 2**31, count).tolist()
         return keys
@@ -149,8 +142,8 @@ class Responses(ABC):
 class ClassificationResponses(Responses):
     """Responds with the class that the model predicts, and the probability of each class."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        super().__init__(predictor)
+    def __init__(self, predictor: Predictor, model_id: int = SOLE_MODEL) -> None:
+        super().__init__(predictor, model_id)
         classes = predictor.manifest.classes
         self._class_names = predictor.manifest.class_names
         self._json = {name: orjson.dumps(one).decode() for name, one in zip(self._class_names, classes, strict=True)}
@@ -164,10 +157,11 @@ class ClassificationResponses(Responses):
         shares = probabilities.round(PROBABILITY_DECIMALS).tolist()
         records, responses = [], []
         for row, index, share, key in zip(rows, places, shares, self._sample_keys(len(rows)), strict=True):
-            prediction_id, log_key = self._own_or_new_id(row)
+            prediction_id = row.prediction_id if isinstance(row, IdentifiedRow) else str(uuid_utils.uuid7())
             by_class = orjson.dumps(dict(zip(self._class_names, share, strict=True))).decode()
             logged = (self._features(row), self._class_names[index], by_class)
-            records.append(PredictionRecord(log_key, key, self._version, *logged))
+            log_key = prediction_key(self._model_id, prediction_id)
+            records.append(PredictionRecord(log_key, key, self._version, *logged, self._model_id))
             responses.append(f'{{"prediction_id":"{prediction_id}{self._middles[index]}{by_class}{self._end}'.encode())
         return records, responses
 
@@ -184,8 +178,11 @@ class RegressionResponses(Responses):
         _check_finite(np.isfinite(numbers))
         records, responses = [], []
         for row, number, key in zip(rows, numbers.tolist(), self._sample_keys(len(rows)), strict=True):
-            (prediction_id, log_key), text = self._own_or_new_id(row), number_text(number)
-            records.append(PredictionRecord(log_key, key, self._version, self._features(row), text, NO_PROBABILITIES))
+            prediction_id = row.prediction_id if isinstance(row, IdentifiedRow) else str(uuid_utils.uuid7())
+            text = number_text(number)
+            logged = (self._features(row), text, NO_PROBABILITIES)
+            log_key = prediction_key(self._model_id, prediction_id)
+            records.append(PredictionRecord(log_key, key, self._version, *logged, self._model_id))
             responses.append(f'{{"prediction_id":"{prediction_id}","prediction":{text}{self._end}'.encode())
         return records, responses
 
@@ -193,9 +190,11 @@ class RegressionResponses(Responses):
         return text
 
 
-def responses_for(predictor: AnyPredictor) -> Responses:
-    """Return the responses of this model."""
-    return ClassificationResponses(predictor) if isinstance(predictor, Predictor) else RegressionResponses(predictor)
+def responses_for(predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> Responses:
+    """Return the responses of this model, which has that id in the log."""
+    if isinstance(predictor, Predictor):
+        return ClassificationResponses(predictor, model_id)
+    return RegressionResponses(predictor, model_id)
 
 
 def number_text(number: float) -> str:

@@ -70,7 +70,10 @@ class Batch(BaseModel):
 
     rows: Annotated[list[Row], FailFast()]
     prediction_ids: Annotated[list[OwnId], Field(fail_fast=True)] | None = Field(
-        None, description="An id of the caller's own for each row. They differ.", examples=[None]
+        None,
+        description="An id of the caller's own for each row; they differ.",
+        examples=[None],
+        json_schema_extra={"uniqueItems": True, "minItems": 1},
     )
 
     def cells(self) -> list[list[Value]]:
