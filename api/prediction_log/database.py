@@ -15,6 +15,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from api.errors import LogUnavailable
 from api.prediction_log.clock import SteadyClock
@@ -136,22 +137,16 @@ class Database:
 
     @contextmanager
     def _migrating(self) -> Iterator[Connection]:
-        """One write transaction, for which SQLite waits until another process has migrated."""
-        if not self.is_sqlite:
+        """One write transaction; on a SQLite file it waits until another process has migrated."""
+        if self._file is None:
             with self.writing() as connection:
                 yield connection
             return
-        with _translated(), self._write_engine.connect() as connection:
+        engine = create_engine(self.engine.url, connect_args={"timeout": MIGRATION_SECONDS}, poolclass=NullPool)
+        _prepare_sqlite(engine)  # this too waits for the lock
+        with _translated(), engine.execution_options(vigie_write=True).begin() as connection:
             self._refuse_lost_file()
-            raw = connection.connection.driver_connection
-            assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - of a SQLite database
-            (usual,) = raw.execute("PRAGMA busy_timeout").fetchone()
-            raw.execute(f"PRAGMA busy_timeout = {MIGRATION_SECONDS * 1000}")
-            try:
-                with connection.begin():
-                    yield connection
-            finally:
-                raw.execute(f"PRAGMA busy_timeout = {usual}")
+            yield connection
 
     def log_id(self) -> str:
         """Return the id of the log, which a migrated one has. Raises LogUnavailable."""

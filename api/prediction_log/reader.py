@@ -106,7 +106,7 @@ class HeldSpan:
 
 
 def read_held_span(database: Database, model_id: int = SOLE_MODEL) -> HeldSpan | None:
-    """Return the time from which to which the log holds anything of a model, None for nothing. Raises LogUnavailable."""
+    """Return from when to when the log holds anything of a model; None where it is nothing. Raises LogUnavailable."""
     made, arrived = predictions.c, labels.c
     queries = (
         select(func.min(made.logged_at), func.max(made.logged_at)).where(made.model_id == model_id),

@@ -32,8 +32,7 @@ def _model_id(*, in_key: bool = False) -> Column[int]:
 
     It refers to no row of ``models``: SQLite would have to copy the whole table for that.
     """
-    key = {"primary_key": True, "autoincrement": False} if in_key else {}
-    return Column("model_id", Integer, nullable=False, server_default="1", **key)
+    return Column("model_id", Integer, nullable=False, server_default="1", primary_key=in_key, autoincrement=False)
 
 
 models = Table(

@@ -4,23 +4,34 @@ import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Generic
+from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, FastAPI, Path
+from fastapi import APIRouter, FastAPI, Path, Query
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import BodyTooLarge, NotFound, PayloadError, UnknownEncoding, UnreadableBody, shortened
+from api.errors import BodyTooLarge, FieldError, NotFound, PayloadError, UnknownEncoding, UnreadableBody, shortened
 from api.problems import problem_responses
 from api.schemas import FeedbackReceipt
 from api.security.rate_limit import charge_rows
 from api.serving.data_plane import DataPlane
 from api.serving.logged_predictions import LogBody, LogReceipt, log_types
 from api.serving.request_bodies import LARGE_BYTES, Body, ListBody, RequestBody
-from api.serving.schemas import Batch, Feedback, Row, batch_type, row_type, task_types
+from api.serving.responses import IdentifiedRow
+from api.serving.schemas import Batch, Feedback, OwnId, Row, batch_type, read_own_id, row_type, task_types
 from model.artifact.manifest import Manifest
 
 LOG = "/models/{model}/log"
+_OWN_ID = (
+    "An id of the caller's own. The same id with the same row is answered as before, and not logged again; with "
+    "another row it is refused."
+)
+_ID_IN_USE = problem_responses(
+    409,
+    detail="the prediction_id 'order-17' belongs to another row that was sent before; send that row again, or this one "
+    "with an id of its own",
+)
 REFUSED_BYTES_PER_ROW = 100
 """A refused body takes a row of its caller's rate limit for each of so many bytes."""
 
@@ -33,19 +44,25 @@ def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[B
     """
     bodies = _ServedBodies(plane, max_rows)
 
-    async def predict(body: Row) -> bytes:
-        return (await plane.predict([body.cells()]))[0]
+    async def predict(body: Row, query: bytes) -> bytes:
+        row = body.cells()
+        if query and (ids := _own_ids(query)):
+            row = IdentifiedRow(row, read_own_id(ids))
+        return (await plane.predict([row]))[0]
 
-    async def predict_batch(body: Batch) -> bytes:
-        responses = await plane.predict([one.cells() for one in body.rows])
+    async def predict_batch(body: Batch, query: bytes) -> bytes:
+        if query and _own_ids(query):
+            message = "is for one row, at /predict; send prediction_ids in the body, one for each row"
+            raise PayloadError.of([FieldError("prediction_id", message, "extra_forbidden")])
+        responses = await plane.predict(body.cells())
         return b'{"predictions":[' + b",".join(responses) + b"]}"
 
-    async def feedback(body: Feedback) -> bytes:
+    async def feedback(body: Feedback, _query: bytes) -> bytes:
         receipt = await plane.store_labels([(one.prediction_id, one.label) for one in body.labels])
         shown = FeedbackReceipt(accepted=receipt.accepted, unknown=list(receipt.unknown))
         return shown.model_dump_json().encode()
 
-    async def log(body: LogBody) -> bytes:
+    async def log(body: LogBody, _query: bytes) -> bytes:
         return await plane.log(body)
 
     return [
@@ -85,13 +102,13 @@ class _ServedBodies:
 
 
 class JsonEndpoint(Generic[Body]):
-    """ASGI app: reads the body of a request, and sends the JSON that ``respond`` returns for it.
+    """ASGI app: reads the body of a request, and sends the JSON that ``respond`` returns for it and the query.
 
     A body that was packed with gzip may have ``max_bytes`` unpacked.
     """
 
     def __init__(
-        self, body: Callable[[], RequestBody[Body]], respond: Callable[[Body], Awaitable[bytes]], max_bytes: int
+        self, body: Callable[[], RequestBody[Body]], respond: Callable[[Body, bytes], Awaitable[bytes]], max_bytes: int
     ) -> None:
         self._body = body
         self._respond = respond
@@ -102,7 +119,7 @@ class JsonEndpoint(Generic[Body]):
         body = await _receive_body(receive)
         if encoding := _encoding(scope):
             body = await self._unpack(body, encoding)
-        content = await self._respond(await self._read(body, is_json=_is_json(scope)))
+        content = await self._respond(await self._read(body, is_json=_is_json(scope)), scope["query_string"])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
@@ -139,6 +156,12 @@ class _OfModel:
         if asked != name:
             raise NotFound(f"there is no model {shortened(asked)!r} here; there is {name!r}")
         await self._endpoint(scope, receive, send)
+
+
+def _own_ids(query: bytes) -> list[str]:
+    """Return every ``prediction_id`` in the query of an address."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return [value for name, value in pairs if name == "prediction_id"]
 
 
 def _route(path: str, endpoint: JsonEndpoint[Any]) -> Route:
@@ -226,17 +249,19 @@ def documented_routes(manifest: Manifest, max_rows: int) -> Sequence[BaseRoute]:
     @router.post(
         "/predict",
         summary="Predict one row",
-        responses=_example(types.example),
+        responses=_example(types.example) | _ID_IN_USE,
         response_model=types.prediction,
         include_in_schema=predicts,
     )
-    def predict(body: row) -> None:  # type: ignore[valid-type] # made at run time
-        ...
+    def predict(
+        body: row,  # type: ignore[valid-type] # made at run time
+        prediction_id: Annotated[OwnId | None, Query(description=_OWN_ID)] = None,
+    ) -> None: ...
 
     @router.post(
         "/predict/batch",
         summary="Predict several rows",
-        responses=_example({"predictions": [types.example]}),
+        responses=_example({"predictions": [types.example]}) | _ID_IN_USE,
         response_model=types.predictions,
         include_in_schema=predicts,
     )
