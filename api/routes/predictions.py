@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Generic
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, FastAPI, Path, Query
-from fastapi.openapi.utils import get_openapi
+from fastapi import APIRouter, Query
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import BodyTooLarge, FieldError, NotFound, PayloadError, UnknownEncoding, UnreadableBody, shortened
+from api.errors import BodyTooLarge, FieldError, PayloadError, ServedElsewhere, UnknownEncoding, UnreadableBody
+from api.hosted_models import HostedModels
 from api.problems import problem_responses
 from api.schemas import FeedbackReceipt
 from api.security.rate_limit import charge_rows
@@ -22,7 +22,6 @@ from api.serving.responses import IdentifiedRow
 from api.serving.schemas import Batch, Feedback, OwnId, Row, batch_type, read_own_id, row_type, task_types
 from model.artifact.manifest import Manifest
 
-LOG = "/models/{model}/log"
 _OWN_ID = (
     "An id of the caller's own. The same id with the same row is answered as before, and not logged again; with "
     "another row it is refused."
@@ -32,12 +31,61 @@ _ID_IN_USE = problem_responses(
     detail="the prediction_id 'order-17' belongs to another row that was sent before; send that row again, or this one "
     "with an id of its own",
 )
+PREDICTING = ("predict", "predict/batch")
 REFUSED_BYTES_PER_ROW = 100
 """A refused body takes a row of its caller's rate limit for each of so many bytes."""
 
 
-def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[BaseRoute]:
+def prediction_routes(models: HostedModels, max_rows: int, max_bytes: int) -> list[BaseRoute]:
     """Build the routes, which serve without FastAPI: its handling of a request costs more than to predict.
+
+    Those of all models are the same few routes, so that a call to one takes no longer because there are others.
+    """
+    endpoints = _Endpoints(models, max_rows, max_bytes)
+    return [
+        Route(f"{prefix}/{call}", OfModel(endpoints, call), methods=["POST"])
+        for prefix in ("", "/models/{model}")
+        for call in (*PREDICTING, "feedback")
+    ] + [Route("/models/{model}/log", OfModel(endpoints, "log"), methods=["POST"])]
+
+
+class _Endpoints:
+    """The calls of each model that take rows or labels, built when one of them is first called."""
+
+    def __init__(self, models: HostedModels, max_rows: int, max_bytes: int) -> None:
+        self._models, self._max_rows, self._max_bytes = models, max_rows, max_bytes
+        self._built: dict[str, dict[str, JsonEndpoint[Any]]] = {}
+
+    def find(self, model: str | None, call: str) -> "JsonEndpoint[Any]":
+        """Return a call of the model of that name, or of the default one.
+
+        Raises NoSuchModel, ModelDisabled, or ServedElsewhere where it should predict, and is only watched here.
+        """
+        found = self._models.find(model)
+        if call in PREDICTING and found.serving.plane.manifest.is_watched:
+            raise ServedElsewhere(
+                f"the model {found.name} is served elsewhere and only watched here; send its predictions to "
+                f"/models/{found.name}/log"
+            )
+        if found.name not in self._built:
+            self._built[found.name] = model_calls(found.serving.plane, self._max_rows, self._max_bytes)
+        return self._built[found.name][call]
+
+
+class OfModel:
+    """ASGI app: serves a call of the model that the path names, or of the default one."""
+
+    def __init__(self, endpoints: _Endpoints, call: str) -> None:
+        self._endpoints = endpoints
+        self._call = call
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._endpoints.find(scope["path_params"].get("model"), self._call)(scope, receive, send)
+
+
+def model_calls(plane: DataPlane, max_rows: int, max_bytes: int) -> "dict[str, JsonEndpoint[Any]]":
+    """Build the calls of one model, by name.
 
     They stay when the model is reloaded, as `ModelReloader` refuses a version with other fields or labels. What else a
     row may bring along, and how its texts are read, follows the version that serves.
@@ -65,12 +113,12 @@ def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[B
     async def log(body: LogBody, _query: bytes) -> bytes:
         return await plane.log(body)
 
-    return [
-        _route("/predict", JsonEndpoint(lambda: bodies.current().row, predict, max_bytes)),
-        _route("/predict/batch", JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes)),
-        _route("/feedback", JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes)),
-        Route(LOG, _OfModel(plane, JsonEndpoint(lambda: bodies.current().logged, log, max_bytes)), methods=["POST"]),
-    ]
+    return {
+        "predict": JsonEndpoint(lambda: bodies.current().row, predict, max_bytes),
+        "predict/batch": JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes),
+        "feedback": JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes),
+        "log": JsonEndpoint(lambda: bodies.current().logged, log, max_bytes),
+    }
 
 
 class _Bodies:
@@ -144,28 +192,10 @@ class JsonEndpoint(Generic[Body]):
             raise
 
 
-class _OfModel:
-    """ASGI app: serves requests whose path names the model that serves, and refuses any other."""
-
-    def __init__(self, plane: DataPlane, endpoint: JsonEndpoint[Any]) -> None:
-        self._plane, self._endpoint = plane, endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        asked, name = scope["path_params"]["model"], self._plane.manifest.name
-        if asked != name:
-            raise NotFound(f"there is no model {shortened(asked)!r} here; there is {name!r}")
-        await self._endpoint(scope, receive, send)
-
-
 def _own_ids(query: bytes) -> list[str]:
     """Return every ``prediction_id`` in the query of an address."""
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     return [value for name, value in pairs if name == "prediction_id"]
-
-
-def _route(path: str, endpoint: JsonEndpoint[Any]) -> Route:
-    return Route(path, endpoint, methods=["POST"])
 
 
 async def _receive_body(receive: Receive) -> bytes:
@@ -217,33 +247,17 @@ def _is_json(scope: Scope) -> bool:
     return False
 
 
-def install_openapi(app: FastAPI, plane: DataPlane, max_rows: int, path_prefix: str = "") -> None:
-    """Make the OpenAPI schema follow the model version that serves; call it before `install_security`."""
-    built: dict[str, dict[str, Any]] = {}
+def documented_routes(manifest: Manifest, max_rows: int, model: str | None = None) -> Sequence[BaseRoute]:
+    """Describe the routes to FastAPI, only for the OpenAPI schema; these serve no request.
 
-    def openapi() -> dict[str, Any]:
-        manifest = plane.manifest
-        if manifest.version not in built:
-            routes = [*documented_routes(manifest, max_rows), *app.routes]
-            built.clear()
-            built[manifest.version] = get_openapi(
-                title=app.title,
-                version=manifest.version,
-                description=app.description,
-                routes=routes,
-                servers=[{"url": path_prefix}] if path_prefix else None,
-            )
-        return built[manifest.version]
-
-    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI documents it
-
-
-def documented_routes(manifest: Manifest, max_rows: int) -> Sequence[BaseRoute]:
-    """Describe the routes to FastAPI, only for the OpenAPI schema; these serve no request."""
+    They are those of a model under its name, or else those that name none.
+    """
     types = task_types(manifest)
     row = row_type(manifest)
     batch = batch_type(row, max_rows)
-    router = APIRouter(tags=["predictions"], responses=problem_responses(400, 408, 413, 415, 422, 503))
+    prefix = "" if model is None else f"/models/{model}"
+    tags, errors = [model or "predictions"], problem_responses(400, 408, 413, 415, 422, 503)
+    router = APIRouter(prefix=prefix, tags=list(tags), responses=errors)
     predicts = not manifest.is_watched
 
     @router.post(
@@ -268,8 +282,6 @@ def documented_routes(manifest: Manifest, max_rows: int) -> Sequence[BaseRoute]:
     def predict_batch(body: batch) -> None:  # type: ignore[valid-type] # as above
         ...
 
-    _document_log(router, manifest, row, max_rows)
-
     @router.post("/feedback", summary="Send the labels of earlier predictions", response_model=FeedbackReceipt)
     def feedback(body: types.feedback) -> None:  # type: ignore[name-defined] # as above
         ...
@@ -277,18 +289,16 @@ def documented_routes(manifest: Manifest, max_rows: int) -> Sequence[BaseRoute]:
     return router.routes
 
 
-def _document_log(router: APIRouter, manifest: Manifest, row: type[Row], max_rows: int) -> None:
-    _, body_type = log_types(manifest, row, max_rows)
-    name = Path(description="The model's name.", examples=[manifest.name], json_schema_extra={"enum": [manifest.name]})
+def documented_log(manifest: Manifest, max_rows: int, model: str, tag: str) -> Sequence[BaseRoute]:
+    """Describe the call that logs predictions made elsewhere, which there is under the name of a model alone."""
+    _, body_type = log_types(manifest, row_type(manifest), max_rows)
+    router = APIRouter(tags=[tag], responses=problem_responses(400, 408, 413, 415, 422, 503) | _ID_IN_USE)
 
-    @router.post(
-        LOG,
-        summary="Log predictions that were made elsewhere",
-        responses=problem_responses(404, 409),
-        response_model=LogReceipt,
-    )
-    def log(model: Annotated[str, name], body: body_type) -> None:  # type: ignore[valid-type] # made at run time
+    @router.post(f"/models/{model}/log", summary="Log predictions that were made elsewhere", response_model=LogReceipt)
+    def log(body: body_type) -> None:  # type: ignore[valid-type] # made at run time
         ...
+
+    return router.routes
 
 
 def _example(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:

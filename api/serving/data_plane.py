@@ -3,9 +3,8 @@
 from asyncio import CancelledError
 from collections.abc import Sequence
 from time import perf_counter
-from urllib.parse import quote
 
-from api.errors import IdInUse, ServedElsewhere
+from api.errors import IdInUse
 from api.metrics import Metrics
 from api.prediction_log.inserts import same_row
 from api.prediction_log.records import (
@@ -22,11 +21,6 @@ from api.serving.responses import IdentifiedRow, LabelValue, Row, label_texts
 from api.serving.served_model import ServedModel
 from api.version_metrics import VersionMetrics
 from model.artifact.manifest import Manifest
-
-
-def log_path(model: str) -> str:
-    """Return the path of the call that logs predictions which this model made elsewhere."""
-    return f"/models/{quote(model)}/log"
 
 
 class DataPlane:
@@ -47,14 +41,8 @@ class DataPlane:
         """Predict rows, each in schema order, and return the JSON response of each once all are logged.
 
         Where all are of type IdentifiedRow, a row that was logged before has the response that it had then. Raises
-        NoFiniteAnswer, IdInUse, LogOverloaded or LogUnavailable, or ServedElsewhere where the model is only watched
-        here; then there is no response to any of the rows.
+        NoFiniteAnswer, IdInUse, LogOverloaded or LogUnavailable; then there is no response to any of the rows.
         """
-        if self.manifest.is_watched:
-            name = self.manifest.name
-            raise ServedElsewhere(
-                f"the model {name} is served elsewhere and only watched here; send its predictions to {log_path(name)}"
-            )
         self._metrics.observe_request_rows(len(rows))
         charge_rows(len(rows))
         served, began, failed = self.manifest, perf_counter(), True

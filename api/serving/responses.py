@@ -65,8 +65,8 @@ class Responses(ABC):
     """
 
     def __init__(self, predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> None:
-        self._model_id = model_id
         self._predictor = predictor
+        self._model_id = model_id
         manifest: Manifest = predictor.manifest
         self.manifest = manifest
         self._closed = [
