@@ -42,11 +42,12 @@ def prediction_routes(models: HostedModels, max_rows: int, max_bytes: int) -> li
     Those of all models are the same few routes, so that a call to one takes no longer because there are others.
     """
     endpoints = _Endpoints(models, max_rows, max_bytes)
+    calls = [f"{prefix}/{call}" for prefix in ("", "/models/{model}") for call in (*PREDICTING, "feedback")]
+    calls.append("/models/{model}/log")  # who makes predictions elsewhere knows which model made them
     return [
-        Route(f"{prefix}/{call}", OfModel(endpoints, call), methods=["POST"])
-        for prefix in ("", "/models/{model}")
-        for call in (*PREDICTING, "feedback")
-    ] + [Route("/models/{model}/log", OfModel(endpoints, "log"), methods=["POST"])]
+        Route(path, OfModel(endpoints, path.removeprefix("/models/{model}").strip("/")), methods=["POST"])
+        for path in calls
+    ]
 
 
 class _Endpoints:

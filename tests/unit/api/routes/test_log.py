@@ -219,7 +219,7 @@ def test_predictions_of_a_served_model_may_be_logged_too(client: TestClient, set
 def test_another_model_is_not_here(watching: TestClient) -> None:
     answer = watching.post("/models/iris/log", json={"predictions": [one()]})
     assert answer.status_code == 404
-    assert answer.json()["detail"] == "there is no model 'iris' here; there is 'loans'"
+    assert answer.json()["detail"] == "there is no model 'iris'; the models are: loans"
 
 
 def test_the_call_needs_the_scope_predict(caller: TestClient, bearer: Callable[[str], Bearer], setosa: Any) -> None:
