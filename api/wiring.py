@@ -70,6 +70,10 @@ FIRST_RETENTION_AFTER = timedelta(minutes=1)
 """A process that never lives for an interval still removes what is old; a start has other things to do first."""
 
 
+FOR_EVER = timedelta(days=36_500)
+"""The age of what a run leaves alone: that of models that it is not about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """What a process of the API consists of, put together and not yet started."""
@@ -333,16 +337,15 @@ def build_retention(
     holder: str,
     only: Sequence[InstalledModel] | None = None,
 ) -> RetentionOfModels:
-    """Return what removes what is old from the log, the reports and Evidently UI, of all models or ``only`` of some.
-
-    Raises model.errors.ArtifactError where the one model of VIGIE_MODEL_DIR is not valid.
-    """
+    """Return what removes what is old from the log, the reports and Evidently UI, of all models or ``only`` of some."""
     places = places_of(installation, database)
     chosen = installation.models if only is None else only
-    first = chosen[0].settings.retention_policy
-    rows = {places[one.name].model_id: one.settings.retention_policy.rows for one in installation.models}
-    reports = max(one.settings.retention_policy.reports_failed for one in installation.models)
-    shared = LogAndFiles({key: age for key, age in rows.items() if age != first.rows}, reports)
+    # a model whose project is known can be built even if it is not valid
+    common = next((model for model in chosen if places[model.name].project is not None), chosen[0])
+    policies = {model: model.settings.retention_policy for model in installation.models}
+    rows = {places[model.name].model_id: policies[model].rows if model in chosen else FOR_EVER for model in policies}
+    reports = max(policy.reports_failed for policy in policies.values()) if only is None else FOR_EVER
+    shared = LogAndFiles(rows, reports)
 
     def build(model: InstalledModel, of_all: LogAndFiles | None) -> Retention:
         settings, place = model.settings, places[model.name]
@@ -366,9 +369,7 @@ def build_retention(
             log_and_files=of_all,
         )
 
-    return RetentionOfModels(
-        [partial(build, model, shared if model is installation.models[0] else None) for model in chosen]
-    )
+    return RetentionOfModels([partial(build, model, shared if model is common else None) for model in chosen])
 
 
 def places_of(installation: Installation, database: Database) -> dict[str | None, Place]:
