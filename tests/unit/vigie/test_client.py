@@ -1,5 +1,7 @@
 import ast
 import asyncio
+import inspect
+import re
 import socket
 import sys
 import threading
@@ -16,6 +18,7 @@ import pytest
 from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 
+import vigie.client
 from api.app import create_app
 from api.settings import Settings
 from scripts.keys import create_key
@@ -216,3 +219,29 @@ def test_predictions_made_elsewhere_are_logged_under_their_model(httpserver: HTT
     sent = httpserver.log[0][0].get_json()["predictions"]
     assert sent[1]["prediction_id"] == "b"
     assert len(sent[0]["prediction_id"]) == 36
+
+
+def test_the_examples_of_the_page_run(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: Stored
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        assert "http://127.0.0.1:8000" in example
+        exec(compile(example.replace("http://127.0.0.1:8000", url), "client.md", "exec"), {})  # noqa: S102 - our own page
+    assert "order-17" in ids(stored, "labels", "prediction_id")
+    assert (tmp_path / "unsent" / "queue.db").exists()
+
+
+def test_the_page_names_every_error_and_call() -> None:
+    page = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+    kinds = {name: one for name, one in vars(vigie.client).items() if isinstance(one, type)}
+    names = [name for name, one in kinds.items() if issubclass(one, vigie.client.ClientError)]
+    assert [name for name in names if f"`{name}`" not in page and name != "Answered"] == []
+    for call in ("predict", "batch", "log", "feedback"):
+        assert f"`{call}(" in page
+        assert set(inspect.signature(getattr(Client, call)).parameters) == set(
+            inspect.signature(getattr(AsyncClient, call)).parameters
+        )
