@@ -7,8 +7,8 @@ import httpx
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
 
 from model.artifact.manifest import Feature
-from scripts.load.connection import key_header
 from scripts.load.errors import ApiUnreachableError, KeyRefusedError, ModelMismatchError, NotTheApiError
+from vigie.client import error_of, key_header
 
 _TIMEOUT_SECONDS = 10.0
 
@@ -65,7 +65,7 @@ def probe(url: str, key: str | None = None) -> Target:
         raise ApiUnreachableError(f"{url!r} is not an address: {error}") from None
     if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         raise KeyRefusedError(
-            f"{base} answered {response.status_code}: {_detail(response)}; name the file of a key with "
+            f"{base} answered {error_of(response)}; name the file of a key with "
             "the scopes predict and feedback with --key-file, or set VIGIE_API_KEY"
         )
     if response.status_code != httpx.codes.OK:
@@ -77,11 +77,3 @@ def probe(url: str, key: str | None = None) -> Target:
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the body"
         raise NotTheApiError(f"{base}/model did not answer with a model card (see {where})") from None
-
-
-def _detail(response: httpx.Response) -> str:
-    """Return the detail of the problem document, or the status in words without one."""
-    try:
-        return str(response.json()["detail"])
-    except (ValueError, LookupError, TypeError):
-        return response.reason_phrase

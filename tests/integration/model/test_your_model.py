@@ -46,7 +46,7 @@ class Walk:
         self.api, self.ui = free_port(), free_port()
         self._left = list(commands)
         self.server: Server | None = None
-        for name in ("model", "api", "evidently_workspace", "scripts"):
+        for name in ("model", "api", "evidently_workspace", "scripts", "vigie"):
             (folder / name).symlink_to(ROOT / name)
         (folder / ".venv").symlink_to(sys.prefix)
 

@@ -16,7 +16,7 @@ from api.settings import Settings
 from scripts.load.traffic import NAMES
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("model", "api", "evidently_workspace", "scripts", "observability")
+PACKAGES = ("model", "api", "evidently_workspace", "scripts", "vigie", "observability")
 MAX_README_CHARACTERS = 12_000
 PAGES = {
     str(page.relative_to(ROOT)): page.read_text(encoding="utf-8")
