@@ -316,7 +316,7 @@ def _number(cell: Any, words: Collection[str], notation: NumberNotation | None =
     if isinstance(cell, bool) or not isinstance(cell, (int, float, Decimal)):
         return None if cell is None else _plain(cell)
     number = float(cell)
-    return None if math.isnan(number) else number
+    return None if math.isnan(number) else number if math.isfinite(number) else str(number)
 
 
 def _answered_number(column: str, cell: Any) -> float | None:
