@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,8 @@ def _folders(parent: Path) -> list[Path]:
     """Return the folders of models, by name. Raises ArtifactError where the parent cannot be read."""
     try:
         for aside in parent.glob(".*.previous"):  # training was interrupted while it replaced this folder
-            recover(parent / aside.name.removeprefix(".").removesuffix(".previous"))
+            with suppress(OSError):  # where it may only be read, whoever trains puts it back
+                recover(parent / aside.name.removeprefix(".").removesuffix(".previous"))
         found = sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
         raise ArtifactError(
