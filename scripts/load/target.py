@@ -82,7 +82,7 @@ def probe(url: str, key: str | None = None, model: str | None = None) -> Target:
         raise NotTheApiError(f"{card} did not answer with a model card (see {where})") from None
     if found.engine == "elsewhere":
         raise ModelMismatchError(
-            f"the model {found.name} is served elsewhere, so there is nothing to ask it for; send its predictions with: "
-            "python -m scripts.ingest"
+            f"the model {found.name} is served elsewhere, so there is nothing to ask it for; send its predictions "
+            "with python -m scripts.ingest"
         )
     return Target(base, found)
