@@ -1,6 +1,7 @@
 """POST /models/{model}/log: predictions that were made elsewhere are logged once, with their labels, or refused."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,26 @@ def test_predictions_of_a_served_model_may_be_logged_too(client: TestClient, set
     body = {"predictions": [{"features": setosa, "prediction": "setosa", "prediction_id": "night-1"}]}
     assert client.post(f"/models/{name}/log", json=body).json()["prediction_ids"] == ["night-1"]
     assert [row["id"] for row in logged("predictions")] == ["night-1"]
+
+
+def test_of_several_models_each_has_its_own_ids(
+    settings: Settings, watched_artifact: Callable[[str], Path], tmp_path: Path, logged: Logged
+) -> None:
+    for name, kind in (("night", "classes"), ("losses", "numbers")):
+        shutil.copytree(watched_artifact(kind), tmp_path / "models" / name)
+    several = settings.model_copy(update={"model_dir": None, "models_dir": tmp_path / "models"})
+    loan, loss = (rows(1)[0] for rows in (loans, losses))
+    with TestClient(create_app(several), raise_server_exceptions=False) as client:
+        for _ in range(2):
+            for name, body in (("night", sent(loan, label=True)), ("losses", sent(loss, label=True, number=True))):
+                answer = client.post(f"/models/{name}/log", json={"predictions": [body]})
+                assert answer.json()["prediction_ids"] == ["0-0000000"], answer.text
+        refused = client.post("/models/night/predict", json=one()["features"])
+        assert "send its predictions to /models/night/log" in refused.json()["detail"]
+        assert {"/models/night/log", "/models/losses/log"} <= client.get("/openapi.json").json()["paths"].keys()
+    answers = {row["model_id"]: row["prediction"] for row in logged("predictions")}
+    assert sorted(answers.values()) == sorted([loan["decision"], str(loss["loss"])])
+    assert {row["model_id"]: row["label"] for row in logged("labels")}.keys() == answers.keys()
 
 
 def test_another_model_is_not_here(watching: TestClient) -> None:
