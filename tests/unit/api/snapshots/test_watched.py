@@ -18,7 +18,7 @@ from model.artifact.manifest import ClassifierManifest
 from model.artifact.store import read_manifest
 from model.serving.engines import ElsewhereEngine
 from model.serving.predictor import Predictor
-from tests.watched import logged, loans
+from tests.watched import loans, logged
 
 ROWS = 120
 START = datetime(2020, 1, 1, tzinfo=UTC)
