@@ -9,6 +9,8 @@ from evidently_workspace.checks import CheckName
 
 FAILED_WITH = "failed with"
 """How the reason begins that a section was not computed for, if it failed although it had enough data."""
+NO_PROBABILITIES = "the predictions of this model have no probabilities, which say how many errors to expect"
+"""Why there is no concept drift of some models that are served elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def summary(manifest: Manifest, folder: Path) -> Table:
     add("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
     if difference := _difference(manifest):
         add("ONNX against scikit-learn", difference)
-    if isinstance(manifest, ClassifierManifest) and manifest.answer == "own predict":
+    if isinstance(manifest, ClassifierManifest) and manifest.answer == "own predict" and not manifest.is_watched:
         add("answer", "what the model's own predict says, which is not always the most probable class")
     for name, fact in _limits(manifest.features):
         add(name, fact)
