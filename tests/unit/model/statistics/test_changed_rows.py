@@ -113,7 +113,7 @@ def test_numbers_that_are_far_off_come_by_the_usual_error(diabetes: tuple[Manife
     labelled = reference.head(5).copy().reset_index(drop=True)
     labelled[LABEL] = labelled[PREDICTION] + [0.0, 5.0, -500.0, 50.0, 0.0]
     found = most_changed(
-        "performance", "mean_absolute_error", "mean_absolute_error", frames(labelled, reference), manifest, 9
+        "performance", "mean_absolute_error", "mean_absolute_error", frames(labelled, reference), manifest, limit=9
     )
     assert [row.place for row in found] == [2, 3, 1]
     assert found[0].score > 3 > found[-1].score
