@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, and_, delete, insert, select
 
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.records import SOLE_MODEL, prediction_key, public_id
-from api.prediction_log.tables import changed_rows, labels, predictions
+from api.prediction_log.tables import changed_rows, labels, predictions, windows
 
 IDS_PER_QUERY = 500
 
@@ -60,14 +60,20 @@ def read_changed_rows(
     column: str | None = None,
     limit: int,
     model_id: int = SOLE_MODEL,
-) -> list[CarryingRow]:
+) -> list[CarryingRow] | None:
     """Return the recorded rows of a window that the log still has, by check and the foremost first.
 
-    They are at most ``limit`` rows of each check and column, or of the ones given. Raises LogUnavailable.
+    They are at most ``limit`` rows of each check and column, or of the ones given. None where no window starts then.
+    Raises LogUnavailable.
     """
-    query = select(changed_rows.c.content).where(changed_rows.c.model_id == model_id)
+    same = changed_rows.c.model_id == windows.c.model_id, changed_rows.c.start == windows.c.start
+    query = select(changed_rows.c.content).select_from(windows.outerjoin(changed_rows, and_(*same)))
+    query = query.where(windows.c.model_id == model_id, windows.c.start == microseconds(start))
     with database.reading() as connection:
-        content = connection.execute(query.where(changed_rows.c.start == microseconds(start))).scalar()
+        window = connection.execute(query).first()
+        if window is None:
+            return None
+        content = window.content
         recorded = [] if content is None else [RowsOfCheck(*one) for one in json.loads(zlib.decompress(content))]
         wanted = [one for one in recorded if check in {None, one.check} and column in {None, one.column}]
         logged = _logged(connection, model_id, sorted({row_id for one in wanted for row_id, _ in one.rows}))

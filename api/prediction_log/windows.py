@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, inser
 
 from api.errors import NothingToSnapshot
 from api.prediction_log.alarms import record_statistics
-from api.prediction_log.changed_rows import RowsOfCheck, record_changed_rows
+from api.prediction_log.changed_rows import CarryingRow, RowsOfCheck, read_changed_rows, record_changed_rows
 from api.prediction_log.clock import WindowTime
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.lease import Lease
@@ -196,6 +196,12 @@ class WindowStore:
         with self._database.reading() as connection:
             rows = connection.execute(query if status is None else query.where(windows.c.status == status))
             return [window_of(row) for row in rows]
+
+    def rows_of_checks(
+        self, start: datetime, check: str | None, column: str | None, limit: int
+    ) -> list[CarryingRow] | None:
+        """Return the rows that a window's failed checks found; see `read_changed_rows`."""
+        return read_changed_rows(self._database, start, check=check, column=column, limit=limit, model_id=self.model_id)
 
     def newest_runs(self, limit: int) -> list[WindowRun]:
         """Return the newest windows, newest first, with the skipped ones in a row as one."""

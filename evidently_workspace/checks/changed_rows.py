@@ -12,7 +12,7 @@ from evidently_workspace.section import Section
 from model.artifact.manifest import Manifest
 from model.statistics.changed_rows import WindowFrames, most_changed
 
-MAX_ROWS, MAX_ROWS_OF_CHECK, MIN_ROWS_OF_CHECK = 300, 100, 5
+MAX_ROWS, MAX_ROWS_OF_CHECK, MIN_ROWS_OF_CHECK = 500, 100, 5
 """Rows of a window: few checks have many rows each, many checks few."""
 SHOWN_ROWS, SHOWN_ROWS_OF_CHECK = 60, 10
 NOTE = (

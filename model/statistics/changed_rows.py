@@ -119,12 +119,12 @@ def _kinds_of_numbers(
 def _bad_values(values: pd.Series, feature: Feature, measure: str | None) -> Scores:
     """Return 1 for each value that is missing, outside the training data, or the one that is stuck; else 0."""
     present = values.notna()
+    found = ~present
     if measure in {"out_of_range", "new_category"}:
-        return (present & encoding_of(feature).outside_training(values, feature)).to_numpy("float64")
-    if measure == "stuck" and present.any():
-        commonest = values[present].mode().iloc[0]
-        return (values == commonest).to_numpy("float64")
-    return (~present).to_numpy("float64")
+        found = present & encoding_of(feature).outside_training(values, feature)
+    elif measure == "stuck" and present.any():
+        found = values == values[present].mode().iloc[0]
+    return np.asarray(found, dtype=np.float64)
 
 
 def _wrong_answers(labelled: pd.DataFrame, manifest: Manifest, of_class: str | None) -> Scores:
@@ -132,7 +132,7 @@ def _wrong_answers(labelled: pd.DataFrame, manifest: Manifest, of_class: str | N
     if not isinstance(manifest, ClassifierManifest):
         errors = np.abs(labelled[PREDICTION].to_numpy("float64") - labelled[LABEL].to_numpy("float64"))
         usual = expected_regression_errors(manifest.calibration, labelled[PREDICTION].to_numpy("float64")).absolute
-        return np.nan_to_num(errors / np.maximum(usual, TIE), nan=0.0, posinf=np.finfo(float).max)
+        return np.asarray(np.nan_to_num(errors / np.maximum(usual, TIE), nan=0.0, posinf=np.finfo(float).max))
     wrong = (labelled[LABEL] != labelled[PREDICTION]).to_numpy()
     if of_class is not None:
         wrong &= (labelled[LABEL] == of_class).to_numpy()

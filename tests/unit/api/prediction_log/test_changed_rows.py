@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import delete, insert
 
-from api.prediction_log.changed_rows import RowsOfCheck, read_changed_rows, record_changed_rows
+from api.prediction_log.changed_rows import CarryingRow, RowsOfCheck, read_changed_rows, record_changed_rows
 from api.prediction_log.database import Database, microseconds
 from api.prediction_log.inserts import insert_predictions, store_labels
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, prediction_key
@@ -47,11 +47,17 @@ def database(database_url: str, model_id: int) -> Iterator[Database]:
 
 
 def ids(database: Database, model_id: int, **wanted: str | None) -> list[str]:
-    return [row.prediction_id for row in read_changed_rows(database, NOON, limit=10, model_id=model_id, **wanted)]
+    return [row.prediction_id for row in rows(database, model_id, 10, **wanted)]
+
+
+def rows(database: Database, model_id: int, limit: int, **wanted: str | None) -> list[CarryingRow]:
+    found = read_changed_rows(database, NOON, limit=limit, model_id=model_id, **wanted)
+    assert found is not None
+    return found
 
 
 def test_each_check_has_its_rows_with_what_was_logged_of_them(database: Database, model_id: int) -> None:
-    found = read_changed_rows(database, NOON, limit=2, model_id=model_id)
+    found = rows(database, model_id, 2)
     assert [(row.check, row.column, row.prediction_id, row.score) for row in found] == [
         ("data_drift", "x0", "a", 1.0),
         ("data_drift", "x0", "b", 0.5),
@@ -72,7 +78,7 @@ def test_one_check_or_column_can_be_asked_for(database: Database, model_id: int)
 def test_rows_that_left_the_log_make_room_for_the_next(database: Database, model_id: int) -> None:
     with database.writing() as connection:
         connection.execute(delete(predictions).where(predictions.c.id == prediction_key(model_id, "a")))
-    found = read_changed_rows(database, NOON, check="data_drift", column="x0", limit=2, model_id=model_id)
+    found = rows(database, model_id, 2, check="data_drift", column="x0")
     assert [row.prediction_id for row in found] == ["b", "c"]
 
 
@@ -92,6 +98,6 @@ def test_they_go_with_the_values_of_the_window(database: Database, model_id: int
     assert ids(database, model_id) == []
 
 
-def test_a_window_of_another_time_or_model_has_none(database: Database, model_id: int) -> None:
-    assert read_changed_rows(database, NOON + timedelta(minutes=1), limit=9, model_id=model_id) == []
-    assert read_changed_rows(database, NOON, limit=9, model_id=3) == []
+def test_there_is_no_window_of_another_time_or_model(database: Database, model_id: int) -> None:
+    assert read_changed_rows(database, NOON + timedelta(minutes=1), limit=9, model_id=model_id) is None
+    assert read_changed_rows(database, NOON, limit=9, model_id=3) is None
