@@ -22,8 +22,9 @@ retained, which are more than one page with the others, what a cell of text mean
 of each version of a model, what models of other libraries hold, exported files, the models of one log, how time is cut
 into windows, which was more than one page with what becomes of them, several models (which are installed, which a
 process hosts, what is counted of each, how the API describes the calls of all), files of YAML that people write, models
-that are served elsewhere (their artifact, the predictions that the API logs of them, and files of these), and the
-client with its queue."""
+that are served elsewhere (their artifact, the predictions that the API logs of them, and files of these), the client
+with its queue, which rows carry a change (their scores, their place in the log and in the report), and how a candidate
+is trained on the log and compared."""
 MAX_LINES = 400
 MIN_LINES_FOR_ONE_IMPORTER = 80
 MAY_BE_SMALL = {
