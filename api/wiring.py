@@ -32,7 +32,7 @@ from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, new_holder, retention_lease, snapshot_lease
 from api.prediction_log.models import register
-from api.prediction_log.reader import SnapshotProgress, read_progress
+from api.prediction_log.reader import SnapshotProgress, read_health, read_progress
 from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.served_version import ServedVersionStore
@@ -43,8 +43,9 @@ from api.serving.model_archive import ModelArchive
 from api.serving.reload import ModelReloader
 from api.serving.served_model import ServedModel
 from api.settings import Settings
+from api.snapshots.health import SnapshotLinks, dashboard_state
 from api.snapshots.learning import ServiceAlarms
-from api.snapshots.queries import SnapshotLinks, SnapshotQueries
+from api.snapshots.queries import SnapshotQueries
 from api.snapshots.reports import report_suffix
 from api.snapshots.retention import LogAndFiles, Retention, RetentionOfModels, SnapshotRepair
 from api.snapshots.scheduler import (
@@ -183,6 +184,7 @@ class ModelParts:
             links=links,
             alarms=build_service_alarms(settings, self.database, place.model_id),
             wake=self.wake,
+            read_health=partial(read_health, self.database, place.model_id),
         )
         return Monitoring(store, queries, _build_notifier(model, store, manifest, links, metrics))
 
@@ -267,7 +269,15 @@ def build_worker_context(settings: Settings, installation: Installation, holder:
 
     def project_of(model: InstalledModel, manifest: Manifest) -> HealthProject:
         name = places[model.name].project or manifest.name
-        return HealthProject(client, manifest, name, database.log_id, shared=settings.evidently_share_project)
+        links = SnapshotLinks(settings.api_url, settings.evidently_link, name)
+        return HealthProject(
+            client,
+            manifest,
+            name,
+            database.log_id,
+            shared=settings.evidently_share_project,
+            state=partial(dashboard_state, database, links, places[model.name].model_id),
+        )
 
     def processor_of(model: InstalledModel) -> WindowProcessor:
         model_id = places[model.name].model_id

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data
 
+from evidently_workspace.checks import CHECKS
 from evidently_workspace.client import ORIGIN
+from evidently_workspace.panels import written
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section
 from evidently_workspace.window import Window
-from model.artifact.manifest import Manifest
+from model.artifact.manifest import ClassifierManifest, Manifest
 
 SCORES = ("accuracy", "mean_absolute_error")
 """The score shown for each version: every classifier has the first, every regressor the second."""
@@ -71,6 +73,7 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     # If nothing could be measured, "no failed check" would promise too much.
     if any(other.values for other in sections):
         section.record("failed_checks", len(failed_checks), "FailedChecks")
+        _draw_for_the_dashboard(section, facts.manifest, failed_checks)
         _record_by_version(section, facts, failed_checks, sections)
         counters.append(CounterData("Failed checks", str(len(failed_checks))))
     for version, rows in facts.version_rows.items():
@@ -79,6 +82,16 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     if failed_checks:
         section.widgets.append(_failed_table(failed_checks))
     return section
+
+
+def _draw_for_the_dashboard(section: Section, manifest: Manifest, failed_checks: Sequence[FailedCheck]) -> None:
+    """Add what only the charts of the dashboard need: failures by kind, and the levels to compare others with."""
+    for check in CHECKS:
+        count = sum(failed.check == check.name for failed in failed_checks)
+        section.draw("failed_checks_of_kind", count, "FailedChecksOfKind", check=check.name)
+    section.draw("threshold", 1.0, "Threshold")
+    score = "accuracy" if isinstance(manifest, ClassifierManifest) else "mean_absolute_error"
+    section.draw("test_score", getattr(manifest.quality, score), "TestScore", score=score)
 
 
 def _record_by_version(
@@ -116,8 +129,8 @@ def _failed_table(failed_checks: Sequence[FailedCheck]) -> BaseWidgetInfo:
                 check.check.replace("_", " "),
                 check.column or "",
                 (check.measure or "").replace("_", " "),
-                f"{check.value:.4g}",
-                f"{check.threshold:.4g}",
+                written(check.value),
+                written(check.threshold),
             ]
             for check in failed_checks
         ],

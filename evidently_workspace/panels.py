@@ -4,7 +4,7 @@ Written by hand rather than with evidently.sdk, so that the API process can buil
 Evidently. Each panel has every key that the UI would add, so that the stored dashboard equals the one that was sent.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, Literal
 from uuid import UUID, uuid5
@@ -57,11 +57,23 @@ def line_panel(title: str, text: str | None, shown: Sequence[Series], size: Size
     return _panel(title, text, size, list(shown), {"plot_type": "line"})
 
 
-def on_test_set(scores: float | Mapping[str, float], form: str = ".3f") -> str:
-    """Return a sentence with the scores on the test set: one number, or several by name."""
-    if not isinstance(scores, Mapping):
-        return f"On the test set: {scores:{form}}."
-    return f"On the test set: {', '.join(f'{name} {score:{form}}' for name, score in scores.items())}."
+def estimate(score: str) -> list[Series]:
+    """Return the lines of an estimated score, and of the ends of its interval."""
+    ends = {"estimated": "estimate", "estimated, low": "estimate_low", "estimated, high": "estimate_high"}
+    return [series(legend, "EstimatedScore", score=score, value=value) for legend, value in ends.items()]
+
+
+def test_set(score: str) -> Series:
+    """Return the line of a score on the test set."""
+    return series("test set", "TestScore", score=score)
+
+
+def written(value: float) -> str:
+    """Return a number as people write it: 32,400 rather than 3.24e+04."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    shown = f"{value:.4g}"
+    return f"{value:.7f}".rstrip("0") if "e-0" in shown and abs(value) >= 1e-6 else shown
 
 
 def dashboard(title: str, panels: Sequence[Panel]) -> dict[str, Any]:

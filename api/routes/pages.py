@@ -18,6 +18,7 @@ from api.prediction_log.windows import WindowRun
 from api.prediction_log.writer import LogWriter
 from api.routes.health import check_ready
 from api.settings import Settings
+from api.snapshots.health import Health
 from api.snapshots.learning import LearningState
 from model.artifact.manifest import ClassifierManifest, Manifest
 
@@ -59,6 +60,7 @@ SHARED = "; the project may also show the windows of other prediction logs"
 GRAFANA = "the API, its containers and its host"
 UNKNOWN = "<p>Unknown while the log does not answer.</p>"
 HEADER = "<tr><th>Model</th><th>Version</th><th>Newest window (UTC)</th><th>Checks</th><th></th></tr>"
+HEALTH_STYLES = {True: "well", False: "failed", None: "unknown"}
 EVIDENTLY_STATUS = {
     True: ("well", "answers"),
     False: ("failed", "does not answer; windows wait, and are posted in order once it does"),
@@ -79,10 +81,15 @@ def landing_routes(
         plane, queries = models.find().serving.plane, models.find().monitoring.queries
         try:
             await check_ready(writer)
-            newest, windows, alarms = await run_in_threadpool(
-                lambda: (queries.latest_report(), queries.newest_runs(MAX_WINDOWS), queries.alarms(plane.manifest))
+            newest, windows, alarms, health = await run_in_threadpool(
+                lambda: (
+                    queries.latest_report(),
+                    queries.newest_runs(MAX_WINDOWS),
+                    queries.alarms(plane.manifest),
+                    queries.health(),
+                )
             )
-            failure_reason, table = None, _learning(alarms) + _table(windows)
+            failure_reason, table = None, _health(health) + _learning(alarms) + _table(windows)
         except LogUnavailable as error:  # the page shows it
             newest, failure_reason, table = None, str(error), UNKNOWN
         manifest = plane.manifest
@@ -154,13 +161,20 @@ def _row(model: HostedModel, default: str | None) -> str:
     queries, manifest = model.monitoring.queries, model.serving.plane.manifest
     runs, report = queries.newest_runs(1), queries.latest_report()
     window = (_window_text(runs[0]), _verdict(runs[0]) or runs[0].window.status) if runs else ("none yet", "")
+    verdict = _health(queries.health()) if runs else ""
     links = [
         _anchor(f"models/{model.name}/snapshots", "windows"),
         *([_anchor(f"reports/{report.report_file}", "report")] if report else []),
         _anchor(queries.project_url(), "health"),
     ]
     about = f"{escape(manifest.version)}<br>{escape(_quality(manifest))}"
-    return f"<tr><td>{name}</td><td>{about}</td><td>{window[0]}</td><td>{window[1]}</td><td>{' '.join(links)}</td></tr>"
+    cells = (name, about, window[0], f"{window[1]}{verdict}", " ".join(links))
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _health(health: Health) -> str:
+    """Return whether all is well, since when, and what failed, for people."""
+    return f'<p class="health {HEALTH_STYLES[health.well]}">{escape(health.sentence)}</p>'
 
 
 def _anchor(url: str, text: str) -> str:

@@ -21,7 +21,7 @@ from api.prediction_log.database import Database, microseconds
 from api.prediction_log.records import WindowStatus, WindowValue
 from api.prediction_log.tables import windows
 from api.prediction_log.windows import WindowStore
-from api.snapshots.queries import SnapshotLinks
+from api.snapshots.health import SnapshotLinks
 from scripts.ports import free_port
 
 STEP = timedelta(minutes=5)
