@@ -6,7 +6,7 @@ PYTHON ?= python3
 export PYTHON
 export EXTRAS
 BIN := .venv/bin
-PACKAGES := model api evidently_workspace scripts
+PACKAGES := model api evidently_workspace scripts vigie
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" --quiet
 # without the detector of words such as "secret", which finds the names of settings

@@ -70,6 +70,7 @@ def _scored_rows(options: argparse.Namespace, folder: Path, manifest: Manifest) 
     from model.data.encoding import rows_of  # noqa: PLC0415 - as above
     from model.serving.engines import with_predictions  # noqa: PLC0415 - as above
     from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
+    from model.training.watched import known_answers  # noqa: PLC0415 - as above
 
     classes, names = None, None
     if isinstance(manifest, ClassifierManifest):
@@ -82,7 +83,10 @@ def _scored_rows(options: argparse.Namespace, folder: Path, manifest: Manifest) 
         classes,
         needs_labels=options.target is not None,
     )
-    answers = load_predictor(folder).answers(rows_of(known.frame, manifest.features))
+    if manifest.answer_columns is not None:
+        answers = known_answers(known.text, manifest.answer_columns, classes)
+    else:
+        answers = load_predictor(folder).answers(rows_of(known.frame, manifest.features))
     frame = with_predictions(known.frame, answers, names)
     return TimedRows(frame if known.labels is None else frame.assign(**{LABEL: known.labels}), known.times.seconds)
 
