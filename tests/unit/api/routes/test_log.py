@@ -206,7 +206,7 @@ def test_its_card_says_that_it_is_served_elsewhere(watching: TestClient) -> None
     assert card["engine"] == "elsewhere"
     assert card["answer_columns"]["prediction"] == "decision"
     assert watching.get("/health/ready").status_code == 200
-    assert watching.get("/").status_code == 200
+    assert "served elsewhere, test accuracy" in watching.get("/").text
     assert 'engine="elsewhere"' in watching.get("/metrics").text
 
 
