@@ -40,6 +40,19 @@ class MetricValue:
 
 
 @dataclass(frozen=True)
+class ChangedRows:
+    """The rows that carry what a failed check found, the foremost first: pairs of prediction id and score.
+
+    What a score says is told by `model.statistics.changed_rows`.
+    """
+
+    check: CheckName
+    column: str | None
+    measure: str | None
+    rows: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
 class WindowSnapshot:
     """A finished snapshot.
 
@@ -52,3 +65,4 @@ class WindowSnapshot:
     failed_checks: tuple[FailedCheck, ...]
     values: tuple[MetricValue, ...]
     not_computed: tuple[str, ...]
+    changed_rows: tuple[ChangedRows, ...] = ()

@@ -33,6 +33,7 @@ OPEN = ("/health/live", "/health/ready")
 DOCUMENTATION = ("/docs", "/openapi.json")
 ASSETS = "/static-offline-docs/"
 REPORTS = "/reports/"
+WINDOWS = "/snapshots/"
 OF_NO_MODEL = frozenset({"/", "/models", "/metrics", *OPEN, *DOCUMENTATION})
 """A key that is bound to models may call these too; the first two show it only its own models."""
 
@@ -56,7 +57,7 @@ class ScopeRules:
             **{("GET", path): None for path in OPEN},
             **{("GET", path): documentation for path in DOCUMENTATION},
         }
-        self._prefixes = ((REPORTS, READ), (ASSETS, documentation))
+        self._prefixes = ((REPORTS, READ), (WINDOWS, READ), (ASSETS, documentation))
 
     def needed(self, method: str, path: str) -> frozenset[str] | None:
         """Return the scopes of which the call needs one, or None."""

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from random import SystemRandom
 
@@ -266,3 +266,11 @@ def listed_classes(manifest: ClassifierManifest) -> str:
     names = manifest.class_names
     more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     return ", ".join(names[:MAX_LISTED]) + more
+
+
+def answer_reader(manifest: Manifest) -> Callable[[str], LabelValue]:
+    """Return what reads a logged prediction or label as the API returned it; a class of another version stays text."""
+    if isinstance(manifest, ClassifierManifest):
+        classes: dict[str, LabelValue] = dict(zip(manifest.class_names, manifest.classes, strict=True))
+        return lambda text: classes.get(text, text)
+    return float

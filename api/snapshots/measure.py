@@ -14,7 +14,8 @@ from api.prediction_log.records import SOLE_MODEL
 from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
-from api.snapshots.window_models import WindowModels
+from api.snapshots.window_models import WindowModels, explained_places
+from evidently_workspace.checks.changed_rows import RowIds
 from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
@@ -154,6 +155,11 @@ class WindowEvaluator:
             other_labels=labelled.other_versions,
             origin=self._database.log_id(),
             past=self._past.gathered(manifest, start, end),
+            ids=RowIds(
+                [row.prediction_id for row in logged.rows],
+                [row.prediction_id for row in labelled.rows],
+                explained_places(len(current), attributions),
+            ),
         )
         return WindowEvaluation(logged, labelled, snapshot, None, manifest, alarms_version)
 
