@@ -19,6 +19,8 @@ from api.serving.request_bodies import LARGE_BYTES, Body, ListBody, RequestBody
 from api.serving.schemas import Batch, Feedback, Row, batch_type, row_type, task_types
 from model.artifact.manifest import Manifest
 
+MAX_UNPACKED_BODIES = 4
+"""Most bodies that are unpacked and read at once; the others wait. Each may be as large as the limit."""
 REFUSED_BYTES_PER_ROW = 100
 """A refused body takes a row of its caller's rate limit for each of so many bytes."""
 
@@ -30,6 +32,7 @@ def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[B
     row may bring along, and how its texts are read, follows the version that serves.
     """
     bodies = _ServedBodies(plane, max_rows)
+    unpacking = asyncio.Semaphore(MAX_UNPACKED_BODIES)
 
     async def predict(body: Row) -> bytes:
         return (await plane.predict([body.cells()]))[0]
@@ -44,9 +47,9 @@ def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[B
         return shown.model_dump_json().encode()
 
     return [
-        _route("/predict", JsonEndpoint(lambda: bodies.current().row, predict, max_bytes)),
-        _route("/predict/batch", JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes)),
-        _route("/feedback", JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes)),
+        _route("/predict", JsonEndpoint(lambda: bodies.current().row, predict, max_bytes, unpacking)),
+        _route("/predict/batch", JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes, unpacking)),
+        _route("/feedback", JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes, unpacking)),
     ]
 
 
@@ -79,25 +82,35 @@ class _ServedBodies:
 class JsonEndpoint(Generic[Body]):
     """ASGI app: reads the body of a request, and sends the JSON that ``respond`` returns for it.
 
-    A body that was packed with gzip may have ``max_bytes`` unpacked.
+    A body that was packed with gzip may have ``max_bytes`` unpacked; ``unpacking`` bounds how many are read at once.
     """
 
     def __init__(
-        self, body: Callable[[], RequestBody[Body]], respond: Callable[[Body], Awaitable[bytes]], max_bytes: int
+        self,
+        body: Callable[[], RequestBody[Body]],
+        respond: Callable[[Body], Awaitable[bytes]],
+        max_bytes: int,
+        unpacking: asyncio.Semaphore,
     ) -> None:
         self._body = body
         self._respond = respond
         self._max_bytes = max_bytes
+        self._unpacking = unpacking
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        body = await _receive_body(receive)
-        if encoding := _encoding(scope):
-            body = await self._unpack(body, encoding)
-        content = await self._respond(await self._read(body, is_json=_is_json(scope)))
+        content = await self._respond(await self._body_of(scope, receive))
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    async def _body_of(self, scope: Scope, receive: Receive) -> Body:
+        body, is_json = await _receive_body(receive), _is_json(scope)
+        encoding = _encoding(scope)
+        if not encoding:
+            return await self._read(body, is_json=is_json)
+        async with self._unpacking:
+            return await self._read(await self._unpack(body, encoding), is_json=is_json)
 
     async def _unpack(self, body: bytes, encoding: bytes) -> bytes:
         """Return the body unpacked, on a thread; one that is too large then is charged as such."""

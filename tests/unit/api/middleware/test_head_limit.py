@@ -1,38 +1,20 @@
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from time import monotonic, sleep
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
 from api.app import create_app
 from api.middleware import head_limit
-from api.middleware.head_limit import MAX_HEAD_BYTES, BoundedHeadProtocol
+from api.middleware.head_limit import MAX_HEAD_BYTES
 from api.settings import Settings
+from tests.unit.api.conftest import serving
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
 Connect = Callable[[], socket.socket]
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[int]:
-    """Serve the app as `python -m api` does, and yield its port."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", http=BoundedHeadProtocol, ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    deadline = monotonic() + 20
-    while not server.started and monotonic() < deadline:
-        sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture
