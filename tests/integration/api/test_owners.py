@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,6 +30,7 @@ from evidently_workspace.results import MetricValue, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
 from model.artifact.store import read_manifest
+from scripts import clock
 from tests.clocked import ClockedDatabase
 from tests.integration.conftest import RunningUI
 from tests.logging_rows import as_they_are
@@ -245,3 +246,36 @@ def test_a_lost_snapshot_that_cannot_be_made_again_is_marked_and_its_values_stay
     assert after.snapshot_removed_at is not None
     values = [value for _, _, value in log.store.series("rows", None, None, None, limit=10)]
     assert values == [WindowValue("rows", "", 3.0)]
+
+
+def test_what_a_clock_that_was_ahead_has_left_in_evidently_ui_is_removed_with_its_windows(
+    new_log: NewLog, ui: RunningUI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = new_log()
+    now = datetime.now(UTC)
+    set_clock(log, now - 2 * FIVE_MINUTES)
+    past = log.window()
+    set_clock(log, now + timedelta(days=1))
+    future = log.window(rows=4)
+    report = tmp_path / "reports" / str(future.report_file)
+    assert (len(log.in_ui()), report.exists()) == (2, True)
+    monkeypatch.setenv("VIGIE_DATABASE_URL", f"sqlite:///{tmp_path / 'log.db'}")
+    monkeypatch.setenv("VIGIE_REPORTS_DIR", str(tmp_path / "reports"))
+    monkeypatch.setenv("VIGIE_EVIDENTLY_SECRET", ui.secret)
+    monkeypatch.setenv("VIGIE_EVIDENTLY_URL", "http://127.0.0.1:9")
+    assert clock.main(["--bring-back"]) == 2  # and nothing is lost
+    assert "no answer from Evidently UI" in capsys.readouterr().err
+    assert log.store.newest(1) == [future]
+    monkeypatch.setenv("VIGIE_EVIDENTLY_URL", ui.url)
+    assert clock.main(["--bring-back"]) == 0
+    assert list(log.in_ui()) == [Window(past.start, past.end).key]
+    assert not report.exists()
+    set_clock(log, datetime.now(UTC) + FIVE_MINUTES)
+    log.store.close_elapsed(FIVE_MINUTES)
+    again = log.process()
+    assert (again.status, again.rows, again.start < now + FIVE_MINUTES) == (WindowStatus.POSTED, 4, True)
+    assert len(log.in_ui()) == 2
+
+
+def set_clock(log: Log, time: datetime) -> None:
+    log.database.time = time  # type: ignore[attr-defined] # a ClockedDatabase
