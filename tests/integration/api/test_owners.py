@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,9 @@ from model.artifact.manifest import Manifest
 from model.artifact.store import read_manifest
 from scripts import clock
 from tests.clocked import ClockedDatabase
-from tests.integration.conftest import RunningUI
+from tests.integration.conftest import RunningUI, evidently_ui
 from tests.logging_rows import as_they_are
+from tests.servers import free_port
 
 FIVE_MINUTES = timedelta(minutes=5)
 
@@ -232,6 +235,39 @@ def test_snapshots_that_are_lost_in_evidently_ui_are_made_again(new_log: NewLog,
     assert {one.snapshot_id for one in after}.isdisjoint(one.snapshot_id for one in windows)
     assert [[str(one) for one in ids] for _, ids in sorted(log.in_ui().items())] == [[one.snapshot_id] for one in after]
     assert log.repair() == []
+
+
+def test_a_ui_that_is_restored_from_an_older_copy_gets_what_it_lacks_and_loses_what_was_thinned(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    port, older = free_port(), tmp_path / "older.db"
+    with evidently_ui(tmp_path, port) as ui:
+        log = Log(ClockedDatabase(f"sqlite:///{tmp_path / 'log.db'}"), ui, manifest, tmp_path / "reports", "project")
+        thinned, kept = log.window(), log.window()
+        with closing(sqlite3.connect(ui.database)) as source, closing(sqlite3.connect(older)) as copy:
+            source.backup(copy)
+        log.client.delete_snapshot(log.project_id, UUID(str(thinned.snapshot_id)))
+        log.retained.mark_snapshot_removed(thinned)
+        lost = log.window(rows=5)
+    for file in ui.database.parent.glob(f"{ui.database.name}*"):
+        file.unlink()
+    older.rename(ui.database)
+    with evidently_ui(tmp_path, port):
+        assert set(log.in_ui()) == {key_of(thinned), key_of(kept)}
+        assert log.repair() == [UUID(str(thinned.snapshot_id)), None]
+        again = log.process()
+        assert (again.start, again.status, again.rows) == (lost.start, WindowStatus.POSTED, 5)
+        assert log.in_ui() == {
+            key_of(kept): [UUID(str(kept.snapshot_id))],
+            key_of(lost): [UUID(str(again.snapshot_id))],
+        }
+        assert log.repair() == []
+    log.client.close()
+    log.database.dispose()
+
+
+def key_of(window: WindowRecord) -> str:
+    return Window(window.start, window.end).key
 
 
 def test_a_lost_snapshot_that_cannot_be_made_again_is_marked_and_its_values_stay(new_log: NewLog) -> None:
