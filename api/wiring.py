@@ -157,7 +157,11 @@ def _build_monitoring(
         queries,
         _build_notifier(settings, store, manifest, links, metrics),
         StatusProbe(
-            metrics, settings.evidently_url, lease.held, partial(read_progress, database, settings.snapshot_interval)
+            metrics,
+            settings.evidently_url,
+            lease.held,
+            partial(read_progress, database, settings.snapshot_interval),
+            warn_of_long_reads=database.warn_of_long_reads,
         ),
         _build_heartbeat(settings, store, lease, scheduler, metrics, build_context=build_context),
     )
