@@ -321,7 +321,7 @@ BODIES = {
     "long numbers": filled(b'{"rows":[', b"1" * 4299 + b",", b"]}"),
     "too many valid rows": filled(b'{"rows":[', valid + b",", b"]}"),
     "repeated fields": filled(b'{"rows":[', b"{" + b'"petal_width":1,' * 110 + valid[1:] + b",", b"]}"),
-    "repeated long fields": filled(b'{"rows":[', b"{" + b'"petal_width":1.234567890123456,' * 60 + valid[1:] + b",", b"]}"),
+    "repeated long fields": filled(b'{"rows":[', b"{" + b'"petal_width":1.23456789012,' * 66 + valid[1:] + b",", b"]}"),
     "few rows of repeated fields": filled(b'{"rows":[', b"{" + b'"petal_width":1,' * 80_000 + valid[1:] + b",", b"]}"),
     "long numbers in rows": filled(b'{"rows":[', valid[:-1] + b',"petal_width":' + b"1" * 4299 + b"},", b"]}"),
     "long fractions": filled(b'{"rows":[', valid[:-1] + b',"petal_width":0.' + b"1" * 4299 + b"},", b"]}"),
