@@ -68,8 +68,8 @@ def _run(settings: Settings, *, bring_back: bool) -> int:
 
 def _described(found: FutureContent) -> str:
     return (
-        f"The log is ahead of it by {_span(found)}, with {len(found.windows):,} windows, {found.predictions:,} "
-        f"predictions and {found.labels:,} labels dated in the future."
+        f"The log is ahead of it by {_span(found)}, with {len(found.windows):,} windows, "
+        f"{found.rows['predictions']:,} predictions and {found.rows['labels']:,} labels dated in the future."
     )
 
 

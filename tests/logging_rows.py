@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from api.prediction_log.records import LabelRecord, PredictionRecord
+from api.prediction_log.records import SOLE_MODEL, LabelRecord, PredictionRecord
 from api.prediction_log.writer import LogWriter
 from tests.clocked import ClockedDatabase
 
@@ -14,13 +14,15 @@ def as_they_are(records: Sequence[PredictionRecord]) -> tuple[Sequence[Predictio
     return records, [b""] * len(records)
 
 
-def log_row(database: ClockedDatabase, time: datetime, name: str, label: str | None = None) -> None:
+def log_row(
+    database: ClockedDatabase, time: datetime, name: str, label: str | None = None, model_id: int = SOLE_MODEL
+) -> None:
     """Log one prediction at a time, and its label."""
 
     async def write() -> None:
         writer = LogWriter(database, 100, respond=as_they_are)
         writer.start()
-        await writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}")])
+        await writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}", model_id)])
         if label is not None:
             await writer.log_labels([LabelRecord(name, label)])
         await writer.close()

@@ -1,9 +1,11 @@
 """What the log holds that is dated in the future, after a clock was ahead, and how it comes back to the present."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Column, Connection, case, delete, func, select, text, update
+from sqlalchemy import Column, Connection, Table, case, delete, func, select, text, update
 
 from api.prediction_log.clock import TOLERANCE
 from api.prediction_log.database import STAMP_LOCK, Database, moment
@@ -13,20 +15,18 @@ from api.prediction_log.windows import window_of
 
 ROWS_AT_ONCE = 1000
 """About twenty milliseconds of SQLite's write lock."""
-_DATED = ((predictions.c.id, predictions.c.logged_at), (labels.c.prediction_id, labels.c.arrived_at))
-_REJECTIONS = (rejections.c.id, rejections.c.logged_at)
+_DATED = ((predictions, predictions.c.logged_at), (labels, labels.c.arrived_at), (rejections, rejections.c.logged_at))
 
 
 @dataclass(frozen=True, slots=True)
 class FutureContent:
-    """What is dated after ``now``: windows that end there, and rows; the newest time of all, and that of the rows."""
+    """What is dated after ``now``: windows that end there, rows by table, and the newest time of all and of rows."""
 
     now: datetime
     newest: datetime
     newest_row: datetime
     windows: tuple[WindowRecord, ...]
-    predictions: int
-    labels: int
+    rows: Counter[str]
 
     @property
     def ahead(self) -> timedelta:
@@ -53,43 +53,56 @@ class FutureRows:
 
     def find(self) -> FutureContent:
         """Return what is dated in the future. Raises LogUnavailable."""
+        counts, newest = Counter[str](), 0
         with self._database.reading() as connection:
             now = self._database.now(connection)
             rows = connection.execute(select(windows).where(windows.c.end > now).order_by(windows.c.start)).all()
-            counts, newest = [], [now]
-            for _, time in (*_DATED, _REJECTIONS):
-                count, last_row = connection.execute(select(func.count(), func.max(time)).where(time > now)).one()
-                counts.append(count)
-                newest.append(last_row or now)
-        last = max(*newest, *(row.end for row in rows))
-        return FutureContent(
-            moment(now), moment(last), moment(max(newest)), tuple(map(window_of, rows)), counts[0], counts[1]
-        )
+            for model_id in _models(connection):
+                for table, time in _DATED:
+                    inside = select(func.count(), func.max(time)).where(table.c.model_id == model_id, time > now)
+                    count, last = connection.execute(inside).one()
+                    counts[table.name] += count
+                    newest = max(newest, last or now)
+        newest_of_all = max([newest, now, *(row.end for row in rows)])
+        found = tuple(map(window_of, rows))
+        return FutureContent(moment(now), moment(newest_of_all), moment(max(newest, now)), found, counts)
 
     def bring_back(self, found: FutureContent) -> None:
         """Date all of that back and delete the windows, also of what has come since. Raises LogUnavailable."""
         shift = (found.newest_row - found.now) // timedelta(microseconds=1)
-        for (key, time), count in zip(_DATED, (found.predictions, found.labels), strict=True):
-            for _ in range(0, count, ROWS_AT_ONCE):
-                with self._database.writing() as connection:
-                    self._date_back(connection, key, time, shift, ROWS_AT_ONCE)
+        with self._database.reading() as connection:
+            model_ids = _models(connection)
+        for table, time in _DATED:
+            for model_id in model_ids:
+                for _ in range(0, found.rows[table.name], ROWS_AT_ONCE):  # at most: others go on logging
+                    with self._database.writing() as connection:
+                        if not self._date_back(connection, model_id, table, time, shift, limit=ROWS_AT_ONCE):
+                            break
         with self._database.writing() as connection:
             now = self._database.closing(connection)
-            for key, time in (*_DATED, _REJECTIONS):
-                self._date_back(connection, key, time, shift, None)
+            for model_id in _models(connection):
+                for table, time in _DATED:
+                    self._date_back(connection, model_id, table, time, shift, limit=None)
             connection.execute(delete(windows).where(windows.c.end > now))
-            last_end = select(func.coalesce(func.max(windows.c.end), 0)).scalar_subquery()
-            connection.execute(update(horizon).where(horizon.c.closed_until > now).values(closed_until=last_end))
+            last_end = select(func.coalesce(func.max(windows.c.end), 0)).where(windows.c.model_id == horizon.c.id)
+            ahead = update(horizon).where(horizon.c.closed_until > now)
+            connection.execute(ahead.values(closed_until=last_end.scalar_subquery()))
 
     def _date_back(
-        self, connection: Connection, key: "Column[str]", time: "Column[int]", shift: int, limit: int | None
-    ) -> None:
-        """Date up to ``limit`` rows back, the oldest first."""
-        if not self._database.is_sqlite and limit is not None:  # while no window is closed, see `Database.stamp`
+        self, connection: Connection, model_id: int, table: Table, time: "Column[int]", shift: int, *, limit: int | None
+    ) -> int:
+        """Date up to ``limit`` rows of a model back, the oldest first, and return how many."""
+        if not self._database.is_sqlite and limit is not None:  # while no window is closed, see `Database.stamps`
             connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": STAMP_LOCK})
         now = self._database.now(connection)
-        closed = select(func.coalesce(func.max(windows.c.end), 0)).where(windows.c.end <= now)
+        closed = select(func.coalesce(func.max(windows.c.end), 0))
+        closed = closed.where(windows.c.model_id == model_id, windows.c.end <= now)
         earliest = connection.execute(closed).scalar_one()
         dated = case((time - shift < earliest, earliest), (time - shift > now, now), else_=time - shift)
-        rows = select(key).where(time > now).order_by(time).limit(limit)
-        connection.execute(update(key.table).where(key.in_(rows.scalar_subquery())).values({time: dated}))
+        (key,) = table.primary_key.columns
+        rows = select(key).where(table.c.model_id == model_id, time > now).order_by(time).limit(limit)
+        return connection.execute(update(table).where(key.in_(rows.scalar_subquery())).values({time: dated})).rowcount
+
+
+def _models(connection: Connection) -> Sequence[int]:
+    return connection.execute(select(horizon.c.id)).scalars().all()

@@ -9,6 +9,8 @@ from sqlalchemy import select
 
 from api.prediction_log.database import moment
 from api.prediction_log.future_rows import FutureRows
+from api.prediction_log.models import register
+from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.tables import labels, predictions
 from api.prediction_log.windows import WindowStore
 from tests.clocked import NOON, ClockedDatabase
@@ -60,7 +62,7 @@ def test_rows_of_a_clock_that_was_ahead_come_back_as_far_apart_as_they_were(
     now = NOON + 5 * FIVE_MINUTES
     database.time = now
     found = future.find()
-    assert (found.ahead, found.predictions, found.labels) == (DAY - FIVE_MINUTES, 3, 3)
+    assert (found.ahead, found.rows["predictions"], found.rows["labels"]) == (DAY - FIVE_MINUTES, 3, 3)
     assert [window.end > now for window in found.windows] == [True] * len(found.windows)
     future.bring_back(found)
     logged, arrived = times(database)
@@ -124,7 +126,7 @@ def test_an_interrupted_return_goes_on(database: ClockedDatabase, store: WindowS
     found = future.find()
     with database.writing() as connection:  # one row has come back, the windows are still there
         shift = found.ahead // timedelta(microseconds=1)
-        future._date_back(connection, predictions.c.id, predictions.c.logged_at, shift, 1)
+        future._date_back(connection, SOLE_MODEL, predictions, predictions.c.logged_at, shift, limit=1)
     assert not store.close_elapsed(FIVE_MINUTES)  # so the row is in no window yet
     future.bring_back(future.find())
     database.time = NOON + FIVE_MINUTES
@@ -140,3 +142,24 @@ def test_a_clock_that_is_a_little_behind_is_not_taken_for_right(
     log_row(database, NOON, "row")
     database.time = NOON - timedelta(seconds=50)
     assert not future.find().is_wrong
+
+
+def test_each_model_s_rows_come_back_to_its_own_windows(database: ClockedDatabase, future: FutureRows) -> None:
+    ids = register(database, ["one", "two"], "one")
+    stores = {name: WindowStore(database, model_id) for name, model_id in ids.items()}
+    log_row(database, NOON, "past of two", model_id=ids["two"])
+    database.time = NOON + FIVE_MINUTES
+    stores["two"].close_elapsed(FIVE_MINUTES)  # of one, nothing is closed yet
+    for name, model_id in ids.items():
+        log_row(database, NOON + DAY, name, model_id=model_id)
+    database.time = NOON + DAY + FIVE_MINUTES
+    for store in stores.values():
+        store.close_elapsed(FIVE_MINUTES)
+    now = database.time = NOON + 2 * FIVE_MINUTES
+    future.bring_back(future.find())
+    assert times(database)[0] == {"past of two": NOON, "one": now, "two": now}
+    database.time = NOON + 3 * FIVE_MINUTES
+    for store in stores.values():
+        store.close_elapsed(FIVE_MINUTES)
+    assert spans(stores["one"]) == [(now, now + FIVE_MINUTES, "due")]
+    assert [status for _, _, status in spans(stores["two"])] == ["due", "skipped", "due"]
