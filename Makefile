@@ -6,7 +6,7 @@ PYTHON ?= python3
 export PYTHON
 export EXTRAS
 BIN := .venv/bin
-PACKAGES := model api evidently_workspace scripts
+PACKAGES := model api evidently_workspace scripts vigie
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" --quiet
 # without the detector of words such as "secret", which finds the names of settings
@@ -52,7 +52,7 @@ up: secrets ## start the whole stack with docker compose, wait until it is healt
 down: ## stop the whole stack; its data stays in the volumes
 	@docker compose --profile '*' down
 
-bench: ## measure: make bench SUBJECT=detection, serving, reading, expiring or workspace
+bench: ## measure: make bench SUBJECT=detection, serving, reading, expiring, many or workspace
 	@scripts/setup.sh dev
 	@$(BIN)/python -m scripts.bench $(SUBJECT)
 
