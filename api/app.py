@@ -82,10 +82,10 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     install_problem_handlers(app, refuse)
     app.add_middleware(PlainRouting)  # innermost, right around the routes
     app.add_middleware(
-        BodyLimit, max_bytes=settings.max_body_bytes, max_seconds=settings.body_timeout_seconds, refuse=refuse
-    )
-    app.add_middleware(
         Admission, max_requests=settings.max_requests_in_progress, max_body_bytes=settings.max_body_bytes
+    )
+    app.add_middleware(  # outside of admission, so that what it reads of a body to discard it does not count
+        BodyLimit, max_bytes=settings.max_body_bytes, max_seconds=settings.body_timeout_seconds, refuse=refuse
     )
     install_security(app, settings, metrics, models)
     measure_requests(app, metrics, models.names)  # outside of the others, so that what is refused above is measured too

@@ -22,6 +22,8 @@ from api.serving.responses import IdentifiedRow
 from api.serving.schemas import Batch, Feedback, OwnId, Row, batch_type, read_own_id, row_type, task_types
 from model.artifact.manifest import Manifest
 
+MAX_UNPACKED_BODIES = 4
+"""Most bodies that are unpacked and read at once; the others wait. Each may be as large as the limit."""
 _OWN_ID = (
     "An id of the caller's own. The same id with the same row is answered as before, and not logged again; with "
     "another row it is refused."
@@ -55,6 +57,7 @@ class _Endpoints:
 
     def __init__(self, models: HostedModels, max_rows: int, max_bytes: int) -> None:
         self._models, self._max_rows, self._max_bytes = models, max_rows, max_bytes
+        self._unpacking = asyncio.Semaphore(MAX_UNPACKED_BODIES)
         self._built: dict[str, dict[str, JsonEndpoint[Any]]] = {}
 
     def find(self, model: str | None, call: str) -> "JsonEndpoint[Any]":
@@ -69,7 +72,7 @@ class _Endpoints:
                 f"/models/{found.name}/log"
             )
         if found.name not in self._built:
-            self._built[found.name] = model_calls(found.serving.plane, self._max_rows, self._max_bytes)
+            self._built[found.name] = model_calls(found.serving.plane, self._max_rows, self._max_bytes, self._unpacking)
         return self._built[found.name][call]
 
 
@@ -85,7 +88,9 @@ class OfModel:
         await self._endpoints.find(scope["path_params"].get("model"), self._call)(scope, receive, send)
 
 
-def model_calls(plane: DataPlane, max_rows: int, max_bytes: int) -> "dict[str, JsonEndpoint[Any]]":
+def model_calls(
+    plane: DataPlane, max_rows: int, max_bytes: int, unpacking: asyncio.Semaphore
+) -> "dict[str, JsonEndpoint[Any]]":
     """Build the calls of one model, by name.
 
     They stay when the model is reloaded, as `ModelReloader` refuses a version with other fields or labels. What else a
@@ -115,10 +120,10 @@ def model_calls(plane: DataPlane, max_rows: int, max_bytes: int) -> "dict[str, J
         return await plane.log(body)
 
     return {
-        "predict": JsonEndpoint(lambda: bodies.current().row, predict, max_bytes),
-        "predict/batch": JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes),
-        "feedback": JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes),
-        "log": JsonEndpoint(lambda: bodies.current().logged, log, max_bytes),
+        "predict": JsonEndpoint(lambda: bodies.current().row, predict, max_bytes, unpacking),
+        "predict/batch": JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes, unpacking),
+        "feedback": JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes, unpacking),
+        "log": JsonEndpoint(lambda: bodies.current().logged, log, max_bytes, unpacking),
     }
 
 
@@ -153,25 +158,35 @@ class _ServedBodies:
 class JsonEndpoint(Generic[Body]):
     """ASGI app: reads the body of a request, and sends the JSON that ``respond`` returns for it and the query.
 
-    A body that was packed with gzip may have ``max_bytes`` unpacked.
+    A body that was packed with gzip may have ``max_bytes`` unpacked; ``unpacking`` bounds how many are read at once.
     """
 
     def __init__(
-        self, body: Callable[[], RequestBody[Body]], respond: Callable[[Body, bytes], Awaitable[bytes]], max_bytes: int
+        self,
+        body: Callable[[], RequestBody[Body]],
+        respond: Callable[[Body, bytes], Awaitable[bytes]],
+        max_bytes: int,
+        unpacking: asyncio.Semaphore,
     ) -> None:
         self._body = body
         self._respond = respond
         self._max_bytes = max_bytes
+        self._unpacking = unpacking
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        body = await _receive_body(receive)
-        if encoding := _encoding(scope):
-            body = await self._unpack(body, encoding)
-        content = await self._respond(await self._read(body, is_json=_is_json(scope)), scope["query_string"])
+        content = await self._respond(await self._body_of(scope, receive), scope["query_string"])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    async def _body_of(self, scope: Scope, receive: Receive) -> Body:
+        body, is_json = await _receive_body(receive), _is_json(scope)
+        encoding = _encoding(scope)
+        if not encoding:
+            return await self._read(body, is_json=is_json)
+        async with self._unpacking:
+            return await self._read(await self._unpack(body, encoding), is_json=is_json)
 
     async def _unpack(self, body: bytes, encoding: bytes) -> bytes:
         """Return the body unpacked, on a thread; one that is too large then is charged as such."""

@@ -17,8 +17,7 @@ from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
 from api.snapshots.window_models import WindowModels, explained_places
-from evidently_workspace.checks.changed_rows import RowIds
-from evidently_workspace.results import WindowSnapshot
+from evidently_workspace.results import RowIds, WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
