@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -13,11 +14,12 @@ from api.middleware.auth import install_security
 from api.middleware.body_limit import BodyLimit
 from api.middleware.headers import PathPrefix, PlainRouting
 from api.middleware.request_metrics import measure_requests, show_routes_from_zero
+from api.prediction_log.erasure import erase_one
 from api.problems import install_problem_handlers
 from api.routes.health import health_routes
 from api.routes.models import model_routes
 from api.routes.pages import documentation_routes, landing_routes
-from api.routes.predictions import install_openapi, prediction_routes
+from api.routes.predictions import erasure_routes, install_openapi, prediction_routes
 from api.routes.snapshots import snapshot_routes
 from api.settings import Settings
 from api.wiring import Runtime, build_runtime
@@ -88,6 +90,7 @@ def _add_routes(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     plane, queries, status = runtime.serving.plane, runtime.monitoring.queries, runtime.monitoring.status
     app.include_router(health_routes(plane))
     app.include_router(model_routes(plane, runtime.serving.reloader))
+    app.include_router(erasure_routes(partial(erase_one, runtime.database, plane.model_id)))
     app.include_router(snapshot_routes(plane, queries, settings.public_url))
     app.include_router(
         landing_routes(

@@ -8,6 +8,7 @@ import orjson
 from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 
 from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.records import public_id
 from api.prediction_log.tables import labels, predictions
 
 PAGE_ROWS = 10_000
@@ -74,7 +75,7 @@ def _inside(start: datetime, end: datetime) -> ColumnElement[bool]:
 
 def _logged(row: Any) -> LoggedPrediction:
     return LoggedPrediction(
-        row.id,
+        public_id(row.id),
         moment(row.logged_at),
         row.model_version,
         orjson.loads(row.features),

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 SOLE_MODEL = 1
 """The id of the only model of an installation, or of its default model."""
+OWN_ID_PATTERN = r"^[A-Za-z0-9._~:@/+=-]{1,128}$"
+"""What an id that callers give must be; those that the API makes are so too."""
 _NUMBERED = re.compile("[0-9]+:")
 
 

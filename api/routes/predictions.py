@@ -1,17 +1,20 @@
 """POST /predict, /predict/batch and /feedback, and their part of the OpenAPI schema."""
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Generic
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, FastAPI, Query
+from fastapi import APIRouter, FastAPI, Path, Query, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import BodyTooLarge, FieldError, PayloadError, UnknownEncoding, UnreadableBody
+from api.errors import BodyTooLarge, FieldError, NotFound, PayloadError, UnknownEncoding, UnreadableBody, shortened
+from api.middleware.auth import KEY_NAME
+from api.prediction_log.records import OWN_ID_PATTERN
 from api.problems import problem_responses
 from api.schemas import FeedbackReceipt
 from api.security.rate_limit import charge_rows
@@ -25,6 +28,7 @@ _OWN_ID = (
     "An id of the caller's own. The same id with the same row is answered as before, and not logged again; with "
     "another row it is refused."
 )
+_ERASED = "The id of the prediction, percent-encoded. The figures of its window stay."
 _ID_IN_USE = problem_responses(
     409,
     detail="the prediction_id 'order-17' belongs to another row that was sent before; send that row again, or this one "
@@ -65,6 +69,28 @@ def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[B
         _route("/predict/batch", JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes)),
         _route("/feedback", JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes)),
     ]
+
+
+def erasure_routes(erase: Callable[[str, str], bool]) -> APIRouter:
+    """Build the route. ``erase`` is called with an id and for whom, and returns whether there was such a prediction.
+
+    It writes to the database, so it runs on a thread.
+    """
+    router = APIRouter(tags=["predictions"])
+
+    @router.delete(
+        "/predictions/{prediction_id:path}",
+        status_code=204,
+        summary="Erase a prediction and its label",
+        responses=problem_responses(404, 503),
+    )
+    def erase_prediction(request: Request, prediction_id: Annotated[str, Path(description=_ERASED)]) -> None:
+        whom = f"the key {request.scope[KEY_NAME]!r}" if KEY_NAME in request.scope else "a caller without a key"
+        if not re.fullmatch(OWN_ID_PATTERN, prediction_id, re.ASCII) or not erase(prediction_id, whom):
+            shown = repr(shortened(prediction_id))
+            raise NotFound(f"there is no prediction with the id {shown}; it may have expired or been erased before")
+
+    return router
 
 
 class _Bodies:

@@ -36,6 +36,11 @@ class DataPlane:
         """The manifest of the model that serves now; fields and labels stay the same as long as the process lives."""
         return self._served.manifest
 
+    @property
+    def model_id(self) -> int:
+        """The id of the model in the log."""
+        return self._served.model_id
+
     async def predict(self, rows: Sequence[Row]) -> Sequence[bytes]:
         """Predict rows, each in schema order, and return the JSON response of each once all are logged.
 
