@@ -11,6 +11,7 @@ from hashlib import sha256
 from sqlalchemy import Connection, delete, select
 
 from api.prediction_log.database import Database
+from api.prediction_log.models import known_models
 from api.prediction_log.records import SOLE_MODEL, prediction_key, public_id
 from api.prediction_log.tables import predictions
 
@@ -33,8 +34,9 @@ def erase(database: Database, ids: Sequence[str], *, by: str, model_id: int = SO
         with database.writing() as connection:
             gone += _remove(connection, [key])
     found = [public_id(key) for key in gone]
+    model = next((f"the model {name}" for name, one in known_models(database).items() if one == model_id), "the model")
     for one in found:
-        logger.info("erased the prediction of model %d whose id has the SHA-256 %s, for %s", model_id, digest(one), by)
+        logger.info("erased the prediction of %s whose id has the SHA-256 %s, for %s", model, digest(one), by)
     return found
 
 

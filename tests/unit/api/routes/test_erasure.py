@@ -38,7 +38,7 @@ def test_a_prediction_goes_with_its_label_and_leaves_a_line_without_its_content(
     assert [row["prediction_id"] for row in logged("labels")] == ["b"]
     (line,) = [record.getMessage() for record in caplog.records if record.name == "api.prediction_log.erasure"]
     digest = sha256(b"a").hexdigest()
-    assert line == f"erased the prediction of model 1 whose id has the SHA-256 {digest}, for a caller without a key"
+    assert line == f"erased the prediction of the model whose id has the SHA-256 {digest}, for a caller without a key"
 
 
 @pytest.mark.parametrize("prediction_id", [ODD_ID, "1:a", "12:", "a//b/", "-"])
