@@ -3,9 +3,10 @@
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ class Database:
         us, and a clock that went back is lifted to the end of the model's last closed window.
         """
         if isinstance(connection, sqlite3.Connection):
-            return Stamps(self.now(connection), connection.execute(CLOSED_UNTIL).fetchall())
+            return Stamps(self.now(connection), look_up=partial(_closed_until, connection))
         if not self.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": STAMP_LOCK})
         now = self.now(connection)  # only once the lock is held
@@ -176,15 +177,29 @@ class Database:
 
 
 class Stamps(dict[int, int]):
-    """The time to log rows under, in microseconds since the epoch, by the id of the rows' model."""
+    """The time to log rows under, in microseconds since the epoch, by the id of the rows' model.
 
-    def __init__(self, now: int, closed_until: Iterable[Sequence[int]]) -> None:
+    A model that is not in ``closed_until`` is looked up when it is first asked for.
+    """
+
+    def __init__(
+        self, now: int, closed_until: Iterable[Sequence[int]] = (), look_up: Callable[[int], int] | None = None
+    ) -> None:
         super().__init__({model_id: max(now, until) for model_id, until in closed_until})
         self._now = now
+        self._look_up = look_up
 
-    def __missing__(self, _model_id: int) -> int:
-        """Return the time of a model that has no closed window."""
-        return self._now
+    def __missing__(self, model_id: int) -> int:
+        """Return the time of another model."""
+        closed_until = 0 if self._look_up is None else self._look_up(model_id)
+        self[model_id] = stamp = max(self._now, closed_until)
+        return stamp
+
+
+def _closed_until(connection: sqlite3.Connection, model_id: int) -> int:
+    """Return the end of the model's last closed window: 2 µs, while to read that of fifty models takes 25."""
+    row = connection.execute(f"{CLOSED_UNTIL} WHERE id = ?", (model_id,)).fetchone()
+    return 0 if row is None else int(row[1])
 
 
 def missing_file(url: str) -> Path | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select
 
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.tables import horizon, labels, models, predictions, rejections, windows
@@ -50,7 +50,7 @@ class LogExpiry:
         """Remove up to ``max_rows`` old predictions with their labels; return how many."""
         with self._database.writing() as connection:
             ids: list[str] = []
-            for model_id, bound in _overdue(connection, before, own):
+            for model_id, bound in _overdue(connection, predictions, before, own):
                 query = select(predictions.c.id).where(_expired(model_id, bound))
                 # a row whose label is being stored stays until the next time
                 query = query.order_by(predictions.c.logged_at).with_for_update(skip_locked=True)
@@ -67,7 +67,7 @@ class LogExpiry:
         """Remove up to ``max_rows`` old counts of refused requests, and return how many."""
         removed = 0
         with self._database.writing() as connection:
-            for model_id, bound in _bounds(connection, before, own).items():
+            for model_id, bound in _overdue(connection, rejections, before, own):
                 old = select(rejections.c.id).where(rejections.c.model_id == model_id, rejections.c.logged_at < bound)
                 some = old.limit(max_rows - removed).scalar_subquery()
                 removed += connection.execute(delete(rejections).where(rejections.c.id.in_(some))).rowcount
@@ -86,7 +86,7 @@ class LogExpiry:
         with self._database.reading() as connection:
             found = [
                 connection.execute(query.where(_expired(model_id, bound))).one()
-                for model_id, bound in _overdue(connection, before, own)
+                for model_id, bound in _overdue(connection, predictions, before, own)
             ]
         counted = ((row.predictions, row.labels, int(row.bytes)) for row in found)
         return ExpiredRows(*map(sum, zip(*counted, strict=True))) if found else ExpiredRows()
@@ -112,24 +112,20 @@ class LogExpiry:
             return int(pages * size)
 
 
-def _overdue(connection: Connection, before: datetime, own: Mapping[int, datetime]) -> list[tuple[int, int]]:
+def _overdue(
+    connection: Connection, table: Table, before: datetime, own: Mapping[int, datetime]
+) -> list[tuple[int, int]]:
     """Return the models that have old rows, and their bounds: first the one whose oldest row is longest overdue.
 
     Each is one look at the index; and none waits for ever behind another whose rows get old faster than they go.
     """
-    found: list[tuple[int, int, int]] = []
-    for model_id, bound in _bounds(connection, before, own).items():
-        query = select(func.min(predictions.c.logged_at)).where(predictions.c.model_id == model_id)
-        oldest = connection.execute(query).scalar()
-        if oldest is not None and oldest < bound:
-            found.append((oldest - bound, model_id, bound))
+    oldest = select(func.min(table.c.logged_at)).where(table.c.model_id == models.c.id).scalar_subquery()
+    found = [
+        (first - bound, model_id, bound)
+        for model_id, first in connection.execute(select(models.c.id, oldest))
+        if first is not None and first < (bound := microseconds(own.get(model_id, before)))
+    ]
     return [(model_id, bound) for _, model_id, bound in sorted(found)]
-
-
-def _bounds(connection: Connection, before: datetime, own: Mapping[int, datetime]) -> dict[int, int]:
-    """Return the time before which rows are old, for each model that the log knows."""
-    known = connection.execute(select(models.c.id).order_by(models.c.id)).scalars()
-    return {model_id: microseconds(own.get(model_id, before)) for model_id in known}
 
 
 def _expired(model_id: int, bound: int) -> ColumnElement[bool]:

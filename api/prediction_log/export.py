@@ -8,7 +8,7 @@ import orjson
 from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 
 from api.prediction_log.database import Database, microseconds, moment
-from api.prediction_log.records import public_id
+from api.prediction_log.records import SOLE_MODEL, public_id
 from api.prediction_log.tables import labels, predictions
 
 PAGE_ROWS = 10_000
@@ -28,27 +28,35 @@ class LoggedPrediction(NamedTuple):
     label_arrived_at: datetime | None
 
 
-def count_logged(database: Database, start: datetime, end: datetime, *, labelled: bool) -> dict[str, int]:
-    """Return how many predictions were made in [start, end), by version of the model. Raises LogUnavailable.
+def count_logged(
+    database: Database, start: datetime, end: datetime, *, labelled: bool, model_id: int = SOLE_MODEL
+) -> dict[str, int]:
+    """Return how many predictions a model made in [start, end), by its version. Raises LogUnavailable.
 
     ``labelled`` leaves out those without a label.
     """
     version = predictions.c.model_version
-    query = _joined(select(version, func.count()), labelled=labelled).where(_inside(start, end)).group_by(version)
+    query = _joined(select(version, func.count()), labelled=labelled).where(_inside(start, end, model_id))
     with database.reading() as connection:
-        return {name: int(count) for name, count in connection.execute(query)}
+        return {name: int(count) for name, count in connection.execute(query.group_by(version))}
 
 
 def read_logged(
-    database: Database, start: datetime, end: datetime, *, labelled: bool, page_rows: int = PAGE_ROWS
+    database: Database,
+    start: datetime,
+    end: datetime,
+    *,
+    labelled: bool,
+    page_rows: int = PAGE_ROWS,
+    model_id: int = SOLE_MODEL,
 ) -> Iterator[list[LoggedPrediction]]:
-    """Yield pages of the predictions made in [start, end), in the order of time. Raises LogUnavailable.
+    """Yield pages of the predictions that a model made in [start, end), in the order of time. Raises LogUnavailable.
 
     ``labelled`` leaves out those without a label. Each page is a transaction of its own.
     """
     order = (predictions.c.logged_at, predictions.c.sample_key, predictions.c.id)
     query = _joined(select(predictions, labels.c.label, labels.c.arrived_at), labelled=labelled)
-    query = query.where(_inside(start, end)).order_by(*order).limit(page_rows)
+    query = query.where(_inside(start, end, model_id)).order_by(*order).limit(page_rows)
     page = query
     while True:
         with database.reading() as connection:
@@ -69,8 +77,9 @@ def _joined(query: Select[Any], *, labelled: bool) -> Select[Any]:
     return query.select_from(predictions.join(labels, same, isouter=not labelled))
 
 
-def _inside(start: datetime, end: datetime) -> ColumnElement[bool]:
-    return and_(predictions.c.logged_at >= microseconds(start), predictions.c.logged_at < microseconds(end))
+def _inside(start: datetime, end: datetime, model_id: int) -> ColumnElement[bool]:
+    time = predictions.c.logged_at
+    return and_(predictions.c.model_id == model_id, time >= microseconds(start), time < microseconds(end))
 
 
 def _logged(row: Any) -> LoggedPrediction:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from api.prediction_log import export as log_export
-from api.prediction_log.database import Database, microseconds
+from api.prediction_log.database import Database, Stamps, microseconds
 from api.prediction_log.inserts import insert_predictions, store_labels
 from api.prediction_log.records import LabelRecord, PredictionRecord
 from api.settings import Settings
@@ -53,12 +53,12 @@ FLOWER = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 
 def log(database: Database, records: Sequence[PredictionRecord], at: datetime = NOON) -> None:
     with database.writing() as connection:
-        insert_predictions(connection, microseconds(at), records)
+        insert_predictions(connection, Stamps(microseconds(at), []), records)
 
 
 def label(database: Database, ids: Sequence[str], text: str, at: datetime) -> None:
     with database.writing() as connection:
-        store_labels(connection, microseconds(at), [LabelRecord(one, text) for one in ids])
+        store_labels(connection, Stamps(microseconds(at), []), [LabelRecord(one, text) for one in ids])
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])

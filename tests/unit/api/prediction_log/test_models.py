@@ -12,6 +12,7 @@ from sqlalchemy import event, select
 from api.errors import PayloadError
 from api.prediction_log.alarms import AlarmAction, AlarmLog
 from api.prediction_log.expiry import ExpiredRows, LogExpiry
+from api.prediction_log.export import count_logged, read_logged
 from api.prediction_log.models import known_models, register
 from api.prediction_log.reader import (
     VersionCount,
@@ -157,6 +158,11 @@ def test_what_is_read_of_a_model_is_its_own(database: ClockedDatabase) -> None:
     assert totals == [1, 2, 1]
     labelled = [read_labelled(database, NOON, NOON + HOUR, None, 10, model_id=one).total for one in (ONE, TWO, THREE)]
     assert labelled == [0, 1, 0]
+    exported = [
+        one for page in read_logged(database, *ALWAYS, labelled=False, page_rows=1, model_id=TWO) for one in page
+    ]
+    assert [(one.prediction_id, one.label) for one in exported] == [("a", "b"), ("b", None)]
+    assert count_logged(database, *ALWAYS, labelled=True, model_id=TWO) == {"v1": 1}
     assert count_versions(database, *ALWAYS, TWO) == {"v1": VersionCount(2, 1)}
     assert read_filled_windows(database, *ALWAYS, 3600, TWO) == {NOON: 3}
     spans = [read_held_span(database, one) for one in (ONE, TWO, THREE, 9)]
