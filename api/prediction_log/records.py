@@ -15,7 +15,7 @@ _NUMBERED = re.compile("[0-9]+:")
 
 def prediction_key(model_id: int, prediction_id: str) -> str:
     """Return the key under which the log stores a prediction: two models may use the same id."""
-    if model_id == SOLE_MODEL and _NUMBERED.match(prediction_id) is None:
+    if model_id == SOLE_MODEL and (":" not in prediction_id or _NUMBERED.match(prediction_id) is None):
         return prediction_id
     return f"{model_id}:{prediction_id}"
 

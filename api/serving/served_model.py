@@ -31,6 +31,10 @@ class ServedModel:
         """Return the record to log and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
         return self._responses.respond(rows)
 
+    def unanswered(self, row: Row) -> PredictionRecord:
+        """Return what would be logged of a row with an id of the caller's own, without an answer."""
+        return self._responses.unanswered(row)
+
     def repeat(self, record: PredictionRecord) -> bytes:
         """Return the JSON response to a row again, from what was logged of it."""
         return self._responses.repeat(record)
