@@ -124,8 +124,8 @@ def give_each_row_an_id(body: Any) -> None:
         body["prediction_ids"] = [*body["prediction_ids"], *more][: len(body["rows"])]
 
 
-PATHS = ("/predict", "/predict/batch", "/feedback", "/model", "/snapshots", "/snapshots/metrics", "/reports",
-         "/metrics", "/docs", "/openapi.json", "/static-offline-docs", "/health/ready", "/")  # fmt: skip
+PATHS = ("/predict", "/predict/batch", "/predictions", "/feedback", "/model", "/snapshots", "/snapshots/metrics",
+         "/reports", "/metrics", "/docs", "/openapi.json", "/static-offline-docs", "/health/ready", "/")  # fmt: skip
 KINDS = ["application/json", "text/plain", "multipart/form-data", "application/json; charset=x", ""]
 PARAMETERS = ["prediction_id", "limit", "skip", "name", "column", "from", "to"]
 JSON = st.recursive(
