@@ -40,11 +40,6 @@ def erase(database: Database, ids: Sequence[str], *, by: str, model_id: int = SO
     return found
 
 
-def erase_one(database: Database, model_id: int, prediction_id: str, by: str) -> bool:
-    """Remove one prediction of a model; return whether it was there. Raises LogUnavailable."""
-    return bool(erase(database, [prediction_id], by=by, model_id=model_id))
-
-
 def digest(prediction_id: str) -> str:
     """Return the SHA-256 of an id as the audit line shows it."""
     return sha256(prediction_id.encode()).hexdigest()

@@ -113,3 +113,4 @@ class LoggedRow:
     probabilities: dict[str, float]
     label: str | None
     model_version: str = ""
+    prediction_id: str = ""

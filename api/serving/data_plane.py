@@ -16,6 +16,7 @@ from api.prediction_log.records import (
 )
 from api.prediction_log.writer import LogWriter
 from api.security.rate_limit import charge_rows
+from api.serving.logged_predictions import LogBody, receipt, same_answer
 from api.serving.responses import IdentifiedRow, LabelValue, Row, label_texts
 from api.serving.served_model import ServedModel
 from api.version_metrics import VersionMetrics
@@ -36,11 +37,6 @@ class DataPlane:
         """The manifest of the model that serves now; fields and labels stay the same as long as the process lives."""
         return self._served.manifest
 
-    @property
-    def model_id(self) -> int:
-        """The id of the model in the log."""
-        return self._served.model_id
-
     async def predict(self, rows: Sequence[Row]) -> Sequence[bytes]:
         """Predict rows, each in schema order, and return the JSON response of each once all are logged.
 
@@ -60,6 +56,24 @@ class DataPlane:
             self._versions.observe(served.name, served.version, perf_counter() - began, failed=failed)
         self._metrics.count_predictions(new)
         return responses
+
+    async def log(self, body: LogBody) -> bytes:
+        """Log predictions that were made elsewhere, with the labels that came along, and return the receipt as JSON.
+
+        All of it is in one commit. What was logged before, with the same id, row and answer, is not logged again.
+        Raises PayloadError, IdInUse, LogOverloaded or LogUnavailable; then nothing is logged.
+        """
+        rows, served = body.rows(), self._served
+        self._metrics.observe_request_rows(len(rows))
+        charge_rows(len(rows))
+        version = self.manifest.version
+        keys = [prediction_key(served.model_id, row.prediction_id) for row in rows]
+        labels = [LabelRecord(keys[place], text) for place, text in body.labels()]
+        found = await self._writer.log_own(rows, same_answer, served.record, labels)
+        new = sum(isinstance(one, bytes) for one in found)
+        self._metrics.count_predictions(new)
+        self._metrics.count_labels(len(labels))
+        return receipt(rows, new, len(labels), version)
 
     async def _logged(self, rows: Sequence[Row]) -> tuple[Sequence[bytes], int]:
         """Return the responses once all rows are logged, and how many of these are new."""

@@ -89,7 +89,7 @@ class ListBody(RequestBody[Body]):
     """
 
     def __init__(self, body_type: type[Body], field: str, item_type: type[BaseModel], max_items: int) -> None:
-        super().__init__(body_type, len(item_type.model_fields))
+        super().__init__(body_type, _fields_inside(item_type))
         others = "|".join(re.escape(json.dumps(name)) for name in body_type.model_fields if name != field).encode()
         self._field = field
         self._item_errors = _ErrorList(item_type)
@@ -164,18 +164,28 @@ class ListBody(RequestBody[Body]):
             raise PayloadError.of([FieldError(self._field, message, "too_many_rows")])
 
 
+def _fields_inside(item_type: type[BaseModel]) -> int:
+    """Return how many fields an object may lack, with those of the objects in it."""
+    inside = (_model_in(field.annotation) for field in item_type.model_fields.values())
+    return len(item_type.model_fields) + sum(len(one.model_fields) for one in inside if one is not None)
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
 class _ErrorList:
-    """Lists what is wrong with parsed JSON, with at most `MAX_ERRORS` unknown fields."""
+    """Lists what is wrong with parsed JSON, with at most `MAX_ERRORS` unknown fields in each object."""
 
     def __init__(self, body_type: type[BaseModel]) -> None:
         self._validator = body_type.__pydantic_validator__
         self._fields = [field.alias or name for name, field in body_type.model_fields.items()]
+        inside = {field.alias or name: _model_in(field.annotation) for name, field in body_type.model_fields.items()}
+        self._inside = {name: _ErrorList(one) for name, one in inside.items() if one is not None}
 
     def of(self, data: object, location: tuple[str | int, ...] = ()) -> tuple[list[FieldError], bool]:
         """Return the errors, none if the data is valid, and whether they are all."""
-        complete = not isinstance(data, dict) or len(data) <= len(self._fields) + MAX_ERRORS
-        if isinstance(data, dict) and not complete:
-            data = self._without_most_unknown(data)
+        data, complete = self._shortened(data)
         try:
             # "from_attributes" only changes the message about a value that is not an object
             self._validator.validate_python(data, from_attributes=True)
@@ -183,6 +193,19 @@ class _ErrorList:
             items = error.errors(include_url=False, include_context=False, include_input=False)
             return [FieldError.from_pydantic({**item, "loc": (*location, *item["loc"])}) for item in items], complete
         return [], True
+
+    def _shortened(self, data: object) -> tuple[object, bool]:
+        """Return the data without most of the unknown fields, and whether nothing was left out."""
+        if not isinstance(data, dict):
+            return data, True
+        complete = len(data) <= len(self._fields) + MAX_ERRORS
+        if not complete:
+            data = self._without_most_unknown(data)
+        for name, errors in self._inside.items():
+            if name in data:
+                inside, inside_complete = errors._shortened(data[name])  # noqa: SLF001 - of the same class
+                data, complete = data | {name: inside}, complete and inside_complete
+        return data, complete
 
     def _without_most_unknown(self, data: dict[str, Any]) -> dict[str, Any]:
         known = {name: data[name] for name in self._fields if name in data}

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from random import SystemRandom
 
@@ -45,6 +45,15 @@ class IdentifiedRow(RowWithMetadata):
         self.prediction_id = prediction_id
 
 
+class AnsweredRow(IdentifiedRow):
+    """A row with an id, and what a model answered to it elsewhere, as it is logged."""
+
+    def __init__(self, row: Row, prediction_id: str, prediction: str, probabilities: str) -> None:
+        super().__init__(row, prediction_id)
+        self.prediction = prediction
+        self.probabilities = probabilities
+
+
 Response = tuple[list[PredictionRecord], list[bytes]]
 """The record to log and the JSON response of each row."""
 
@@ -56,8 +65,8 @@ class Responses(ABC):
     """
 
     def __init__(self, predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> None:
-        self._model_id = model_id
         self._predictor = predictor
+        self._model_id = model_id
         manifest: Manifest = predictor.manifest
         self.manifest = manifest
         self._closed = [
@@ -73,6 +82,15 @@ class Responses(ABC):
     @abstractmethod
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
+
+    def record(self, rows: Sequence[AnsweredRow]) -> Response:
+        """Return the record of each row with the answer that it brings along, and its id as JSON."""
+        records = []
+        for row, key in zip(rows, self._sample_keys(len(rows)), strict=True):
+            logged = (self._features(row), row.prediction, row.probabilities)
+            log_key = prediction_key(self._model_id, row.prediction_id)
+            records.append(PredictionRecord(log_key, key, self._version, *logged, self._model_id))
+        return records, [orjson.dumps(row.prediction_id) for row in rows]
 
     def repeat(self, record: PredictionRecord) -> bytes:
         """Return the JSON response to a row again, byte for byte, from what was logged of it."""
@@ -253,3 +271,11 @@ def listed_classes(manifest: ClassifierManifest) -> str:
     names = manifest.class_names
     more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     return ", ".join(names[:MAX_LISTED]) + more
+
+
+def answer_reader(manifest: Manifest) -> Callable[[str], LabelValue]:
+    """Return what reads a logged prediction or label as the API returned it; a class of another version stays text."""
+    if isinstance(manifest, ClassifierManifest):
+        classes: dict[str, LabelValue] = dict(zip(manifest.class_names, manifest.classes, strict=True))
+        return lambda text: classes.get(text, text)
+    return float
