@@ -152,7 +152,7 @@ def erasure_routes(models: HostedModels, database: Database) -> APIRouter:
     )
     def erase_prediction(
         request: Request,
-        model: named,  # type: ignore[valid-type] # made at run time
+        model: named,
         prediction_id: Annotated[str, Path(description=_ERASED)],
     ) -> None:
         whom = f"the key {request.scope[KEY_NAME]!r}" if KEY_NAME in request.scope else "a caller without a key"

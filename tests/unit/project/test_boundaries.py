@@ -30,7 +30,6 @@ MIN_LINES_FOR_ONE_IMPORTER = 80
 MAY_BE_SMALL = {
     "api.middleware.body_limit": "each middleware is a module",
     "api.middleware.error_boundary": "each middleware is a module",
-    "api.prediction_log.models": "SQL is written in the prediction log alone",
     "scripts.stack.guard": "runs by its path, on the standard library alone",
 }
 """Modules with one importer that stay apart, and why."""
