@@ -31,8 +31,8 @@ setup: ## make .venv from the lock, with the command vigie; every other command 
 run: setup ## start Evidently UI and the API, without Docker, on SQLite
 	@$(BIN)/python -m scripts.stack --workers $(WORKERS)
 
-demo: setup ## the same, with traffic: first steady, then drifting
-	@$(BIN)/python -m scripts.demo
+demo: setup ## the same, with traffic: first steady, then drifting; MODELS=3 shows several models
+	@$(BIN)/python -m scripts.demo $(if $(MODELS),--models $(MODELS))
 
 load: setup ## send traffic: make load SCENARIO=data_drift RATE=50 DURATION=120 (KEY_FILE=… if the API needs a key)
 	@$(BIN)/python -m scripts.load --url $(URL) --scenario $(SCENARIO) --rate $(RATE) --duration $(DURATION) --seed $(SEED) \

@@ -104,6 +104,7 @@ def landing_routes(
             ),
             grafana=_link(settings.grafana_url, "Grafana", GRAFANA),
             status=status_lines(failure_reason, evidently_up()),
+            models="",
             content=f"<h2>Newest windows</h2>\n{table}",
         )
         return HTMLResponse(page, headers={POLICY: PAGE_POLICY})
@@ -138,7 +139,8 @@ async def _page_of_models(
         report="",
         grafana=_link(settings.grafana_url, "Grafana", GRAFANA),
         status=status_lines(failure_reason, evidently_up),
-        content=f"<h2>Models</h2>\n{table}",
+        models=f'<div class="models">{table}</div>',
+        content="",
     )
     return HTMLResponse(page, headers={POLICY: PAGE_POLICY})
 
@@ -151,7 +153,7 @@ def _row(model: HostedModel, default: str | None) -> str:
         return f'<tr><td>{name}</td><td colspan="4">{reason}</td></tr>'
     queries, manifest = model.monitoring.queries, model.serving.plane.manifest
     runs, report = queries.newest_runs(1), queries.latest_report()
-    window = (_window_text(runs[0]), _verdict(runs[0])) if runs else ("none yet", "")
+    window = (_window_text(runs[0]), _verdict(runs[0]) or runs[0].window.status) if runs else ("none yet", "")
     links = [
         _anchor(f"models/{model.name}/snapshots", "windows"),
         *([_anchor(f"reports/{report.report_file}", "report")] if report else []),
