@@ -1,18 +1,34 @@
 """POST /predict, /predict/batch, /feedback and /models/{model}/log, and their part of the OpenAPI schema."""
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Generic
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import BodyTooLarge, FieldError, PayloadError, ServedElsewhere, UnknownEncoding, UnreadableBody
-from api.hosted_models import HostedModels
+from api.errors import (
+    BodyTooLarge,
+    FieldError,
+    ModelDisabled,
+    NotFound,
+    PayloadError,
+    ServedElsewhere,
+    UnknownEncoding,
+    UnreadableBody,
+    shortened,
+)
+from api.hosted_models import HostedModel, HostedModels
+from api.middleware.auth import KEY_NAME
+from api.prediction_log.database import Database
+from api.prediction_log.erasure import erase
+from api.prediction_log.records import OWN_ID_PATTERN
 from api.problems import problem_responses
+from api.routes.models import model_of_call
 from api.schemas import FeedbackReceipt
 from api.security.rate_limit import charge_rows
 from api.serving.data_plane import DataPlane
@@ -28,6 +44,7 @@ _OWN_ID = (
     "An id of the caller's own. The same id with the same row is answered as before, and not logged again; with "
     "another row it is refused."
 )
+_ERASED = "The id of the prediction, percent-encoded. The figures of its window stay."
 _ID_IN_USE = problem_responses(
     409,
     detail="the prediction_id 'order-17' belongs to another row that was sent before; send that row again, or this one "
@@ -125,6 +142,33 @@ def model_calls(
         "feedback": JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes, unpacking),
         "log": JsonEndpoint(lambda: bodies.current().logged, log, max_bytes, unpacking),
     }
+
+
+def erasure_routes(models: HostedModels, database: Database) -> APIRouter:
+    """Build the route, which also erases predictions of a model that is disabled."""
+    router = APIRouter(tags=["predictions"])
+    named = Annotated[HostedModel, Depends(model_of_call(models))]
+
+    @router.delete(
+        "/predictions/{prediction_id:path}",
+        status_code=204,
+        summary="Erase a prediction and its label",
+        responses=problem_responses(404, 503),
+    )
+    def erase_prediction(
+        request: Request,
+        model: named,
+        prediction_id: Annotated[str, Path(description=_ERASED)],
+    ) -> None:
+        whom = f"the key {request.scope[KEY_NAME]!r}" if KEY_NAME in request.scope else "a caller without a key"
+        if model.model_id is None:
+            raise ModelDisabled("the API has not started yet")
+        is_id = re.fullmatch(OWN_ID_PATTERN, prediction_id, re.ASCII) is not None
+        if not is_id or not erase(database, [prediction_id], by=whom, model_id=model.model_id):
+            shown = repr(shortened(prediction_id))
+            raise NotFound(f"there is no prediction with the id {shown}; it may have expired or been erased before")
+
+    return router
 
 
 class _Bodies:
