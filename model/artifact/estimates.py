@@ -1,4 +1,4 @@
-"""What the manifest keeps to estimate a model's performance before labels come."""
+"""What an artifact keeps to estimate a model's performance before labels come."""
 
 from itertools import pairwise
 from math import log
@@ -60,6 +60,7 @@ class _WithExcess(Frozen):
 class ClassEstimates(_WithExcess):
     """What is needed to estimate accuracy, F1 and ROC AUC."""
 
+    task: Literal["classification"] = "classification"
     curves: tuple[CalibrationCurve, ...] = Field(
         min_length=1, description="One per class, in their order; of two classes only the last has one."
     )
@@ -94,6 +95,7 @@ class ErrorTrees(Frozen):
 class NumberEstimates(_WithExcess):
     """What is needed to estimate the mean absolute error and the root mean squared error."""
 
+    task: Literal["regression"] = "regression"
     columns: tuple[ErrorColumn, ...] = Field(min_length=1, description="Features, and last the prediction.")
     absolute: ErrorTrees
     squared: ErrorTrees
@@ -102,3 +104,9 @@ class NumberEstimates(_WithExcess):
 
 
 Estimates = ClassEstimates | NumberEstimates
+
+
+class EstimatesFile(Frozen):
+    """The content of the artifact's file of estimates."""
+
+    estimates: Estimates = Field(discriminator="task")

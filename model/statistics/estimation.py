@@ -85,8 +85,7 @@ def _calibrated(probabilities: Numbers, estimates: ClassEstimates) -> _Calibrate
         hat_weights(log_odds(of_curve[:, place]), np.array(curve.log_odds)) for place, curve in enumerate(curves)
     )
     columns = [
-        1 / (1 + np.exp(-(weights @ np.array(curve.calibrated))))
-        for weights, curve in zip(hats, curves, strict=True)
+        1 / (1 + np.exp(-(weights @ np.array(curve.calibrated)))) for weights, curve in zip(hats, curves, strict=True)
     ]
     of_class = np.column_stack([1 - columns[0], *columns] if len(curves) == 1 else columns)
     total = of_class.sum(axis=1)
@@ -309,6 +308,17 @@ def true_class_scores(probabilities: Numbers, labels: Codes, answers: Codes) -> 
 def true_number_scores(errors: Numbers) -> dict[str, float]:
     """Return the scores that `number_moments` estimates."""
     return {"mae": float(np.abs(errors).mean()), "rmse": float(np.sqrt((errors**2).mean()))}
+
+
+def true_scores(rows: pd.DataFrame, class_names: tuple[str, ...] | None) -> dict[str, float]:
+    """Return the true scores of labelled rows, as far as they are defined."""
+    if class_names is None:
+        errors = (rows[PREDICTION] - rows[LABEL]).to_numpy(dtype=np.float64)
+        return true_number_scores(errors) if len(errors) else {}
+    probabilities, answers, kept = answered(rows, class_names)
+    labels = codes_of(rows[LABEL], class_names)[kept]
+    known = labels >= 0
+    return true_class_scores(probabilities[known], labels[known], answers[known]) if known.any() else {}
 
 
 def said(found: Mapping[str, Estimate]) -> dict[str, Numbers]:

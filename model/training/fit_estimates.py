@@ -242,15 +242,20 @@ def _number_estimates(
         fitted = np.random.default_rng(0).choice(fitted, _MAX_ERROR_ROWS, replace=False)
     rows, absolute = rows.iloc[fitted], np.abs(errors[fitted])
     numbers = {feature.name for feature in number_features(features)} | {PREDICTION}
-    columns = [_column(rows[name], absolute, number=name in numbers) for name in [*(one.name for one in features), PREDICTION]]
+    columns = [
+        _column(rows[name], absolute, number=name in numbers) for name in [*(one.name for one in features), PREDICTION]
+    ]
     nothing = ErrorTrees(baseline=0.0, lowest=0.0, trees=())
     untrained = NumberEstimates(
-        rows=len(rows), columns=tuple(columns), absolute=nothing, squared=nothing, absolute_factor=1.0, squared_factor=1.0
+        rows=len(rows),
+        columns=tuple(columns),
+        absolute=nothing,
+        squared=nothing,
+        absolute_factor=1.0,
+        squared_factor=1.0,
     )
     table = error_table(rows, untrained)
-    return untrained.model_copy(
-        update={"absolute": _trees(table, absolute), "squared": _trees(table, absolute**2)}
-    )
+    return untrained.model_copy(update={"absolute": _trees(table, absolute), "squared": _trees(table, absolute**2)})
 
 
 def _column(values: pd.Series, absolute: Numbers, *, number: bool) -> ErrorColumn:
@@ -277,9 +282,7 @@ def _nodes(nodes: npt.NDArray[np.void], scale: float) -> tuple[Node, ...]:
     return tuple(
         Node(0, 0.0, place, place, scale * float(node["value"]))
         if node["is_leaf"]
-        else Node(
-            int(node["feature_idx"]), float(node["num_threshold"]), int(node["left"]), int(node["right"]), 0.0
-        )
+        else Node(int(node["feature_idx"]), float(node["num_threshold"]), int(node["left"]), int(node["right"]), 0.0)
         for place, node in enumerate(nodes)
     )
 
