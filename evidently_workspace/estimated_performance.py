@@ -55,6 +55,7 @@ def estimated_performance(
     current: pd.DataFrame,
     labelled: pd.DataFrame,
     scored: Section,
+    *,
     min_rows: int,
     min_labels: int,
 ) -> Section:

@@ -100,7 +100,9 @@ def take_snapshot(
             _attempt(
                 window,
                 "Estimated performance",
-                lambda: estimated_performance(given, current, labelled, scored, min_rows, min_labels),
+                lambda: estimated_performance(
+                    given, current, labelled, scored, min_rows=min_rows, min_labels=min_labels
+                ),
             )
         )
     sections.append(scored)

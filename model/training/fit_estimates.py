@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
 
 from model.artifact.estimates import (
     CalibrationCurve,
@@ -272,7 +273,9 @@ def _trees(table: Numbers, values: Numbers) -> ErrorTrees:
     if mean == 0 or len(values) < 2 * MIN_ROWS:
         return ErrorTrees(baseline=mean, lowest=_LOWEST * mean, trees=())
     # scaled, as its own checks of a gain are absolute
-    fitted = HistGradientBoostingRegressor(early_stopping=False, random_state=0).fit(table, values / mean)
+    # one thread: on a busy machine several wait for each other at each leaf
+    with threadpool_limits(limits=1, user_api="openmp"):
+        fitted = HistGradientBoostingRegressor(early_stopping=False, random_state=0).fit(table, values / mean)
     trees = tuple(_nodes(one[0].nodes, mean) for one in fitted._predictors)  # noqa: SLF001 - no public way to its trees
     baseline = mean * float(np.ravel(fitted._baseline_prediction)[0])  # noqa: SLF001 - as above
     return ErrorTrees(baseline=baseline, lowest=_LOWEST * mean, trees=trees)
