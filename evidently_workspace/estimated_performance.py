@@ -68,15 +68,17 @@ def estimated_performance(
     require("rows", len(current), min_rows)
     section = Section("Estimated performance", NOTE)
     true = {value.name: value.value for value in scored.values if value.column is None}
+    test = _on_test_set(estimator.manifest)
     held = _held(estimator, labelled) if len(labelled) >= max(min_labels, 1) else {}
     for name, one in found.items():
-        ends = {"": one.value[0], "_low": one.low[0], "_high": one.high[0]}
-        for end, value in ends.items():
-            section.record(f"estimated_{name}{end}", float(value), METRIC, score=name, value=f"estimate{end}")
+        for end, values in zip(("", "_low", "_high"), one, strict=True):
+            section.record(f"estimated_{name}{end}", float(values[0]), METRIC, score=name, kind=f"estimate{end}")
+        if (on_test := test[name]) is not None:
+            section.draw(f"test_{name}", on_test, METRIC, score=name, kind="test set")
         if name in held:
             section.add_value("estimate_held", name, float(held[name]))
             section.draw("estimate_held", float(held[name]), "EstimateHeld", score=name)
-    section.widgets.append(_table(found, true, _on_test_set(estimator.manifest), held))
+    section.widgets.append(_table(found, true, test, held))
     return section
 
 

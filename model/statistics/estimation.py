@@ -234,7 +234,7 @@ def tree_values(trees: ErrorTrees, table: Numbers) -> Numbers:
                 break
             at = following
         total += value[at]
-    return np.maximum(total, trees.lowest)
+    return np.asarray(np.maximum(total, trees.lowest))
 
 
 def window_moments(rows: pd.DataFrame, class_names: tuple[str, ...] | None, estimates: Estimates) -> dict[str, Moments]:

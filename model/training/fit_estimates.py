@@ -160,7 +160,7 @@ def _excess(
                 for name in expected.keys() & scores.keys():
                     found.setdefault((name, length), []).append((expected[name], scores[name]))
     return tuple(
-        Excess(score=name, interval_seconds=length, deviation=_beyond_chance(name, pairs), windows=len(pairs))  # type: ignore[arg-type]
+        Excess(score=name, interval_seconds=length, deviation=_beyond_chance(name, pairs), windows=len(pairs))
         for (name, length), pairs in sorted(found.items())
         if len(pairs) >= MIN_WINDOWS
     )
@@ -226,7 +226,7 @@ def _curve(probabilities: Numbers, happened: npt.NDArray[np.bool_]) -> Calibrati
     return CalibrationCurve(
         log_odds=tuple(knots.tolist()),
         calibrated=tuple(curve.tolist()),
-        precision=tuple(tuple(band[: len(knots)].tolist()) for band in bands),  # type: ignore[arg-type]
+        precision=tuple(tuple(band[: len(knots)].tolist()) for band in bands),
     )
 
 
