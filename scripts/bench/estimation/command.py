@@ -121,7 +121,7 @@ def run_estimation(options: argparse.Namespace) -> int:
     if options.nannyml is None and any(name in SHIPPED for name in options.datasets):
         console.print(f"{', '.join(SHIPPED)} are in NannyML's package; say where it is with --nannyml PYTHON")
         return 2
-    lines = []
+    lines: list[list[str]] = []
     for name in options.datasets:
         with console.status(name):
             cases = _shipped(name, options.nannyml) if name in SHIPPED else _dated(name, options.seed)
@@ -222,7 +222,7 @@ def _compared(case: Case, python: Path | None) -> Iterator[list[str]]:
     numbers = np.unique(case.window)
     windows = [case.rows[case.window == number] for number in numbers]
     true = pd.DataFrame([true_scores(rows, case.class_names) for rows in windows], index=numbers)
-    theirs = None if python is None else _by_nannyml(case, list(true), python)
+    theirs = None if python is None else _by_nannyml(case, [str(name) for name in true], python)
     for name, one in _estimated(windows, case, estimates).items():
         defined = true[name].notna().to_numpy()
         if theirs is not None:
@@ -262,12 +262,11 @@ def _by_nannyml(case: Case, scores: list[str], python: Path) -> pd.DataFrame:
         folder = Path(place)
         (folder / "spec.json").write_text(json.dumps(spec))
         for name, frame in (("reference", case.known), ("analysis", case.rows.assign(window=case.window))):
-            texts = {one: frame[one].astype("category") for one in spec["features"] if one not in numbers}
-            frame = frame.assign(**texts)
+            changed = {one: frame[one].astype("category") for one in spec["features"] if one not in numbers}
             if case.class_names is not None and len(case.class_names) == 2:
                 last = case.class_names[-1]
-                frame = frame.assign(**{one: (frame[one] == last).astype(int) for one in (PREDICTION, LABEL)})
-            frame.to_parquet(folder / f"{name}.parquet", index=False)
+                changed |= {one: (frame[one] == last).astype(int) for one in (PREDICTION, LABEL)}
+            frame.assign(**changed).to_parquet(folder / f"{name}.parquet", index=False)
         subprocess.run(
             [python, PROGRAM, folder],
             check=True,

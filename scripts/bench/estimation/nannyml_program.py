@@ -27,10 +27,10 @@ def main(folder: Path) -> None:
         )
     estimator.fit(reference)
     found = []
-    for window, rows in analysis.groupby("window"):
+    for _, rows in analysis.groupby("window"):
         estimated = estimator.estimate(rows.drop(columns=["window", "label"]).reset_index(drop=True)).to_df()
         scores = {name: float(estimated[name, "value"].iloc[-1]) for name in spec["scores"]}
-        found.append({"window": int(window), **scores})
+        found.append({"window": int(rows["window"].iloc[0]), **scores})
     (folder / "estimates.json").write_text(json.dumps(found))
 
 

@@ -4,25 +4,13 @@ import json
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from evidently_workspace.results import FAILED_WITH
 from model.artifact.manifest import LABEL
 from model.artifact.store import NO_ESTIMATES
-from model.training.fit_estimates import fit_estimates
 
 CLASS_SCORES = ("accuracy", "f1", "roc_auc")
 NUMBER_SCORES = ("mae", "rmse")
-
-
-@pytest.fixture(scope="module")
-def estimates(manifest, make_rows):
-    return fit_estimates(make_rows(manifest, 600, seed=9), manifest.features, manifest.class_names)
-
-
-@pytest.fixture(scope="module")
-def regression_estimates(regression_manifest, make_regression_rows):
-    return fit_estimates(make_regression_rows(regression_manifest, 600, seed=9), regression_manifest.features, None)
 
 
 def estimated(snapshot):
