@@ -40,9 +40,17 @@ class WindowExplanations:
             return None, self._reason
         if current.empty:
             return None, "no predictions in this window"
-        many = len(current) > MAX_EXPLAINED_ROWS
-        rows = current.sample(MAX_EXPLAINED_ROWS, random_state=0) if many else current
-        return self._explainer.attributions(rows), None
+        return self._explainer.attributions(current.iloc[_places(len(current), MAX_EXPLAINED_ROWS)]), None
+
+
+def explained_places(rows: int, attributions: npt.NDArray[np.float64] | None) -> npt.NDArray[np.intp] | None:
+    """Return which of a window's rows have these attributions."""
+    return None if attributions is None else _places(rows, len(attributions))
+
+
+def _places(rows: int, explained: int) -> npt.NDArray[np.intp]:
+    every = np.arange(rows)
+    return every if rows <= explained else pd.Series(every).sample(explained, random_state=0).to_numpy()
 
 
 logger = logging.getLogger(__name__)
