@@ -7,6 +7,7 @@ import pandas as pd
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import table_data
 
+from evidently_workspace.results import NO_PROBABILITIES
 from evidently_workspace.section import NotEnoughDataError, Section, require
 from model.artifact.estimates import Estimates
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest
@@ -40,6 +41,8 @@ class Estimator(NamedTuple):
 
     def of(self, rows: pd.DataFrame) -> dict[str, Estimate]:
         """Return the estimates of some rows."""
+        if isinstance(self.manifest, ClassifierManifest) and self.manifest.concept_threshold is None:
+            raise NotEnoughDataError(NO_PROBABILITIES)
         if self.estimates is None:
             raise NotEnoughDataError(self.missing or "the model has no estimates")
         return intervals([window_moments(rows, self.class_names, self.estimates)], self.estimates, self.seconds)

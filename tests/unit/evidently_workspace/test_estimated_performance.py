@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from evidently_workspace.results import FAILED_WITH
+from evidently_workspace.results import FAILED_WITH, NO_PROBABILITIES
 from model.artifact.manifest import LABEL
 from model.artifact.store import NO_ESTIMATES
 
@@ -90,6 +90,14 @@ def test_a_model_without_estimates_says_so_and_fails_nothing(snap):
     (said,) = (one for one in snapshot.not_computed if one.startswith("estimated performance"))
     assert NO_ESTIMATES in said
     assert FAILED_WITH not in said
+
+
+def test_a_model_that_has_no_probabilities_says_that(snap, manifest):
+    without = manifest.model_copy(update={"concept_threshold": None})
+
+    snapshot = snap(without, estimates_missing=NO_ESTIMATES)
+
+    assert f"estimated performance: {NO_PROBABILITIES}" in snapshot.not_computed
 
 
 def test_rows_without_probabilities_are_not_estimated_by_guessing(snap, manifest, make_rows, estimates):
