@@ -21,6 +21,7 @@ from evidently_workspace.results import RowIds, WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
+from model.artifact.store import NO_ESTIMATES
 from model.artifact.traffic import LABELLED_LEVELS
 from model.statistics.lasting import Gathered, Key, block_seconds, blocks_looked_at, gatherer
 
@@ -158,6 +159,8 @@ class WindowEvaluator:
             rows_by_version={version: count.rows for version, count in counts.items()},
             other_labels=labelled.other_versions,
             origin=self._database.log_id(),
+            estimates=model.estimates,
+            estimates_missing=NO_ESTIMATES,
             past=self._past.gathered(manifest, start, end),
             ids=RowIds(
                 [row.prediction_id for row in logged.rows],
