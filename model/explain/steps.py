@@ -1,6 +1,7 @@
 """SHAP values of the last step of a pipeline, in terms of its encoded columns."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from model.errors import ExplanationError
 
 Numbers = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.intp]
 Method = Literal["TreeSHAP", "linear SHAP"]
 Unit = Literal["probability", "log odds", "target"]
 
@@ -47,6 +49,7 @@ class TreeStep:
             # shap's errors share no base, and each means that it does not know this kind of model
             first = str(error).partition("\n")[0]
             raise ExplanationError(f"TreeSHAP cannot explain {type(estimator).__name__}: {first}") from error
+        self._fast = _fast_trees(estimator, self._trees.model)
 
     @property
     def base(self) -> Numbers:
@@ -57,6 +60,8 @@ class TreeStep:
         """Return the SHAP values, (rows, columns, outputs), of encoded rows (rows, columns)."""
         # additivity is proven when a model is loaded; shap's own check refuses the rounding of float32 thresholds
         given = self._as_compared(encoded)
+        if self._fast is not None:
+            return self._fast.phi(given)
         values = np.asarray(self._trees.shap_values(given, check_additivity=False), dtype=np.float64)
         return values if values.ndim == 3 else values[:, :, None]
 
@@ -73,6 +78,164 @@ class TreeStep:
 
     def _as_compared(self, encoded: Numbers) -> Numbers:
         return encoded.astype(np.float32).astype(np.float64) if self._single else encoded
+
+
+_MAX_DEPTH = 200  # one call inside another for each level
+_MAX_POINTS = 16  # exact up to 32 different columns on a path, and far below rounding in a probability beyond
+_MAX_ROWS = 500  # at once: their arrays stay in a core's cache
+
+
+def _fast_trees(estimator: Any, parsed: Any) -> "QuadratureTrees | None":
+    """Return the trees that shap read from one of scikit-learn's own estimators, None where they hold anything else."""
+    plain = type(estimator).__module__.startswith("sklearn.") and not np.any(parsed.threshold_types)
+    return QuadratureTrees(parsed) if plain and parsed.max_depth <= _MAX_DEPTH else None
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """A tree by its nodes, (nodes,); `before` is the node above whose split was the last one by the same column.
+
+    `share` is the part of the training rows that reach a node, of those that reached the splits by its column above.
+    Where there is no node `before`, it is the root. `values` are (nodes, outputs).
+    """
+
+    left: list[int]
+    right: list[int]
+    column: list[int]
+    threshold: list[float]
+    missing_left: list[bool]
+    before: Positions
+    share: Numbers
+    values: Numbers
+    outputs: Positions
+    points: int
+
+
+class QuadratureTrees:
+    """Path-dependent TreeSHAP of many rows at once: the values of `shap`, several times as fast on large trees.
+
+    What a leaf answers where only the columns in a set S are known is its value times a product over the columns on its
+    path: 1 or 0 for a column in S, as the row passes its splits or not, else the `share` of training rows that do. The
+    Shapley value of such a product is an integral over t from 0 to 1 of a polynomial in t (the multilinear extension:
+    Owen 1972, Management Science 18(5)), which Gauss-Legendre points add up without an error. Going down, a path's
+    product is multiplied by one factor for each split; coming up, each split adds what the leaves below it contribute
+    to its column, as in Linear TreeSHAP (Yu et al. 2022, NeurIPS). So the work is proportional to the nodes, where
+    shap's is to the leaves times the square of their depth, and no rounding piles up with the depth.
+    """
+
+    def __init__(self, parsed: Any) -> None:
+        self._outputs: int = parsed.num_outputs
+        self._trees = [_read_tree(parsed, place) for place in range(len(parsed.children_left))]
+
+    @property
+    def nodes(self) -> int:
+        """Return how many nodes all trees have."""
+        return sum(len(tree.share) for tree in self._trees)
+
+    def phi(self, rows: Numbers) -> Numbers:
+        """Return the SHAP values, (rows, columns, outputs), of encoded rows (rows, columns)."""
+        found = np.zeros((*rows.shape, self._outputs))
+        for start in range(0, len(rows), _MAX_ROWS):
+            part = slice(start, start + _MAX_ROWS)
+            columns, gaps = np.ascontiguousarray(rows[part].T), np.isnan(rows[part].T)
+            for tree in self._trees:
+                if tree.points:
+                    added = _TreeWalk(tree, columns, gaps).phi()
+                    found[part][:, :, tree.outputs] += added
+        if self._outputs == 2 and all(len(tree.outputs) == 1 for tree in self._trees):
+            found[:, :, 0] = -found[:, :, 1]
+        return found
+
+
+def _read_tree(parsed: Any, place: int) -> _Tree:
+    left, right, default, column = (
+        getattr(parsed, name)[place].tolist() for name in ("children_left", "children_right", "children_default", "features")
+    )
+    weights, values = parsed.node_sample_weight[place], parsed.values[place]
+    size = 1 + max(max(left), max(right), 0)
+    before, share = np.zeros(size, dtype=np.intp), np.ones(size)
+    most = 0
+    waiting: list[tuple[int, dict[int, int]]] = [(0, {})]
+    while waiting:
+        node, last = waiting.pop()
+        if left[node] < 0:
+            most = max(most, len(last))
+            continue
+        for child in (left[node], right[node]):
+            before[child] = last.get(column[node], 0)
+            share[child] = share[before[child]] * weights[child] / weights[node]
+            waiting.append((child, last | {column[node]: child}))
+    outputs = np.flatnonzero(values[:size].any(axis=0))
+    # two classes: their probabilities add up to one, so that the values of one are those of the other with another sign
+    if values.shape[1] == 2 and np.allclose(values[:size].sum(axis=1), values[0].sum(), rtol=1e-9):
+        outputs = np.array([1])
+    return _Tree(
+        left=left[:size],
+        right=right[:size],
+        column=column[:size],
+        threshold=parsed.thresholds[place].tolist()[:size],
+        missing_left=[one == other for one, other in zip(default[:size], left[:size], strict=True)],
+        before=before,
+        share=share,
+        values=values[:size, outputs],
+        outputs=outputs,
+        points=min((most + 1) // 2, _MAX_POINTS),
+    )
+
+
+class _TreeWalk:
+    """One way down and up a tree with some rows, given by `columns` and their `gaps`, (columns, rows)."""
+
+    def __init__(self, tree: _Tree, columns: Numbers, gaps: npt.NDArray[np.bool_]) -> None:
+        self._tree, self._columns, self._gaps = tree, columns, gaps
+        self._any_gaps = gaps.any(axis=1).tolist()
+        points, self._weights = np.polynomial.legendre.leggauss(tree.points)
+        points = (points + 1) / 2
+        # a column's factor is share (1 - t) where a row fails one of its splits and t more where it passes all; by
+        # state: failed before, fails here, passes
+        failed = tree.share[:, None] * (1 - points)
+        passed = failed + points
+        failed_before, passed_before = failed[tree.before], passed[tree.before]
+        self._factors = np.stack([failed / failed_before, failed / passed_before, passed / passed_before], axis=1)
+        slope_failed, slope_passed = -tree.share[:, None] / failed, (1 - tree.share[:, None]) / passed
+        before_failed, before_passed = slope_failed[tree.before], slope_passed[tree.before]
+        slopes = (slope_failed - before_failed, slope_failed - before_passed, slope_passed - before_passed)
+        self._slopes = np.stack(slopes, axis=1)
+        self._passes: dict[int, npt.NDArray[np.int8]] = {0: np.ones(columns.shape[1], dtype=np.int8)}
+        self._phi = np.zeros((len(columns), columns.shape[1], len(tree.outputs)))
+
+    def phi(self) -> Numbers:
+        """Return what this tree adds to the SHAP values, (rows, columns, its outputs)."""
+        below = np.broadcast_to(self._weights / 2, (self._columns.shape[1], len(self._weights)))
+        self._visit(0, below)
+        return self._phi.transpose(1, 0, 2)
+
+    def _visit(self, node: int, product: Numbers) -> Numbers:
+        """Return the sum over the leaves below of value and product, (rows, points) or (rows, points, outputs)."""
+        tree = self._tree
+        value = tree.values[node]
+        if tree.left[node] < 0:
+            return product * value[0] if len(value) == 1 else product[:, :, None] * value
+        column = tree.column[node]
+        goes_left = self._columns[column] <= tree.threshold[node]
+        if tree.missing_left[node] and self._any_gaps[column]:
+            goes_left |= self._gaps[column]
+        first = self._descend(tree.left[node], column, goes_left, product)
+        return first + self._descend(tree.right[node], column, ~goes_left, product)
+
+    def _descend(self, child: int, column: int, goes: npt.NDArray[np.bool_], product: Numbers) -> Numbers:
+        passed_before = self._passes[int(self._tree.before[child])]
+        passes = passed_before & goes
+        self._passes[child] = passes
+        state = (passed_before + passes).astype(np.intp)
+        below = self._visit(child, product * self._factors[child].take(state, axis=0))
+        slopes = self._slopes[child].take(state, axis=0)
+        if below.ndim == 2:
+            self._phi[column, :, 0] += np.einsum("rp,rp->r", slopes, below)
+        else:
+            self._phi[column] += np.einsum("rp,rpo->ro", slopes, below)
+        del self._passes[child]
+        return below
 
 
 class LinearStep:
