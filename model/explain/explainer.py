@@ -17,8 +17,10 @@ from model.explain.steps import ExplainedStep, LinearStep, TreeStep
 Numbers = npt.NDArray[np.float64]
 
 
-def trial_rows(features: tuple[Feature, ...]) -> list[pd.DataFrame]:
+def trial_rows(features: tuple[Feature, ...]) -> tuple[pd.DataFrame, list[int]]:
     """Return for each feature rows that differ in it alone, in three blocks of equal length around three base rows.
+
+    All are in one frame; the list has the place where each feature's rows end.
 
     The values tried are all categories, a new one, a gap where one is allowed, and numbers across the range.
     """
@@ -26,11 +28,14 @@ def trial_rows(features: tuple[Feature, ...]) -> list[pd.DataFrame]:
         (*encoding_of(feature).trial_values(feature), *([None] if feature.nullable else [])) for feature in features
     ]
     bases = [[feature.example for feature in features], *([values[place] for values in tried] for place in (0, 1))]
-    frames = []
-    for place, values in enumerate(tried):
-        rows = [[*base[:place], value, *base[place + 1 :]] for base in bases for value in values]
-        frames.append(frame_of(zip(*rows, strict=True), features))
-    return frames
+    rows = [
+        [*base[:place], value, *base[place + 1 :]]
+        for place, values in enumerate(tried)
+        for base in bases
+        for value in values
+    ]
+    ends = np.cumsum([len(bases) * len(values) for values in tried])
+    return frame_of(zip(*rows, strict=True), features), ends.tolist()
 
 
 def column_owners(encoded: list[Numbers], features: tuple[Feature, ...]) -> list[npt.NDArray[np.intp]]:
@@ -59,7 +64,11 @@ def _varying(rows: Numbers) -> npt.NDArray[np.bool_]:
 Phi = npt.NDArray[np.float64]
 Unit = Literal["probability", "log odds", "target"]
 
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-4
+"""Of a probability, or of the largest answer in any other unit: above the rounding of libraries that add up in float32
+and of deep trees (3e-6 seen), and far below what a wrong unit or a lost column would leave. Alarms look at shares of
+all attribution, the smallest change of which that counts is hundreds of times as large."""
+_PROVEN_ROWS = 64
 
 
 class Explainer:
@@ -76,11 +85,16 @@ class Explainer:
         self._features = features
         self._steps = [step for _, step in pipeline.steps[:-1] if step is not None and step != "passthrough"]
         self._step = self._explained(pipeline.steps[-1][1], background)
-        trials = trial_rows(features)
-        encoded = [self._encode(rows) for rows in trials]
-        self._owners = column_owners(encoded, features)
+        trials, ends = trial_rows(features)
+        encoded = self._encode(trials)
+        self._owners = column_owners(np.split(encoded, ends[:-1]), features)
         self.method: Literal["TreeSHAP", "linear SHAP"] = self._step.method
-        self.unit: Unit = self._proven_unit(np.concatenate(encoded))
+        self.unit: Unit = self._proven_unit(encoded)
+
+    @property
+    def work(self) -> float:
+        """Return how much work one row is: about how many steps of TreeSHAP, 0 for a linear model."""
+        return self._step.work
 
     @property
     def base(self) -> Phi:
@@ -125,12 +139,12 @@ class Explainer:
         return np.stack([phi[:, owned].sum(axis=1) for owned in self._owners], axis=1)
 
     def _proven_unit(self, encoded: Phi) -> Unit:
-        sample = encoded[:: max(1, len(encoded) // 64)]
+        sample = encoded[:: max(1, len(encoded) // _PROVEN_ROWS)]
         totals = self._grouped(sample).sum(axis=1) + self.base
         for unit, answers in self._step.answers(sample):
             # a number is as large as its unit makes it, and its parts may cancel
-            near = _TOLERANCE * max(1.0, float(np.abs(answers).max())) if unit == "target" else _TOLERANCE
-            if totals.shape == answers.shape and np.allclose(totals, answers, rtol=_TOLERANCE, atol=near):
+            near = _TOLERANCE * (1.0 if unit == "probability" else float(np.abs(answers).max()))
+            if totals.shape == answers.shape and np.allclose(totals, answers, rtol=0, atol=near):
                 return unit
         raise ExplanationError("the attributions do not add up to the predictions")
 

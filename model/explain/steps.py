@@ -20,6 +20,7 @@ class ExplainedStep(Protocol):
     """What attributes the answers of an estimator to its columns."""
 
     method: ClassVar[Method]
+    work: float
 
     @property
     def base(self) -> Numbers:
@@ -50,6 +51,7 @@ class TreeStep:
             first = str(error).partition("\n")[0]
             raise ExplanationError(f"TreeSHAP cannot explain {type(estimator).__name__}: {first}") from error
         self._fast = _fast_trees(estimator, self._trees.model)
+        self.work = float(self._trees.model.values.size if self._fast is None else self._fast.work)
 
     @property
     def base(self) -> Numbers:
@@ -128,9 +130,9 @@ class QuadratureTrees:
         self._trees = [_read_tree(parsed, place) for place in range(len(parsed.children_left))]
 
     @property
-    def nodes(self) -> int:
-        """Return how many nodes all trees have."""
-        return sum(len(tree.share) for tree in self._trees)
+    def work(self) -> int:
+        """Return how many nodes all trees have, each counted once for each of its outputs."""
+        return sum(tree.values.size for tree in self._trees)
 
     def phi(self, rows: Numbers) -> Numbers:
         """Return the SHAP values, (rows, columns, outputs), of encoded rows (rows, columns)."""
@@ -242,6 +244,7 @@ class LinearStep:
     """Shapley values of a linear model: coefficient times the distance from the mean of the background rows."""
 
     method: ClassVar[Method] = "linear SHAP"
+    work = 0.0
 
     def __init__(self, estimator: Any, background_mean: Numbers) -> None:
         self._estimator = estimator

@@ -10,6 +10,7 @@ from model.errors import DataError
 from model.serving.engines import AnyEngine, Classifier, predictions_of
 
 _TRIED_ROWS = 20
+_MAX_TRIED_CELLS = 2_000_000
 
 
 def proven_features(engine: AnyEngine, features: tuple[Feature, ...], rows: Sequence[Row]) -> tuple[Feature, ...]:
@@ -21,7 +22,19 @@ def proven_features(engine: AnyEngine, features: tuple[Feature, ...], rows: Sequ
     failure = _failure(engine, rows)
     if failure:
         raise DataError(f"the pipeline cannot predict the test rows: {failure}")
-    sample = rows[:_TRIED_ROWS]
+    sample = rows[: max(2, min(_TRIED_ROWS, _MAX_TRIED_CELLS // len(features) ** 2))]
+    if _failure(engine, [row for place, one in enumerate(features) for row in _tried(sample, place, one)]) is None:
+        return tuple(feature.model_copy(update={"nullable": True}) for feature in features)
+    return _proven_one_by_one(engine, features, sample)
+
+
+def _tried(rows: Sequence[Row], place: int, feature: Feature) -> list[Row]:
+    """Return copies of the rows with each value that must be answered in one column, and with none."""
+    values = (*(encoding_of(feature).unseen_values or (True, False)), None)
+    return [row for value in values for row in _with(rows, place, value)]
+
+
+def _proven_one_by_one(engine: AnyEngine, features: tuple[Feature, ...], sample: Sequence[Row]) -> tuple[Feature, ...]:
     proven = []
     for place, feature in enumerate(features):
         for value in encoding_of(feature).unseen_values or (True, False):
