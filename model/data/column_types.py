@@ -37,7 +37,7 @@ _IDENTIFIER_NAME = re.compile(r"(^|[\W_])(id|uuid|guid|key)$|[a-z]I[Dd]$", re.IG
 
 
 class Cell(NamedTuple):
-    """A cell that is not missing, and the line of the file that it ends on."""
+    """A cell that is not missing, and the line of the file that it, or the first one with its text, ends on."""
 
     text: str
     line: int
@@ -55,12 +55,14 @@ def infer_type(name: str, cells: Sequence[Cell], *, decimal_comma: bool) -> Verd
 
     Raises DataError that names the line where nearly all cells are numbers and one is not.
     """
-    if all(cell.text.lower() in _BOOLEANS for cell in cells):
+    texts = _texts(cells)
+    if all(text.lower() in _BOOLEANS for text in texts):
         return Verdict("boolean", "true and false")
-    if any(_LEADING_ZERO.fullmatch(cell.text) for cell in cells) and all(_INTEGER.fullmatch(c.text) for c in cells):
+    if any(map(_LEADING_ZERO.fullmatch, texts)) and all(map(_INTEGER.fullmatch, texts)):
         return Verdict("category", "codes with leading zeros")
     comma = decimal_comma and _has_decimal_comma(cells)
-    others = [cell for cell in cells if parse_number(cell.text, decimal_comma=comma) is None]
+    words = {text for text in texts if parse_number(text, decimal_comma=comma) is None}
+    others = [cell for cell in cells if cell.text in words] if words else []
     if not others:
         return Verdict("number", "numbers with a decimal comma" if comma else "numbers")
     if len(others) < (1 - _MOSTLY) * len(cells):
@@ -78,12 +80,13 @@ def mostly_numbers(cells: Sequence[Cell], *, decimal_comma: bool) -> tuple[float
 
     As in `infer_type`, codes with leading zeros are none, and a few cells of something else are a mistake.
     """
-    comma = decimal_comma and _has_decimal_comma(cells)
-    if any(_LEADING_ZERO.fullmatch(cell.text) for cell in cells):
+    comma, texts = decimal_comma and _has_decimal_comma(cells), _texts(cells)
+    if any(map(_LEADING_ZERO.fullmatch, texts)):
         return None
-    numbers = [parse_number(cell.text, decimal_comma=comma) for cell in cells]
-    found = [number for number in numbers if number is not None]
-    return tuple(sorted(set(found))) if len(found) > _MOSTLY * len(cells) else None
+    numbers = {text: parse_number(text, decimal_comma=comma) for text in texts}
+    found = sum(numbers[cell.text] is not None for cell in cells)
+    different = {number for number in numbers.values() if number is not None}
+    return tuple(sorted(different)) if found > _MOSTLY * len(cells) else None
 
 
 def reason_to_drop(name: str, cells: Sequence[Cell], kind: FeatureType, rows: int) -> str | None:
@@ -91,13 +94,14 @@ def reason_to_drop(name: str, cells: Sequence[Cell], kind: FeatureType, rows: in
 
     `cells` are the filled ones of `rows`.
     """
-    texts = {cell.text for cell in cells}
+    texts = _texts(cells)
     if len(texts) == 1 and (len(cells) == rows or kind == "number"):
         return f"constant: {cells[0].text[:30]!r} in every row"
     if kind == "number":
         return _identifying_numbers(name, cells, rows)
     if kind == "category":
-        if sum(_DATE.fullmatch(cell.text) is not None for cell in cells) >= _MOSTLY * len(cells):
+        dates = set(filter(_DATE.fullmatch, texts))
+        if dates and sum(cell.text in dates for cell in cells) >= _MOSTLY * len(cells):
             return "dates, which never come again; derive numbers from them, such as an age in days"
         if len(texts) > MAX_CATEGORIES:
             return f"{len(texts)} different texts: an identifier or free text"
@@ -107,8 +111,9 @@ def reason_to_drop(name: str, cells: Sequence[Cell], kind: FeatureType, rows: in
 
 
 def _identifying_numbers(name: str, cells: Sequence[Cell], rows: int) -> str | None:
-    integers = [int(cell.text) for cell in cells if _INTEGER.fullmatch(cell.text) and len(cell.text) < 400]
-    if len(integers) < len(cells):
+    texts = _texts(cells)
+    integers = [int(text) for text in texts if _INTEGER.fullmatch(text) and len(text) < 400]
+    if len(integers) < len(texts):
         return None
     if max(map(abs, integers)) > _LARGEST_EXACT:
         return "integers beyond 2^53, which numbers cannot tell apart: an identifier"
@@ -128,10 +133,12 @@ def column_values(name: str, cells: Sequence[Cell | None], kind: FeatureType, *,
     filled = [cell for cell in cells if cell is not None]
     if kind == "number":
         comma = decimal_comma and _has_decimal_comma(filled)
-        return pd.Series([math.nan if cell is None else _number(name, cell, comma) for cell in cells], dtype="float64")
+        numbers = {text: _number(name, cell, comma) for text, cell in _first_cells(filled).items()}
+        return pd.Series([math.nan if cell is None else numbers[cell.text] for cell in cells], dtype="float64")
     if kind == "boolean":
-        return pd.Series([None if cell is None else _boolean(name, cell) for cell in cells], dtype=object)
-    texts = {cell.text for cell in filled}
+        flags = {text: _boolean(name, cell) for text, cell in _first_cells(filled).items()}
+        return pd.Series([None if cell is None else flags[cell.text] for cell in cells], dtype=object)
+    texts = _texts(filled)
     if len(texts) > MAX_CATEGORIES_ON_REQUEST:
         raise DataError(
             f"column {name!r} has {len(texts)} different texts; at most {MAX_CATEGORIES_ON_REQUEST} are categories; "
@@ -153,9 +160,23 @@ def parse_number(text: str, *, decimal_comma: bool = False) -> float | None:
     return value if abs(value) <= LARGEST_NUMBER and "_" not in text else None
 
 
+def _texts(cells: Sequence[Cell]) -> set[str]:
+    """Return the different texts of cells. There are far fewer than cells, so whatever takes time looks at these."""
+    return {cell.text for cell in cells}
+
+
+def _first_cells(cells: Sequence[Cell]) -> dict[str, Cell]:
+    """Return the first cell with each text, in order."""
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.text not in first:
+            first[cell.text] = cell
+    return first
+
+
 def _has_decimal_comma(cells: Sequence[Cell]) -> bool:
-    with_comma = [cell for cell in cells if "," in cell.text]
-    return bool(with_comma) and all(_DECIMAL_COMMA.fullmatch(cell.text) for cell in with_comma)
+    with_comma = [text for text in _texts(cells) if "," in text]
+    return bool(with_comma) and all(map(_DECIMAL_COMMA.fullmatch, with_comma))
 
 
 def _number(name: str, cell: Cell, comma: bool) -> float:

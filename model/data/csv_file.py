@@ -87,8 +87,8 @@ class CsvColumns:
         """Return the task that was asked for, or else the one that suits the target, and why."""
         if self.asked:
             return TaskVerdict(self.asked, "as asked")
-        cells = zip(self.target_cells, self.text.lines, strict=True)
-        filled = [Cell(text, line) for text, line in cells if text.lower() not in self.missing_words]
+        cells = _shared_cells(self.text, self.target_cells, self.missing_words)
+        filled = [cell for cell in cells if cell is not None]
         return infer_task(filled, decimal_comma=self.text.has_decimal_comma)
 
     def dataset(self, known: Classes | None = None, name: str | None = None) -> AnyDataset:
@@ -211,8 +211,19 @@ def read_known_rows(
 
 
 def _filled(text: CsvText, cells: Cells) -> list[Cell | None]:
-    pairs = zip(cells, text.lines, strict=True)
-    return [None if cell.lower() in MISSING_WORDS else Cell(cell, line) for cell, line in pairs]
+    return _shared_cells(text, cells, MISSING_WORDS)
+
+
+def _shared_cells(text: CsvText, texts: Cells, missing_words: frozenset[str]) -> list[Cell | None]:
+    """Return the cells of a column, None where missing; those of equal text are one, with the line of the first.
+
+    An object for each of millions of cells takes longer than the rest of reading, and nothing names a later line.
+    """
+    shared: dict[str, Cell | None] = {}
+    for cell, line in zip(texts, text.lines, strict=True):
+        if cell not in shared:
+            shared[cell] = None if cell.lower() in missing_words else Cell(cell, line)
+    return [shared[cell] for cell in texts]
 
 
 def _known_values(feature: Feature, text: CsvText, cells: Cells) -> pd.Series:
@@ -251,10 +262,7 @@ class _ColumnReader:
 
     def column(self, name: str, texts: Cells) -> Column:
         override = self.schema.columns.get(name, ColumnOverride())
-        cells = [
-            None if text.lower() in self.missing_words else Cell(text, line)
-            for text, line in zip(texts, self.text.lines, strict=True)
-        ]
+        cells = _shared_cells(self.text, texts, self.missing_words)
         filled = [cell for cell in cells if cell is not None]
         verdict = self._verdict(name, filled, override)
         values = None

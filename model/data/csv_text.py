@@ -1,8 +1,10 @@
 """The text of a CSV file: its encoding, its separator, and its cells with their line numbers."""
 
 import csv
+import gc
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,13 +70,15 @@ def read_csv_text(path: Path, target: str, separator: str | None = None) -> CsvT
         if not any(names):
             raise DataError(f"{path} is empty; it needs a header line")
         header = tuple(name or unnamed(place) for place, name in enumerate(names, start=1))
-        rows, lines = _read_rows(path, reader, len(header))
+        with _without_collector():
+            rows, lines = _read_rows(path, reader, len(header))
+            columns = [list(map(str.strip, cells)) for cells in zip(*rows, strict=True)]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}; is a quote not closed?") from error
     _check_header(path, header)
     if not rows:
         raise DataError(f"{path} has a header line and no rows")
-    return CsvText(path, encoding, separator, header, lines, [list(cells) for cells in zip(*rows, strict=True)])
+    return CsvText(path, encoding, separator, header, lines, columns)
 
 
 def unnamed(place: int) -> str:
@@ -157,6 +161,18 @@ def _read_rows(path: Path, reader: "_Reader", width: int) -> tuple[list[Cells], 
             continue
         if len(row) != width:
             raise DataError(f"{path}, line {reader.line_num}: {len(row)} cells where the header has {width}")
-        rows.append([cell.strip() for cell in row])
+        rows.append(row)
         lines.append(reader.line_num)
     return rows, lines
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause the garbage collector, which would look at all rows again and again: nothing in them is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
