@@ -20,11 +20,21 @@ WINDOW_ROWS = (10, 20, 30, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 FLOORS: Mapping[DriftMethod, float] = AlarmPolicy().drift_floors
 FALSE_ALARM_RATE = AlarmPolicy().false_alarm_rate
 REPLICATES = 4_000
+_MIN_REPLICATES, _REPLICATED_COLUMNS = 1_000, 200_000
+
+
+def replicates_for(columns: int) -> int:
+    """Return how many windows of each size are drawn: fewer where there are more than 50 columns.
+
+    The largest of many distances varies less from window to window than one alone, so fewer show where its tail is.
+    """
+    return max(_MIN_REPLICATES, min(REPLICATES, _REPLICATED_COLUMNS // max(columns, 1)))
 
 TAIL_SHARE = 0.05
 _CELLS_PER_CHUNK = 150_000  # rows x windows in one array: 600 kB of float32, so that it stays in a core's cache
 _ROWS_DRAWN_ONE_BY_ONE = 8  # one of so many rows of the population: below that, drawing row by row is faster
 _CELLS = 128
+_COLUMNS_PER_BLOCK = 4  # counted together, so that their cells stay in a core's cache too
 
 Methods = Mapping[str, DriftMethod]
 
@@ -56,7 +66,7 @@ def calibrate_thresholds(
     others: Sequence[NullDistribution] = (),
     false_alarm_rate: float = FALSE_ALARM_RATE,
     window_rows: Sequence[int] = WINDOW_ROWS,
-    replicates: int = REPLICATES,
+    replicates: int | None = None,
     floors: Mapping[DriftMethod, float] = FLOORS,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Limits:
@@ -82,6 +92,7 @@ def calibrate_thresholds(
     """
     methods = {name: method for name, method in methods.items() if reference[name].notna().any()}
     columns = _NullColumns(methods, reference, population, rng)
+    replicates = replicates or replicates_for(columns.number)
     with np.errstate(over="ignore", invalid="ignore"):  # a limit that is not finite is reported below
         drawn = _draw_null_windows(columns, others, len(population), window_rows, replicates, rng, progress=progress)
         family = np.array([_family_limits(distances, false_alarm_rate) for distances in drawn]).T
@@ -151,17 +162,14 @@ class _NullColumns:
         self, methods: Methods, reference: pd.DataFrame, population: pd.DataFrame, rng: np.random.Generator
     ) -> None:
         self.number = len(methods)
-        self._columns = [
+        self._columns: list[_NullNumbers | _NullTexts] = [
             (_NullNumbers if method == "wasserstein" else _NullTexts)(reference[name], population[name], rng)
             for name, method in methods.items()
         ]
-        cells = [column.cells for column in self._columns]
-        self._bounds = np.cumsum([0, *(len(column.edges) for column in self._columns)])
-        rows = [start + column[column >= 0] for start, column in zip(self._bounds, cells, strict=False)]
-        places = [np.flatnonzero(column >= 0) for column in cells]
-        shape = (int(self._bounds[-1]), len(population))
-        where = (np.concatenate([*rows, []]).astype(np.intp), np.concatenate([*places, []]).astype(np.intp))
-        self._counter = csr_array((np.ones(len(where[0]), dtype=np.float32), where), shape=shape)
+        self._blocks = [
+            self._columns[start : start + _COLUMNS_PER_BLOCK] for start in range(0, self.number, _COLUMNS_PER_BLOCK)
+        ]
+        self._counters = [_counter_of(block) for block in self._blocks]
 
     def prepare(self, weights: npt.NDArray[np.float64]) -> list[list[npt.NDArray[Any]]]:
         """Return what each column needs to know of populations given by row weights, (populations, rows)."""
@@ -169,9 +177,25 @@ class _NullColumns:
 
     def distances(self, counts: Counts, prepared: list[list[npt.NDArray[Any]]]) -> npt.NDArray[np.float64]:
         """Return the distances of each window, (columns, windows), from counts (population rows, windows)."""
-        counted = self._counter @ counts
-        parts = zip(self._columns, prepared, self._bounds, self._bounds[1:], strict=False)
-        return np.array([column.distances(counted[a:b], counts, known) for column, known, a, b in parts])
+        found: list[Distances] = []
+        for block, counter in zip(self._blocks, self._counters, strict=True):
+            counted, start = counter @ counts, 0
+            for column in block:
+                stop, known = start + len(column.edges), prepared[len(found)]
+                found.append(column.distances(counted[start:stop], counts, known))
+                start = stop
+        return np.array(found)
+
+
+def _counter_of(columns: "list[_NullNumbers | _NullTexts]") -> csr_array:
+    """Return the matrix, (cells of these columns, population rows), by which counts by row become counts by cell."""
+    starts = np.cumsum([0, *(len(column.edges) for column in columns)])
+    counted = [column.cells >= 0 for column in columns]
+    parts = zip(columns, counted, starts, strict=False)
+    cells = np.concatenate([start + column.cells[kept] for column, kept, start in parts])
+    rows = np.concatenate([np.flatnonzero(kept) for kept in counted])
+    shape = (int(starts[-1]), len(columns[0].cells))
+    return csr_array((np.ones(len(cells), dtype=np.float32), (cells, rows)), shape=shape)
 
 
 class _NullTexts:

@@ -1,6 +1,7 @@
 """SHAP attributions of answers, in terms of the features that callers send."""
 
 from pathlib import Path
+from time import process_time
 from typing import Any, Literal
 
 import numpy as np
@@ -140,7 +141,9 @@ class Explainer:
 
     def _proven_unit(self, encoded: Phi) -> Unit:
         sample = encoded[:: max(1, len(encoded) // _PROVEN_ROWS)]
+        began = process_time()
         totals = self._grouped(sample).sum(axis=1) + self.base
+        self.proof_seconds, self.proof_rows = process_time() - began, len(sample)
         for unit, answers in self._step.answers(sample):
             # a number is as large as its unit makes it, and its parts may cancel
             near = _TOLERANCE * (1.0 if unit == "probability" else float(np.abs(answers).max()))

@@ -199,11 +199,15 @@ class _TreeWalk:
         passed = failed + points
         failed_before, passed_before = failed[tree.before], passed[tree.before]
         self._factors = np.stack([failed / failed_before, failed / passed_before, passed / passed_before], axis=1)
+        self._single = len(tree.outputs) == 1
+        if self._single:  # a leaf's value joins its factors, so that a leaf needs no visit
+            leaves = np.array(tree.left) < 0
+            self._factors[leaves] *= tree.values[leaves, 0, None, None]
         slope_failed, slope_passed = -tree.share[:, None] / failed, (1 - tree.share[:, None]) / passed
         before_failed, before_passed = slope_failed[tree.before], slope_passed[tree.before]
         slopes = (slope_failed - before_failed, slope_failed - before_passed, slope_passed - before_passed)
         self._slopes = np.stack(slopes, axis=1)
-        self._passes: dict[int, npt.NDArray[np.int8]] = {0: np.ones(columns.shape[1], dtype=np.int8)}
+        self._passes: dict[Any, npt.NDArray[np.int8]] = {0: np.ones(columns.shape[1], dtype=np.int8)}
         self._phi = np.zeros((len(columns), columns.shape[1], len(tree.outputs)))
 
     def phi(self) -> Numbers:
@@ -215,9 +219,8 @@ class _TreeWalk:
     def _visit(self, node: int, product: Numbers) -> Numbers:
         """Return the sum over the leaves below of value and product, (rows, points) or (rows, points, outputs)."""
         tree = self._tree
-        value = tree.values[node]
         if tree.left[node] < 0:
-            return product * value[0] if len(value) == 1 else product[:, :, None] * value
+            return product if self._single else product[:, :, None] * tree.values[node]
         column = tree.column[node]
         goes_left = self._columns[column] <= tree.threshold[node]
         if tree.missing_left[node] and self._any_gaps[column]:
@@ -226,7 +229,7 @@ class _TreeWalk:
         return first + self._descend(tree.right[node], column, ~goes_left, product)
 
     def _descend(self, child: int, column: int, goes: npt.NDArray[np.bool_], product: Numbers) -> Numbers:
-        passed_before = self._passes[int(self._tree.before[child])]
+        passed_before = self._passes[self._tree.before[child]]
         passes = passed_before & goes
         self._passes[child] = passes
         state = (passed_before + passes).astype(np.intp)

@@ -14,14 +14,14 @@ REGRESSION_TOLERANCE = 1e-4
 """The same for numbers, in standard deviations of the target."""
 
 _TIE = 1e-6  # two best classes nearer than float32 resolves are a tie, which rounding may settle either way
-_MAX_PROBED_ROWS = 2_000
+_MAX_PROBED_ROWS = 1_000
 _MAX_EXTREME_ROWS = 100
 _MAX_COPIED_CELLS = 2_500_000
 _MIN_COPIED_ROWS = 5
 
 
 def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row]:
-    """Return the rows, and copies of (at most 2,000 of) them with gaps and surprises; of fewer where columns are many.
+    """Return the rows, and copies of (at most 1,000 of) them with gaps and surprises; of fewer where columns are many.
 
     For each nullable column a copy with it missing, for each category column a copy with an unseen value, for each
     number column copies of at most 100 rows with absurd values, and one copy with everything missing that may be.
