@@ -21,6 +21,8 @@ from model.explain.explainer import Explainer, load_explainer
 from model.statistics.attribution import MAX_EXPLAINED_ROWS
 
 
+logger = logging.getLogger(__name__)
+
 MAX_EXPLAINED_SHARE, MAX_EXPLAINING_SECONDS = 0.03, 5.0
 """CPU time for the explanations of one window, at most: this part of the window's length, and these seconds."""
 MIN_EXPLAINED_ROWS = 50
@@ -44,9 +46,7 @@ class WindowExplanations:
         except ExplanationError as error:
             self._reason = str(error)
 
-    def explain(
-        self, current: pd.DataFrame, length: timedelta
-    ) -> tuple[npt.NDArray[np.float64] | None, str | None]:
+    def explain(self, current: pd.DataFrame, length: timedelta) -> tuple[npt.NDArray[np.float64] | None, str | None]:
         """Return |SHAP| of some rows of a window of this length, (rows, features), or None with the reason.
 
         They are at most MAX_EXPLAINED_ROWS, and as many as the budget of CPU time allows. They are drawn with a fixed
@@ -70,8 +70,6 @@ class WindowExplanations:
         steps = (50, 100, 200, 350, MAX_EXPLAINED_ROWS)
         return max([MIN_EXPLAINED_ROWS, *(step for step in steps if step <= rows)])
 
-
-logger = logging.getLogger(__name__)
 
 MAX_LOADED = 3
 """Versions in memory: windows that waited while another version was loaded have rows of the one before."""

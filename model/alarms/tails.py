@@ -88,7 +88,7 @@ class SmoothTails:
         return np.concatenate([kept, self.draws(counts, shares, rng)])
 
     def draws(self, counts: Counts, shares: list[Numbers], rng: np.random.Generator) -> Counts:
-        """Return how often the values of the tails are drawn for draws of outermost rows, (values of tails, windows)."""
+        """Return how often the values of the tails are drawn for draws of outermost rows, (tail values, windows)."""
         blocks = [np.empty((0, counts.shape[1]), dtype=counts.dtype)]
         for (outer, _), tail in zip(self._tails, shares, strict=True):
             drawn = counts[outer].sum(axis=0).astype(np.int64)

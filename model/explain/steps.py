@@ -151,10 +151,11 @@ class QuadratureTrees:
 
 def _read_tree(parsed: Any, place: int) -> _Tree:
     left, right, default, column = (
-        getattr(parsed, name)[place].tolist() for name in ("children_left", "children_right", "children_default", "features")
+        getattr(parsed, name)[place].tolist()
+        for name in ("children_left", "children_right", "children_default", "features")
     )
     weights, values = parsed.node_sample_weight[place], parsed.values[place]
-    size = 1 + max(max(left), max(right), 0)
+    size = 1 + max(*left, *right, 0)
     before, share = np.zeros(size, dtype=np.intp), np.ones(size)
     most = 0
     waiting: list[tuple[int, dict[int, int]]] = [(0, {})]

@@ -1,4 +1,4 @@
-"""The command `python -m scripts.bench`: measures alarms, API, log, workspace, training or snapshots, and prints tables."""
+"""The command `python -m scripts.bench`: measures alarms, API, log, workspace, training or snapshots."""
 
 import argparse
 import sys
@@ -59,7 +59,9 @@ def _run_detection(options: argparse.Namespace) -> int:
 
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
-    parser = argparse.ArgumentParser(prog=prog, description="Measure alarms, API, log, workspace, training or snapshots.")
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Measure alarms, API, log, workspace, training or snapshots."
+    )
     subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
     detection = subjects.add_parser("detection", help="false alarms, power and delay on data sets with known changes")
     detection.add_argument(

@@ -58,7 +58,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 
 def add_snapshot(parser: argparse.ArgumentParser) -> None:
     """Add the options of this subject."""
-    parser.add_argument("--rows", type=whole_from(100), default=SNAPSHOT_ROWS, help="of the window (default: %(default)s)")
+    parser.add_argument(
+        "--rows", type=whole_from(100), default=SNAPSHOT_ROWS, help="of the window (default: %(default)s)"
+    )
     parser.add_argument(
         "--trained-rows", type=whole_from(200), default=SNAPSHOT.rows, help="of the model (default: %(default)s)"
     )
@@ -92,7 +94,7 @@ def run_snapshot(options: argparse.Namespace) -> int:
         _apart("train", folder / "rows.csv", TARGET, folder / "model")
         found = _apart("snapshot", folder / "model", str(options.rows))
     columns, allowed = SNAPSHOT.numbers + SNAPSHOT.categories, min(SNAPSHOT.seconds, INTERVAL.total_seconds() / 10)
-    print(f"A window of {options.rows:,} rows x {columns} columns and {INTERVAL}, a model of {options.trained_rows:,} rows.\n")
+    print(f"A window of {options.rows:,} rows x {columns} columns, {INTERVAL} long; trained on {options.trained_rows:,}.\n")
     print("| window | rows explained | explaining, CPU s | measuring, CPU s | together | goal | met |")
     print("|---|---|---|---|---|---|---|")
     for place, one in enumerate(found["windows"]):
@@ -122,7 +124,10 @@ def _training_row(title: str, found: dict[str, float], case: Case | None) -> str
     memory, attributions = found["peak"] / 2**20, "yes" if found["attributions"] else "no"
     goal, met = "", ""
     if case is not None:
-        parts = [(found["trained"] + (0 if case.read_seconds else found["read"]), case.seconds), (memory, case.mebibytes)]
+        parts = [
+            (found["trained"] + (0 if case.read_seconds else found["read"]), case.seconds),
+            (memory, case.mebibytes),
+        ]
         goal = f"{case.seconds:.0f} s and {case.mebibytes:,.0f} MiB"
         if case.read_seconds:
             parts.append((found["read"], case.read_seconds))
@@ -170,7 +175,9 @@ def _snapshot(folder: Path, rows: int) -> dict[str, Any]:
         explained = process_time()
         window = Window(now + number * INTERVAL, now + (number + 1) * INTERVAL)
         limits = {"min_rows": 30, "min_labels": 30}
-        take_snapshot(window, current, current, reference, manifest, **limits, attributions=phi, attributions_missing=missing)
+        take_snapshot(
+            window, current, current, reference, manifest, **limits, attributions=phi, attributions_missing=missing
+        )
         measured = {"explaining": explained - began, "measuring": process_time() - explained}
         windows.append(measured | {"rows": 0 if phi is None else len(phi)})
     return {"loading": loading, "windows": windows}
