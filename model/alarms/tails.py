@@ -65,8 +65,8 @@ class SmoothTails:
                 carriers.append(np.resize(rows[outer], len(middles)))
         self.values: Numbers = np.concatenate([values, *points])
         """The column's values followed by those of the tails: the rows that `counts_with_tails` counts."""
-        outer = [rows for rows, _ in self._tails]
-        self.replaced: npt.NDArray[np.intp] = np.concatenate([*outer, np.empty(0, dtype=np.intp)])
+        replaced = [outermost for outermost, _ in self._tails]
+        self.replaced: npt.NDArray[np.intp] = np.concatenate([*replaced, np.empty(0, dtype=np.intp)])
         """The outermost rows, whose draws become draws of the tails."""
         self.rows: npt.NDArray[np.intp] = np.concatenate(carriers)
         """The row that each of `values` is, or for a value of a tail one of the outermost rows that it stands for."""

@@ -95,7 +95,9 @@ def calibrate_thresholds(
     columns = _NullColumns(methods, reference, population, rng)
     replicates = replicates or replicates_for(columns.number)
     with np.errstate(over="ignore", invalid="ignore"):  # a limit that is not finite is reported below
-        drawn = _draw_null_windows(columns, others, len(population), window_rows, replicates=replicates, rng=rng, progress=progress)
+        drawn = _draw_null_windows(
+            columns, others, len(population), window_rows, replicates=replicates, rng=rng, progress=progress
+        )
         family = np.array([_family_limits(distances, false_alarm_rate) for distances in drawn]).T
     unusable = [name for name, limit in zip(methods, family, strict=False) if not np.isfinite(limit).all()]
     if unusable:
@@ -262,7 +264,9 @@ class _NullNumbers:
         of_lower = np.bincount(
             np.maximum(lower, 0), weights=np.where(lower < 0, 0.0, widths * (1 - part)), minlength=sizes
         )
-        self._areas = (of_lower + np.bincount(upper, weights=widths * part, minlength=sizes)).astype(np.float32)
+        areas = of_lower + np.bincount(upper, weights=widths * part, minlength=sizes)
+        with np.errstate(over="ignore"):  # numbers too far apart end in a limit that is not finite, which is reported
+            self._areas = areas.astype(np.float32)
 
     def prepare(self, weights: npt.NDArray[np.float64]) -> list[npt.NDArray[Any]]:
         """Return what the tails are like in each of the populations given by row weights."""

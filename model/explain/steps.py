@@ -191,7 +191,7 @@ class _TreeWalk:
 
     def __init__(self, tree: _Tree, columns: Numbers, gaps: npt.NDArray[np.bool_]) -> None:
         self._tree, self._columns, self._gaps = tree, columns, gaps
-        self._any_gaps = gaps.any(axis=1).tolist()
+        self._any_gaps: npt.NDArray[np.bool_] = gaps.any(axis=1)
         points, self._weights = np.polynomial.legendre.leggauss(tree.points)
         points = (points + 1) / 2
         # a column's factor is share (1 - t) where a row fails one of its splits and t more where it passes all; by

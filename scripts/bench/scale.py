@@ -94,7 +94,9 @@ def run_snapshot(options: argparse.Namespace) -> int:
         _apart("train", folder / "rows.csv", TARGET, folder / "model")
         found = _apart("snapshot", folder / "model", str(options.rows))
     columns, allowed = SNAPSHOT.numbers + SNAPSHOT.categories, min(SNAPSHOT.seconds, INTERVAL.total_seconds() / 10)
-    print(f"A window of {options.rows:,} rows x {columns} columns, {INTERVAL} long; trained on {options.trained_rows:,}.\n")
+    print(
+        f"A window of {options.rows:,} rows x {columns} columns, {INTERVAL} long; trained on {options.trained_rows:,}.\n"
+    )
     print("| window | rows explained | explaining, CPU s | measuring, CPU s | together | goal | met |")
     print("|---|---|---|---|---|---|---|")
     for place, one in enumerate(found["windows"]):
@@ -114,7 +116,7 @@ def make_table(case: Case) -> pd.DataFrame:
     score = numbers[:, 0] + numbers[:, 1] * numbers[:, 2] + np.sin(2 * numbers[:, 3])
     for place, level in enumerate(levels):
         score += (level == 1) * numbers[:, 4] if place == 0 else rng.normal(size=level.max() + 1)[level] / 2
-    columns = {f"number_{place}": numbers[:, place] for place in range(case.numbers)}
+    columns: dict[str, Any] = {f"number_{place}": numbers[:, place] for place in range(case.numbers)}
     columns |= {f"category_{place}": np.char.add("level ", level.astype(str)) for place, level in enumerate(levels)}
     late = score + rng.normal(size=case.rows) > 0.5
     return pd.DataFrame(columns | {TARGET: np.where(late, "yes", "no")})
@@ -157,7 +159,8 @@ def _train(path: Path, target: str, folder: Path) -> dict[str, float]:
     return {"read": read, "trained": trained, "peak": peak_bytes(), "attributions": explained}
 
 
-def _snapshot(folder: Path, rows: int) -> dict[str, Any]:
+def measure_snapshots(folder: Path, rows: int) -> dict[str, Any]:
+    """Return the CPU seconds of loading a model and of measuring three windows of `rows` rows."""
     from api.snapshots.window_models import WindowExplanations  # noqa: PLC0415 - as above
     from evidently_workspace.snapshot import take_snapshot  # noqa: PLC0415 - as above
     from evidently_workspace.window import Window  # noqa: PLC0415 - as above
@@ -174,7 +177,7 @@ def _snapshot(folder: Path, rows: int) -> dict[str, Any]:
         phi, missing = explanations.explain(current, INTERVAL)
         explained = process_time()
         window = Window(now + number * INTERVAL, now + (number + 1) * INTERVAL)
-        limits = {"min_rows": 30, "min_labels": 30}
+        limits: dict[str, Any] = {"min_rows": 30, "min_labels": 30}
         take_snapshot(
             window, current, current, reference, manifest, **limits, attributions=phi, attributions_missing=missing
         )
@@ -185,4 +188,4 @@ def _snapshot(folder: Path, rows: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     made = _train(Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4])) if sys.argv[1] == "train" else None
-    print(json.dumps(made or _snapshot(Path(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(made or measure_snapshots(Path(sys.argv[2]), int(sys.argv[3]))))

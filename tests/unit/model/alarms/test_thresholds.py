@@ -169,9 +169,11 @@ def test_numbers_too_far_apart_to_measure_are_refused_with_the_column() -> None:
 @pytest.mark.parametrize("kind", ["normal", "skewed", "flags", "gaps"])
 def test_distances_by_cells_are_those_by_rows(kind: str) -> None:
     rng = np.random.default_rng(3)
-    values = pd.Series({"skewed": rng.lognormal(sigma=2, size=3_000), "flags": rng.integers(0, 3, 3_000) * 1.0}.get(
-        kind, rng.normal(size=3_000)
-    ))
+    values = pd.Series(
+        {"skewed": rng.lognormal(sigma=2, size=3_000), "flags": rng.integers(0, 3, 3_000) * 1.0}.get(
+            kind, rng.normal(size=3_000)
+        )
+    )
     if kind == "gaps":
         values[::4] = np.nan
     frame = pd.DataFrame({"x": values})
