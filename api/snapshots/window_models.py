@@ -20,7 +20,6 @@ from model.errors import ArtifactError, ExplanationError
 from model.explain.explainer import Explainer, load_explainer
 from model.statistics.attribution import MAX_EXPLAINED_ROWS
 
-
 logger = logging.getLogger(__name__)
 
 MAX_EXPLAINED_SHARE, MAX_EXPLAINING_SECONDS = 0.03, 5.0

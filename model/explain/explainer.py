@@ -1,5 +1,6 @@
 """SHAP attributions of answers, in terms of the features that callers send."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from time import process_time
 from typing import Any, Literal
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from model.artifact.manifest import Feature
+from model.artifact.manifest import Feature, Value
 from model.artifact.pickles import load_pipeline
 from model.artifact.store import PIPELINE_FILE, read_manifest, read_test, verified_bytes
 from model.data.encoding import encoding_of, frame_of, pipeline_input
@@ -18,33 +19,34 @@ from model.explain.steps import ExplainedStep, LinearStep, TreeStep
 Numbers = npt.NDArray[np.float64]
 
 
-def trial_rows(features: tuple[Feature, ...]) -> tuple[pd.DataFrame, list[int]]:
-    """Return for each feature rows that differ in it alone, in three blocks of equal length around three base rows.
+_TRIAL_CELLS = 1_000_000
 
-    All are in one frame; the list has the place where each feature's rows end.
 
-    The values tried are all categories, a new one, a gap where one is allowed, and numbers across the range.
+def trial_rows(features: tuple[Feature, ...]) -> Iterator[tuple[pd.DataFrame, list[int]]]:
+    """Yield for each feature rows that differ in it alone, in three blocks of equal length around three base rows.
+
+    The values tried are all categories, a new one, a gap where one is allowed, and numbers across the range. The rows of
+    some features are in one frame, with the places where each one's rows end: of all features, where these are few.
     """
     tried = [
         (*encoding_of(feature).trial_values(feature), *([None] if feature.nullable else [])) for feature in features
     ]
     bases = [[feature.example for feature in features], *([values[place] for values in tried] for place in (0, 1))]
-    rows = [
-        [*base[:place], value, *base[place + 1 :]]
-        for place, values in enumerate(tried)
-        for base in bases
-        for value in values
-    ]
-    ends = np.cumsum([len(bases) * len(values) for values in tried])
-    return frame_of(zip(*rows, strict=True), features), ends.tolist()
+    rows: list[list[Value | None]] = []
+    ends: list[int] = []
+    for place, values in enumerate(tried):
+        rows += [[*base[:place], value, *base[place + 1 :]] for base in bases for value in values]
+        ends.append(len(rows))
+        if place == len(tried) - 1 or len(rows) * len(features) > _TRIAL_CELLS:
+            yield frame_of(zip(*rows, strict=True), features), ends
+            rows, ends = [], []
 
 
-def column_owners(encoded: list[Numbers], features: tuple[Feature, ...]) -> list[npt.NDArray[np.intp]]:
+def column_owners(varies: npt.NDArray[np.bool_], features: tuple[Feature, ...]) -> list[npt.NDArray[np.intp]]:
     """Return for each feature the places of its columns among the encoded ones; raises ExplanationError.
 
-    `encoded` are the encoded trial rows of each feature, (rows, columns).
+    `varies` (features, columns) says which columns differ among the encoded trial rows of each feature.
     """
-    varies = np.array([_varying(rows) for rows in encoded])
     shared = np.flatnonzero(varies.sum(axis=0) > 1)
     if len(shared):
         names = [features[place].name for place in np.flatnonzero(varies[:, shared[0]])]
@@ -86,11 +88,14 @@ class Explainer:
         self._features = features
         self._steps = [step for _, step in pipeline.steps[:-1] if step is not None and step != "passthrough"]
         self._step = self._explained(pipeline.steps[-1][1], background)
-        trials, ends = trial_rows(features)
-        encoded = self._encode(trials)
-        self._owners = column_owners(np.split(encoded, ends[:-1]), features)
+        varies, samples = [], []
+        for trials, ends in trial_rows(features):
+            encoded = self._encode(trials)
+            varies += [_varying(rows) for rows in np.split(encoded, ends[:-1])]
+            samples.append(encoded[:: max(1, len(encoded) // _PROVEN_ROWS)])
+        self._owners = column_owners(np.array(varies), features)
         self.method: Literal["TreeSHAP", "linear SHAP"] = self._step.method
-        self.unit: Unit = self._proven_unit(encoded)
+        self.unit: Unit = self._proven_unit(np.concatenate(samples))
 
     @property
     def work(self) -> float:

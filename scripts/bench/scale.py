@@ -95,7 +95,7 @@ def run_snapshot(options: argparse.Namespace) -> int:
         found = _apart("snapshot", folder / "model", str(options.rows))
     columns, allowed = SNAPSHOT.numbers + SNAPSHOT.categories, min(SNAPSHOT.seconds, INTERVAL.total_seconds() / 10)
     print(
-        f"A window of {options.rows:,} rows x {columns} columns, {INTERVAL} long; trained on {options.trained_rows:,}.\n"
+        f"A window of {options.rows:,} rows x {columns} columns, {INTERVAL} long; model of {options.trained_rows:,}.\n"
     )
     print("| window | rows explained | explaining, CPU s | measuring, CPU s | together | goal | met |")
     print("|---|---|---|---|---|---|---|")

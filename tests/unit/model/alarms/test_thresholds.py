@@ -178,7 +178,7 @@ def test_distances_by_cells_are_those_by_rows(kind: str) -> None:
         values[::4] = np.nan
     frame = pd.DataFrame({"x": values})
     columns = _NullColumns({"x": "wasserstein"}, frame.head(900), frame, rng)
-    tails = columns._columns[0]._tails  # noqa: SLF001 - a window without an outermost row has no draws from the tails
+    tails = columns._columns[0]._tails
     counts = rng.multinomial(400, np.full(3_000, 1 / 3_000), size=50).T.astype(np.float32)
     counts[tails.replaced] = 0
     found = columns.distances(counts, columns.prepare(np.full((50, 3_000), 1 / 3_000)))[0]
