@@ -10,9 +10,10 @@ RUN python -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --no-deps -
 ENV COMPILE="python -m compileall -q -j 0 -x plotly/validators /opt/vigie/lib"
 
 FROM installer AS api-packages
-COPY requirements.lock deploy/slim.py deploy/install_command.py ./
+ARG EXTRAS=
+COPY requirements.lock requirements-boosting.lock deploy/slim.py deploy/install_command.py ./
 RUN python -m venv --without-pip /opt/vigie \
-    && VIRTUAL_ENV=/opt/vigie /opt/uv/bin/uv pip install --no-cache --no-deps --require-hashes -r requirements.lock \
+    && VIRTUAL_ENV=/opt/vigie /opt/uv/bin/uv pip install --no-cache --no-deps --require-hashes -r requirements.lock ${EXTRAS:+-r requirements-$EXTRAS.lock} \
     && python slim.py /opt/vigie && $COMPILE && /opt/vigie/bin/python install_command.py /app
 
 FROM installer AS ui-packages
@@ -62,6 +63,12 @@ CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile"]
 FROM base AS api
 LABEL org.opencontainers.image.title="Vigie: API" \
       org.opencontainers.image.description="Predictions, their log, and the snapshots made of it"
+ARG EXTRAS=
+# LightGBM is the only one that does not bring this library itself
+USER 0:0
+RUN if [ -n "$EXTRAS" ]; then apt-get update -qq && apt-get install -qq -y --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*; fi
+USER 10001:10001
 COPY --from=api-packages /opt/vigie /opt/vigie
 COPY model ./model
 COPY evidently_workspace ./evidently_workspace

@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 export PYTHON
+export EXTRAS
 BIN := .venv/bin
 PACKAGES := model api evidently_workspace scripts
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
@@ -24,7 +25,7 @@ TEST_WORKERS ?= 3
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make .venv from the lock, with the command vigie; every other command calls it
+setup: ## make .venv from the lock, with the command vigie; every other command calls it; EXTRAS=boosting adds XGBoost and the like
 	@scripts/setup.sh run
 
 run: setup ## start Evidently UI and the API, without Docker, on SQLite
@@ -102,5 +103,6 @@ lock: ## update the locks
 	@scripts/setup.sh dev
 	@$(COMPILE) pyproject.toml --output-file requirements.lock
 	@$(COMPILE) pyproject.toml --group dev --output-file requirements-dev.lock
+	@$(COMPILE) pyproject.toml --extra boosting --constraints requirements.lock --override deploy/boosting-overrides.txt --output-file requirements-boosting.lock
 	@$(COMPILE) --group setup --output-file requirements-setup.lock
 	@$(COMPILE) --group ui --constraints requirements.lock --override deploy/ui-overrides.txt --output-file requirements-ui.lock

@@ -3,7 +3,8 @@
 VigieError
 ├── PayloadError        the request's body or parameters are not valid
 │   ├── UnknownClass    a label that the model does not predict
-│   └── NoFiniteAnswer  a row for which the model has no finite number
+│   ├── NoFiniteAnswer  a row for which the model has no finite number
+│   └── RowRefused      a row that the model cannot take
 ├── UnreadableBody      the body broke off, or cannot be decoded
 ├── BodyTooLarge        the body is too large once it is unpacked
 ├── UnknownEncoding     the body is packed in a way that the API does not know
@@ -81,6 +82,10 @@ class UnknownClass(PayloadError):
 
 class NoFiniteAnswer(PayloadError):
     """The model has no finite number for a row, and JSON cannot carry another."""
+
+
+class RowRefused(PayloadError):
+    """The model cannot take a row, or was made to refuse a value that it has not seen."""
 
 
 class UnreadableBody(VigieError):

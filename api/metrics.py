@@ -1,6 +1,7 @@
 """The metrics that Prometheus scrapes: the API's own health, never the model's."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from prometheus_client import (
@@ -18,6 +19,7 @@ from prometheus_client import (
 from api.metrics_folder import metrics_folder
 from api.prediction_log.reader import SnapshotProgress
 from api.snapshots.retention_tiers import KINDS, STORES, Removals
+from api.version_metrics import VersionMetrics
 
 REASONS = frozenset(
     {
@@ -35,19 +37,13 @@ REASONS = frozenset(
         "too_many_rows",
         "unknown_class",
         "no_finite_answer",
+        "row_refused",
+        "unseen_value",
     }
 )
 """Why a request may be refused; any other reason is counted as "other", so that the label stays bounded."""
 
-DENIALS = (
-    "no_key",
-    "unknown_key",
-    "expired_key",
-    "missing_scope",
-    "rate_limited",
-    "unknown_host",
-    "foreign_origin",
-)
+DENIALS = ("no_key", "unknown_key", "expired_key", "missing_scope", "rate_limited", "unknown_host", "foreign_origin")
 RELOADS = ("reloaded", "already", "refused")
 WINDOW_OUTCOMES = ("posted", "skipped", "failed", "given_up", "worker_failed")
 ALERT_OUTCOMES = ("sent", "unavailable", "rejected", "failed")
@@ -92,10 +88,11 @@ class Metrics:
         self._declare_periodic_jobs()
         self._declare_model()
         self.of_requests = self._declare_requests()
+        self.of_versions = VersionMetrics(registry)
 
-    def _counter(self, name: str, text: str, label: str | None = None, values: Sequence[str] = ()) -> Counter:
+    def _counter(self, name: str, text: str, *labels: str, values: Sequence[str] = ()) -> Counter:
         """Declare a counter; the series of ``values`` start at 0, so that the first event is an increase."""
-        counter = Counter(name, text, [label] if label else [], registry=self.registry)
+        counter = Counter(name, text, labels, registry=self.registry)
         for value in values:
             counter.labels(value)
         return counter
@@ -117,7 +114,7 @@ class Metrics:
             "vigie_denied_requests_total",
             "Requests refused because of their key, rate, host name or origin, by reason.",
             "reason",
-            DENIALS,
+            values=DENIALS,
         )
         self._keys = self._gauge(
             "vigie_api_keys", "API keys that were read; 0 if callers need none.", mode="livemostrecent"
@@ -152,7 +149,7 @@ class Metrics:
             "vigie_snapshot_windows_total",
             "Windows that this process tried to snapshot, by outcome.",
             "outcome",
-            WINDOW_OUTCOMES,
+            values=WINDOW_OUTCOMES,
         )
 
         def shared(name: str, text: str) -> Gauge:
@@ -181,28 +178,40 @@ class Metrics:
             "vigie_status_timestamp_seconds", "When the log, the snapshots and Evidently UI were last checked."
         )
         self._evidently_up = shared("vigie_evidently_up", "Whether Evidently UI answered the last check.")
+        self._model_alerts = self._gauge(
+            "vigie_model_alerts",
+            "Checks of the model's windows that fire now, by severity of their alert.",
+            mode="livemostrecent",
+            labels=["severity"],
+        )
+        self._evidently_link = self._gauge(
+            "vigie_evidently_link_timestamp_seconds",
+            "When the API began to link Evidently UI at this address.",
+            mode="livemax",
+            labels=["url"],
+        )
         self._alert_posts = self._counter(
             "vigie_alert_posts_total",
             "Posts of alerts on model health to Alertmanager, by outcome.",
             "outcome",
-            ALERT_OUTCOMES,
+            values=ALERT_OUTCOMES,
         )
 
     def _declare_retention(self) -> None:
         self._removed = self._counter(
-            "vigie_retention_removed_total", "Removed because of its age, by kind.", "kind", KINDS
+            "vigie_retention_removed_total", "Removed because of its age, by kind.", "kind", values=KINDS
         )
         self._freed_bytes = self._counter(
             "vigie_retention_freed_bytes_total",
             "Bytes freed by removing old data; for snapshots, their size when they were posted.",
             "store",
-            STORES,
+            values=STORES,
         )
         self._retention_runs = self._counter(
             "vigie_retention_runs_total",
             "Runs that remove old data, by outcome; a run that could not remove all of it failed.",
             "outcome",
-            RETENTION_OUTCOMES,
+            values=RETENTION_OUTCOMES,
         )
         self._retention_done_at = self._gauge(
             "vigie_retention_last_done_timestamp_seconds",
@@ -211,12 +220,8 @@ class Metrics:
         )
 
     def _declare_periodic_jobs(self) -> None:
-        self._job_failures = Counter(
-            "vigie_periodic_job_failures_total",
-            "Runs of periodic jobs that failed.",
-            ["name"],
-            registry=self.registry,
-        )
+        name, text = "vigie_periodic_job_failures_total", "Runs of periodic jobs that failed."
+        self._job_failures = self._counter(name, text, "name")
         self._job_succeeded_at = self._gauge(
             "vigie_periodic_job_succeeded_timestamp_seconds",
             "When a periodic job last ran without a failure; 0 if it never has.",
@@ -236,41 +241,30 @@ class Metrics:
             "vigie_model_reloads_total",
             "Requests to reload the model in this process, by outcome.",
             "outcome",
-            RELOADS,
+            values=RELOADS,
         )
         self._model_out_of_date = self._gauge(
-            "vigie_model_behind",
-            "Processes that cannot load the announced version of the model.",
-            mode="livesum",
+            "vigie_model_behind", "Processes that cannot load the announced version of the model.", mode="livesum"
         )
 
     def _declare_requests(self) -> RequestMetrics:
+        def size(name: str, what: str) -> Summary:
+            text = f"Content length of {what} by handler. Only value of header is respected. Otherwise ignored. "
+            return Summary(name, text + "No percentile calculated.", ["handler"], registry=self.registry)
+
         return RequestMetrics(
             in_progress=self._gauge(
                 "vigie_requests_in_progress",
                 "Requests in progress, other than health checks and scrapes.",
                 mode="livesum",
             ),
-            requests=Counter(
+            requests=self._counter(
                 "http_requests_total",
                 "Total number of requests by method, status and handler.",
-                ["method", "status", "handler"],
-                registry=self.registry,
+                *("method", "status", "handler"),
             ),
-            request_bytes=Summary(
-                "http_request_size_bytes",
-                "Content length of incoming requests by handler. "
-                "Only value of header is respected. Otherwise ignored. No percentile calculated.",
-                ["handler"],
-                registry=self.registry,
-            ),
-            response_bytes=Summary(
-                "http_response_size_bytes",
-                "Content length of outgoing responses by handler. "
-                "Only value of header is respected. Otherwise ignored. No percentile calculated.",
-                ["handler"],
-                registry=self.registry,
-            ),
+            request_bytes=size("http_request_size_bytes", "incoming requests"),
+            response_bytes=size("http_response_size_bytes", "outgoing responses"),
             seconds=self._histogram(
                 "http_request_duration_highr_seconds",
                 "Latency with many buckets but no API specific labels. Made for more accurate percentile calculations.",
@@ -325,6 +319,11 @@ class Metrics:
         """Count one try of a window; ``outcome`` is one of `WINDOW_OUTCOMES`."""
         self._windows.labels(outcome).inc()
 
+    def observe_model_alerts(self, firing: Mapping[str, int]) -> None:
+        """Show how many checks of the model fire, by severity."""
+        for severity, count in firing.items():
+            self._model_alerts.labels(severity).set(count)
+
     def count_alert_post(self, outcome: str) -> None:
         """Count one post of alerts to Alertmanager; ``outcome`` is one of `ALERT_OUTCOMES`."""
         self._alert_posts.labels(outcome).inc()
@@ -374,6 +373,10 @@ class Metrics:
     def describe(self, *, log_queue_rows: int) -> None:
         """Show what stays the same as long as the process lives."""
         self._queue_limit_rows.set(log_queue_rows)
+
+    def link_evidently(self, url: str) -> None:
+        """Show where people reach Evidently UI, without a password that the address may have."""
+        self._evidently_link.labels(re.sub("//[^/@]*@", "//", url)).set_to_current_time()
 
     def describe_model(self, version: str, model: str, model_version: str, engine: str) -> None:
         """Show which version of Vigie serves which model now, in place of what served before."""

@@ -160,6 +160,11 @@ class EvidentlySettings(BaseModel):
         Field(description="Whether the project may also show the windows of other logs; by default it is refused."),
     ] = False
 
+    @property
+    def evidently_link(self) -> str:
+        """Where people reach Evidently UI."""
+        return self.evidently_public_url or self.evidently_url
+
 
 class AlertSettings(BaseModel):
     """Alerts on the model's health."""

@@ -110,6 +110,7 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
     predictor = load_predictor(settings.model_dir)
     metrics = Metrics(registry)
     metrics.describe(log_queue_rows=settings.log_queue_rows)
+    metrics.link_evidently(settings.evidently_link)
     database = build_database(settings, settings.log_timeout_seconds)
     serving = _build_serving(settings, predictor, database, metrics)
     scheduler = JobScheduler(metrics)
@@ -140,7 +141,7 @@ def _build_monitoring(
 ) -> Monitoring:
     store = WindowStore(database)
     project = settings.evidently_project or manifest.name  # it stays, whatever the name of a later version is
-    links = SnapshotLinks(settings.api_url, settings.evidently_public_url or settings.evidently_url, project)
+    links = SnapshotLinks(settings.api_url, settings.evidently_link, project)
     lease = snapshot_lease(database, new_holder(), settings.heartbeat)
     build_context = partial(build_worker_context, settings, project, lease.holder)
     queries = SnapshotQueries(

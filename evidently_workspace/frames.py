@@ -57,22 +57,39 @@ def _answers(column: pd.Series, manifest: Manifest) -> pd.Series:
     return numbers.where(np.isfinite(numbers)).clip(-LARGEST_NUMBER, LARGEST_NUMBER)
 
 
-def with_few_new_values(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
-    """Return `current` with the rare ones of the values that the reference lacks put together, in each category.
+def comparable(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return both frames with the categories as figures show them: few new ones, and no long ones.
 
-    Only the commonest few keep their names, else a figure would draw a bar for each of thousands of made-up values.
-    The Jensen-Shannon distance stays as it is: a value without a counterpart adds in proportion to its share.
+    Of the values that the reference lacks only the commonest few keep their names, else a figure would draw a bar for
+    each of thousands of made-up values. The Jensen-Shannon distance stays as it is: a value without a counterpart adds
+    in proportion to its share, and a long value has one short name in both frames, which no other value has.
     """
-    columns = {}
+    columns: dict[str, pd.Series] = {}
+    known: dict[str, pd.Series] = {}
     for feature in category_features(manifest.features):
-        column = current[feature.name]
-        new = column[column.notna() & ~column.isin(set(reference[feature.name]))]
+        column, values = current[feature.name], reference[feature.name]
+        new = column[column.notna() & ~column.isin(set(values))]
         rare = new.value_counts().index[MAX_NEW_VALUES:]
         together = column.isin(rare)
         if together.any():
-            columns[feature.name] = column.mask(together, f"{len(rare):,} other new values")
-        columns[feature.name] = columns.get(feature.name, column).map(shortened, na_action="ignore")
-    return current.assign(**columns)
+            column = column.mask(together, f"{len(rare):,} other new values")
+        names = _short_names({*values.dropna().unique(), *column.dropna().unique()})
+        columns[feature.name] = column.map(names, na_action="ignore")
+        known[feature.name] = values.map(names, na_action="ignore")
+    return current.assign(**columns), reference.assign(**known)
+
+
+def _short_names(values: set[str]) -> dict[str, str]:
+    """Return a name of its own for each value, short enough for a figure; values that begin alike are numbered."""
+    names = {value: value for value in values if len(value) <= MAX_VALUE}
+    taken = set(names)
+    for value in sorted(values - taken):
+        name, number = shortened(value), 2
+        while name in taken:
+            name, number = f"{value[: MAX_VALUE - 6]}… ({number})", number + 1
+        taken.add(name)
+        names[value] = name
+    return names
 
 
 def shortened(text: str) -> str:

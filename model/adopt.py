@@ -1,6 +1,7 @@
 """The command that adopts a fitted pipeline: python -m model.adopt."""
 
 import argparse
+import csv
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from rich.console import Console
 from model.artifact.manifest import Manifest
 from model.command_line import (
     DEFAULT_FOLDER,
+    MISSING_TARGET,
+    MISSING_TARGET_HELP,
     add_alarms,
     plain,
     policy_of,
@@ -21,7 +24,7 @@ from model.errors import ModelError
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m model.adopt") -> int:
-    """Import a fitted pipeline and return the exit status: 0, or 2 with one line on standard error."""
+    """Import a fitted pipeline and return the exit status: 0, or 2 with what is wrong on standard error."""
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
     if options.time is None and options.alarms == "time":
@@ -50,18 +53,36 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         description="Make the artifact of a pipeline that was fitted elsewhere. Loading it runs its code.",
     )
     add = parser.add_argument
-    add("--pipeline", type=Path, required=True, metavar="FILE", help="a fitted pipeline, saved with joblib")
+    add(
+        "--pipeline",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="a fitted model: a file of joblib or skops, or a model folder of MLflow",
+    )
     add("--reference", type=Path, required=True, metavar="CSV", help="rows with labels that it was not fitted on")
     add("--target", required=True, metavar="COL", help="the column of CSV that holds the labels")
+    add("--missing-target", choices=MISSING_TARGET, help=MISSING_TARGET_HELP)
     add("--schema", type=Path, metavar="YAML", help="what the columns are, where inference is wrong")
     add("--separator", type=separator_of, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)")
     add("--name", metavar="NAME", help="of the model (default: that of the pipeline's file)")
+    add("--columns", type=_names_of, metavar="A,B,…", help="its columns in order, if it was fitted on arrays")
     add("--any-version", action="store_true", help="take a pipeline that another scikit-learn saved")
+    add(
+        "--refuse-unseen",
+        action="store_true",
+        help="let the API refuse categories that training has not seen, where the pipeline cannot take them",
+    )
     add("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
     add("--seed", type=seed_of, default=0, metavar="N", help="default: %(default)s")
     add("--time", metavar="COL", help="the column that says when each row happened: alarms are calibrated in time")
     add_alarms(parser)
     return parser
+
+
+def _names_of(text: str) -> tuple[str, ...]:
+    """Return the names in a list with commas; quotes hold a comma in a name, as in a CSV file."""
+    return tuple(name.strip() for name in next(csv.reader([text])))
 
 
 def _adopt(options: argparse.Namespace, console: Console) -> Manifest:
@@ -72,7 +93,7 @@ def _adopt(options: argparse.Namespace, console: Console) -> Manifest:
         from model.data.schema_file import SchemaFile, read_schema  # noqa: PLC0415
         from model.training.import_pipeline import import_pipeline, load_fitted  # noqa: PLC0415
 
-        fitted = load_fitted(options.pipeline, any_version=options.any_version)
+        fitted = load_fitted(options.pipeline, any_version=options.any_version, columns=options.columns)
         schema = read_schema(options.schema) if options.schema else SchemaFile()
         columns = read_columns(
             options.reference,
@@ -82,12 +103,19 @@ def _adopt(options: argparse.Namespace, console: Console) -> Manifest:
             only=fitted.columns,
             task=fitted.task,
             time=None if options.time is None else TimeColumn(options.time, options.time_zone),
+            every_target=options.missing_target == "refuse",
         )
-    console.print(column_table(columns))
+    console.print(column_table(columns, console.width))
     dataset = columns.dataset(fitted.classes, name=options.name or options.pipeline.stem)
     with progress_bar(console) as watch:
         return import_pipeline(
-            fitted, dataset, options.out, seed=options.seed, policy=policy_of(options), progress=watch
+            fitted,
+            dataset,
+            options.out,
+            seed=options.seed,
+            policy=policy_of(options),
+            refuse_unseen=options.refuse_unseen,
+            progress=watch,
         )
 
 

@@ -1,7 +1,7 @@
 """What the commands of this package share: options, a progress bar, the facts about a model, the table of columns."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, fields
 from pathlib import Path
@@ -13,13 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from model.alarms.policy import AlarmPolicy
-from model.artifact.manifest import ALARM_KINDS, AlarmKind, ClassifierManifest, Manifest, Parity
+from model.artifact.manifest import ALARM_KINDS, AlarmKind, ClassifierManifest, Feature, Manifest, Parity
 from model.artifact.traffic import TrafficAlarms
-from model.data.csv_file import CsvColumns
+from model.data.column_types import MAX_CATEGORIES
+from model.data.csv_file import Column, CsvColumns
 from model.data.schema_file import write_schema
 from model.data.time_column import zone_of
 
 DEFAULT_FOLDER = Path("data/model")
+MISSING_TARGET = ("drop", "refuse")
+MISSING_TARGET_HELP = "rows without a target: leave them out and say how many, or refuse the file (default: drop)"
 ALARM_HELP = {
     "false_alarm_rate": "chance of any drift alarm in a window where nothing has changed (default: %(default)s)",
     "false_alerts_a_month": "alerts a month at most while nothing happens, where alarms are calibrated on windows of "
@@ -113,11 +116,17 @@ def summary(manifest: Manifest, folder: Path) -> Table:
         table.add_row(name, plain(fact))
 
     add("rows", f"{data.rows} ({data.train_rows} train, {data.test_rows} test, {data.reference_rows} reference)")
+    if data.train_rows:
+        add("", "the model never sees the test rows, which measure it, nor the reference, which windows compare with")
     add(*_quality(manifest))
     add("estimator", manifest.estimator)
     add("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
     if difference := _difference(manifest):
         add("ONNX against scikit-learn", difference)
+    if isinstance(manifest, ClassifierManifest) and manifest.answer == "own predict":
+        add("answer", "what the model's own predict says, which is not always the most probable class")
+    for name, fact in _limits(manifest.features):
+        add(name, fact)
     if manifest.attributions_missing:
         add("attributions", f"none: {manifest.attributions_missing}")
     limits = [(threshold.column, threshold.at(200)) for threshold in manifest.thresholds]
@@ -126,6 +135,15 @@ def summary(manifest: Manifest, folder: Path) -> Table:
     add("alarms", _alarms(manifest))
     add("artifact", str(folder))
     return table
+
+
+def _limits(features: Sequence[Feature]) -> Iterator[tuple[str, str]]:
+    """Yield what the model was not seen to take, and what happens to it."""
+    clipped = [f"{one.name} {one.clip[0]:.4g} to {one.clip[1]:.4g}" for one in features if one.clip is not None]
+    closed = [one.name for one in features if one.closed]
+    for name, columns in (("numbers beyond count as the nearer end", clipped), ("unseen values are refused", closed)):
+        if columns:
+            yield name, ", ".join(columns[:6]) + (f", … {len(columns)} in all" if len(columns) > 6 else "")
 
 
 def _alarms(manifest: Manifest) -> str:
@@ -160,7 +178,9 @@ def _duration(seconds: int) -> str:
 def _quality(manifest: Manifest) -> tuple[str, str]:
     if isinstance(manifest, ClassifierManifest):
         right = manifest.quality
-        return "test accuracy", f"{right.accuracy:.3f} ({right.correct} of {right.rows})"
+        name, commonest = max(right.per_class.items(), key=lambda item: item[1].rows)
+        always = f"always saying {name} would be right in {commonest.rows / right.rows:.3f}"
+        return "test accuracy", f"{right.accuracy:.3f} ({right.correct} of {right.rows}; {always})"
     quality, deviation = manifest.quality, manifest.label_range.standard_deviation
     explained = "" if quality.r2 is None else f", R2 {quality.r2:.3f}"
     return (
@@ -187,34 +207,78 @@ def _difference(manifest: Manifest) -> str | None:
 
 _MAX_EXAMPLE = 24
 _MAX_SHOWN = 60
+_NARROW = 90
+"""Characters of a terminal below which a table of six columns would cut some of them off."""
 
 
-def column_table(columns: CsvColumns) -> Table:
-    """Return a row per column: type, missing, distinct, example, why; dropped columns last."""
-    table = Table(title=plain(f"{columns.text.path.name}: {columns.text.reading}"), title_justify="left")
-    for name in ("column", "type", "missing", "distinct", "example", "why"):
-        table.add_column(name, justify="right" if name in {"missing", "distinct"} else "left")
+def column_table(columns: CsvColumns, width: int = 120) -> Table:
+    """Return a row per column: type, missing, distinct, example, why; dropped columns last.
+
+    A terminal of less than 90 characters gets the same facts on two lines a column.
+    """
+    titles = ("column", "type", "missing", "distinct", "example", "why")
     everything = [*columns.kept, *columns.dropped]
-    for column in everything[:_MAX_SHOWN]:
-        table.add_row(
-            plain(column.name),
-            Text(column.type or "dropped", style="" if column.type else "yellow"),
-            str(column.missing),
-            str(column.distinct),
-            plain(column.example[:_MAX_EXAMPLE]),
-            plain(column.why),
-        )
+    rows = [_facts(column) for column in everything[:_MAX_SHOWN]]
     if len(everything) > _MAX_SHOWN:
-        table.add_row(f"… {len(everything) - _MAX_SHOWN} more", "", "", "", "", "")
-    cells = columns.target_cells
-    task = columns.task
-    why = f"{task.task}: {task.why}"
-    table.add_row(plain(columns.target), "target", "", str(len(set(cells))), plain(cells[0][:_MAX_EXAMPLE]), plain(why))
+        rows.append((f"… {len(everything) - _MAX_SHOWN} more", "", "", "", "", ""))
+    rows += [(name, "metadata", "", "", "", "not in the file, as the schema says") for name in columns.only_sent]
+    rows.append(_target_facts(columns))
+    table = Table(
+        title=plain(f"{columns.text.path.name}: {columns.text.reading}"),
+        title_justify="left",
+        show_header=width >= _NARROW,
+        show_lines=width < _NARROW,
+    )
+    if width < _NARROW:
+        table.add_column(overflow="fold", ratio=2)
+        table.add_column(overflow="fold", ratio=3)
+        for name, kind, missing, distinct, example, why in rows:
+            counts = f"{missing or 0} missing, {distinct} different, such as {example}; " if distinct else ""
+            table.add_row(Text.assemble(plain(name), "\n", _type(kind)), plain(counts + why))
+        return table
+    for title in titles:
+        table.add_column(title, justify="right" if title in {"missing", "distinct"} else "left", overflow="fold")
+    for name, kind, missing, distinct, example, why in rows:
+        table.add_row(plain(name), _type(kind), missing, distinct, plain(example), plain(why))
     return table
 
 
-def write_columns(columns: CsvColumns, path: Path, missing: tuple[str, ...] = ()) -> None:
+_Facts = tuple[str, str, str, str, str, str]
+
+
+def _facts(column: Column) -> _Facts:
+    shown = column.example if len(column.example) <= _MAX_EXAMPLE else column.example[: _MAX_EXAMPLE - 1] + "…"
+    return column.name, column.type or "dropped", str(column.missing), str(column.distinct), shown, column.why
+
+
+def _target_facts(columns: CsvColumns) -> _Facts:
+    target, task = columns.target, columns.task
+    why = f"{task.task}: {task.why}"
+    if columns.without_target:
+        why += f"; {columns.without_target:,} rows without it are left out"
+    example = next((cell for cell in target.cells if cell is not None), "")[:_MAX_EXAMPLE]
+    return target.name, "target", str(columns.without_target or ""), str(len(target.counts)), example, why
+
+
+def _type(kind: str) -> Text:
+    return Text(kind, style="yellow" if kind == "dropped" else "")
+
+
+def write_columns(columns: CsvColumns, path: Path) -> None:
     """Write the inferred columns as a schema file, for a person to edit; raises DataError."""
-    kept = [(column.name, column.override.model_copy(update={"type": column.type})) for column in columns.kept]
-    dropped = [(column.name, column.why) for column in columns.dropped]
-    write_schema(path, columns.target, kept, dropped, missing, task=columns.task.task)
+    schema = columns.schema
+    kept = []
+    for column in columns.kept:
+        most = column.override.categories or (MAX_CATEGORIES if column.other else None)
+        kept.append((column.name, column.override.model_copy(update={"type": column.type, "categories": most})))
+    dropped = [(column.name, column.why) for column in columns.dropped if column.name not in schema.metadata]
+    write_schema(
+        path,
+        columns.target.name,
+        kept,
+        dropped,
+        schema.missing,
+        task=columns.task.task,
+        decimal=schema.decimal,
+        metadata=schema.metadata,
+    )

@@ -11,6 +11,8 @@ from model.artifact.manifest import DEFAULT_ESTIMATOR, ESTIMATOR_NAMES, TASKS, M
 from model.artifact.store import verify_artifact
 from model.command_line import (
     DEFAULT_FOLDER,
+    MISSING_TARGET,
+    MISSING_TARGET_HELP,
     add_alarms,
     plain,
     policy_of,
@@ -28,7 +30,7 @@ _BUNDLED = ("iris", "wine", "breast_cancer", "diabetes")  # as in model.data.bun
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m model.train") -> int:
-    """Train a model and return the exit status: 0, or 2 with one line on standard error."""
+    """Train a model and return the exit status: 0, or 2 with what is wrong on standard error."""
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
     _check(parser, options)
@@ -57,6 +59,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     own = parser.add_argument_group("your own data", "types of columns are inferred and shown; see docs/your-model.md")
     own.add_argument("--csv", type=Path, metavar="FILE", help="a CSV file with a header line")
     own.add_argument("--target", metavar="COL", help="the column of FILE to predict")
+    own.add_argument("--missing-target", choices=MISSING_TARGET, help=MISSING_TARGET_HELP)
     own.add_argument("--task", choices=("auto", *TASKS), help="predict a class or a number (default: found)")
     own.add_argument("--schema", type=Path, metavar="YAML", help="what the columns are, where inference is wrong")
     own.add_argument("--write-schema", type=Path, metavar="YAML", help="write what was inferred, to edit, and stop")
@@ -75,6 +78,11 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--estimator", choices=ESTIMATOR_NAMES, help=f"(default: {DEFAULT_ESTIMATOR})")
     kind.add_argument("--pipeline", metavar="MODULE:FUNCTION", help="a function that makes your own pipeline")
+    parser.add_argument(
+        "--refuse-unseen",
+        action="store_true",
+        help="let the API refuse categories that training has not seen, where the pipeline cannot take them",
+    )
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--seed", type=seed_of, default=0, metavar="N", help="default: %(default)s")
     add_alarms(parser)
@@ -89,7 +97,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--dataset and --csv exclude each other")
     if options.time is None and (options.split is not None or options.alarms == "time"):
         parser.error("--split and --alarms time go with --time")
-    for name in ("task", "schema", "write_schema", "separator", "time"):
+    for name in ("missing_target", "task", "schema", "write_schema", "separator", "time"):
         if getattr(options, name) is not None and options.csv is None:
             parser.error(f"--{name.replace('_', '-')} goes with --csv")
 
@@ -117,10 +125,18 @@ def _read(options: argparse.Namespace, console: Console) -> "AnyDataset | None":
         if options.task == "auto":
             schema = schema.model_copy(update={"task": None})
         time = None if options.time is None else TimeColumn(options.time, options.time_zone)
-        columns = read_columns(options.csv, options.target, schema, separator=options.separator, task=task, time=time)
-    console.print(column_table(columns))
+        columns = read_columns(
+            options.csv,
+            options.target,
+            schema,
+            separator=options.separator,
+            task=task,
+            time=time,
+            every_target=options.missing_target == "refuse",
+        )
+    console.print(column_table(columns, console.width))
     if options.write_schema:
-        write_columns(columns, options.write_schema, schema.missing)
+        write_columns(columns, options.write_schema)
         console.print(f"wrote {options.write_schema}; edit it and train with --schema {options.write_schema}")
         return None
     return columns.dataset()
@@ -142,6 +158,7 @@ def _train(dataset: "AnyDataset", options: argparse.Namespace, console: Console)
             seed=options.seed,
             policy=policy_of(options, bundled=options.csv is None),
             in_time=options.split != "random",
+            refuse_unseen=options.refuse_unseen,
             progress=watch,
         )
 

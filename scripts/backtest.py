@@ -20,7 +20,7 @@ from scripts.command_line import MOMENT_HELP, moment, status_of, whole_from
 from scripts.past_rows import Judged, Rules, judge_file, judge_log
 
 if TYPE_CHECKING:
-    from model.alarms.window_checks import JudgedWindow
+    from model.alarms.window_checks import Failure, JudgedWindow
 
 UNITS = {"s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400}
 WEEK_SECONDS = 7 * 86_400
@@ -182,6 +182,12 @@ def _summary(judged: Judged, alerts: Sequence[AlertSpan]) -> dict[str, Any]:
     }
 
 
+def _failed(failure: "Failure") -> dict[str, Any]:
+    """Return a failure; `measure` is there where several windows together show it."""
+    found = failure._asdict()
+    return found if failure.measure else {name: value for name, value in found.items() if name != "measure"}
+
+
 def _as_json(judged: Judged, alerts: Sequence[AlertSpan]) -> dict[str, Any]:
     return {
         "windows": [
@@ -189,7 +195,7 @@ def _as_json(judged: Judged, alerts: Sequence[AlertSpan]) -> dict[str, Any]:
                 "start": window.start.isoformat(),
                 "end": window.end.isoformat(),
                 "rows": window.rows,
-                "failed_checks": [failure._asdict() for failure in window.failures],
+                "failed_checks": [_failed(failure) for failure in window.failures],
                 "values": list(_values(window)),
             }
             for window in judged.windows

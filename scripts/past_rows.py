@@ -82,7 +82,7 @@ def _scored_rows(options: argparse.Namespace, folder: Path, manifest: Manifest) 
         classes,
         needs_labels=options.target is not None,
     )
-    answers = load_predictor(folder).predict(rows_of(known.frame, manifest.features))
+    answers = load_predictor(folder).answers(rows_of(known.frame, manifest.features))
     frame = with_predictions(known.frame, answers, names)
     return TimedRows(frame if known.labels is None else frame.assign(**{LABEL: known.labels}), known.times.seconds)
 

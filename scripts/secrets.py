@@ -36,6 +36,9 @@ ROTATABLE = (
 )
 """The secrets that `--rotate` replaces. The others are yours, or hold no secret."""
 
+RECEIVERS = ("slack_url", "teams_url", "pagerduty_key")
+"""Files in secrets/alertmanager that you write yourself: each switches a receiver of alerts on."""
+
 ENGINE_SOCKET = Path("/var/run/docker.sock")
 DIGEST_PREFIX = "VIGIE_DIGEST_"
 
@@ -84,6 +87,8 @@ def make_secrets(folder: Path) -> list[str]:
                 raise OSError(
                     f"{kept / name} is missing; remove {kept}/postgres_* and run this again to make all of them"
                 )
+    for receiver in RECEIVERS:
+        hand_over(kept / "alertmanager" / receiver, user, group)
     made = [f"secrets/{name}" for name, content in contents.items() if write_new(kept / name, content, user, group)]
     made += [f"secrets/{name}" for holds in DATABASES for name in make_role(kept, holds, user, group)]
     made += [f"secrets/{name}" for name in KEYS if make_key(kept, name, user, group)]
@@ -164,6 +169,14 @@ def write_new(path: Path, content: str, user: int, group: int) -> bool:
     return True
 
 
+def hand_over(path: Path, user: int, group: int) -> None:
+    """Make a file that you wrote readable for the containers and for nobody else, if there is one. Raises OSError."""
+    if path.is_file() and not path.is_symlink():
+        path.chmod(0o600)
+        if user != os.geteuid():
+            os.chown(path, user, group, follow_symlinks=False)
+
+
 def replace(path: Path, content: str, user: int, group: int) -> None:
     """Write a file that only its owner can read in place of another, all at once."""
     draft = path.with_name(f".{path.name}.new")
@@ -180,6 +193,7 @@ def update_env(folder: Path) -> None:
     kept, env = folder / "secrets", (folder / ".env").resolve()
     key = (kept / "digest_key").read_bytes()
     files = sorted(path for path in kept.iterdir() if path.is_file() and re.fullmatch(r"[a-z_]+", path.name))
+    files += [path for name in RECEIVERS if (path := kept / "alertmanager" / name).is_file()]
     before = env.read_text(encoding="utf-8")
     lines = [line for line in before.splitlines() if not line.startswith(DIGEST_PREFIX)]
     if sys.platform == "linux" and "VIGIE_DOCKER_GID=" not in before and ENGINE_SOCKET.exists():

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv from the locks, with the command vigie in it: `setup.sh run` for the stack, `setup.sh dev` for tests and lint too.
+# EXTRAS=boosting adds the packages of requirements-boosting.lock, and later calls keep them; EXTRAS=none removes them.
 # Idempotent: does nothing where .venv was made from the same locks by the same Python.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,6 +13,15 @@ case $kind in
     *) echo "usage: setup.sh run|dev" >&2; exit 2 ;;
 esac
 
+kept_extras=.venv/extras
+extras=${EXTRAS:-$(cat "$kept_extras" 2>/dev/null || true)}
+[ "$extras" = none ] && extras=
+case $extras in
+    "" | boosting) ;;
+    *) echo "EXTRAS=$extras: there is only boosting, or none" >&2; exit 2 ;;
+esac
+locks=("$lock" ${extras:+"requirements-$extras.lock"})
+
 "$python" - <<'CHECK' || exit 2
 import sys
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
@@ -22,17 +32,17 @@ except ImportError:
     sys.exit("this Python has no venv module; on Debian, run: apt-get install python3-venv")
 CHECK
 
-made_from() { { "$python" -c 'import sys; print(sys.version, sys.prefix)'; cat requirements-setup.lock "$lock"; } | cksum; }
+made_from() { { "$python" -c 'import sys; print(sys.version, sys.prefix)'; cat requirements-setup.lock "$@"; } | cksum; }
 install_command() { .venv/bin/python -I deploy/install_command.py "$PWD"; }
 stamp=.venv/made-from-$kind
 # the lock of dev holds all that run needs
-if { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(made_from)" ] && [ -x .venv/bin/python ]; } \
-    || { [ "$kind" = run ] && [ -f .venv/made-from-dev ] && [ "$(lock=requirements-dev.lock made_from)" = "$(cat .venv/made-from-dev)" ]; }; then
+if { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(made_from "${locks[@]}")" ] && [ -x .venv/bin/python ]; } \
+    || { [ "$kind" = run ] && [ -f .venv/made-from-dev ] && [ "$(made_from requirements-dev.lock "${locks[@]:1}")" = "$(cat .venv/made-from-dev)" ]; }; then
     install_command
     exit 0
 fi
 
-echo "setting up .venv from $lock (about half a minute the first time)"
+echo "setting up .venv from ${locks[*]} (about half a minute the first time)"
 if [ -x .venv/bin/python ] && ! .venv/bin/python -c 'import sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then
     rm -rf .venv
 fi
@@ -47,9 +57,10 @@ pip=(.venv/bin/python -m pip --disable-pip-version-check)
 # uv does not read pip's configuration, so an index that pip was given is handed on
 index=${PIP_INDEX_URL:-$("${pip[@]}" config get global.index-url 2>/dev/null || true)}
 [ -n "$index" ] && export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
-if ! VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip sync --quiet --require-hashes "$lock" requirements-setup.lock; then
+if ! VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip sync --quiet --require-hashes "${locks[@]}" requirements-setup.lock; then
     echo "uv could not install the lock; installing it with pip, which takes about two minutes" >&2
-    "${pip[@]}" install --quiet --no-deps --require-hashes -r "$lock"
+    "${pip[@]}" install --quiet --no-deps --require-hashes "${locks[@]/#/-r}"
 fi
 install_command
-made_from > "$stamp"
+echo "$extras" > "$kept_extras"
+made_from "${locks[@]}" > "$stamp"

@@ -33,4 +33,11 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 def without_url_files(text: str, url: str) -> str:
     """The Alertmanager of Debian 12 (0.25) reads a webhook's address from the configuration alone."""
-    return re.sub(r"url_file: \S*/(\w+)_url", rf"url: {url}/\1", text)
+    return re.sub(r"- url_file: \S*/(\w+)_url", rf"- url: {url}/\1", text)
+
+
+def without(text: str, *integrations: str) -> str:
+    """Alertmanager's configuration without the receivers of these kinds."""
+    for name in integrations:
+        text = re.sub(rf"^    {name}_configs:\n(?:      .*\n)+", "", text, flags=re.MULTILINE)
+    return text

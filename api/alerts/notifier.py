@@ -1,6 +1,7 @@
 """Posts alerts on the model's health to Alertmanager, while they fire and when they end, and logs the changes."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 PATH = "/api/v2/alerts"
 TIMEOUT_SECONDS = 5.0
 SHOWN_OF_RESPONSE = 300
+SEVERITIES = ("critical", "warning")
 
 
 class PostOutcome(StrEnum):
@@ -116,6 +118,8 @@ class AlertNotifier:
 
     def _log_changes(self, states: Sequence[tuple[Check, CheckState]]) -> None:
         firing = {check.name for check, state in states if state.firing}
+        severities = Counter[str](check.severity for check, state in states if state.firing)
+        self._metrics.observe_model_alerts({severity: severities[severity] for severity in SEVERITIES})
         for check, state in states:
             if state.firing != (check.name in self._firing):
                 turn = "fires" if state.firing else "is over"

@@ -26,9 +26,10 @@ REFUSED_BYTES_PER_ROW = 100
 def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[BaseRoute]:
     """Build the routes, which serve without FastAPI: its handling of a request costs more than to predict.
 
-    They stay when the model is reloaded, as `ModelReloader` refuses a version with other fields or labels.
+    They stay when the model is reloaded, as `ModelReloader` refuses a version with other fields or labels. What else a
+    row may bring along, and how its texts are read, follows the version that serves.
     """
-    row, label_types = row_type(plane.manifest), task_types(plane.manifest)
+    bodies = _ServedBodies(plane, max_rows)
 
     async def predict(body: Row) -> bytes:
         return (await plane.predict([body.cells()]))[0]
@@ -42,13 +43,37 @@ def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[B
         shown = FeedbackReceipt(accepted=receipt.accepted, unknown=list(receipt.unknown))
         return shown.model_dump_json().encode()
 
-    rows = ListBody(batch_type(row, max_rows), "rows", row, max_rows)
-    labels = ListBody(label_types.feedback, "labels", label_types.label, max_rows)
     return [
-        _route("/predict", JsonEndpoint(RequestBody(row), predict, max_bytes)),
-        _route("/predict/batch", JsonEndpoint(rows, predict_batch, max_bytes)),
-        _route("/feedback", JsonEndpoint(labels, feedback, max_bytes)),
+        _route("/predict", JsonEndpoint(lambda: bodies.current().row, predict, max_bytes)),
+        _route("/predict/batch", JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes)),
+        _route("/feedback", JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes)),
     ]
+
+
+class _Bodies:
+    """The request bodies of one version of the model."""
+
+    def __init__(self, manifest: Manifest, max_rows: int) -> None:
+        row, label_types = row_type(manifest), task_types(manifest)
+        self.row = RequestBody(row)
+        self.rows = ListBody(batch_type(row, max_rows), "rows", row, max_rows)
+        self.labels = ListBody(label_types.feedback, "labels", label_types.label, max_rows)
+
+
+class _ServedBodies:
+    """The request bodies of the version that serves; built once for each."""
+
+    def __init__(self, plane: DataPlane, max_rows: int) -> None:
+        self._plane, self._max_rows = plane, max_rows
+        self._manifest = plane.manifest
+        self._bodies = _Bodies(self._manifest, max_rows)
+
+    def current(self) -> _Bodies:
+        """Return the request bodies of the version that serves now."""
+        manifest = self._plane.manifest
+        if manifest is not self._manifest:
+            self._bodies, self._manifest = _Bodies(manifest, self._max_rows), manifest
+        return self._bodies
 
 
 class JsonEndpoint(Generic[Body]):
@@ -58,9 +83,9 @@ class JsonEndpoint(Generic[Body]):
     """
 
     def __init__(
-        self, request_body: RequestBody[Body], respond: Callable[[Body], Awaitable[bytes]], max_bytes: int
+        self, body: Callable[[], RequestBody[Body]], respond: Callable[[Body], Awaitable[bytes]], max_bytes: int
     ) -> None:
-        self._request_body = request_body
+        self._body = body
         self._respond = respond
         self._max_bytes = max_bytes
 
@@ -84,10 +109,11 @@ class JsonEndpoint(Generic[Body]):
 
     async def _read(self, body: bytes, *, is_json: bool) -> Body:
         """Return the validated body; one that is refused is charged by its size, as it took time to read."""
+        reader = self._body()
         try:
             if len(body) > LARGE_BYTES:
-                return await self._request_body.read_large(body, is_json=is_json)
-            return self._request_body.read(body, is_json=is_json)
+                return await reader.read_large(body, is_json=is_json)
+            return reader.read(body, is_json=is_json)
         except (PayloadError, UnreadableBody):
             charge_rows(len(body) // REFUSED_BYTES_PER_ROW)
             raise

@@ -1,6 +1,8 @@
 """Predicts and logs: the path from a request's rows or labels to the response."""
 
+from asyncio import CancelledError
 from collections.abc import Sequence
+from time import perf_counter
 
 from api.metrics import Metrics
 from api.prediction_log.records import LabelReceipt, LabelRecord
@@ -8,6 +10,7 @@ from api.prediction_log.writer import LogWriter
 from api.security.rate_limit import charge_rows
 from api.serving.responses import LabelValue, Row, label_texts
 from api.serving.served_model import ServedModel
+from api.version_metrics import VersionMetrics
 from model.artifact.manifest import Manifest
 
 
@@ -18,6 +21,7 @@ class DataPlane:
         self._served = served
         self._writer = writer
         self._metrics = metrics
+        self._versions: VersionMetrics = metrics.of_versions
 
     @property
     def manifest(self) -> Manifest:
@@ -31,7 +35,15 @@ class DataPlane:
         """
         self._metrics.observe_request_rows(len(rows))
         charge_rows(len(rows))
-        responses = await self._writer.log_responses(rows)
+        served, began, failed = self.manifest, perf_counter(), True
+        try:
+            responses = await self._writer.log_responses(rows)
+            failed = False
+        except CancelledError:
+            failed = False  # the caller hung up: not the version's fault
+            raise
+        finally:
+            self._versions.observe(served.name, served.version, perf_counter() - began, failed=failed)
         self._metrics.count_predictions(len(responses))
         return responses
 

@@ -55,7 +55,8 @@ def _label_differences(served: Manifest, other: Manifest) -> list[str]:
 
 
 def _type_text(feature: Feature) -> str:
-    return f"a {feature.type} that {'may' if feature.nullable else 'must not'} be null"
+    refuses = " and refuses values that it does not know" if feature.closed else ""
+    return f"a {feature.type} that {'may' if feature.nullable else 'must not'} be null{refuses}"
 
 
 def _named(text: str, names: list[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """Responses: the JSON that is sent for a row, the record that is logged of it, and how labels are logged."""
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from random import SystemRandom
 
@@ -9,10 +10,15 @@ import numpy as np
 import orjson
 import uuid_utils
 
-from api.errors import MAX_ERRORS, FieldError, NoFiniteAnswer, UnknownClass, shortened
+from api.errors import MAX_ERRORS, FieldError, NoFiniteAnswer, RowRefused, UnknownClass, shortened
 from api.prediction_log.records import PredictionRecord
 from model.artifact.manifest import ClassifierManifest, Manifest, Value
-from model.serving.predictor import AnyPredictor, Predictor, RegressionPredictor
+from model.data.cells import KnownClasses
+from model.errors import PredictionError
+from model.serving.engines import Answers
+from model.serving.predictor import AnyPredictor, Predictor
+
+logger = logging.getLogger(__name__)
 
 PROBABILITY_DECIMALS = 6
 """The served model computes in single precision, which has no more significant decimals."""
@@ -21,6 +27,16 @@ NO_PROBABILITIES = "{}"
 
 Row = Sequence[Value]
 """The values of one row, in the order of the schema."""
+
+
+class RowWithMetadata(list[Value]):
+    """A row that brings columns along that the model does not take: they are logged with it."""
+
+    def __init__(self, values: Iterable[Value], metadata: Mapping[str, Value]) -> None:
+        super().__init__(values)
+        self.metadata = metadata
+
+
 Response = tuple[list[PredictionRecord], list[bytes]]
 """The record to log and the JSON response of each row."""
 
@@ -31,8 +47,15 @@ class Responses(ABC):
     The parts of a response that are always the same are encoded once, here.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, predictor: AnyPredictor) -> None:
+        self._predictor = predictor
+        manifest: Manifest = predictor.manifest
         self.manifest = manifest
+        self._closed = [
+            (place, one.name, frozenset(one.categories or ()))
+            for place, one in enumerate(manifest.features)
+            if one.closed
+        ]
         self._feature_names = manifest.feature_names
         self._version = manifest.version
         self._end = f',"model_version":{orjson.dumps(self._version).decode()}}}'
@@ -42,8 +65,53 @@ class Responses(ABC):
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
 
+    def _answers(self, rows: Sequence[Row]) -> Answers:
+        """Return the model's answers. Raises RowRefused for rows that it cannot take, and PredictionError."""
+        if self._closed:
+            self._check_known(rows)
+        try:
+            return self._predictor.answers(rows)
+        except PredictionError:
+            raise
+        except Exception as error:
+            if self._fails([[feature.example for feature in self.manifest.features]]):
+                raise  # it is the model, not the row
+            logger.warning("the model cannot take a row: %s", shortened(f"{type(error).__name__}: {error}"))
+            place = self._first_failing(rows)
+            message = "the model cannot take this row; look for values far outside the training data"
+            raise RowRefused.of([FieldError(_row_path(place, len(rows)), message, "row_refused")]) from error
+
+    def _check_known(self, rows: Sequence[Row]) -> None:
+        message = "the model knows no such value, and was made to refuse it; GET /model lists the values that it knows"
+        errors = [
+            FieldError((f"rows[{index}]." if len(rows) > 1 else "") + shortened(name), message, "unseen_value")
+            for index, row in enumerate(rows)
+            for place, name, known in self._closed
+            if row[place] is not None and row[place] not in known
+        ]
+        if errors:
+            raise RowRefused.of(errors)
+
+    def _fails(self, rows: Sequence[Row]) -> bool:
+        try:
+            self._predictor.answers(rows)
+        except Exception:  # noqa: BLE001 - as above
+            return True
+        return False
+
+    def _first_failing(self, rows: Sequence[Row]) -> int:
+        """Return the place of a row that fails, by halves: a caller may send thousands that all do."""
+        first, last = 0, len(rows)
+        while last - first > 1:
+            middle = (first + last) // 2
+            first, last = (first, middle) if self._fails(rows[first:middle]) else (middle, last)
+        return first
+
     def _features(self, row: Row) -> str:
-        return orjson.dumps(dict(zip(self._feature_names, row, strict=True))).decode()
+        values = dict(zip(self._feature_names, row, strict=True))
+        if isinstance(row, RowWithMetadata):
+            values = {**row.metadata, **values}
+        return orjson.dumps(values).decode()
 
     def _sample_keys(self, count: int) -> list[int]:
         keys: list[int] = self._random.integers(0, 2**31, count).tolist()
@@ -51,22 +119,22 @@ class Responses(ABC):
 
 
 class ClassificationResponses(Responses):
-    """Responds with the most probable class, and the probability of each class."""
+    """Responds with the class that the model predicts, and the probability of each class."""
 
     def __init__(self, predictor: Predictor) -> None:
-        super().__init__(predictor.manifest)
-        self._predictor = predictor
+        super().__init__(predictor)
         classes = predictor.manifest.classes
         self._class_names = predictor.manifest.class_names
         self._middles = [f'","prediction":{orjson.dumps(one).decode()},"probabilities":' for one in classes]
 
     def respond(self, rows: Sequence[Row]) -> Response:
-        """Return the record and the JSON response of each row. Raises PredictionError."""
-        probabilities = self._predictor.predict(rows)
-        best = probabilities.argmax(axis=1).tolist()
+        """Return the record and the JSON response of each row. Raises PredictionError or PayloadError."""
+        probabilities, chosen = self._answers(rows)
+        _check_finite(np.asarray(np.isfinite(probabilities).all(axis=1)))
+        places: list[int] = [] if chosen is None else chosen.tolist()
         shares = probabilities.round(PROBABILITY_DECIMALS).tolist()
         records, responses = [], []
-        for row, index, share, key in zip(rows, best, shares, self._sample_keys(len(rows)), strict=True):
+        for row, index, share, key in zip(rows, places, shares, self._sample_keys(len(rows)), strict=True):
             prediction_id = str(uuid_utils.uuid7())
             by_class = orjson.dumps(dict(zip(self._class_names, share, strict=True))).decode()
             logged = (self._features(row), self._class_names[index], by_class)
@@ -78,13 +146,9 @@ class ClassificationResponses(Responses):
 class RegressionResponses(Responses):
     """Responds with the predicted number."""
 
-    def __init__(self, predictor: RegressionPredictor) -> None:
-        super().__init__(predictor.manifest)
-        self._predictor = predictor
-
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
-        numbers = self._predictor.predict(rows)
+        numbers = self._answers(rows).values
         _check_finite(np.isfinite(numbers))
         records, responses = [], []
         for row, number, key in zip(rows, numbers.tolist(), self._sample_keys(len(rows)), strict=True):
@@ -110,10 +174,14 @@ def _check_finite(finite: "np.ndarray") -> None:
     """Raise NoFiniteAnswer for rows whose prediction is not finite: JSON has only finite numbers."""
     if finite.all():
         return
-    fields = [f"rows[{index}]" if len(finite) > 1 else "body" for index in np.flatnonzero(~finite).tolist()]
+    fields = [_row_path(index, len(finite)) for index in np.flatnonzero(~finite).tolist()]
     message = "the model has no finite number for this row; look for values far outside the training data"
     errors = tuple(FieldError(field, message, "no_finite_answer") for field in fields)
     raise NoFiniteAnswer(f"{fields[0]}: {message}", errors)
+
+
+def _row_path(index: int, rows: int) -> str:
+    return f"rows[{index}]" if rows > 1 else "body"
 
 
 LabelValue = str | int | bool | float
@@ -130,24 +198,21 @@ def label_texts(labels: Sequence[LabelValue], manifest: Manifest) -> list[str]:
 
 
 def _class_names(labels: Sequence[LabelValue], manifest: ClassifierManifest) -> list[str]:
-    names, known = [_class_name(label) for label in labels], set(manifest.class_names)
-    unknown = (index for index, name in enumerate(names) if name not in known)
-    classes = f"is none of the classes {_listed(manifest)}"
+    known, names = KnownClasses(manifest.classes), manifest.class_names
+    found = [known.place(label) for label in labels]
+    unknown = (index for index, place in enumerate(found) if place is None)
+    classes = f"is none of the classes {listed_classes(manifest)}"
     errors = tuple(
         FieldError(f"labels[{index}].label", f"{shortened(repr(labels[index]))} {classes}", "unknown_class")
         for index in islice(unknown, MAX_ERRORS)
     )
     if errors:
         raise UnknownClass(f"{errors[0].field}: {errors[0].message}", errors)
-    return names
+    return [names[place] for place in found if place is not None]
 
 
-def _class_name(label: LabelValue) -> str:
-    """Return the name of a class; JSON has one kind of number, so 1.0 is the class 1."""
-    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
-
-
-def _listed(manifest: ClassifierManifest) -> str:
+def listed_classes(manifest: ClassifierManifest) -> str:
+    """Return the classes as an error names them."""
     names = manifest.class_names
     more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     return ", ".join(names[:MAX_LISTED]) + more

@@ -1,13 +1,16 @@
 """Request and response types that depend on the model: on its features and its task."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, WrapValidator, create_model
+from pydantic_core import PydanticCustomError
 
-from api.serving.responses import LabelValue
+from api.serving.responses import LabelValue, RowWithMetadata, listed_classes
 from model.artifact.manifest import ClassifierManifest, Feature, Manifest, NumberRange, RegressorManifest, Value
-from model.data.encoding import encoding_of
+from model.data.encoding import MAX_CATEGORY_LENGTH, encoding_of
 
 
 class Row(BaseModel):
@@ -17,10 +20,29 @@ class Row(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    metadata_columns: ClassVar[dict[str, str]] = {}
+    """The columns that may ride along, by the field that holds each; these fields follow those of the features."""
 
     def cells(self) -> list[Value]:
-        """Return the values in the order of the schema."""
-        return list(self.__dict__.values())
+        """Return the values in the order of the schema, with the metadata that the row brings along."""
+        columns = self.metadata_columns
+        values = list(self.__dict__.values())
+        if not columns:
+            return values
+        sent = self.model_fields_set
+        metadata = {name: self.__dict__[field] for field, name in columns.items() if field in sent}
+        return RowWithMetadata(values[: -len(columns)], metadata)
+
+
+MetadataCell = (
+    Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    | Annotated[float, Field(allow_inf_nan=False)]
+    | bool
+    | Annotated[str, Field(max_length=MAX_CATEGORY_LENGTH)]
+    | None
+)
+"""What a column that rides along may hold: as much as a feature may."""
+_RIDES = "Logged with the row, and never given to the model."
 
 
 class Batch(BaseModel):
@@ -35,13 +57,18 @@ def row_type(manifest: Manifest) -> type[Row]:
     """Build the type of one row. A feature's name may be any text, so it is the alias of its field."""
     fields: dict[str, Any] = {f"feature_{number}": _field(feature) for number, feature in enumerate(manifest.features)}
     example = {feature.name: feature.example for feature in manifest.features}
-    return create_model(
+    names = [name for name in manifest.metadata if name not in manifest.feature_names]
+    columns = {f"metadata_{number}": name for number, name in enumerate(names)}
+    fields |= {field: (MetadataCell, Field(None, alias=name, description=_RIDES)) for field, name in columns.items()}
+    row = create_model(
         "Row",
         __base__=Row,
         __doc__=f"One row for the model {manifest.name}, version {manifest.version}.",
         __cls_kwargs__={"json_schema_extra": {"examples": [example]}},
         **fields,
     )
+    row.metadata_columns = columns
+    return row
 
 
 def batch_type(row: type[Row], max_rows: int) -> type[Batch]:
@@ -65,10 +92,7 @@ def _field(feature: Feature) -> Any:
     encoding = encoding_of(feature)
     if schema := encoding.json_schema(feature):
         details["json_schema_extra"] = schema
-    kind = encoding.json_type
-    if feature.nullable:
-        kind = kind | None
-    return (kind, Field(**details))
+    return (encoding.json_type(feature), Field(**details))
 
 
 def _describe(feature: Feature) -> str:
@@ -82,6 +106,14 @@ def _describe(feature: Feature) -> str:
         shown = ", ".join(feature.categories[:10])
         more = len(feature.categories) - 10
         parts.append(f"one of {shown}{f' and {more} more' if more > 0 else ''} in training")
+    if feature.other is not None:
+        parts.append(f"any other value counts as {feature.other}")
+    if feature.notation is not None:
+        parts.append("a number, or text as in the training data")
+    if feature.clip is not None:
+        parts.append(f"numbers beyond {feature.clip[0]:g} and {feature.clip[1]:g} count as these")
+    if feature.closed:
+        parts.append("other values are refused")
     parts.append("null if missing" if feature.nullable else "required")
     return "; ".join(parts)
 
@@ -89,6 +121,8 @@ def _describe(feature: Feature) -> str:
 PredictionId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
 """Visible ASCII, as in the ids of predictions. PostgreSQL refuses NUL, and with it the whole commit."""
 ClassValue = str | int | bool
+ClassLabel = str | int | bool | Annotated[float, Field(allow_inf_nan=False)]
+"""A class as a caller may send it: a class 1 is also sent as 1.0 and as "1"."""
 EXAMPLE_ID = "01a206d1-4af7-73b6-82be-e3ad6c7ae0a1"
 
 _FOR_FEEDBACK = "Send it back with the label, at POST /feedback."
@@ -101,7 +135,10 @@ class Prediction(BaseModel):
     """The prediction of one row."""
 
     prediction_id: str = Field(description=_FOR_FEEDBACK)
-    prediction: ClassValue = Field(description="The class with the highest probability.")
+    prediction: ClassValue = Field(
+        description="The class that the model predicts: the most probable one, or by a rule of the model's own, as "
+        "`answer` of GET /model says."
+    )
     probabilities: dict[str, float] = Field(description="Probability of each class.")
     model_version: str
 
@@ -162,8 +199,8 @@ class TaskTypes:
 def task_types(manifest: Manifest) -> TaskTypes:
     """Build the types for what this model predicts."""
     if isinstance(manifest, ClassifierManifest):
-        one = Field(union_mode="smart", description="One of the model's classes.", examples=[manifest.classes[0]])
-        label: Any = (ClassValue | float, one)  # a float too, for an error that names the classes
+        one = Field(description="One of the model's classes.", examples=[manifest.classes[0]])
+        label: Any = (Annotated[ClassLabel, WrapValidator(partial(_class_label, manifest))], one)
         return _types(Prediction, label, ClassifierCard, _class_example(manifest))
     number = f"{manifest.target}{_known(manifest)}"
     prediction = create_model(
@@ -176,6 +213,18 @@ def task_types(manifest: Manifest) -> TaskTypes:
     some = Field(description=f"The true {number}", examples=[_typical(manifest)])
     label = (Annotated[float, Field(allow_inf_nan=False)], some)
     return _types(prediction, label, RegressorCard, _number_example(manifest))
+
+
+def _class_label(manifest: ClassifierManifest, value: Any, validate: Callable[[Any], LabelValue]) -> LabelValue:
+    """Return a label of any JSON type that a class may have; one error that names the classes, instead of one a type.
+
+    Whether it is one of the classes is decided with all labels of a request, in `label_texts`.
+    """
+    try:
+        return validate(value)
+    except ValidationError:
+        message = f"the label must be one of the classes {listed_classes(manifest)}"
+        raise PydanticCustomError("unknown_class", "{message}", {"message": message}) from None
 
 
 def _types(prediction: type[BaseModel], label: Any, card: type[ModelCard], example: dict[str, Any]) -> TaskTypes:

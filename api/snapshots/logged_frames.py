@@ -116,7 +116,7 @@ class PastWindows:
             }
         )
         names = manifest.class_names if isinstance(manifest, ClassifierManifest) else None
-        frame = with_predictions(frame, self._predictor.predict(rows_of(frame, manifest.features)), names)
+        frame = with_predictions(frame, self._predictor.answers(rows_of(frame, manifest.features)), names)
         return frame.assign(**{LABEL: _answers([row.label for row in rows], manifest)}) if labelled else frame
 
 

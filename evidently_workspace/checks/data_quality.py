@@ -23,31 +23,38 @@ from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import LEARNING, Section, finite, require, result_of, run_report
 from model.artifact.manifest import Feature, Manifest
 from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
-from model.data.encoding import encoding_of, text_features
-from model.statistics.bounds import highest_share, quality_alarm_rate
+from model.data.encoding import encoding_of, number_features, text_features
+from model.statistics.bounds import commonest_values, highest_share, highest_stuck_share, quality_alarm_rate
 
 WHOLE_WINDOW = {
     "duplicated_rows": DuplicatedRowCount(),
     "duplicated_columns": DuplicatedColumnsCount(),
     "constant_columns": ConstantColumnsCount(),
 }
-MEASURES = {"missing_share": "missing", "out_of_range_share": "out_of_range", "new_category_share": "new_category"}
+MEASURES = {
+    "missing_share": "missing",
+    "out_of_range_share": "out_of_range",
+    "new_category_share": "new_category",
+    "stuck_share": "stuck",
+}
 MEASURE_TITLES = {
     "missing_share": "missing",
     "out_of_range_share": "outside the training range",
     "new_category_share": "not a training category",
+    "stuck_share": "one and the same",
 }
 ALL_REASONS = "all reasons"
 
 CountMetric: TypeAlias = MissingValueCount | OutRangeValueCount | OutListValueCount
+"""What Evidently counts; the most common number is counted here."""
 
 
 class _ShareCheck(NamedTuple):
-    """One share of one column, with the most that the reference allows."""
+    """One share of one column, with the most that the reference allows; `metric` counts it, or is the share itself."""
 
     name: str
     column: str
-    metric: CountMetric
+    metric: CountMetric | float
     allowed: float
     reference_share: float
     usual: str = ""
@@ -65,7 +72,7 @@ def data_quality(
 
     A share (missing, outside the training range, outside the training categories) fails when it exceeds `highest_share`
     of the reference at `quality_alarm_rate`: so all of them together raise a false alarm in at most the model's rate
-    of windows in which nothing has changed.
+    of windows in which nothing has changed. A number is stuck where one value has more than `highest_stuck_share`.
     """
     require("rows", len(current), min_rows)
     section = Section("Data quality", "Ranges and categories are those of the training data.")
@@ -73,7 +80,7 @@ def data_quality(
     section.say_what_is_learned(traffic, ((check.name, check.column) for check in checks))
     names = list(manifest.feature_names)
     snapshot = run_report(
-        [*WHOLE_WINDOW.values(), *(check.metric for check in checks)],
+        [*WHOLE_WINDOW.values(), *(check.metric for check in checks if not isinstance(check.metric, float))],
         columns_dataset(current, names, manifest),
         columns_dataset(reference, names, manifest),
     )
@@ -139,11 +146,14 @@ class ScoredShare(NamedTuple):
 def _add_shares(section: Section, snapshot: Snapshot, checks: list[_ShareCheck]) -> list[ScoredShare]:
     scored = []
     for check in checks:
-        result = finite(result_of(snapshot, check.metric))
-        section.add_result(result)
-        if result is None:
-            continue
-        one = ScoredShare(check, float(result.share.value))
+        if isinstance(check.metric, float):
+            one = ScoredShare(check, check.metric)
+        else:
+            result = finite(result_of(snapshot, check.metric))
+            section.add_result(result)
+            if result is None:
+                continue
+            one = ScoredShare(check, float(result.share.value))
         section.add_value(check.name, check.column, one.share)
         if one.failed:
             section.failed_checks.append(
@@ -160,7 +170,7 @@ def shares_table(manifest: Manifest, scored: list[ScoredShare]) -> BaseWidgetInf
     with_usual = any(one.check.usual for one in scored)
     usual = ["Usual"] if with_usual else []
     return table_data(
-        title="Missing values, and values outside the training data",
+        title="Missing values, values outside the training data, and stuck columns",
         column_names=["Column", "Share of values", "Window", *usual, "Reference", "Allowed", "Verdict"],
         data=[
             [
@@ -252,10 +262,18 @@ def _share_checks(
             allowed = traffic.limit(name, feature.name, by_rows)
             metric = _outside_metric(feature, allowed)
             yield _share_check(name, feature.name, metric, allowed, float(outside.mean()), traffic=traffic)
+    for feature in number_features(manifest.features):
+        present, known = current[feature.name].dropna(), reference[feature.name].dropna()
+        if len(present) and len(known) and traffic.covers("stuck_share", feature.name):
+            hits, alike = commonest_values(known.to_numpy(dtype="float64"))
+            share = commonest_values(present.to_numpy(dtype="float64"))[0] / len(present)
+            by_rows = highest_stuck_share(hits, alike, len(known), len(present), alarm_rate)
+            allowed = traffic.limit("stuck_share", feature.name, by_rows)
+            yield _share_check("stuck_share", feature.name, share, allowed, hits / len(known), traffic=traffic)
 
 
 def _share_check(
-    name: str, column: str, metric: CountMetric, allowed: float, reference: float, *, traffic: WindowTraffic
+    name: str, column: str, metric: CountMetric | float, allowed: float, reference: float, *, traffic: WindowTraffic
 ) -> _ShareCheck:
     usual = traffic.usual(name, column)
     shown = "" if usual is None else usual.shown(".1%")

@@ -24,7 +24,7 @@ from evidently.metrics.column_statistics import ValueDriftCalculation
 from evidently.tests import lt
 
 from evidently_workspace.checks import CheckName
-from evidently_workspace.frames import columns_dataset, with_few_new_values
+from evidently_workspace.frames import columns_dataset, comparable
 from evidently_workspace.panels import MAX_DRAWN_RATIO
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import (
@@ -173,10 +173,10 @@ def _compare(
         column: ColumnDrift(column=column, method=STATTESTS[threshold.method], threshold=limit, tests=[lt(limit)])
         for column, (threshold, limit) in thresholds.items()
     }
-    current = comparison.current
+    compared = comparison.current, comparison.reference
     if comparison.check == "data_drift":
-        current = with_few_new_values(current, comparison.reference, manifest)
-    frames = (columns_dataset(frame, list(thresholds), manifest) for frame in (current, comparison.reference))
+        compared = comparable(*compared, manifest)
+    frames = (columns_dataset(frame, list(thresholds), manifest) for frame in compared)
     snapshot = run_report([*also, *drifts.values()], *frames)
     rows = []
     for column, drift in drifts.items():

@@ -201,7 +201,7 @@ def _recall_bounds(
     labels, bounds = labelled[LABEL].value_counts(), {}
     right = (reference[LABEL] == reference[PREDICTION]).to_numpy()
     for name in manifest.class_names:
-        if name in labels:
+        if name in labels and traffic.covers("recall_by_class", real_names(name)):
             of_class = right[(reference[LABEL] == name).to_numpy()]
             by_rows = lowest_recall(int(labels[name]), name, of_class, manifest)
             series = "recall_by_class", real_names(name)

@@ -226,7 +226,7 @@ class _NullNumbers:
 
     Between two neighbouring edges of cells the distribution functions are taken to part evenly, by the rows of the
     population there. No cell has more than a 128th of the rows or of the area to expect, and a column of so few
-    different numbers one for each, so that the area is that of `WassersteinStatistic` to a hundredth, at a tenth of the work.
+    different numbers one for each, so that the area is that of `WassersteinStatistic` to a hundredth.
     """
 
     def __init__(self, reference: pd.Series, population: pd.Series, rng: np.random.Generator) -> None:

@@ -45,6 +45,7 @@ _TAIL_SHARE = 0.34  # of the blocks: those whose excesses make the tail
 _MIN_TAIL = 8  # blocks in the tail, whatever the share
 _SHRINKAGE = 2.0  # windows' worth of the mean over all hours in that of each hour
 _SMALLEST_EXCESS = 1e-9  # of a statistic that never varies
+_ROUNDING = 1e-5  # what varies by no more only differs in the last digits of its sums
 _WORTH = 0.95  # a finer cycle is taken where it leaves less than this share of the variance,
 _CLEARLY = 3.0  # and gains more than so many standard errors of its daily gains
 
@@ -103,7 +104,8 @@ def fit_traffic_thresholds(
     fitted = [one for one in found if one is not None]
     if not fitted:
         return []
-    largest = np.max([(one.maxima - one.tail_start) / one.mean_excess for one in fitted], axis=0)
+    varying = [one for one in fitted if one.mean_excess > _ROUNDING] or fitted
+    largest = np.max([(one.maxima - one.tail_start) / one.mean_excess for one in varying], axis=0)
     rarity = max(0.0, _tail_quantile(largest[np.isfinite(largest)], rate))
     return [_threshold(one, one.tail_start + rarity * one.mean_excess, interval_seconds) for one in fitted]
 
@@ -170,6 +172,8 @@ def _cycle(starts: npt.NDArray[np.int64], values: Numbers, interval_seconds: int
     improvements is above 0 by several of its standard errors. Each window is held out of its own usual value.
     """
     chosen: Cycle = "none"
+    if np.ptp(values) <= _ROUNDING:
+        return chosen
     finer: Sequence[Cycle] = () if interval_seconds >= WEEK_SECONDS else ("hour", "hour_of_week")
     _, days = np.unique(starts // DAY_SECONDS, return_inverse=True)
     left = _daily_variance(starts, values, chosen, days)
@@ -229,7 +233,7 @@ def _thresholds(fitted: _Fitted, margin: float) -> Numbers:
     statistic, usual = fitted.statistic, fitted.usual
     effect = statistic.smallest_effect if statistic.above else -statistic.smallest_effect
     found, least = _unscaled(statistic, usual + margin), _unscaled(statistic, usual) + effect
-    thresholds = np.maximum(found, least) if statistic.above else np.minimum(found, least)
+    thresholds = np.maximum(found, least) if statistic.above else np.maximum(np.minimum(found, least), 0.0)
     known = thresholds[fitted.seen]
     return np.where(fitted.seen, thresholds, known.max() if statistic.above else known.min())
 
@@ -246,7 +250,7 @@ def _unscaled(statistic: Statistic, scaled: Numbers) -> Numbers:
 
 
 _DISTANCES = frozenset({"data_drift", "prediction_drift", "target_drift"})
-_SHARES = frozenset({"missing_share", "out_of_range_share", "new_category_share"})
+_SHARES = frozenset({"missing_share", "out_of_range_share", "new_category_share", "stuck_share"})
 _Z = frozenset({"concept_z", "concept_size_z", "concept_bias_z"})
 _MAX_PROMISE = 3.0  # times the days of the history: what lies beyond is a guess
 LASTING_SHARE = 0.5
@@ -255,13 +259,8 @@ SMALLEST_Z = 1.0
 """A z that is less than one standard deviation beyond the usual one says nothing."""
 
 
-_DIRECTIONS: dict[str, Literal["above", "below"]] = {
-    "concept_gap": "above",
-    "flipped_share": "above",
-    "concept_size_gap": "above",
-    "accuracy": "below",
-    "mean_absolute_error": "above",
-}
+_DIRECTIONS: dict[str, Literal["both", "above", "below"]] = {"accuracy": "below"}
+_DIRECTIONS |= dict.fromkeys(("concept_gap", "flipped_share", "concept_size_gap", "mean_absolute_error"), "above")
 
 
 @dataclass(frozen=True)
@@ -300,17 +299,11 @@ class SmallestEffects:
         if name.name not in LEVELS:
             return None
         deviation = self.error / SMALLEST_EFFECT if self.error else 1.0
-        effects = {
-            "mean": self.drift.get(name.column or "", 0.0),
-            "prediction_mean": self.drift.get(PREDICTION, 0.0) * deviation,
-            "label_mean": self.drift.get(LABEL, 0.0) * deviation,
-            "concept_gap": self.concept_gap,
-            "flipped_share": self.concept_gap,
-            "concept_size_gap": self.concept_gap,
-            "observed_bias": self.concept_gap,
-            "mean_absolute_error": self.error,
-        }
-        effect = effects.get(name.name, SMALLEST_EFFECT)
+        effects = dict.fromkeys(("concept_gap", "flipped_share", "concept_size_gap", "observed_bias"), self.concept_gap)
+        effects["mean"] = self.drift.get(name.column or "", 0.0)
+        effects["prediction_mean"] = self.drift.get(PREDICTION, 0.0) * deviation
+        effects["label_mean"] = self.drift.get(LABEL, 0.0) * deviation
+        effect = effects.get(name.name, SMALLEST_EFFECT * deviation)
         return LevelStatistic(name.name, name.column, values, rows, effect, _DIRECTIONS.get(name.name, "both"))
 
 
@@ -322,7 +315,7 @@ def calibrate_traffic(
     `rows` are held-out rows as in the log, with their labels, `times` when each happened. None if no length has.
     `history` are all rows that the model which predicted them had not seen: from these come the levels.
     """
-    days = len(np.unique(times.seconds // DAY_SECONDS))
+    days = len(np.unique(_local(times.seconds.astype(np.int64), zone_of(times.zone)) // DAY_SECONDS))
     false_alarm_days = promised_days(policy.false_alarm_days, days)
     effects = smallest_effects(model, policy)
     thresholds: list[TrafficThreshold] = []

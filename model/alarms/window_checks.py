@@ -11,12 +11,14 @@ import pandas as pd
 
 from model.alarms.window_values import MIN_ROWS, Name, TimedRows, Windows, measure_windows, model_of
 from model.artifact.manifest import LABEL, ClassifierManifest, Manifest, RegressorManifest
-from model.artifact.traffic import WindowTraffic
+from model.artifact.traffic import NOT_IN_OLDER_ALARMS, WindowTraffic
 from model.data.encoding import encoding_of
 from model.statistics.attribution import MAX_EXPLAINED_ROWS, NDCG_ALARM
 from model.statistics.bounds import (
+    commonest_values,
     highest_mean_absolute_error,
     highest_share,
+    highest_stuck_share,
     lowest_accuracy,
     lowest_recall,
     quality_alarm_rate,
@@ -38,6 +40,7 @@ CHECK_OF = {
     "missing_share": "data_quality",
     "out_of_range_share": "data_quality",
     "new_category_share": "data_quality",
+    "stuck_share": "data_quality",
     "accuracy": "performance",
     "recall_by_class": "performance",
     "mean_absolute_error": "performance",
@@ -146,7 +149,7 @@ def _judge(
     values = {name: float(found[place]) for name, found in windows.values.items() if np.isfinite(found[place])}
     failures = []
     for name, value in values.items():
-        if name in limits:
+        if name in limits and (name.name not in NOT_IN_OLDER_ALARMS or traffic.covers(*name)):
             by_rows = limits[name](place, int(windows.sizes[name][place]))
             limit = traffic.limit(name.name, name.column, by_rows)
             if _fails(name.name, value, limit):
@@ -199,7 +202,15 @@ def _quality_limits(manifest: Manifest, reference: pd.DataFrame) -> dict[Name, L
             name = "out_of_range_share" if encoding.is_number else "new_category_share"
             outside = int(encoding.outside_training(known, feature).sum())
             limits[Name(name, feature.name)] = _share_limit(outside, len(known), rate)
+        if encoding.is_number and len(known):
+            hits, alike = commonest_values(known.to_numpy(dtype=np.float64))
+            limits[Name("stuck_share", feature.name)] = _stuck_limit(hits, alike, len(known), rate)
     return limits
+
+
+def _stuck_limit(hits: int, alike: int, known: int, rate: float) -> Limit:
+    highest = lru_cache(maxsize=None)(partial(highest_stuck_share, hits, alike, known, alarm_rate=rate))
+    return lambda _place, rows: highest(window_rows=rows)
 
 
 def _share_limit(hits: int, known: int, rate: float) -> Limit:

@@ -263,7 +263,22 @@ def _quality(rows: pd.DataFrame, counts: Counts, features: tuple[Feature, ...]) 
             with np.errstate(invalid="ignore", divide="ignore"):
                 share = np.asarray((outside @ counts) / present_rows, dtype=np.float64)
             found[Name(name, feature.name)] = Measured(share, present_rows)
+        if encoding.is_number:
+            found[Name("stuck_share", feature.name)] = stuck_shares(rows[feature.name], counts, present_rows)
     return found
+
+
+def stuck_shares(column: pd.Series, counts: Counts, present_rows: Numbers) -> Measured:
+    """Return the share of the most common number among the values of each window."""
+    values, places = np.unique(column.to_numpy(dtype=np.float64), return_inverse=True)
+    order = np.argsort(places, kind="stable")
+    starts = np.searchsorted(places[order], np.arange(np.isfinite(values).sum()))
+    if not len(starts):
+        return Measured(np.full(counts.shape[1], np.nan), present_rows)
+    known = order[np.isfinite(values[places[order]])]
+    most = np.add.reduceat(counts[known], starts, axis=0).max(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Measured(np.asarray(most / present_rows, dtype=np.float64), present_rows)
 
 
 def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | ErrorCalibration) -> dict[Name, Measured]:

@@ -24,8 +24,12 @@ PROBABILITY_PREFIX = "probability_"
 """Frame columns: one per class, this prefix and the class name."""
 
 FeatureType = Literal["number", "category", "boolean"]
+NumberNotation = Literal["point", "comma", "time"]
+"""How numbers are written as text: a decimal point or comma, with currency, percent and thousands; or a time of day."""
 DriftMethod = Literal["wasserstein", "jensenshannon"]
 Engine = Literal["onnx", "scikit-learn"]
+AnswerRule = Literal["most probable", "own predict"]
+"""What decides which class is answered: the largest probability, or the model's own `predict`."""
 Task = Literal["classification", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
 EstimatorName = Literal["random_forest", "hist_gradient_boosting", "logistic_regression", "linear_regression"]
@@ -59,8 +63,25 @@ class Feature(Frozen):
     minimum: float | None = Field(None, description="Smallest value seen in training; numbers only.")
     maximum: float | None = Field(None, description="Largest value seen in training; numbers only.")
     categories: tuple[str, ...] | None = Field(None, description="Values seen in training; categories only.")
+    other: str | None = Field(None, description="What stands for all other values; null where each is its own.")
+    notation: NumberNotation | None = Field(
+        None, description="How numbers are written that are not plain JSON numbers."
+    )
+    missing: tuple[str, ...] | None = Field(
+        None, description="Texts, in lower case, that mean a missing value; null for the usual ones."
+    )
     nullable: bool = Field(description="Whether a prediction may leave this value out (null).")
+    clip: tuple[float, float] | None = Field(
+        None, description="The numbers that the model was seen to answer; others count as the nearer end. Null: all."
+    )
+    closed: bool = Field(False, description="Whether a category that training has not seen is refused.")
     example: Value
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take the state of a saved pipeline, which may be older than some of the fields."""
+        super().__setstate__(state)
+        for name, field in type(self).model_fields.items():
+            self.__dict__.setdefault(name, field.default)
 
 
 class WindowThreshold(Frozen):
@@ -256,6 +277,9 @@ class ModelManifest(Frozen):
     created_at: AwareDatetime
     features: tuple[Feature, ...] = Field(min_length=1, description="In the order of a row.")
     target: str
+    metadata: tuple[str, ...] = Field(
+        (), description="More columns that a row may have: logged with it, and never given to the model."
+    )
     estimator: str = Field("random_forest", description="Its name, or where a custom or imported pipeline came from.")
     engine: Engine
     seed: int
@@ -308,6 +332,9 @@ class ClassifierManifest(ModelManifest):
     classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...] = Field(
         description="As given in JSON, in the order of the probability columns."
     )
+    answer: AnswerRule = Field(
+        "most probable", description="What decides the class: the largest probability, or the model's own predict."
+    )
     parity: Parity
     quality: HoldOutQuality
     calibration: Calibration
@@ -342,40 +369,3 @@ Manifest = ClassifierManifest | RegressorManifest
 """Either kind; `isinstance` tells which."""
 AnyManifest = Annotated[Manifest, Field(discriminator="task")]
 """The same, for reading one from JSON."""
-
-
-__all__ = [
-    "ALARM_KINDS",
-    "DEFAULT_ESTIMATOR",
-    "ESTIMATOR_NAMES",
-    "LABEL",
-    "PREDICTION",
-    "PROBABILITY_PREFIX",
-    "TASKS",
-    "AlarmKind",
-    "AnyManifest",
-    "Attributions",
-    "Calibration",
-    "ClassQuality",
-    "ClassifierManifest",
-    "ConceptThreshold",
-    "DataCard",
-    "DriftMethod",
-    "DriftThreshold",
-    "Engine",
-    "ErrorCalibration",
-    "EstimatorName",
-    "Feature",
-    "FeatureType",
-    "HoldOutQuality",
-    "Manifest",
-    "ModelManifest",
-    "NumberRange",
-    "Parity",
-    "RegressionParity",
-    "RegressionQuality",
-    "RegressorManifest",
-    "Task",
-    "Value",
-    "WindowThreshold",
-]

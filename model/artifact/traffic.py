@@ -44,6 +44,8 @@ class TrafficThreshold(Frozen):
 
 
 DAY_SECONDS = 86_400
+NOT_IN_OLDER_ALARMS = frozenset({"stuck_share", "recall_by_class"})
+"""Statistics that alarms calibrated in time may lack: without usual values, a limit by rows alone would fire daily."""
 
 LABELLED_LEVELS: dict[str, str] = {
     "label_share": "target_drift",
@@ -183,6 +185,10 @@ class WindowTraffic:
         start = self._local_start
         day = f"on {_DAYS[start.weekday()]} " if found.cycle == "hour_of_week" else ""
         return Usual(found.usual[found.place(start)], "" if found.cycle == "none" else f"{day}at {start:%H}:00")
+
+    def covers(self, name: str, column: str | None) -> bool:
+        """Whether a limit makes sense: artifacts calibrated in time before a statistic existed know nothing of it."""
+        return self.alarms is None or self.alarms.threshold(name, column, self.seconds) is not None
 
     def is_learning(self, name: str, column: str | None) -> bool:
         """Whether what is usual of a statistic is still being learned, so that only a gross change of it alarms."""

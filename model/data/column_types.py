@@ -2,188 +2,316 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from model.artifact.manifest import FeatureType
-from model.data.encoding import LARGEST_NUMBER
+from model.data.cells import (
+    LARGEST_NUMBER,
+    MAX_SHOWN,
+    MISSING_AMONG_NUMBERS,
+    PLAIN,
+    Ambiguity,
+    ColumnCells,
+    Reading,
+    number_reading,
+    parse_number,
+)
+from model.data.encoding import MAX_CATEGORY_LENGTH
 from model.errors import DataError
 
-MAX_SHOWN = 100
-"""Characters of a cell that an error repeats."""
 MAX_CATEGORIES = 200
-"""More different texts than this are identifiers or free text, from which one-hot columns learn nothing."""
+"""Of more different texts, the commonest are categories, and one category stands for all others."""
 MAX_CATEGORIES_ON_REQUEST = 1_000
 """Each category is a column of the encoded rows, which are held in memory."""
-MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "#n/a", "?"})
-"""Cells, in any case, that stand for a missing value."""
+OTHER = "other"
+"""The category of the rarer texts of a column that has more than `MAX_CATEGORIES`."""
 
 MIXED = "not all are numbers"
 
 _MOSTLY = 0.9  # a column with more than this share of numbers was meant to hold numbers
+_HALF = 0.5  # beside this share of numbers, marks such as "-" are missing numbers
 _NEARLY_UNIQUE = 0.5
+_SELDOM = 0.2  # where the commonest texts hold fewer rows than this, the rest says nothing
 _MIN_UNIQUE = 20  # fewer different values say nothing about what a column is
+_MIN_ORDERED = 100  # whole numbers that rise from row to row for so long are counted
 _LARGEST_EXACT = 2**53  # integers beyond it share their float with others
 _BOOLEANS = {"true": "True", "false": "False"}
 _BOOLEANS_ON_REQUEST = _BOOLEANS | dict.fromkeys(("1", "1.0", "yes", "y", "t"), "True")
 _BOOLEANS_ON_REQUEST |= dict.fromkeys(("0", "0.0", "no", "n", "f"), "False")
-_DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([ T]\d{1,2}:\d{2}.*)?")
-_DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)?(,\d+)?([eE][+-]?\d+)?")
+_MONTHS = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DATE = re.compile(
+    r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})"
+    rf"|\d{{1,2}}[-/ ]{_MONTHS}[-/ ,]+\d{{2,4}}|{_MONTHS} \d{{1,2}},? \d{{4}})([ T]+\d{{1,2}}:\d{{2}}.*)?",
+    re.IGNORECASE,
+)
+_COMPACT_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 _LEADING_ZERO = re.compile(r"0\d+")
-_INTEGER = re.compile(r"[+-]?\d+")
-_IDENTIFIER_NAME = re.compile(r"(^|[\W_])(id|uuid|guid|key)$|[a-z]I[Dd]$", re.IGNORECASE)
-
-
-class Cell(NamedTuple):
-    """A cell that is not missing, and the line of the file that it, or the first one with its text, ends on."""
-
-    text: str
-    line: int
+_INTEGER = re.compile(r"[+-]?\d+(\.0+)?")
+_IDENTIFIER_NAME = re.compile(r"(^|[\W_])(id|uuid|guid|key)$|^id[\W_]|[a-z]I[Dd]$", re.IGNORECASE)
+_NUMBER_NAME = re.compile(r"(^|[\W_]|[a-z](?=[A-Z]))(number|num|nr|no)$", re.IGNORECASE)
+_DERIVE = (
+    "derive what comes again, such as hour, weekday, month or an age in days, in a column of its own, and send that too"
+)
+_KEEP = "to keep it, give its type in the schema"
 
 
 class Verdict(NamedTuple):
-    """What a column was taken for, and why."""
+    """What a column was taken for, and why; how its numbers are read, and what else means a missing value in it."""
 
     type: FeatureType
     why: str
+    reading: Reading = PLAIN
+    missing: tuple[str, ...] = ()
 
 
-def infer_type(name: str, cells: Sequence[Cell], *, decimal_comma: bool) -> Verdict:
+def infer_type(column: ColumnCells, decimal: str | None, guess: str | None, *, with_marks: bool = True) -> Verdict:
     """Return the type of a column with at least one filled cell.
 
-    Raises DataError that names the line where nearly all cells are numbers and one is not.
+    `decimal` is the mark before fractions that is known, and `guess` the one to take where nothing tells; `with_marks`
+    says whether marks such as "-" may mean a missing number. Raises
+    DataError that names the lines where nearly all cells are numbers and some are not, or where the numbers may be
+    others.
     """
-    texts = _texts(cells)
+    texts = column.counts
     if all(text.lower() in _BOOLEANS for text in texts):
         return Verdict("boolean", "true and false")
-    if any(map(_LEADING_ZERO.fullmatch, texts)) and all(map(_INTEGER.fullmatch, texts)):
+    if any(_LEADING_ZERO.fullmatch(text) for text in texts) and all(_is_integer(text) for text in texts):
         return Verdict("category", "codes with leading zeros")
-    comma = decimal_comma and _has_decimal_comma(cells)
-    words = {text for text in texts if parse_number(text, decimal_comma=comma) is None}
-    others = [cell for cell in cells if cell.text in words] if words else []
-    if not others:
-        return Verdict("number", "numbers with a decimal comma" if comma else "numbers")
-    if len(others) < (1 - _MOSTLY) * len(cells):
-        raise DataError(
-            f"column {name!r}, line {others[0].line}: {others[0].text[:MAX_SHOWN]!r} is not a finite number, as nearly "
-            "all others in the column are; correct it, or leave it blank if it is missing"
-        )
-    if len(others) == len(cells):
+    marks = _missing_marks(column) if with_marks else {}
+    rest = [text for text in texts if text not in marks]
+    if rest and sum(marks.values()) <= _HALF * column.filled:
+        reading = number_reading(rest, decimal, guess=guess)
+        if isinstance(reading, Ambiguity):
+            raise DataError(f"column {column.name!r}: {reading.why}; {_how_to_decide(reading)}")
+        if reading is not None:
+            return _numbers(reading, marks)
+        _refuse_odd_cells(column, [text for text in rest if _reads_as_number(text)], marks)
+    others = [text for text in texts if parse_number(text) is None]
+    if len(others) == len(texts):
         return Verdict("category", "texts")
-    return Verdict("category", f"{MIXED}: {others[0].text[:30]!r} on line {others[0].line}")
+    line = next(line for cell, line in zip(column.cells, column.lines, strict=True) if cell == others[0])
+    return Verdict("category", f"{MIXED}: {others[0][:30]!r} on line {line}")
 
 
-def mostly_numbers(cells: Sequence[Cell], *, decimal_comma: bool) -> tuple[float, ...] | None:
+def infer_plain_type(column: ColumnCells, decimal: str | None, guess: str | None) -> Verdict:
+    """Return the type of a column as other programs take it, where only plain numbers and decimal commas are numbers.
+
+    A model that was fitted elsewhere has seen amounts, percentages and the like as texts, unless its schema says more.
+    """
+    texts = column.counts
+    plain = all(parse_number(text) is not None for text in texts)
+    comma = not plain and guess != "." and all(parse_number(text, "comma") is not None for text in texts)
+    if comma or plain or not any(_reads_as_number(text) for text in texts):
+        return infer_type(column, "," if comma else decimal, guess, with_marks=False)
+    _refuse_odd_cells(column, [text for text in texts if parse_number(text) is not None], {})
+    return Verdict("category", "texts, as other programs read them; if the model takes numbers, say so in the schema")
+
+
+def asked_numbers(column: ColumnCells, decimal: str | None, guess: str | None, *, with_marks: bool = True) -> Verdict:
+    """Return how the numbers are written of a column that the schema calls numbers; DataError if they may be others."""
+    marks = _missing_marks(column) if with_marks else {}
+    readable = [text for text in column.counts if text not in marks and _reads_as_number(text)]
+    reading = number_reading(readable, decimal, guess=guess) if readable else None
+    if isinstance(reading, Ambiguity) and "units" not in reading.why:
+        raise DataError(f"column {column.name!r}: {reading.why}; {_how_to_decide(reading)}")
+    found = reading if isinstance(reading, Reading) else Reading("comma" if (decimal or guess) == "," else "point")
+    verdict = _numbers(found if isinstance(reading, Reading) or readable else Reading(), marks)
+    return verdict._replace(why="the schema says so" + verdict.why.removeprefix("numbers"))
+
+
+def _missing_marks(column: ColumnCells) -> dict[str, int]:
+    return {text: count for text, count in column.counts.items() if text.lower() in MISSING_AMONG_NUMBERS}
+
+
+def _how_to_decide(ambiguity: Ambiguity) -> str:
+    if "units" in ambiguity.why:
+        return (
+            "convert them to one unit, or give the column a type in the schema: number takes them as they are written"
+        )
+    return 'say in the schema which mark stands before fractions: decimal: "." or decimal: ","'
+
+
+def _numbers(reading: Reading, marks: Mapping[str, int]) -> Verdict:
+    if not marks:
+        return Verdict("number", reading.why, reading)
+    named = ", ".join(repr(text) for text in list(marks)[:3]) + (", …" if len(marks) > 3 else "")
+    count = sum(marks.values())
+    why = f"{reading.why}; {named} in {count:,} cells means missing"
+    return Verdict("number", why, reading, tuple(sorted({text.lower() for text in marks})))
+
+
+def _reads_as_number(text: str) -> bool:
+    return any(parse_number(text, notation) is not None for notation in (None, "point", "comma", "time"))
+
+
+def _refuse_odd_cells(column: ColumnCells, numbers: Collection[str], marks: Mapping[str, int]) -> None:
+    """Raise DataError where so many cells are numbers that the others are mistakes."""
+    known = sum(column.counts[text] for text in numbers)
+    odd = set(column.counts) - set(numbers) - set(marks)
+    if known <= _MOSTLY * (column.filled - sum(marks.values())) or not odd:
+        return
+    shown = column.where(odd)
+    first, _, more = shown.partition("; ")
+    raise DataError(
+        f"column {column.name!r}, {first} is not a finite number, as nearly all others in the column are; correct it, "
+        "or leave it blank if it is missing, or name it under 'missing' in the schema"
+        + (f"; the same in {more}" if more else "")
+    )
+
+
+def mostly_numbers(column: ColumnCells, decimal: str | None, guess: str | None) -> tuple[float, ...] | None:
     """Return the different numbers in a column, ascending, None where it was not meant to hold numbers.
 
     As in `infer_type`, codes with leading zeros are none, and a few cells of something else are a mistake.
     """
-    comma, texts = decimal_comma and _has_decimal_comma(cells), _texts(cells)
-    if any(map(_LEADING_ZERO.fullmatch, texts)):
+    if any(_LEADING_ZERO.fullmatch(text) for text in column.counts):
         return None
-    numbers = {text: parse_number(text, decimal_comma=comma) for text in texts}
-    found = sum(numbers[cell.text] is not None for cell in cells)
-    different = {number for number in numbers.values() if number is not None}
-    return tuple(sorted(different)) if found > _MOSTLY * len(cells) else None
+    reading = number_reading(list(column.counts), decimal, guess=guess)
+    notation = reading.notation if isinstance(reading, Reading) else None
+    if isinstance(reading, Ambiguity):
+        notation = "point"  # whichever it is, there are as many of them
+    found = {text: number for text in column.counts if (number := parse_number(text, notation)) is not None}
+    if notation == "time" or sum(column.counts[text] for text in found) <= _MOSTLY * column.filled:
+        return None
+    return tuple(sorted(set(found.values())))
 
 
-def reason_to_drop(name: str, cells: Sequence[Cell], kind: FeatureType, rows: int) -> str | None:
-    """Return why nothing that holds for other rows can be learned from a column, None where it can.
-
-    `cells` are the filled ones of `rows`.
-    """
-    texts = _texts(cells)
-    if len(texts) == 1 and (len(cells) == rows or kind == "number"):
-        return f"constant: {cells[0].text[:30]!r} in every row"
+def reason_to_drop(column: ColumnCells, verdict: Verdict, *, nameless: bool) -> str | None:
+    """Return why nothing that holds for other rows can be learned from a column, None where it can."""
+    texts, kind = column.counts, verdict.type
+    if len(texts) == 1 and (column.filled == column.rows or kind == "number"):
+        return f"constant: {next(iter(texts))[:30]!r} in every row"
     if kind == "number":
-        return _identifying_numbers(name, cells, rows)
-    if kind == "category":
-        dates = set(filter(_DATE.fullmatch, texts))
-        if dates and sum(cell.text in dates for cell in cells) >= _MOSTLY * len(cells):
-            return "dates, which never come again; derive numbers from them, such as an age in days"
-        if len(texts) > MAX_CATEGORIES:
-            return f"{len(texts)} different texts: an identifier or free text"
-        if len(texts) >= _MIN_UNIQUE and len(texts) > _NEARLY_UNIQUE * len(cells):
-            return f"nearly every text is another one ({len(texts)} in {len(cells)} rows): an identifier or free text"
-    return None
-
-
-def _identifying_numbers(name: str, cells: Sequence[Cell], rows: int) -> str | None:
-    texts = _texts(cells)
-    integers = [int(text) for text in texts if _INTEGER.fullmatch(text) and len(text) < 400]
-    if len(integers) < len(texts):
+        return _identifying_numbers(column, nameless=nameless)
+    if kind != "category":
         return None
-    if max(map(abs, integers)) > _LARGEST_EXACT:
+    if sum(count for text, count in texts.items() if _DATE.fullmatch(text)) >= _MOSTLY * column.filled:
+        return f"dates, which never come again; {_DERIVE}"
+    return _identifying_texts(column, nameless=nameless)
+
+
+def _identifying_texts(column: ColumnCells, *, nameless: bool) -> str | None:
+    texts, filled = column.counts, column.filled
+    many, nearly_unique = len(texts) > MAX_CATEGORIES, len(texts) > _NEARLY_UNIQUE * filled
+    why = None
+    if any(len(text) > MAX_CATEGORY_LENGTH for text in texts):
+        why = f"texts of more than {MAX_CATEGORY_LENGTH:,} characters: free text"
+    elif nearly_unique and many:
+        why = f"{len(texts)} different texts in {filled} rows: an identifier or free text; {_KEEP}"
+    elif nearly_unique and len(texts) >= _MIN_UNIQUE:
+        why = f"nearly every text is another one ({len(texts)} in {filled} rows): an identifier or free text; {_KEEP}"
+    elif many and not nameless and _IDENTIFIER_NAME.search(column.name):
+        why = f"{len(texts)} different texts, and its name: an identifier; {_KEEP}"
+    elif many and sum(sorted(texts.values())[-MAX_CATEGORIES:]) < _SELDOM * filled:
+        why = f"{len(texts)} different texts, none of them common: an identifier or free text; {_KEEP}"
+    return why
+
+
+def _is_integer(text: str) -> bool:
+    return _INTEGER.fullmatch(text) is not None and len(text) < 400
+
+
+def _identifying_numbers(column: ColumnCells, *, nameless: bool) -> str | None:
+    texts = column.counts
+    if not all(_is_integer(text) for text in texts):
+        return None
+    numbers = {text: int(text.partition(".")[0]) for text in texts}
+    if max(map(abs, numbers.values())) > _LARGEST_EXACT:
         return "integers beyond 2^53, which numbers cannot tell apart: an identifier"
-    unique = len(set(integers)) == rows and rows >= _MIN_UNIQUE
-    if unique and min(integers) in {0, 1} and max(integers) - min(integers) == rows - 1:
+    in_order = [numbers[cell] for cell in column.cells if cell is not None]
+    different, low, high = len(set(in_order)), min(in_order), max(in_order)
+    if different < _MIN_UNIQUE:
+        return None
+    if different == column.rows and low in {0, 1} and high - low == column.rows - 1:
         return "counts the rows: an index"
-    if unique and (_IDENTIFIER_NAME.search(name) or not name):
-        return "another integer in every row, and its name: an identifier"
+    if nameless:
+        return _nameless_index(in_order)
+    return _identifying_integers(column.name, in_order, different)
+
+
+def _identifying_integers(name: str, in_order: Sequence[int], different: int) -> str | None:
+    """Return why whole numbers tell rows apart: by their name, or by their order."""
+    if all(_COMPACT_DATE.fullmatch(str(number)) for number in set(in_order)):
+        return f"dates, which never come again; {_DERIVE}"
+    least = 1.0
+    if _IDENTIFIER_NAME.search(name):
+        least = _NEARLY_UNIQUE
+    elif _NUMBER_NAME.search(name):
+        least = _MOSTLY
+    if least < 1 and different > least * len(in_order):
+        share = "every" if different == len(in_order) else "nearly every"
+        return f"another integer in {share} row, and its name: an identifier; {_KEEP}"
+    if different == len(in_order) >= _MIN_ORDERED and _counts_up(in_order):
+        return f"integers that go up from row to row, as a counter does: an identifier; {_KEEP}"
     return None
 
 
-def column_values(name: str, cells: Sequence[Cell | None], kind: FeatureType, *, decimal_comma: bool) -> pd.Series:
+def _nameless_index(rising: Sequence[int]) -> str | None:
+    """Return why whole numbers without a name are an index: all different, or counted again and again."""
+    if len(set(rising)) == len(rising):
+        return "another integer in every row, and its name: an identifier"
+    ups = sum(later - earlier == 1 for earlier, later in pairwise(rising))
+    if ups > _MOSTLY * (len(rising) - 1):
+        return "counts the rows of several parts and has no name: an index"
+    return None
+
+
+def _counts_up(rising: Sequence[int]) -> bool:
+    steps = np.diff(np.array(rising, dtype=np.float64))
+    dense = abs(rising[-1] - rising[0]) <= 10 * len(rising)
+    return dense and (bool((steps > 0).all()) or bool((steps < 0).all()))
+
+
+def most_frequent(column: ColumnCells, most: int | None, *, asked: bool) -> frozenset[str] | None:
+    """Return the texts that are categories of their own, None where all of them are.
+
+    Without a number, up to 200 are, or up to 1,000 in a column that was `asked` to be a category.
+    """
+    limit = most or (MAX_CATEGORIES_ON_REQUEST if asked else MAX_CATEGORIES)
+    if len(column.counts) <= limit:
+        return None
+    kept = (most or MAX_CATEGORIES) - 1
+    ranked = sorted(column.counts, key=lambda text: (text == OTHER, -column.counts[text], text))
+    return frozenset(text for text in ranked[:kept] if text != OTHER)
+
+
+def column_values(
+    column: ColumnCells, kind: FeatureType, reading: Reading = PLAIN, categories: Collection[str] | None = None
+) -> pd.Series:
     """Return a column's values, (rows,): float64, or text with None; booleans are "True" and "False".
 
-    A cell that is None is missing. Raises DataError that names the first line that is not of this type.
+    Texts outside `categories`, if they are given, become `OTHER`. Raises DataError that names the lines that are not
+    of this type.
     """
-    filled = [cell for cell in cells if cell is not None]
+    known: Mapping[str, object]
     if kind == "number":
-        comma = decimal_comma and _has_decimal_comma(filled)
-        numbers = {text: _number(name, cell, comma) for text, cell in _first_cells(filled).items()}
-        return pd.Series([math.nan if cell is None else numbers[cell.text] for cell in cells], dtype="float64")
+        numbers = {text: parse_number(text, reading.notation) for text in column.counts}
+        if wrong := [text for text, number in numbers.items() if number is None]:
+            raise _not_of_this_type(column, wrong, _why_no_number(_first(column, wrong)))
+        return pd.Series([math.nan if cell is None else numbers[cell] for cell in column.cells], dtype="float64")
     if kind == "boolean":
-        flags = {text: _boolean(name, cell) for text, cell in _first_cells(filled).items()}
-        return pd.Series([None if cell is None else flags[cell.text] for cell in cells], dtype=object)
-    texts = _texts(filled)
-    if len(texts) > MAX_CATEGORIES_ON_REQUEST:
-        raise DataError(
-            f"column {name!r} has {len(texts)} different texts; at most {MAX_CATEGORIES_ON_REQUEST} are categories; "
-            "drop it"
-        )
-    return pd.Series([None if cell is None else cell.text for cell in cells], dtype=object)
+        known = {text: _BOOLEANS_ON_REQUEST.get(text.lower()) for text in column.counts}
+        if wrong := [text for text, flag in known.items() if flag is None]:
+            raise _not_of_this_type(column, wrong, "is neither true nor false")
+    elif categories is None:
+        return pd.Series(column.cells, dtype=object)
+    else:
+        known = {text: text if text in categories else OTHER for text in column.counts}
+    return pd.Series([None if cell is None else known[cell] for cell in column.cells], dtype=object)
 
 
-def parse_number(text: str, *, decimal_comma: bool = False) -> float | None:
-    """Return a finite number that float32 can hold, as models compute in it; None where the text is none."""
-    if decimal_comma:
-        if not _DECIMAL_COMMA.fullmatch(text):
-            return None
-        text = text.replace(".", "").replace(",", ".")
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if abs(value) <= LARGEST_NUMBER and "_" not in text else None
+def _first(column: ColumnCells, texts: Collection[str]) -> str:
+    return next(cell for cell in column.cells if cell in texts and cell is not None)
 
 
-def _texts(cells: Sequence[Cell]) -> set[str]:
-    """Return the different texts of cells. There are far fewer than cells, so whatever takes time looks at these."""
-    return {cell.text for cell in cells}
-
-
-def _first_cells(cells: Sequence[Cell]) -> dict[str, Cell]:
-    """Return the first cell with each text, in order."""
-    first: dict[str, Cell] = {}
-    for cell in cells:
-        if cell.text not in first:
-            first[cell.text] = cell
-    return first
-
-
-def _has_decimal_comma(cells: Sequence[Cell]) -> bool:
-    with_comma = [text for text in _texts(cells) if "," in text]
-    return bool(with_comma) and all(map(_DECIMAL_COMMA.fullmatch, with_comma))
-
-
-def _number(name: str, cell: Cell, comma: bool) -> float:
-    value = parse_number(cell.text, decimal_comma=comma)
-    if value is None:
-        raise DataError(f"column {name!r}, line {cell.line}: {cell.text[:MAX_SHOWN]!r} {_why_no_number(cell.text)}")
-    return value
+def _not_of_this_type(column: ColumnCells, wrong: Collection[str], why: str) -> DataError:
+    first, _, more = column.where(set(wrong)).partition("; ")
+    return DataError(f"column {column.name!r}, {first} {why}" + (f"; the same in {more}" if more else ""))
 
 
 def _why_no_number(text: str) -> str:
@@ -194,8 +322,18 @@ def _why_no_number(text: str) -> str:
     return f"is too large: numbers go up to {LARGEST_NUMBER:.1e}" if finite else "is not a finite number"
 
 
-def _boolean(name: str, cell: Cell) -> str:
-    value = _BOOLEANS_ON_REQUEST.get(cell.text.lower())
-    if value is None:
-        raise DataError(f"column {name!r}, line {cell.line}: {cell.text[:MAX_SHOWN]!r} is neither true nor false")
-    return value
+__all__ = [
+    "MAX_CATEGORIES",
+    "MAX_CATEGORIES_ON_REQUEST",
+    "MAX_SHOWN",
+    "MIXED",
+    "OTHER",
+    "Verdict",
+    "asked_numbers",
+    "column_values",
+    "infer_plain_type",
+    "infer_type",
+    "most_frequent",
+    "mostly_numbers",
+    "reason_to_drop",
+]

@@ -1,20 +1,23 @@
 """A CSV file as a data set: the type of each column, and the classes or numbers of the target."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from model.artifact.manifest import Feature, FeatureType, Task
+from model.data.cells import MISSING_WORDS, PLAIN, ColumnCells, Reading, column_cells, decimal_evidence
 from model.data.column_types import (
-    MISSING_WORDS,
     MIXED,
-    Cell,
+    OTHER,
     Verdict,
+    asked_numbers,
     column_values,
+    infer_plain_type,
     infer_type,
+    most_frequent,
     mostly_numbers,
     reason_to_drop,
 )
@@ -31,8 +34,9 @@ from model.data.dataset import (
     check_numbers,
     describe_column,
 )
+from model.data.encoding import encoding_of, missing_words
 from model.data.schema_file import ColumnOverride, SchemaFile
-from model.data.target import TaskVerdict, classes_of, codes_among, filled_labels, infer_task, numbers_of
+from model.data.target import TaskVerdict, classes_of, codes_among, infer_task, numbers_of, target_reading
 from model.data.time_column import read_times, zone_of
 from model.errors import DataError
 
@@ -51,13 +55,22 @@ class Column:
     example: str
     values: pd.Series | None
     override: ColumnOverride
+    reading: Reading = PLAIN
+    missing_words: tuple[str, ...] | None = None
+    other: str | None = None
 
     def feature(self) -> Feature:
         """Return the schema of a column that is kept."""
         assert self.type is not None  # noqa: S101 - for the type checker: callers ask kept columns only
         assert self.values is not None  # noqa: S101 - as above
-        described = describe_column(self.name, self.type, self.values, self.override.unit)
-        return described.model_copy(update={"description": self.override.description})
+        described = describe_column(self.name, self.type, self.values, self.override.unit or self.reading.unit)
+        more = {
+            "description": self.override.description,
+            "notation": self.reading.notation,
+            "missing": self.missing_words,
+            "other": self.other,
+        }
+        return described.model_copy(update=more)
 
 
 @dataclass(frozen=True)
@@ -65,12 +78,13 @@ class CsvColumns:
     """A file's columns as they were taken, before anything is asked of the target."""
 
     text: CsvText
-    target: str
-    target_cells: Cells
+    target: ColumnCells
     asked: Task | None
-    missing_words: frozenset[str]
     columns: tuple[Column, ...]
+    schema: SchemaFile
+    decimal: str | None = None
     times: RowTimes | None = None
+    without_target: int = 0
 
     @property
     def kept(self) -> tuple[Column, ...]:
@@ -83,13 +97,25 @@ class CsvColumns:
         return tuple(column for column in self.columns if column.type is None)
 
     @property
+    def metadata(self) -> tuple[str, ...]:
+        """Return the columns that a row may bring along: those that are left out, and those that the schema names.
+
+        The target is one of them, so that a row of the file is taken as it is.
+        """
+        names = [column.name for column in self.dropped] + [self.target.name]
+        return tuple(dict.fromkeys([*names, *self.schema.metadata]))
+
+    @property
+    def only_sent(self) -> tuple[str, ...]:
+        """Return the metadata that the schema names and the file does not have."""
+        return tuple(name for name in self.schema.metadata if name not in self.text.header)
+
+    @property
     def task(self) -> TaskVerdict:
         """Return the task that was asked for, or else the one that suits the target, and why."""
         if self.asked:
             return TaskVerdict(self.asked, "as asked")
-        cells = _shared_cells(self.text, self.target_cells, self.missing_words)
-        filled = [cell for cell in cells if cell is not None]
-        return infer_task(filled, decimal_comma=self.text.has_decimal_comma)
+        return infer_task(self.target, self.decimal, self.text.likely_decimal)
 
     def dataset(self, known: Classes | None = None, name: str | None = None) -> AnyDataset:
         """Return the rows to learn from; raises DataError where columns or target do not allow it.
@@ -100,30 +126,27 @@ class CsvColumns:
             reasons = "; ".join(f"{column.name!r}: {column.why}" for column in self.dropped)
             raise DataError(f"{self.text.path} has no column to learn from besides the target ({reasons or 'none'})")
         check_feature_names(tuple(column.name for column in self.kept))
-        labels = filled_labels(self.target, self.target_cells, self.text.lines, self.missing_words)
-        name = name or self.text.path.stem
+        target, name = self.target, name or self.text.path.stem
         check_model_name(name)
         rows: dict[str, Any] = {
             "name": name,
             "source": self.text.path.name,
-            "target": self.target,
+            "target": target.name,
+            "features": tuple(column.feature() for column in self.kept),
+            "frame": pd.DataFrame({column.name: column.values for column in self.kept}),
             "times": self.times,
+            "metadata": self.metadata,
         }
-        features = tuple(column.feature() for column in self.kept)
-        frame = pd.DataFrame({column.name: column.values for column in self.kept})
         if known is None and self.task.task == "regression":
-            numbers = numbers_of(self.target, labels, decimal_comma=self.text.has_decimal_comma)
-            check_numbers(self.target, numbers, self.text.lines)
-            return RegressionDataset(**rows, features=features, frame=frame, numbers=numbers)
-        classes, codes = (
-            classes_of(self.target, labels) if known is None else (known, codes_among(self.target, labels, known))
-        )
-        hint = "; to predict the number itself: --task regression" if self._could_be_numbers(labels) else ""
-        check_classes(self.target, tuple(str(value) for value in classes), codes, hint)
-        return Dataset(**rows, features=features, frame=frame, classes=classes, codes=codes)
-
-    def _could_be_numbers(self, labels: Sequence[Cell]) -> bool:
-        return mostly_numbers(labels, decimal_comma=self.text.has_decimal_comma) is not None
+            reading = target_reading(target, self.decimal, self.text.likely_decimal)
+            numbers = numbers_of(target, reading)
+            check_numbers(target.name, numbers, self.text.lines)
+            return RegressionDataset(**rows, numbers=numbers, unit=reading.unit)
+        classes, codes = classes_of(target) if known is None else (known, codes_among(target, known))
+        numeric = mostly_numbers(target, self.decimal, self.text.likely_decimal) is not None
+        hint = "; to predict the number itself: --task regression" if numeric else ""
+        check_classes(target.name, tuple(str(value) for value in classes), codes, hint)
+        return Dataset(**rows, classes=classes, codes=codes)
 
 
 class TimeColumn(NamedTuple):
@@ -147,22 +170,25 @@ def read_columns(
     only: Sequence[str] | None = None,
     task: Task | None = None,
     time: TimeColumn | None = None,
+    every_target: bool = False,
 ) -> CsvColumns:
     """Return what each column of a CSV file is: as `schema` says, or inferred where it says nothing.
 
     With `only`, these columns are kept in this order, whatever inference thinks of their use, and no others. A `task`
-    that is given holds, else that of the schema, else it is inferred. The `time` column is not a feature. Raises
-    DataError that names the column and, where it helps, the line.
+    that is given holds, else that of the schema, else it is inferred. The `time` column is not a feature. Rows without
+    a target are left out, or refused if `every_target` must be there. Raises DataError that names the columns and,
+    where it helps, the lines.
     """
     schema = schema or SchemaFile()
     text = read_csv_text(path, target, separator)
     if target not in text.header:
         raise DataError(f"{path} has no column {target!r}; it has: {', '.join(text.header)}")
     schema.check(text.header, target)
+    words = MISSING_WORDS | {word.strip().lower() for word in schema.missing}
+    rows = text.rows
+    text = _with_target(text, target, words, refuse=every_target)
     cells = dict(zip(text.header, text.columns, strict=True))
-    words = MISSING_WORDS | {word.lower() for word in schema.missing}
     times = None if time is None else _read_time(path, text, cells, time, target)
-    taken = _ColumnReader(text, schema, words, None if only is None else frozenset(only), time and time.name)
     if target in (only or ()):
         raise DataError(f"the model takes {target!r} as a column, so it cannot be the target")
     names = [name for name in text.header if name != target]
@@ -171,8 +197,31 @@ def read_columns(
         lacking = [name for name in only if name not in cells]
         if lacking:
             raise DataError(f"{path} lacks columns that the model takes: {', '.join(map(repr, lacking))}")
-    columns = tuple(taken.column(name, cells[name]) for name in names)
-    return CsvColumns(text, target, cells[target], task or schema.task, words, columns, times)
+    reader = _ColumnReader(text, schema, words, None if only is None else frozenset(only), time and time.name)
+    return CsvColumns(
+        text,
+        column_cells(target, cells[target], text.lines, words),
+        task or schema.task,
+        reader.columns(names, cells),
+        schema,
+        reader.decimal,
+        times,
+        rows - text.rows,
+    )
+
+
+def _with_target(text: CsvText, target: str, words: Collection[str], *, refuse: bool) -> CsvText:
+    """Return the rows that have a target; raises DataError where there is none, or where that is to be refused."""
+    cells = text.columns[text.header.index(target)]
+    missing = {cell for cell in set(cells) if cell.lower() in words}
+    gone = [place for place, cell in enumerate(cells) if cell in missing] if missing else []
+    if gone and (refuse or len(gone) == text.rows):
+        shown = f"{cells[gone[0]]!r} " if cells[gone[0]] else ""
+        raise DataError(
+            f"the target {target!r} is missing in {len(gone)} rows, first {shown}on line {text.lines[gone[0]]}; "
+            "fill or remove them"
+        )
+    return text.without(gone)
 
 
 class KnownRows(NamedTuple):
@@ -210,35 +259,25 @@ def read_known_rows(
     return KnownRows(frame, labels, times)
 
 
-def _filled(text: CsvText, cells: Cells) -> list[Cell | None]:
-    return _shared_cells(text, cells, MISSING_WORDS)
-
-
-def _shared_cells(text: CsvText, texts: Cells, missing_words: frozenset[str]) -> list[Cell | None]:
-    """Return the cells of a column, None where missing; those of equal text are one, with the line of the first.
-
-    An object for each of millions of cells takes longer than the rest of reading, and nothing names a later line.
-    """
-    shared: dict[str, Cell | None] = {}
-    for cell, line in zip(texts, text.lines, strict=True):
-        if cell not in shared:
-            shared[cell] = None if cell.lower() in missing_words else Cell(cell, line)
-    return [shared[cell] for cell in texts]
-
-
-def _known_values(feature: Feature, text: CsvText, cells: Cells) -> pd.Series:
-    filled = _filled(text, cells)
+def _known_values(feature: Feature, text: CsvText, texts: Cells) -> pd.Series:
+    column = column_cells(feature.name, texts, text.lines, missing_words(feature))
     if feature.type == "category":  # of new ones there may be any number
-        return pd.Series([None if cell is None else cell.text for cell in filled], dtype=object)
-    return column_values(feature.name, filled, feature.type, decimal_comma=text.has_decimal_comma)
+        return encoding_of(feature).column(column.cells)
+    notation = feature.notation or ("comma" if _has_decimal_comma(text, column) else None)
+    return column_values(column, feature.type, Reading(notation))
+
+
+def _has_decimal_comma(text: CsvText, column: ColumnCells) -> bool:
+    """Whether the numbers of another file than that of training are written with a decimal comma."""
+    return text.likely_decimal != "." and decimal_evidence(column.counts) == ","
 
 
 def _known_labels(target: str, text: CsvText, cells: Cells, known: Classes | None) -> pd.Series:
-    filled = _filled(text, cells)
+    column = column_cells(target, cells, text.lines, MISSING_WORDS)
     if known is None:
-        return column_values(target, filled, "number", decimal_comma=text.has_decimal_comma)
-    codes = iter(codes_among(target, [cell for cell in filled if cell is not None], known))
-    return pd.Series([None if cell is None else str(known[next(codes)]) for cell in filled], dtype=object)
+        return column_values(column, "number", target_reading(column, None, text.likely_decimal))
+    codes = iter(codes_among(column, known))
+    return pd.Series([None if cell is None else str(known[next(codes)]) for cell in column.cells], dtype=object)
 
 
 def _read_time(path: Path, text: CsvText, cells: Mapping[str, Cells], time: TimeColumn, target: str) -> RowTimes:
@@ -250,7 +289,7 @@ def _read_time(path: Path, text: CsvText, cells: Mapping[str, Cells], time: Time
     return RowTimes(time.name, time.zone, times.seconds)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _ColumnReader:
     """How the columns of one file are taken."""
 
@@ -259,47 +298,100 @@ class _ColumnReader:
     missing_words: frozenset[str]
     only: frozenset[str] | None
     time: str | None = None
+    decimal: str | None = None
 
-    def column(self, name: str, texts: Cells) -> Column:
-        override = self.schema.columns.get(name, ColumnOverride())
-        cells = _shared_cells(self.text, texts, self.missing_words)
-        filled = [cell for cell in cells if cell is not None]
-        verdict = self._verdict(name, filled, override)
-        values = None
-        if isinstance(verdict, Verdict):
-            values = column_values(name, cells, verdict.type, decimal_comma=self.text.has_decimal_comma)
-        return Column(
-            name=name,
-            type=verdict.type if isinstance(verdict, Verdict) else None,
-            why=verdict.why if isinstance(verdict, Verdict) else verdict,
-            missing=len(cells) - len(filled),
-            distinct=len({cell.text for cell in filled}),
-            example=filled[0].text if filled else "",
-            values=values,
-            override=override,
+    def columns(self, names: Sequence[str], cells: Mapping[str, Cells]) -> tuple[Column, ...]:
+        """Return what each column is; raises DataError with all that is wrong in them."""
+        found = [column_cells(name, cells[name], self.text.lines, self._words(name)) for name in names]
+        self.decimal = self.schema.decimal or _decimal_of(found)
+        columns, errors = [], []
+        for column in found:
+            try:
+                columns.append(self._column(column))
+            except DataError as error:
+                errors.append(str(error))
+        if errors:
+            raise DataError("\n".join(errors))
+        return tuple(columns)
+
+    def _words(self, name: str, more: Collection[str] = ()) -> frozenset[str]:
+        """Return the texts that mean a missing value in a column, in lower case; a blank cell always does."""
+        own = self.schema.columns[name].missing if name in self.schema.columns else None
+        return (
+            self.missing_words.union(more) if own is None else frozenset({"", *(word.strip().lower() for word in own)})
         )
 
-    def _verdict(self, name: str, filled: list[Cell], override: ColumnOverride) -> Verdict | str:
+    def _column(self, column: ColumnCells) -> Column:
+        override = self.schema.columns.get(column.name, ColumnOverride())
+        verdict = self._verdict(column, override)
+        if not isinstance(verdict, Verdict):
+            return self._described(column, None, verdict, override)
+        filled = column.without(verdict.missing)
+        words = self._words(column.name, verdict.missing)
+        grouped = None
+        if verdict.type == "category" and self.only is None:
+            grouped = most_frequent(filled, override.categories, asked=override.type is not None)
+        why = verdict.why
+        if grouped is not None:
+            why += (
+                f"; the {len(grouped)} commonest of {len(filled.counts):,}, and {OTHER!r}: 'categories' sets how many"
+            )
+        return replace(
+            self._described(filled, verdict.type, why, override),
+            values=column_values(filled, verdict.type, verdict.reading, grouped),
+            reading=verdict.reading,
+            missing_words=None if words == MISSING_WORDS else tuple(sorted(words)),
+            other=None if grouped is None else OTHER,
+        )
+
+    def _described(self, column: ColumnCells, kind: FeatureType | None, why: str, override: ColumnOverride) -> Column:
+        example = next((cell for cell in column.cells if cell is not None), "")
+        missing = column.rows - column.filled
+        return Column(column.name, kind, why, missing, len(column.counts), example, None, override)
+
+    def _verdict(self, column: ColumnCells, override: ColumnOverride) -> Verdict | str:
         """Return what the column is, or why it is left out."""
-        if name == self.time:
-            return "the time of each row"
-        if name in self.schema.drop:
-            return "the schema drops it"
-        if self.only is not None and name not in self.only:
-            return "the model does not take it"
-        if not filled:
+        name = column.name
+        if reason := self._not_wanted(name):
+            return reason
+        if not column.filled:
             if self.only is not None or override.type:
                 raise DataError(f"column {name!r} is empty in every row")
             return "empty in every row"
-        if override.type:
+        decimal = override.decimal or self.decimal
+        if override.type and override.type != "number":
             return Verdict(override.type, "the schema says so")
-        verdict = infer_type(name, filled, decimal_comma=self.text.has_decimal_comma)
-        return verdict if self.only is not None else self._reason_to_drop(name, filled, verdict) or verdict
+        infer = asked_numbers if override.type else infer_type
+        if self.only is not None and not override.type:
+            return infer_plain_type(column, decimal, self.text.likely_decimal)
+        verdict = infer(column, decimal, self.text.likely_decimal, with_marks=override.missing is None)
+        if override.type:
+            return verdict
+        return self._reason_to_drop(column, verdict) or verdict
 
-    def _reason_to_drop(self, name: str, filled: list[Cell], verdict: Verdict) -> str | None:
-        place = self.text.header.index(name) + 1
-        nameless = name == unnamed(place)
-        reason = reason_to_drop("" if nameless or name == _UNNAMED else name, filled, verdict.type, self.text.rows)
+    def _not_wanted(self, name: str) -> str | None:
+        if name == self.time:
+            return "the time of each row"
+        if name in self.schema.metadata:
+            return "metadata, as the schema says"
+        if name in self.schema.drop:
+            return "the schema drops it"
+        return "the model does not take it" if self.only is not None and name not in self.only else None
+
+    def _reason_to_drop(self, column: ColumnCells, verdict: Verdict) -> str | None:
+        place = self.text.header.index(column.name) + 1
+        nameless = column.name == unnamed(place)
+        kept = column.without(verdict.missing)
+        reason = reason_to_drop(kept, verdict, nameless=nameless or column.name == _UNNAMED)
         if nameless and not reason:
-            raise DataError(f"column {place} has no name; give it one")
+            raise DataError(
+                f"column {place} has no name; give it one, or call it {column.name!r} in the schema, under 'columns' "
+                "with its type or under 'drop'"
+            )
         return f"{reason}; {verdict.why}" if reason and verdict.why.startswith(MIXED) else reason
+
+
+def _decimal_of(columns: Sequence[ColumnCells]) -> str | None:
+    """Return the mark before fractions that the numbers of a file show, None where they show none, or both."""
+    found = {mark for column in columns if (mark := decimal_evidence(column.counts)) is not None}
+    return found.pop() if len(found) == 1 else None

@@ -3,9 +3,10 @@
 import csv
 import gc
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,14 +47,26 @@ class CsvText:
         return len(self.lines)
 
     @property
-    def has_decimal_comma(self) -> bool:
-        """Return whether a comma may stand in a number."""
-        return self.separator != ","
-
-    @property
     def reading(self) -> str:
         """Return in words how the file was read."""
         return f"{self.encoding}, {SEPARATORS[self.separator]}, {self.rows} rows"
+
+    @property
+    def likely_decimal(self) -> str | None:
+        """Return the mark that stands before fractions where the file does not tell: semicolons make room for commas.
+
+        Tabs and bars say nothing.
+        """
+        return {",": ".", ";": ","}.get(self.separator)
+
+    def without(self, rows: Collection[int]) -> "CsvText":
+        """Return the file without the rows at these places."""
+        gone = set(rows)
+        if not gone:
+            return self
+        kept = [place for place in range(self.rows) if place not in gone]
+        columns = [[cells[place] for place in kept] for cells in self.columns]
+        return replace(self, lines=[self.lines[place] for place in kept], columns=columns)
 
 
 def read_csv_text(path: Path, target: str, separator: str | None = None) -> CsvText:
@@ -66,19 +79,29 @@ def read_csv_text(path: Path, target: str, separator: str | None = None) -> CsvT
     separator = separator or _find_separator(text, target)
     reader = _reader(text, separator)
     try:
-        names = [name.strip() for name in next(reader, [])]
-        if not any(names):
+        names = _first_record(reader)
+        if not names:
             raise DataError(f"{path} is empty; it needs a header line")
         header = tuple(name or unnamed(place) for place, name in enumerate(names, start=1))
         with _without_collector():
             rows, lines = _read_rows(path, reader, len(header))
-            columns = [list(map(str.strip, cells)) for cells in zip(*rows, strict=True)]
+            columns = [list(cells) for cells in zip(*rows, strict=True)]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}; is a quote not closed?") from error
     _check_header(path, header)
     if not rows:
         raise DataError(f"{path} has a header line and no rows")
+    _check_names(path, header, columns)
     return CsvText(path, encoding, separator, header, lines, columns)
+
+
+def _first_record(reader: "_Reader") -> Cells:
+    """Return the cells of the first line that is not blank, none where there is no such line."""
+    for record in reader:
+        names = [name.strip() for name in record]
+        if any(names):
+            return names
+    return []
 
 
 def unnamed(place: int) -> str:
@@ -131,7 +154,7 @@ def _sample(reader: "_Reader") -> Iterator[Cells]:
             record = next(reader)
         except (StopIteration, csv.Error):
             return
-        if record:
+        if any(cell.strip() for cell in record):
             yield record
         if reader.line_num >= _SAMPLED_RECORDS:
             return
@@ -143,6 +166,36 @@ def _check_header(path: Path, header: tuple[str, ...]) -> None:
         raise DataError(f"{path}: column {doubles[0]!r} occurs twice; rename one")
     if all(_is_number(name) for name in header):
         raise DataError(f"{path}, line 1: only numbers; the first line must name the columns")
+
+
+_FREQUENT = 0.05  # of the cells of a column
+
+
+def _check_names(path: Path, header: tuple[str, ...], columns: list[Cells]) -> None:
+    """Raise DataError where the first line looks like a row: values of their own columns, or numbers, for names."""
+    frequent = [
+        name
+        for name, cells in zip(header, columns, strict=True)
+        # a column of ticks holds its own name, or nothing
+        if not _is_number(name) and cells.count(name) > _FREQUENT * len(cells) and set(cells) - {"", name}
+    ]
+    numbers = [name for name in header if _is_number(name)]
+    if not _are_counted(numbers) and 2 * (len(frequent) + len(numbers)) > len(header) and (frequent or numbers):
+        found = f"{numbers[0]!r} is a number" if numbers else ""
+        if frequent:
+            times = columns[header.index(frequent[0])].count(frequent[0])
+            found = f"{frequent[0]!r} is a value of its own column, {times:,} times"
+        raise DataError(
+            f"{path}: the first line looks like a row and not like the names of the columns: {found}; add a line above "
+            "it that names the columns"
+        )
+
+
+def _are_counted(numbers: list[str]) -> bool:
+    """Whether names are numbers that count on in equal steps, such as the years or hours of a wide table."""
+    values = [float(number) for number in numbers]
+    steps = {later - earlier for earlier, later in pairwise(values)}
+    return len(values) > 1 and all(value.is_integer() for value in values) and len(steps) == 1 and steps != {0.0}
 
 
 def _is_number(text: str) -> bool:
@@ -161,7 +214,7 @@ def _read_rows(path: Path, reader: "_Reader", width: int) -> tuple[list[Cells], 
             continue
         if len(row) != width:
             raise DataError(f"{path}, line {reader.line_num}: {len(row)} cells where the header has {width}")
-        rows.append(row)
+        rows.append([cell.strip() for cell in row])
         lines.append(reader.line_num)
     return rows, lines
 

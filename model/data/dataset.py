@@ -49,7 +49,8 @@ class LabelledRows(ABC):
     """Rows and their labels, whether these are classes or numbers.
 
     `frame` has one column per feature in order: numbers as float64, categories and booleans as text ("True",
-    "False") with None where missing. `times` says when the rows happened, where that is known.
+    "False") with None where missing. `times` says when the rows happened, where that is known. `metadata` names further
+    columns that a row may bring along.
     """
 
     task: ClassVar[Task]
@@ -60,6 +61,7 @@ class LabelledRows(ABC):
     features: tuple[Feature, ...]
     frame: pd.DataFrame
     times: RowTimes | None = field(default=None, kw_only=True)
+    metadata: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     @abstractmethod
@@ -119,6 +121,7 @@ class RegressionDataset(LabelledRows):
     task = "regression"
 
     numbers: Numbers
+    unit: str | None = field(default=None, kw_only=True)
 
     @property
     def labels(self) -> Numbers:
@@ -146,6 +149,7 @@ class RegressionDataset(LabelledRows):
             maximum=float(self.numbers.max()),
             mean=float(self.numbers.mean()),
             standard_deviation=float(self.numbers.std()),
+            unit=self.unit,
         )
 
 

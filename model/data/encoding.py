@@ -6,15 +6,16 @@ model are given the same columns as a frame, with "" for missing text, as ONNX t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from model.artifact.manifest import DriftMethod, Feature, FeatureType, Value
-from model.errors import PredictionError
+from model.data.cells import LARGEST_NUMBER, MISSING_WORDS, number_matrix, read_number, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 Row = Sequence[Value]
 """The values of one row in the order of the schema."""
 
-LARGEST_NUMBER = 3.4028234663852886e38
-"""Largest number in float32, in which models compute."""
 MISSING_TEXT = ""
 """What stands for a missing category or boolean in a pipeline and in an ONNX model."""
 UNSEEN_CATEGORY = "a value never seen in training"
@@ -40,14 +39,20 @@ class Encoding(ABC):
     is_number: ClassVar[bool]
     """Whether its values are numbers; all others are text in frames, pipelines and ONNX models."""
     drift_method: ClassVar[DriftMethod]
-    json_type: ClassVar[Any]
-    """The type of a value in a request, for Pydantic."""
     unseen_values: ClassVar[tuple[Value, ...]]
     """Values that callers may send though training has never seen them."""
 
     def json_schema(self, feature: Feature) -> dict[str, Any] | None:
         """Return what the schema of a request says of the values seen in training."""
         return {"x-observed": list(self.known_texts(feature))}
+
+    def surprises(self, feature: Feature) -> tuple[Value, ...]:
+        """Return the unseen values that this feature's model answers."""
+        return () if feature.closed else self.unseen_values
+
+    @abstractmethod
+    def json_type(self, feature: Feature) -> Any:
+        """Return the type of a value in a request, for Pydantic; what it reads as missing is so in training too."""
 
     @abstractmethod
     def describe(self, values: "pd.Series") -> dict[str, Any]:
@@ -104,8 +109,15 @@ class NumberEncoding(Encoding):
 
     is_number = True
     drift_method = "wasserstein"
-    json_type = Annotated[float, Field(allow_inf_nan=False)]
     unseen_values = (-LARGEST_NUMBER, LARGEST_NUMBER)
+
+    def json_type(self, feature: Feature) -> Any:
+        """Return a finite number; text as well for a column that has text in the file, and is read as it was there."""
+        kind = _or_null(Annotated[float, Field(allow_inf_nan=False)], feature)
+        if feature.notation is None and feature.missing is None:
+            return kind
+        read = partial(read_number, missing=missing_words(feature), notation=feature.notation)
+        return Annotated[kind, BeforeValidator(read, json_schema_input_type=kind | str)]
 
     def json_schema(self, feature: Feature) -> dict[str, Any]:
         """Return unit and range."""
@@ -170,11 +182,14 @@ class TextEncoding(Encoding):
     is_number = False
     drift_method = "jensenshannon"
 
+    def _text(self, value: Value) -> str:
+        return str(value)
+
     def column(self, values: Sequence[Value]) -> "pd.Series":
         """Return text, None where missing."""
         import pandas as pd  # noqa: PLC0415 - as above
 
-        return pd.Series([None if value is None else str(value) for value in values], dtype="object")
+        return pd.Series([None if value is None else self._text(value) for value in values], dtype="object")
 
     def coerced_column(self, column: "pd.Series") -> "pd.Series":
         """Return text, None where missing."""
@@ -186,7 +201,7 @@ class TextEncoding(Encoding):
 
     def pipeline_values(self, values: Sequence[Value]) -> npt.NDArray[np.object_]:
         """Return text, "" where missing."""
-        return np.array([MISSING_TEXT if value is None else str(value) for value in values], dtype=object)
+        return np.array([MISSING_TEXT if value is None else self._text(value) for value in values], dtype=object)
 
     def onnx_values(self, values: Sequence[Value]) -> npt.NDArray[np.object_]:
         """Return text, "" where missing."""
@@ -206,8 +221,12 @@ class TextEncoding(Encoding):
 class CategoryEncoding(TextEncoding):
     """Texts from a list that training has seen."""
 
-    json_type = Annotated[str, Field(max_length=MAX_CATEGORY_LENGTH)]
     unseen_values = (UNSEEN_CATEGORY,)
+
+    def json_type(self, feature: Feature) -> Any:
+        """Return text, without outer blanks, and null where it means a missing value."""
+        kind = _or_null(Annotated[str, Field(max_length=MAX_CATEGORY_LENGTH)], feature)
+        return Annotated[kind, BeforeValidator(partial(read_text, missing=missing_words(feature)))]
 
     def describe(self, values: "pd.Series") -> dict[str, Any]:
         """Return the categories, and the commonest as the example."""
@@ -218,15 +237,34 @@ class CategoryEncoding(TextEncoding):
         return str(cell)
 
     def trial_values(self, feature: Feature) -> tuple[Value, ...]:
-        """Return the categories and a new one."""
-        return (*self.known_texts(feature), *self.unseen_values)
+        """Return the categories and a new one, if it is answered; one category alone stands twice."""
+        values = (*self.known_texts(feature), *self.surprises(feature))
+        return values if len(values) > 1 else values * 2
+
+
+class GroupedEncoding(CategoryEncoding):
+    """The commonest texts of a column, and one category for all others."""
+
+    def __init__(self, known: Collection[str], other: str) -> None:
+        self._known, self._other = frozenset(known), other
+
+    def _text(self, value: Value) -> str:
+        text = str(value)
+        return text if text in self._known else self._other
+
+    def coerced_column(self, column: "pd.Series") -> "pd.Series":
+        """Return the categories, None where missing."""
+        return text_column(column).map(self._text, na_action="ignore")
 
 
 class BooleanEncoding(TextEncoding):
     """True and false."""
 
-    json_type = bool
     unseen_values = ()
+
+    def json_type(self, feature: Feature) -> Any:
+        """Return true or false."""
+        return _or_null(bool, feature)
 
     def json_schema(self, feature: Feature) -> None:
         """Return nothing: there are no other values."""
@@ -259,8 +297,24 @@ ENCODINGS: dict[FeatureType, Encoding] = {
 
 
 def encoding_of(feature: Feature) -> Encoding:
-    """Return the encoding of a feature's type."""
-    return ENCODINGS[feature.type]
+    """Return the encoding of a feature: that of its type, or of its categories where one stands for all others."""
+    if feature.other is None or feature.categories is None:
+        return ENCODINGS[feature.type]
+    return _grouped_encoding(feature.categories, feature.other)
+
+
+@lru_cache(maxsize=1_000)
+def _grouped_encoding(categories: tuple[str, ...], other: str) -> Encoding:
+    return GroupedEncoding(categories, other)
+
+
+def missing_words(feature: Feature) -> Collection[str]:
+    """Return the texts, in lower case, that stand for a missing value of a feature."""
+    return MISSING_WORDS if feature.missing is None else frozenset(feature.missing)
+
+
+def _or_null(kind: Any, feature: Feature) -> Any:
+    return kind | None if feature.nullable else kind
 
 
 def number_features(features: Iterable[Feature]) -> list[Feature]:
@@ -287,18 +341,6 @@ def text_column(column: "pd.Series") -> "pd.Series":
     """Return a column as text, None where missing; an empty text is missing, as the model takes it for that."""
     text = column.astype(object).where(column.notna(), None).map(str, na_action="ignore")
     return text.where(text != MISSING_TEXT, None)
-
-
-def number_matrix(rows: Sequence[Row]) -> npt.NDArray[np.float64]:
-    """Return rows of numbers as a matrix with NaN for None; raises PredictionError.
-
-    Numbers beyond float32, in which the trees compare, become the largest one: no split tells them apart.
-    """
-    try:
-        matrix = np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise PredictionError(f"a number column holds something else: {error}") from error
-    return np.clip(matrix, -LARGEST_NUMBER, LARGEST_NUMBER)
 
 
 def frame_of(columns: Iterable[Sequence[Value]], features: Sequence[Feature]) -> "pd.DataFrame":
@@ -333,9 +375,9 @@ def pipeline_input(frame: "pd.DataFrame", features: Sequence[Feature]) -> "pd.Da
     """Return the feature columns of a frame as a pipeline takes them: NaN for missing numbers, "" for missing text."""
     import pandas as pd  # noqa: PLC0415 - as above
 
-    return pd.DataFrame(
-        {feature.name: encoding_of(feature).pipeline_column(frame[feature.name]) for feature in features}
-    )
+    columns = {feature.name: encoding_of(feature).pipeline_column(frame[feature.name]) for feature in features}
+    columns |= {one.name: columns[one.name].clip(*one.clip) for one in features if one.clip is not None}
+    return pd.DataFrame(columns)
 
 
 def pipeline_frame(rows: Sequence[Row], features: Sequence[Feature]) -> "pd.DataFrame":
@@ -343,31 +385,14 @@ def pipeline_frame(rows: Sequence[Row], features: Sequence[Feature]) -> "pd.Data
     import pandas as pd  # noqa: PLC0415 - as above
 
     columns = zip(features, zip(*rows, strict=True), strict=True)
-    return pd.DataFrame({feature.name: encoding_of(feature).pipeline_values(values) for feature, values in columns})
+    return pd.DataFrame(
+        {feature.name: clipped(encoding_of(feature).pipeline_values(values), feature) for feature, values in columns}
+    )
 
 
-ONE_MATRIX = "rows"
-"""The ONNX input of a model that takes all its columns as one float32 matrix."""
-
-
-def onnx_inputs(features: Sequence[Feature], *, by_name: bool) -> list[tuple[str, Any]]:
-    """Return name and type of the inputs for the ONNX converter.
-
-    They are named as the columns where a pipeline chooses its columns `by_name`. Else there is one matrix where all
-    columns are numbers, and an input per column, named by its position, where they are not.
-    """
-    if not by_name and not text_features(features):
-        return [(ONE_MATRIX, encoding_of(features[0]).onnx_type(len(features)))]
-    return [
-        (feature.name if by_name else f"column_{place}", encoding_of(feature).onnx_type(1))
-        for place, feature in enumerate(features)
-    ]
-
-
-def onnx_columns(rows: Sequence[Row], features: Sequence[Feature]) -> list[npt.NDArray[Any]]:
-    """Return rows as the inputs of an ONNX model that takes one per column; raises PredictionError."""
-    columns = zip(features, zip(*rows, strict=True), strict=True)
-    return [encoding_of(feature).onnx_values(values) for feature, values in columns]
+def clipped(values: npt.NDArray[Any], feature: Feature) -> npt.NDArray[Any]:
+    """Return numbers as the model was seen to take them."""
+    return values if feature.clip is None else np.clip(values, *feature.clip)
 
 
 def _commonest(values: "pd.Series") -> str:

@@ -4,13 +4,16 @@ import json
 import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator
 
 from model.artifact.manifest import FeatureType, Task
+from model.data.column_types import MAX_CATEGORIES_ON_REQUEST
 from model.errors import DataError
+
+DecimalMark = Literal[".", ","]
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
@@ -26,6 +29,9 @@ class ColumnOverride(_Strict):
     type: FeatureType | None = None
     unit: StrictStr | None = None
     description: StrictStr | None = None
+    missing: tuple[StrictStr, ...] | None = Field(None, description="Instead of all other texts for a missing value.")
+    decimal: DecimalMark | None = None
+    categories: int | None = Field(None, ge=2, le=MAX_CATEGORIES_ON_REQUEST, description="The rarer ones are 'other'.")
 
 
 class SchemaFile(_Strict):
@@ -35,7 +41,9 @@ class SchemaFile(_Strict):
     task: Task | None = None
     columns: dict[StrictStr, ColumnOverride] = Field(default_factory=dict)
     drop: tuple[StrictStr, ...] = ()
+    metadata: tuple[StrictStr, ...] = Field((), description="Logged with a row, and never given to the model.")
     missing: tuple[StrictStr, ...] = Field((), description="More texts that stand for a missing value, in any case.")
+    decimal: DecimalMark | None = Field(None, description="What stands before the fraction of a number.")
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -64,6 +72,11 @@ class SchemaFile(_Strict):
             raise DataError(
                 f"the schema both drops and describes the column {both[0]!r}; remove it from one of the two"
             )
+        for name in self.metadata:
+            if not name or name in self.columns:
+                raise DataError(
+                    f"the schema names {name!r} under metadata and under columns; remove it from one of the two"
+                )
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -110,6 +123,8 @@ def write_schema(
     missing: Sequence[str] = (),
     *,
     task: Task = "classification",
+    decimal: str | None = None,
+    metadata: Sequence[str] = (),
 ) -> None:
     """Write a schema to be edited, with the reason of each dropped column; raises DataError.
 
@@ -120,10 +135,13 @@ def write_schema(
     lines += [f"task: {task}  # classification or regression", "columns:"]
     for name, override in kept:
         given = {key: value for key, value in override.model_dump().items() if value is not None}
-        inner = ", ".join(f"{key}: {value if key == 'type' else _text(value)}" for key, value in given.items())
+        inner = ", ".join(f"{key}: {value if key == 'type' else _value(value)}" for key, value in given.items())
         lines.append(f"  {_text(name)}: {{{inner}}}")
     lines += ["drop:"] + [f"  - {_text(name)}  # {why}" for name, why in dropped] if dropped else ["drop: []"]
+    lines.append(f"metadata: [{', '.join(map(_text, metadata))}]  # logged with a row, and never given to the model")
     lines.append(f"missing: [{', '.join(map(_text, missing))}]  # more texts that stand for a missing value")
+    if decimal is not None:
+        lines.append(f"decimal: {_text(decimal)}")
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
@@ -131,6 +149,10 @@ def write_schema(
         raise DataError(f"{path} exists and is not overwritten; name another file or remove it") from None
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _value(value: Any) -> str:
+    return _text(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _text(value: str) -> str:

@@ -1,18 +1,20 @@
 """The target column: its task, its classes or its numbers."""
 
-from collections.abc import Sequence
+import re
 from typing import NamedTuple
 
 import numpy as np
 
 from model.artifact.manifest import Task
-from model.data.column_types import Cell, column_values, mostly_numbers, parse_number
+from model.data.cells import PLAIN, Ambiguity, ColumnCells, KnownClasses, Reading, number_reading, parse_number
+from model.data.column_types import column_values, mostly_numbers
 from model.data.dataset import Classes, Codes, Numbers
 from model.errors import DataError
 
 MAX_CLASSES = 100
 _MAX_FRACTIONS = 20  # more different numbers that are not all whole are measured, not counted or coded
 _TRUTHS = {"true", "false"}
+_WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")
 
 
 class TaskVerdict(NamedTuple):
@@ -22,14 +24,14 @@ class TaskVerdict(NamedTuple):
     why: str
 
 
-def infer_task(cells: Sequence[Cell], *, decimal_comma: bool) -> TaskVerdict:
+def infer_task(target: ColumnCells, decimal: str | None, guess: str | None) -> TaskVerdict:
     """Return whether the filled cells of a target are classes or numbers.
 
     They are numbers where there are more different ones than classes may be, or more than 20 that are not all whole.
     """
-    numbers = mostly_numbers(cells, decimal_comma=decimal_comma) if cells else None
+    numbers = mostly_numbers(target, decimal, guess) if target.counts else None
     if numbers is None:
-        return TaskVerdict("classification", f"{len({cell.text for cell in cells})} different values")
+        return TaskVerdict("classification", f"{len(target.counts)} different values")
     if len(numbers) > MAX_CLASSES:
         return TaskVerdict("regression", f"{len(numbers)} different numbers; for classes: --task classification")
     if len(numbers) > _MAX_FRACTIONS and not all(number.is_integer() for number in numbers):
@@ -37,63 +39,63 @@ def infer_task(cells: Sequence[Cell], *, decimal_comma: bool) -> TaskVerdict:
     return TaskVerdict("classification", f"{len(numbers)} different numbers; to predict a number: --task regression")
 
 
-def numbers_of(target: str, labels: Sequence[Cell], *, decimal_comma: bool) -> Numbers:
-    """Return the numbers of the labels, (rows,); raises DataError that names the first line that has none."""
-    return column_values(target, labels, "number", decimal_comma=decimal_comma).to_numpy(dtype=np.float64)
+def target_reading(target: ColumnCells, decimal: str | None, guess: str | None) -> Reading:
+    """Return how the numbers of a target are written; raises DataError where they may be others."""
+    readable = [
+        text for text in target.counts if any(parse_number(text, one) is not None for one in ("point", "comma"))
+    ]
+    reading = number_reading(readable, decimal, guess=guess) if readable else None
+    if isinstance(reading, Ambiguity):
+        hint = "" if "units" in reading.why else '; say which in the schema: decimal: "." or decimal: ","'
+        raise DataError(f"the target {target.name!r}: {reading.why}{hint}")
+    return reading if reading is not None and reading.notation != "time" else PLAIN
 
 
-def filled_labels(target: str, cells: Sequence[str], lines: Sequence[int], missing_words: frozenset[str]) -> list[Cell]:
-    """Return the target's cells with their lines; raises DataError where one is missing."""
-    blank = [(cell, line) for cell, line in zip(cells, lines, strict=True) if cell.lower() in missing_words]
-    if blank:
-        shown = f"{blank[0][0]!r} " if blank[0][0] else ""
-        raise DataError(
-            f"the target {target!r} is missing in {len(blank)} rows, first {shown}on line {blank[0][1]}; "
-            "fill or remove them"
-        )
-    return [Cell(cell, line) for cell, line in zip(cells, lines, strict=True)]
+def numbers_of(target: ColumnCells, reading: Reading) -> Numbers:
+    """Return the numbers of the labels, (rows,); raises DataError that names the lines that have none."""
+    return column_values(target, "number", reading).to_numpy(dtype=np.float64)
 
 
-def classes_of(target: str, labels: Sequence[Cell]) -> tuple[Classes, Codes]:
-    """Return the classes, as booleans, integers or text, and the place of each label's class among them."""
-    texts = {label.text for label in labels}
+def classes_of(target: ColumnCells) -> tuple[Classes, Codes]:
+    """Return the classes, as booleans, integers or text, and the place of each label's class among them.
+
+    Whole numbers that are written as 1.0 are integers.
+    """
+    texts = target.counts
     if len(texts) > MAX_CLASSES:
-        numeric = all(parse_number(text) is not None for text in texts)
+        numeric = mostly_numbers(target, None, ".") is not None
         hint = "; to predict the number itself: --task regression" if numeric else ""
-        raise DataError(f"the target {target!r} has {len(texts)} different values; at most {MAX_CLASSES} classes{hint}")
+        raise DataError(
+            f"the target {target.name!r} has {len(texts)} different values; at most {MAX_CLASSES} classes{hint}"
+        )
     if all(text.lower() in _TRUTHS for text in texts):
-        flags = [label.text.lower() == "true" for label in labels]
-        present = tuple(sorted(set(flags)))
-        return present, np.array([present.index(flag) for flag in flags], dtype=np.int64)
-    if all(_is_plain_integer(text) for text in texts):
-        integers = tuple(sorted(int(text) for text in texts))
-        return integers, np.array([integers.index(int(label.text)) for label in labels], dtype=np.int64)
-    names = tuple(sorted(texts))
-    places = {name: place for place, name in enumerate(names)}
-    return names, np.array([places[label.text] for label in labels], dtype=np.int64)
+        named: dict[str, bool | int | str] = {text: text.lower() == "true" for text in texts}
+    elif all(_is_plain_integer(text) for text in texts):
+        named = {text: int(text.partition(".")[0]) for text in texts}
+    else:
+        named = dict(zip(texts, texts, strict=True))
+    classes = tuple(sorted(set(named.values())))
+    places = {text: classes.index(value) for text, value in named.items()}
+    return classes, np.array([places[text] for text in target.cells if text is not None], dtype=np.int64)  # type: ignore[return-value] # as above
 
 
-def codes_among(target: str, labels: Sequence[Cell], known: Classes) -> Codes:
+def codes_among(target: ColumnCells, known: Classes) -> Codes:
     """Return the place of each label among the known classes; raises DataError for any other."""
-    boolean, integer = isinstance(known[0], bool), isinstance(known[0], int)
-    places = {str(value).lower() if boolean else str(value): place for place, value in enumerate(known)}
-    codes = []
-    for label in labels:
-        text = label.text.lower() if boolean else label.text
-        if text not in places and integer and (number := parse_number(text)) is not None:
-            text = f"{number:g}"  # an integer that was written as 1.0
-        if text not in places:
-            raise DataError(
-                f"column {target!r}, line {label.line}: {label.text!r} is none of the model's classes: "
-                f"{', '.join(map(str, known[:20]))}"
-            )
-        codes.append(places[text])
-    return np.array(codes, dtype=np.int64)
+    classes = KnownClasses(known)
+    places = {text: classes.place(text) for text in target.counts}
+    if wrong := {text for text, place in places.items() if place is None}:
+        first, _, more = target.where(wrong).partition("; ")
+        raise DataError(
+            f"column {target.name!r}, {first} is none of the model's classes: {', '.join(map(str, known[:20]))}"
+            + (f"; the same in {more}" if more else "")
+        )
+    return np.array([places[text] for text in target.cells if text is not None], dtype=np.int64)
 
 
 def _is_plain_integer(text: str) -> bool:
-    """Whether the text is an integer whose name would be the same text ("01" and "1.0" stay text)."""
+    """Whether the text is an integer, perhaps written as 1.0, whose name is the same text ("01" stays text)."""
+    match = _WHOLE.fullmatch(text)
     try:
-        return str(int(text)) == text
+        return match is not None and str(int(match[1])) == match[1]
     except ValueError:
         return False

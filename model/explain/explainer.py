@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from model.artifact.estimators import is_booster, plain_steps
 from model.artifact.manifest import Feature, Value
 from model.artifact.pickles import load_pipeline
 from model.artifact.store import PIPELINE_FILE, read_manifest, read_test, verified_bytes
 from model.data.encoding import encoding_of, frame_of, pipeline_input
 from model.errors import ExplanationError
-from model.explain.steps import ExplainedStep, LinearStep, TreeStep
+from model.explain.steps import BoostedStep, ExplainedStep, LinearStep, TreeStep
 
 Numbers = npt.NDArray[np.float64]
 
@@ -25,8 +26,8 @@ _TRIAL_CELLS = 1_000_000
 def trial_rows(features: tuple[Feature, ...]) -> Iterator[tuple[pd.DataFrame, list[int]]]:
     """Yield for each feature rows that differ in it alone, in three blocks of equal length around three base rows.
 
-    The values tried are all categories, a new one, a gap where one is allowed, and numbers across the range. The rows of
-    some features are in one frame, with the places where each one's rows end: of all features, where these are few.
+    The values tried are all categories, a new one, a gap where one is allowed, and numbers across the range. The rows
+    of some features are in one frame, with the places where each one's rows end: of all features, where these are few.
     """
     tried = [
         (*encoding_of(feature).trial_values(feature), *([None] if feature.nullable else [])) for feature in features
@@ -67,10 +68,6 @@ def _varying(rows: Numbers) -> npt.NDArray[np.bool_]:
 Phi = npt.NDArray[np.float64]
 Unit = Literal["probability", "log odds", "target"]
 
-_TOLERANCE = 1e-4
-"""Of a probability, or of the largest answer in any other unit: above the rounding of libraries that add up in float32
-and of deep trees (3e-6 seen), and far below what a wrong unit or a lost column would leave. Alarms look at shares of
-all attribution, the smallest change of which that counts is hundreds of times as large."""
 _PROVEN_ROWS = 64
 
 
@@ -86,20 +83,23 @@ class Explainer:
 
     def __init__(self, pipeline: Any, features: tuple[Feature, ...], background: pd.DataFrame | None = None) -> None:
         self._features = features
-        self._steps = [step for _, step in pipeline.steps[:-1] if step is not None and step != "passthrough"]
-        self._step = self._explained(pipeline.steps[-1][1], background)
+        *steps, (_, last) = plain_steps(pipeline)
+        self._steps = [step for _, step in steps]
+        self._takes_frames = is_booster(last)
+        self._step = self._explained(last, background)
         varies, samples = [], []
         for trials, ends in trial_rows(features):
             encoded = self._encode(trials)
-            varies += [_varying(rows) for rows in np.split(encoded, ends[:-1])]
+            varies += [_varying(rows) for rows in np.split(_as_numbers(encoded), ends[:-1])]
             samples.append(encoded[:: max(1, len(encoded) // _PROVEN_ROWS)])
         self._owners = column_owners(np.array(varies), features)
         self.method: Literal["TreeSHAP", "linear SHAP"] = self._step.method
-        self.unit: Unit = self._proven_unit(np.concatenate(samples))
+        whole = pd.concat(samples) if isinstance(samples[0], pd.DataFrame) else np.concatenate(samples)
+        self.unit: Unit = self._proven_unit(whole)
 
     @property
     def work(self) -> float:
-        """Return how much work one row is: about how many steps of TreeSHAP, 0 for a linear model."""
+        """Return how much work one row is: about how many steps of TreeSHAP, 0 where a library is fast itself."""
         return self._step.work
 
     @property
@@ -123,38 +123,51 @@ class Explainer:
         return np.asarray(np.abs(self.signed(rows)).mean(axis=2))
 
     def _explained(self, estimator: Any, background: pd.DataFrame | None) -> ExplainedStep:
+        if is_booster(estimator):
+            return BoostedStep(estimator)
         if not hasattr(estimator, "coef_"):
             return TreeStep(estimator)
         if background is None or background.empty:
             raise ExplanationError("a linear model needs background rows to be explained, and there are none")
         return LinearStep(estimator, self._encode(background).mean(axis=0))
 
-    def _encode(self, rows: pd.DataFrame) -> Phi:
+    def _encode(self, rows: pd.DataFrame) -> Any:
         encoded: Any = pipeline_input(rows, self._features)
         for step in self._steps:
             encoded = step.transform(encoded)
         if hasattr(encoded, "toarray"):
             encoded = encoded.toarray()
+        if self._takes_frames and isinstance(encoded, pd.DataFrame):
+            return encoded
         try:
             return np.asarray(encoded, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ExplanationError(f"the last step takes something else than numbers: {error}") from error
 
-    def _grouped(self, encoded: Phi) -> Phi:
+    def _grouped(self, encoded: Any) -> Phi:
         phi = self._step.phi(encoded)
         return np.stack([phi[:, owned].sum(axis=1) for owned in self._owners], axis=1)
 
-    def _proven_unit(self, encoded: Phi) -> Unit:
+    def _proven_unit(self, encoded: Any) -> Unit:
         sample = encoded[:: max(1, len(encoded) // _PROVEN_ROWS)]
+        rounding = self._step.rounding
         began = process_time()
         totals = self._grouped(sample).sum(axis=1) + self.base
         self.proof_seconds, self.proof_rows = process_time() - began, len(sample)
         for unit, answers in self._step.answers(sample):
             # a number is as large as its unit makes it, and its parts may cancel
-            near = _TOLERANCE * (1.0 if unit == "probability" else float(np.abs(answers).max()))
+            near = rounding * (1.0 if unit == "probability" else float(np.abs(answers).max()))
             if totals.shape == answers.shape and np.allclose(totals, answers, rtol=0, atol=near):
                 return unit
         raise ExplanationError("the attributions do not add up to the predictions")
+
+
+def _as_numbers(encoded: Any) -> Numbers:
+    """Return encoded rows as numbers, in which equal values of a column are equal."""
+    if not isinstance(encoded, pd.DataFrame):
+        return np.asarray(encoded, dtype=np.float64)
+    columns = [pd.factorize(encoded.iloc[:, place])[0] for place in range(encoded.shape[1])]
+    return np.column_stack(columns).astype(np.float64)
 
 
 def load_explainer(folder: Path) -> Explainer:

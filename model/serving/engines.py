@@ -3,14 +3,16 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from model.artifact.manifest import PREDICTION, PROBABILITY_PREFIX, Feature
-from model.data.encoding import ONE_MATRIX, Row, number_matrix, onnx_columns, pipeline_frame
+from model.data.cells import number_matrix
+from model.data.encoding import Row, clipped, encoding_of, pipeline_frame, text_features
+from model.errors import PredictionError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 Probabilities = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+TIE = 1e-6
+"""Two best classes nearer than float32 resolves are a tie, of which scikit-learn answers the first."""
 
 
 @runtime_checkable
@@ -40,23 +46,54 @@ AnyEngine = Classifier | Regressor
 """Either kind; `isinstance` tells which."""
 
 
+@runtime_checkable
+class Chooser(Protocol):
+    """A classifier that says which class it answers with; of any other it is the most probable one."""
+
+    def chosen(self, rows: Sequence[Row], probabilities: Probabilities) -> Codes:
+        """Return the place of each row's class, (rows,), given the probabilities of the rows."""
+
+
+class Answers(NamedTuple):
+    """A model's answers to rows: probabilities (rows, classes), or numbers (rows,).
+
+    Of classes, `chosen` holds the place of the one that is answered, (rows,).
+    """
+
+    values: npt.NDArray[np.float64]
+    chosen: Codes | None = None
+
+
+def answers_of(engine: AnyEngine, rows: Sequence[Row]) -> Answers:
+    """Return the answers to rows; raises PredictionError."""
+    values = predictions_of(engine, rows)
+    if not isinstance(engine, Classifier):
+        return Answers(values)
+    if isinstance(engine, Chooser):
+        return Answers(values, engine.chosen(rows, values))
+    return Answers(values, values.argmax(axis=1))
+
+
 def predictions_of(engine: AnyEngine, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
     """Return the probabilities (rows, classes) or the numbers (rows,) of rows; raises PredictionError."""
     return engine.probabilities(rows) if isinstance(engine, Classifier) else engine.numbers(rows)
 
 
 def with_predictions(
-    frame: "pd.DataFrame", answers: npt.NDArray[np.float64], class_names: Sequence[str] | None
+    frame: "pd.DataFrame", answers: Answers | npt.NDArray[np.float64], class_names: Sequence[str] | None
 ) -> "pd.DataFrame":
     """Return rows with a model's answers to them, in the columns of the artifact and of a window.
 
-    The answers are those of `predictions_of`; of classes in the order of `class_names`, which is None for numbers.
+    The answers are those of `answers_of`, or probabilities or numbers alone, where the most probable class is the
+    answer; of classes in the order of `class_names`, which is None for numbers.
     """
+    values, chosen = answers if isinstance(answers, Answers) else Answers(answers)
     if class_names is None:
-        return frame.assign(**{PREDICTION: answers.reshape(len(frame))})
-    places = answers.argmax(axis=1) if len(frame) else np.empty(0, dtype=np.int64)
-    columns = {PREDICTION: np.array(class_names, dtype=object)[places]}
-    columns |= {f"{PROBABILITY_PREFIX}{name}": answers[:, place] for place, name in enumerate(class_names)}
+        return frame.assign(**{PREDICTION: values.reshape(len(frame))})
+    if chosen is None:
+        chosen = values.argmax(axis=1) if len(frame) else np.empty(0, dtype=np.int64)
+    columns = {PREDICTION: np.array(class_names, dtype=object)[chosen]}
+    columns |= {f"{PROBABILITY_PREFIX}{name}": values[:, place] for place, name in enumerate(class_names)}
     return frame.assign(**columns)
 
 
@@ -78,7 +115,7 @@ class _OnnxModel:
     def _run(self, output: str, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
         feeds: dict[str, npt.NDArray[Any]]
         if self._one_matrix:
-            feeds = {ONE_MATRIX: number_matrix(rows).astype(np.float32)}
+            feeds = {ONE_MATRIX: clipped_matrix(rows, self._features).astype(np.float32)}
         else:
             feeds = dict(zip(self._fed, onnx_columns(rows, self._features), strict=True))
             if len(feeds) > len(self._inputs):
@@ -94,6 +131,11 @@ class OnnxClassifier(_OnnxModel):
         # float32 sums differ from 1 and 0 in the eighth digit, to either side
         raw = np.maximum(self._run("probabilities", rows), 0.0)
         return np.asarray(raw / raw.sum(axis=1, keepdims=True))
+
+    def chosen(self, rows: Sequence[Row], probabilities: Probabilities) -> Codes:
+        """Return the place of the most probable class; in a tie, which float32 blurs, the first one's."""
+        del rows
+        return np.asarray((probabilities >= probabilities.max(axis=1, keepdims=True) - TIE).argmax(axis=1))
 
 
 class OnnxRegressor(_OnnxModel):
@@ -121,11 +163,11 @@ class _PipelineModel:
             openmp = ThreadpoolController().select(user_api="openmp")
             self._bounded = partial(openmp.limit, limits=threads)
 
-    def _answers(self, method: Callable[["pd.DataFrame"], Any], rows: Sequence[Row]) -> npt.NDArray[np.float64]:
+    def _answers(self, method: Callable[["pd.DataFrame"], Any], rows: Sequence[Row]) -> npt.NDArray[Any]:
         frame = pipeline_frame(rows, self._features)
         # absurd numbers overflow in the sums by which scikit-learn looks for infinity; they are answered all the same
         with np.errstate(over="ignore", invalid="ignore"), self._bounded():
-            return np.asarray(method(frame), dtype=np.float64)
+            return np.asarray(method(frame))
 
 
 class PipelineClassifier(_PipelineModel):
@@ -133,7 +175,38 @@ class PipelineClassifier(_PipelineModel):
 
     def probabilities(self, rows: Sequence[Row]) -> Probabilities:
         """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
-        return self._answers(self._pipeline.predict_proba, rows)
+        return as_probabilities(self._answers(self._pipeline.predict_proba, rows))
+
+
+class OwnRuleClassifier(PipelineClassifier):
+    """A pipeline whose own `predict` decides, which need not be the most probable class."""
+
+    def chosen(self, rows: Sequence[Row], probabilities: Probabilities) -> Codes:
+        """Return the place of the class that the pipeline predicts; raises PredictionError for what is no class."""
+        del probabilities
+        return predicted_codes(self._answers(self._pipeline.predict, rows), self._pipeline.classes_)
+
+
+def as_probabilities(raw: npt.NDArray[Any]) -> Probabilities:
+    """Return probabilities as float64, (rows, classes); those that a library computed in float32 then add up to 1."""
+    values = raw.astype(np.float64)
+    return values if raw.dtype == np.float64 else values / values.sum(axis=1, keepdims=True)
+
+
+def predicted_codes(predicted: npt.NDArray[Any], classes: Sequence[Any]) -> Codes:
+    """Return the places of predicted classes, (rows,), among all classes; raises PredictionError.
+
+    Libraries differ in how they hold a class: as text, as a float, in a column of its own.
+    """
+    places = {_class_text(one): place for place, one in enumerate(np.asarray(classes).tolist())}
+    try:
+        return np.array([places[_class_text(one)] for one in predicted.ravel().tolist()], dtype=np.int64)
+    except KeyError as error:
+        raise PredictionError(f"the model predicts {error.args[0]!r}, which is none of its classes") from error
+
+
+def _class_text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 class PipelineRegressor(_PipelineModel):
@@ -141,5 +214,38 @@ class PipelineRegressor(_PipelineModel):
 
     def numbers(self, rows: Sequence[Row]) -> Numbers:
         """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
-        answers = self._answers(self._pipeline.predict, rows)
+        answers = self._answers(self._pipeline.predict, rows).astype(np.float64)
         return answers.reshape(len(rows), -1)[:, 0] if answers.size == len(rows) else answers
+
+
+ONE_MATRIX = "rows"
+"""The ONNX input of a model that takes all its columns as one float32 matrix."""
+
+
+def onnx_inputs(features: Sequence[Feature], *, by_name: bool) -> list[tuple[str, Any]]:
+    """Return name and type of the inputs for the ONNX converter.
+
+    They are named as the columns where a pipeline chooses its columns `by_name`. Else there is one matrix where all
+    columns are numbers, and an input per column, named by its position, where they are not.
+    """
+    if not by_name and not text_features(features):
+        return [(ONE_MATRIX, encoding_of(features[0]).onnx_type(len(features)))]
+    return [
+        (feature.name if by_name else f"column_{place}", encoding_of(feature).onnx_type(1))
+        for place, feature in enumerate(features)
+    ]
+
+
+def onnx_columns(rows: Sequence[Row], features: Sequence[Feature]) -> list[npt.NDArray[Any]]:
+    """Return rows as the inputs of an ONNX model that takes one per column; raises PredictionError."""
+    columns = zip(features, zip(*rows, strict=True), strict=True)
+    return [clipped(encoding_of(feature).onnx_values(values), feature) for feature, values in columns]
+
+
+def clipped_matrix(rows: Sequence[Row], features: Sequence[Feature]) -> npt.NDArray[np.float64]:
+    """Return rows of numbers as a matrix of what the model takes, NaN for None; raises PredictionError."""
+    matrix = number_matrix(rows)
+    for place, feature in enumerate(features):
+        if feature.clip is not None:
+            matrix[:, place] = np.clip(matrix[:, place], *feature.clip)
+    return matrix

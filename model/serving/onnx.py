@@ -1,29 +1,39 @@
 """Converting a fitted pipeline into ONNX, and choosing the engine that serves: ONNX only where it answers alike."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 from sklearn.pipeline import Pipeline
 
-from model.artifact.manifest import Feature, Parity, RegressionParity
+from model.artifact.estimators import is_booster, library_of, plain_steps
+from model.artifact.manifest import AnswerRule, Feature, Parity, RegressionParity
 from model.data.dataset import AnyDataset, Dataset
-from model.data.encoding import Row, onnx_inputs, rows_of
-from model.errors import ModelError
+from model.data.encoding import Row, rows_of
+from model.errors import DataError, ModelError
 from model.serving.engines import (
     AnyEngine,
     OnnxClassifier,
     OnnxRegressor,
+    OwnRuleClassifier,
     PipelineClassifier,
     PipelineRegressor,
+    answers_of,
+    onnx_inputs,
+    predictions_of,
 )
 from model.serving.parity import compare, compare_regression, no_parity, no_regression_parity, probing_rows
+
+_FEWEST_TRIED = 16
+"""Made-up rows that are left out together where the pipeline cannot take one of them."""
 
 
 class ConversionError(ModelError):
     """The pipeline could not be turned into an ONNX model."""
 
 
-def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: bool = False) -> bytes:
+def export_onnx(pipeline: Any, features: tuple[Feature, ...], *, by_name: bool = False) -> bytes:
     """Return the pipeline as an ONNX model.
 
     Its outputs are `label` and `probabilities` (rows, classes), or `variable` (rows, 1) of a regressor. Where the
@@ -34,10 +44,16 @@ def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: b
     # Only training converts, and the converter takes seconds to import.
     from skl2onnx import to_onnx  # noqa: PLC0415
 
-    last = pipeline.steps[-1][1]
+    # laid out for the converter alone, which knows no pipelines of other libraries
+    *steps, (name, last) = plain_steps(pipeline)
+    opsets: dict[str, Any] = {}
+    if is_booster(last):
+        last = _convertible_booster(last)
+        opsets = {"target_opset": {"": 15, "ai.onnx.ml": 3}}  # the newest that onnxmltools writes
+    plain = Pipeline([*steps, (name, last)])
     options = {id(last): {"zipmap": False}} if hasattr(last, "predict_proba") else None
     try:
-        converted = to_onnx(pipeline, initial_types=onnx_inputs(features, by_name=by_name), options=options)
+        converted = to_onnx(plain, initial_types=onnx_inputs(features, by_name=by_name), options=options, **opsets)
     except Exception as error:
         # skl2onnx raises many kinds, by model; each means the same: scikit-learn serves
         first = str(error).strip().partition("\n")[0][:120]
@@ -45,14 +61,44 @@ def export_onnx(pipeline: Pipeline, features: tuple[Feature, ...], *, by_name: b
     return bytes(converted.SerializeToString())
 
 
+def _convertible_booster(model: Any) -> Any:
+    """Let the converter know XGBoost's or LightGBM's models, and return a copy as it takes it.
+
+    Raises ConversionError where onnxmltools is missing or knows no such model.
+    """
+    try:
+        # Only where it is installed, and only for these models.
+        from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm  # noqa: PLC0415
+        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost  # noqa: PLC0415
+        from skl2onnx import update_registered_converter  # noqa: PLC0415
+        from skl2onnx.common import shape_calculator  # noqa: PLC0415
+    except ImportError as error:
+        raise ConversionError(f"converting {type(model).__name__} needs onnxmltools ({error})") from error
+    converter = {"xgboost": convert_xgboost, "lightgbm": convert_lightgbm}.get(library_of(model))
+    if converter is None:
+        raise ConversionError(f"no converter knows {type(model).__name__}")
+    if hasattr(model, "predict_proba"):
+        shapes = shape_calculator.calculate_linear_classifier_output_shapes
+        options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+    else:
+        shapes, options = shape_calculator.calculate_linear_regressor_output_shapes, {}
+    name = f"{library_of(model)}.{type(model).__name__}"
+    update_registered_converter(type(model), name, shapes, converter, options=options)
+    if library_of(model) == "xgboost":
+        model = deepcopy(model)
+        model.get_booster().feature_names = None  # the converter knows numbered columns alone
+    return model
+
+
 @dataclass(frozen=True)
 class Engines:
-    """The fitted pipeline, its ONNX model, and the engine that serves."""
+    """The fitted pipeline, its ONNX model, the engine that serves, and what decides its answer."""
 
     pipeline: Pipeline
     onnx: bytes | None
     parity: Parity | RegressionParity
     serving: AnyEngine
+    answer: AnswerRule = "most probable"
 
 
 def pipeline_engine(pipeline: Pipeline, dataset: AnyDataset) -> PipelineClassifier | PipelineRegressor:
@@ -62,17 +108,23 @@ def pipeline_engine(pipeline: Pipeline, dataset: AnyDataset) -> PipelineClassifi
     return PipelineRegressor(pipeline, dataset.features)
 
 
-def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Pipeline | None = None) -> Engines:
+def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Any = None) -> Engines:
     """Turn the fitted pipeline into ONNX, and let that serve only if it answers alike on every row.
 
     It is tried with columns by position and by name. `convertible` is what is turned, if not the pipeline itself.
     """
     fallback = pipeline_engine(pipeline, dataset)
-    probes = probing_rows(rows_of(dataset.frame, dataset.features), dataset.features)
+    known = rows_of(dataset.frame, dataset.features)
+    probes = probing_rows(known, dataset.features)
+    probes = known + _taken(fallback, probes[len(known) :])
+    if isinstance(fallback, PipelineClassifier) and (others := _other_answers(pipeline, dataset, probes)):
+        reason = f"the model's own predict decides: on {others} of {len(probes)} rows it is not the most probable class"
+        serving = OwnRuleClassifier(pipeline, dataset.features)
+        return Engines(pipeline, None, no_parity(reason), serving, "own predict")
     reasons: list[Parity | RegressionParity] = []
     for by_name in (False, True):
         try:
-            content = export_onnx(convertible or pipeline, dataset.features, by_name=by_name)
+            content = export_onnx(pipeline if convertible is None else convertible, dataset.features, by_name=by_name)
             candidate, parity = _compared(content, fallback, dataset, probes)
         except ConversionError as error:
             reason = f"the pipeline does not convert: {error}"
@@ -86,11 +138,40 @@ def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Pipeline | Non
     return Engines(pipeline, None, reported, fallback)
 
 
+def _taken(engine: PipelineClassifier | PipelineRegressor, rows: Sequence[Row]) -> list[Row]:
+    """Return the made-up rows that a pipeline takes: gaps that it takes one by one may be too many in one row."""
+    try:
+        predictions_of(engine, rows)
+    except Exception:  # noqa: BLE001 - a person's own pipeline may raise anything
+        half = len(rows) // 2
+        if len(rows) < _FEWEST_TRIED:
+            return []
+        return _taken(engine, rows[:half]) + _taken(engine, rows[half:])
+    return list(rows)
+
+
+def _other_answers(pipeline: Pipeline, dataset: AnyDataset, probes: Sequence[Row]) -> int:
+    """Return on how many rows the pipeline itself predicts another class than the most probable one.
+
+    Raises DataError where it cannot be asked.
+    """
+    engine = OwnRuleClassifier(pipeline, dataset.features)
+    try:
+        probabilities, chosen = answers_of(engine, probes)
+    except Exception as error:
+        # a person's own pipeline may raise anything
+        raise DataError(
+            f"the pipeline has probabilities, but its predict fails: {type(error).__name__}: {error}; predict must "
+            "work, because the API answers what it says"
+        ) from error
+    return int((chosen != probabilities.argmax(axis=1)).sum())
+
+
 def _compared(
     content: bytes, fallback: PipelineClassifier | PipelineRegressor, dataset: AnyDataset, probes: Sequence[Row]
 ) -> tuple[AnyEngine, Parity | RegressionParity]:
     if isinstance(fallback, PipelineClassifier):
         classifier = OnnxClassifier(content, dataset.features)
-        return classifier, compare(classifier, fallback, probes)
+        return classifier, compare(classifier, fallback, probes, known_rows=len(dataset.frame))
     regressor = OnnxRegressor(content, dataset.features)
     return regressor, compare_regression(regressor, fallback, probes, float(dataset.targets.std()))

@@ -6,14 +6,13 @@ import numpy as np
 
 from model.artifact.manifest import Feature, Parity, RegressionParity
 from model.data.encoding import Row, encoding_of
-from model.serving.engines import Classifier, Probabilities, Regressor
+from model.serving.engines import TIE, Classifier, Probabilities, Regressor, answers_of
 
 TOLERANCE = 1e-5
 """Largest difference of a probability that is still rounding: ONNX adds up 100 trees in float32."""
 REGRESSION_TOLERANCE = 1e-4
 """The same for numbers, in standard deviations of the target."""
 
-_TIE = 1e-6  # two best classes nearer than float32 resolves are a tie, which rounding may settle either way
 _MAX_PROBED_ROWS = 1_000
 _MAX_EXTREME_ROWS = 100
 _MAX_COPIED_CELLS = 2_500_000
@@ -35,23 +34,29 @@ def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row
             probes += [(*row[:place], None, *row[place + 1 :]) for row in copied]
         encoding = encoding_of(feature)
         probed = few if encoding.is_number else copied
-        probes += [(*row[:place], value, *row[place + 1 :]) for row in probed for value in encoding.unseen_values]
+        probes += [(*row[:place], value, *row[place + 1 :]) for row in probed for value in encoding.surprises(feature)]
     gaps = [feature.nullable for feature in features]
     probes.append(tuple(None if gap else value for gap, value in zip(gaps, rows[0], strict=True)))
     return probes
 
 
-def compare(onnx: Classifier, pipeline: Classifier, rows: Sequence[Row]) -> Parity:
-    """Return how far the two engines are apart on these rows; `reason` is set if that is too far."""
+def compare(onnx: Classifier, pipeline: Classifier, rows: Sequence[Row], *, known_rows: int = 0) -> Parity:
+    """Return how far the two engines are apart on these rows; `reason` is set if that is too far.
+
+    Each of the first `known_rows` rows must get the same class. On the others, which are made up, rounding may settle
+    a tie either way.
+    """
     expected = pipeline.probabilities(rows)
     try:
-        answered = onnx.probabilities(rows)
+        answered, chosen = answers_of(onnx, rows)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's kinds share no base; none may end the training
         return no_parity(f"the ONNX model fails at run time: {error}")
     difference = np.abs(answered - expected)
     # NaN compares false with everything, so it must be counted as a difference by name
     largest = float(np.nan_to_num(difference, nan=1.0).max())
-    disagreements = int(((answered.argmax(axis=1) != expected.argmax(axis=1)) & ~_ties(expected)).sum())
+    excused = _ties(expected)
+    excused[:known_rows] = False
+    disagreements = int(((chosen != expected.argmax(axis=1)) & ~excused).sum())
     reason = None
     if largest > TOLERANCE or disagreements:
         reason = (
@@ -101,4 +106,4 @@ def no_parity(reason: str) -> Parity:
 
 def _ties(probabilities: Probabilities) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
     best_two = np.sort(probabilities, axis=1)[:, -2:]
-    return np.asarray(best_two[:, 1] - best_two[:, 0] <= _TIE)
+    return np.asarray(best_two[:, 1] - best_two[:, 0] <= TIE)

@@ -11,14 +11,17 @@ from model.artifact.store import ONNX_FILE, PIPELINE_FILE, read_manifest, verifi
 from model.data.encoding import Row
 from model.errors import ArtifactError, PredictionError
 from model.serving.engines import (
+    Answers,
     Classifier,
     Numbers,
     OnnxClassifier,
     OnnxRegressor,
+    OwnRuleClassifier,
     PipelineClassifier,
     PipelineRegressor,
     Probabilities,
     Regressor,
+    answers_of,
 )
 
 
@@ -37,14 +40,24 @@ class Predictor:
     def predict(self, rows: Sequence[Row]) -> Probabilities:
         """Return class probabilities, float64 (rows, classes), in the order of `manifest.classes`.
 
-        A row holds its values in the order of `manifest.features`, None where missing. The predicted class is
-        the one with the largest probability, the first of them in a tie. Raises PredictionError when a row
-        has the wrong length or a number column holds something else.
+        A row holds its values in the order of `manifest.features`, None where missing. Raises PredictionError when a
+        row has the wrong length or a number column holds something else.
         """
         _check_width(rows, self.manifest)
         if not rows:
             return np.empty((0, len(self.manifest.classes)))
         return self._classifier.probabilities(rows)
+
+    def answers(self, rows: Sequence[Row]) -> Answers:
+        """Return the probabilities and the place of the class that the model predicts.
+
+        That is the most probable one, the first of them in a tie, or what the model's own `predict` says, as
+        `manifest.answer` tells. Rows are given, and PredictionError is raised, as for `predict`.
+        """
+        _check_width(rows, self.manifest)
+        if not rows:
+            return Answers(self.predict(rows), np.empty(0, dtype=np.int64))
+        return answers_of(self._classifier, rows)
 
 
 class RegressionPredictor:
@@ -67,6 +80,10 @@ class RegressionPredictor:
         _check_width(rows, self.manifest)
         return self._regressor.numbers(rows) if rows else np.empty(0)
 
+    def answers(self, rows: Sequence[Row]) -> Answers:
+        """Return the same numbers as answers."""
+        return Answers(self.predict(rows))
+
 
 AnyPredictor = Predictor | RegressionPredictor
 
@@ -83,6 +100,11 @@ def load_predictor(folder: Path, threads: int = 1) -> AnyPredictor:
         if isinstance(manifest, ClassifierManifest):
             return Predictor(manifest, _classifier(content, manifest, threads))
         return RegressionPredictor(manifest, _regressor(content, manifest, threads))
+    except ModuleNotFoundError as error:
+        raise ArtifactError(
+            f"cannot load {folder / name}: it needs the package {error.name!r}; install it where this runs (XGBoost, "
+            "LightGBM, CatBoost and imbalanced-learn: make setup EXTRAS=boosting; modules of your own: PYTHONPATH)"
+        ) from error
     except Exception as error:
         # The content is what training wrote, so whatever a loader raises means other library versions.
         raise ArtifactError(f"cannot load {folder / name} ({error}); train again with these libraries") from error
@@ -98,7 +120,8 @@ def _check_width(rows: Sequence[Row], manifest: ModelManifest) -> None:
 def _classifier(content: bytes, manifest: ClassifierManifest, threads: int) -> Classifier:
     if manifest.engine == "onnx":
         return OnnxClassifier(content, manifest.features, threads)
-    return PipelineClassifier(load_pipeline(content), manifest.features, threads)
+    kind = OwnRuleClassifier if manifest.answer == "own predict" else PipelineClassifier
+    return kind(load_pipeline(content), manifest.features, threads)
 
 
 def _regressor(content: bytes, manifest: RegressorManifest, threads: int) -> Regressor:

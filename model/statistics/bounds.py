@@ -29,6 +29,24 @@ def highest_share(hits: int, rows: int, window_rows: int, alarm_rate: float) -> 
     return max(float(count) / window_rows, hits / rows + SMALLEST_EFFECT)
 
 
+def commonest_values(values: npt.NDArray[np.float64]) -> tuple[int, int]:
+    """Return how often the most common of some numbers occurs, and how many occur at least half as often."""
+    _, counts = np.unique(values, return_counts=True)
+    return int(counts.max()), int((2 * counts >= counts.max()).sum())
+
+
+def highest_stuck_share(hits: int, alike: int, rows: int, window_rows: int, alarm_rate: float) -> float:
+    """Return the largest share that one number may have in a window; a column with more of it is stuck.
+
+    In the reference the most common number has `hits` of `rows`, and `alike` numbers occur nearly as often: in a window
+    each of them may be the most common, so they share the rate of `highest_share`. Nothing is called stuck before the
+    most common number has half of what it left to others.
+    """
+    if not window_rows:
+        return 1.0
+    return max(highest_share(hits, rows, window_rows, alarm_rate / alike), (1 + hits / rows) / 2)
+
+
 def lowest_share(hits: int, rows: int, window_rows: int, alarm_rate: float) -> float:
     """Return the smallest share that a window may have, given `hits` of `rows` on held-out data.
 
@@ -58,11 +76,12 @@ def highest_mean(mean: float, deviation: float, rows: int, window_rows: int, ala
 def quality_alarm_rate(manifest: Manifest) -> float:
     """Return the false alarm rate of each share of data quality; all of them together have the model's.
 
-    There are two shares for each feature: of missing values, and of values outside what training has seen. A feature
-    without a recorded range has the first alone.
+    There are up to three shares for each feature: of missing values, of values outside what training has seen, where it
+    has a recorded range, and of the most common value, where it is a number.
     """
-    ranges = sum(encoding_of(feature).has_range(feature) for feature in manifest.features)
-    return manifest.false_alarm_rate / (len(manifest.features) + ranges)
+    encodings = [(encoding_of(feature), feature) for feature in manifest.features]
+    shares = sum(1 + encoding.has_range(feature) + encoding.is_number for encoding, feature in encodings)
+    return manifest.false_alarm_rate / shares
 
 
 def lowest_accuracy(labels: int, right: npt.NDArray[np.bool_], manifest: ClassifierManifest) -> float:

@@ -22,6 +22,7 @@ from model.alarms.learning import alarms_while_learning, gross_thresholds
 from model.alarms.policy import AlarmPolicy
 from model.alarms.traffic import calibrate_traffic, smallest_effects
 from model.alarms.window_values import Model, TimedRows
+from model.artifact.estimators import libraries_of
 from model.artifact.manifest import (
     PREDICTION,
     AlarmKind,
@@ -44,13 +45,17 @@ from model.serving.onnx import Engines
 from model.training.out_of_fold import OutOfFoldRows, probabilities_in
 
 
-def evaluate(probabilities: Probabilities, codes: Codes, class_names: tuple[str, ...]) -> HoldOutQuality:
+def evaluate(
+    probabilities: Probabilities, codes: Codes, class_names: tuple[str, ...], predicted: Codes | None = None
+) -> HoldOutQuality:
     """Return accuracy, log loss, ROC AUC, and precision, recall and F1 per class and averaged unweighted.
 
-    `probabilities` (rows, classes) in the order of `class_names`; `codes` (rows,) the true classes.
+    `probabilities` (rows, classes) in the order of `class_names`; `codes` (rows,) the true classes, `predicted` (rows,)
+    those that were answered, if not the most probable ones.
     """
     indices = np.arange(len(class_names))
-    predicted = probabilities.argmax(axis=1)
+    if predicted is None:
+        predicted = probabilities.argmax(axis=1)
     correct = int((predicted == codes).sum())
     # zero_division: a class that is never predicted has precision 0, not a warning
     precision, recall, f1, support = precision_recall_fscore_support(codes, predicted, labels=indices, zero_division=0)
@@ -205,6 +210,7 @@ def _manifest(
         "created_at": datetime.now(UTC).replace(microsecond=0),
         "features": dataset.features,
         "target": dataset.target,
+        "metadata": dataset.metadata,
         "estimator": candidate.estimator,
         "engine": "scikit-learn" if engines.parity.reason else "onnx",
         "parity": engines.parity,
@@ -219,14 +225,19 @@ def _manifest(
         "false_alarm_rate": policy.false_alarm_rate,
         "alarms": kind,
         "traffic": traffic,
-        "libraries": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        "libraries": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in _LIBRARIES},
+            **libraries_of(engines.pipeline),
+        },
         "files": {},
     }
     positions = candidate.split.test
     if isinstance(dataset, Dataset):
         probabilities = probabilities_in(test, dataset.class_names)
-        quality = evaluate(probabilities, dataset.codes[positions], dataset.class_names)
-        return ClassifierManifest(**common, classes=dataset.classes, quality=quality)
+        predicted = pd.Index(dataset.class_names, dtype=object).get_indexer(pd.Index(test[PREDICTION], dtype=object))
+        quality = evaluate(probabilities, dataset.codes[positions], dataset.class_names, predicted.astype(np.int64))
+        return ClassifierManifest(**common, classes=dataset.classes, answer=engines.answer, quality=quality)
     predictions = test[PREDICTION].to_numpy(dtype=np.float64)
     return RegressorManifest(
         **common,

@@ -7,9 +7,12 @@ from typing import Any
 from sklearn.base import is_regressor
 from sklearn.pipeline import Pipeline
 
+from model.artifact.estimators import library_of
 from model.artifact.manifest import Task
+from model.data.encoding import boolean_features, text_features
 from model.errors import DataError
 from model.training.pipelines import Features, Recipe
+from model.training.transformers import PandasCompatibility
 
 
 def custom_recipe(reference: str, task: Task = "classification") -> Recipe:
@@ -49,13 +52,26 @@ def _build(reference: str, function: Callable[[Sequence[Any]], Any], features: F
                 f"{reference} returned {type(made).__name__}, which is not a regressor, and the target is a number; "
                 "derive your own class from sklearn.base.RegressorMixin and BaseEstimator"
             )
-        return as_pipeline(made)
+        return _with_categories(made, features)
     if not (hasattr(made, "fit") and hasattr(made, "predict_proba")):
         raise DataError(
             f"{reference} returned {type(made).__name__}, which lacks fit or predict_proba; "
             "alarms need the probabilities of the classes"
         )
-    return as_pipeline(made)
+    return _with_categories(made, features)
+
+
+def _with_categories(model: Any, features: Features) -> Pipeline:
+    """Return a pipeline that hands XGBoost and LightGBM text as pandas' category dtype, as they want it."""
+    bare = model
+    while hasattr(bare, "estimator"):
+        bare = bare.estimator
+    texts = text_features(features)
+    if not texts or library_of(bare) not in {"xgboost", "lightgbm"}:
+        return as_pipeline(model)
+    booleans = tuple(feature.name for feature in boolean_features(features))
+    categories = {feature.name: feature.categories for feature in texts if feature.categories}
+    return Pipeline([("frame as read by pandas", PandasCompatibility(booleans, categories)), ("model", model)])
 
 
 def _is_regressor(made: Any) -> bool:

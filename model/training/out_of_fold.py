@@ -1,20 +1,36 @@
 """Out-of-fold predictions: each row answered by a model that was not fitted on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import KFold, PredefinedSplit, cross_val_predict
+from sklearn.model_selection import KFold, PredefinedSplit, check_cv
 
-from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Calibration, ErrorCalibration
-from model.artifact.traffic import DAY_SECONDS
+from model.artifact.manifest import (
+    LABEL,
+    PREDICTION,
+    PROBABILITY_PREFIX,
+    AnswerRule,
+    Calibration,
+    ErrorCalibration,
+)
 from model.data.dataset import AnyDataset, Dataset
 from model.data.encoding import pipeline_input, rows_of
 from model.data.split import Positions
+from model.data.time_column import zone_of
 from model.errors import DataError
-from model.serving.engines import AnyEngine, Probabilities, predictions_of, with_predictions
+from model.serving.engines import (
+    Answers,
+    AnyEngine,
+    Probabilities,
+    answers_of,
+    as_probabilities,
+    predicted_codes,
+    with_predictions,
+)
 from model.statistics.calibration import expected_errors, fit_calibration, fit_error_calibration
 from model.training.pipelines import Recipe
 
@@ -65,34 +81,89 @@ class OutOfFoldRows:
 def score(dataset: AnyDataset, serving: AnyEngine, positions: Positions) -> pd.DataFrame:
     """Return rows with the answers of the engine that serves."""
     frame = dataset.frame.iloc[positions]
-    return _logged(dataset, positions, predictions_of(serving, rows_of(frame, dataset.features)))
+    return _logged(dataset, positions, answers_of(serving, rows_of(frame, dataset.features)))
 
 
 def score_out_of_fold(
-    dataset: AnyDataset, positions: Positions, rng: np.random.Generator, recipe: Recipe
+    dataset: AnyDataset,
+    positions: Positions,
+    rng: np.random.Generator,
+    recipe: Recipe,
+    *,
+    answer: AnswerRule = "most probable",
+    by_name: bool = False,
 ) -> pd.DataFrame:
     """Return rows with the answers of pipelines like the served one, each fitted on four fifths of the others.
 
-    Raises DataError where the recipe's pipeline cannot be fitted on these.
+    `answer` says what decides on a class, `by_name` whether the pipelines learn the classes themselves, not their
+    codes. Raises DataError where the recipe's pipeline cannot be fitted on these.
     """
-    pipeline = recipe.build(dataset.features, int(rng.integers(2**32)))
+    seed = int(rng.integers(2**32))
+    pipeline = recipe.build(dataset.features, seed)
     rows = pipeline_input(dataset.frame.iloc[positions], dataset.features)
-    method = "predict_proba" if isinstance(dataset, Dataset) else "predict"
-    folds = _folds(dataset, positions, rng)
+    labels = targets_of(dataset, by_name=by_name)[positions]
+    folds = check_cv(_folds(dataset, positions, rng), labels, classifier=isinstance(dataset, Dataset))
+    answers = _FoldAnswers(len(rows), classes_of(dataset, by_name=by_name), answer)
     try:
-        answers = cross_val_predict(pipeline, rows, dataset.targets[positions], cv=folds, method=method)
+        for fitted, held_out in folds.split(rows, labels):
+            pipeline = recipe.again(pipeline, dataset.features, seed)
+            pipeline.fit(rows.iloc[fitted], labels[fitted])
+            answers.fill(held_out, pipeline, rows.iloc[held_out])
+    except DataError:
+        raise
     except Exception as error:
         # a custom pipeline may raise anything, and each means that it does not suit these rows
         raise DataError(
             f"{recipe.name} cannot be fitted on four fifths of the training rows: {type(error).__name__}: {error}"
         ) from error
-    return _logged(dataset, positions, np.asarray(answers, dtype=np.float64))
+    return _logged(dataset, positions, answers.answers)
+
+
+class _FoldAnswers:
+    """The answers to rows, filled in fold by fold."""
+
+    def __init__(self, rows: int, classes: Sequence[Any], answer: AnswerRule) -> None:
+        self._classes, self._answer = classes, answer
+        self.answers = (
+            Answers(np.zeros((rows, len(classes))), np.zeros(rows, dtype=np.int64))
+            if classes
+            else Answers(np.zeros(rows))
+        )
+
+    def fill(self, places: Positions, pipeline: Any, rows: pd.DataFrame) -> None:
+        """Fill in what a pipeline that was fitted on other rows says; a class that these lacked has probability 0."""
+        values, chosen = self.answers
+        if chosen is None:
+            values[places] = np.asarray(pipeline.predict(rows), dtype=np.float64).reshape(len(places))
+            return
+        known = predicted_codes(np.asarray(pipeline.classes_), self._classes)
+        values[np.ix_(places, known)] = as_probabilities(np.asarray(pipeline.predict_proba(rows)))
+        own = self._answer == "own predict"
+        chosen[places] = (
+            predicted_codes(np.asarray(pipeline.predict(rows)), self._classes) if own else values[places].argmax(axis=1)
+        )
+
+
+def classes_of(dataset: AnyDataset, *, by_name: bool) -> Sequence[Any]:
+    """Return what a pipeline calls the classes, in their order: themselves or their codes; none for numbers."""
+    if not isinstance(dataset, Dataset):
+        return ()
+    return dataset.classes if by_name else range(len(dataset.classes))
+
+
+def targets_of(dataset: AnyDataset, *, by_name: bool) -> npt.NDArray[Any]:
+    """Return what a pipeline is fitted on, (n,): codes of classes, the classes themselves, or numbers."""
+    if not (by_name and isinstance(dataset, Dataset)):
+        return dataset.targets
+    texts = isinstance(dataset.classes[0], str)
+    return np.array(dataset.classes, dtype=object if texts else None)[dataset.codes]
 
 
 def _folds(dataset: AnyDataset, positions: Positions, rng: np.random.Generator) -> Any:
     """Return the folds for scikit-learn. With times, no day is in two: a model must not know a day that it predicts."""
     if dataset.times is not None:
-        days = dataset.times.seconds[positions] // DAY_SECONDS
+        moments = pd.to_datetime(dataset.times.seconds[positions], unit="s", utc=True)
+        days = moments.tz_convert(zone_of(dataset.times.zone)).tz_localize(None).normalize()
         fold_of_row = (np.unique(days, return_inverse=True)[1] % _FOLDS).astype(np.int64)
         return PredefinedSplit(fold_of_row)
     if isinstance(dataset, Dataset):
@@ -107,9 +178,11 @@ def probabilities_in(frame: pd.DataFrame, class_names: tuple[str, ...]) -> Proba
 
 
 def predicted_probabilities(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return the probability of each row's predicted class, (rows,)."""
-    columns = [name for name in frame if str(name).startswith(PROBABILITY_PREFIX)]
-    return np.asarray(frame[columns].to_numpy(dtype=np.float64).max(axis=1))
+    """Return the probability of each row's predicted class, (rows,); it need not be the largest one."""
+    columns = [str(name) for name in frame if str(name).startswith(PROBABILITY_PREFIX)]
+    names = [name.removeprefix(PROBABILITY_PREFIX) for name in columns]
+    places = pd.Index(names, dtype=object).get_indexer(pd.Index(frame[PREDICTION], dtype=object))
+    return np.asarray(frame[columns].to_numpy(dtype=np.float64)[np.arange(len(frame)), places])
 
 
 def wrong_predictions(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
@@ -127,7 +200,7 @@ def error_chances(frame: pd.DataFrame, calibration: Calibration) -> npt.NDArray[
     return expected_errors(calibration, predicted_probabilities(frame))
 
 
-def _logged(dataset: AnyDataset, positions: Positions, answers: npt.NDArray[np.float64]) -> pd.DataFrame:
+def _logged(dataset: AnyDataset, positions: Positions, answers: Answers) -> pd.DataFrame:
     frame = dataset.frame.iloc[positions].reset_index(drop=True)
     # both columns are made here, so that the prediction stands before the label
     frame = frame.assign(**{PREDICTION: None, LABEL: dataset.labels[positions]})

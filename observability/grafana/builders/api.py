@@ -4,12 +4,26 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from observability.grafana.builders.alert_limits import limit_of
-from observability.grafana.builders.dashboard import Section, dashboard, variable
-from observability.grafana.builders.panels import AMBER, GREEN, RED, Query, graph, number
+from observability.grafana.builders.dashboard import Panel, Section, dashboard, variable
+from observability.grafana.builders.panels import (
+    AMBER,
+    BELOW_ALL,
+    BLUE,
+    GREEN,
+    PURPLE,
+    RED,
+    STATUS_COLORS,
+    Query,
+    graph,
+    just_above,
+    number,
+)
 
 HERE = 'job="api", instance=~"$instance"'
 ROUTE = f'{HERE}, handler=~"$handler"'
 RATE = "[$__rate_interval]"
+BUILDS = f"count by (version, model, model_version) (vigie_build_info{{{HERE}}})"
+QUANTILES = {"p50": GREEN, "p95": BLUE, "p99": PURPLE}
 
 
 def api() -> Dashboard:
@@ -19,7 +33,8 @@ def api() -> Dashboard:
         variable("handler", "Route", 'label_values(http_requests_total{job="api"}, handler)'),
     ]
     text = "What clients experience (rate, errors, latency), what limits the API, the prediction log and the snapshots."
-    return dashboard("vigie-api", text, variables, [_requests(), _saturation(), _log(), _snapshots()])
+    sections = [_requests(), _versions(), _saturation(), _log(), _snapshots(), _retention()]
+    return dashboard("vigie-api", text, variables, sections, subject="api")
 
 
 def _latency(quantile: float) -> Query:
@@ -36,7 +51,17 @@ def _requests() -> Section:
             "Requests per second; the route `none` stands for unknown paths.",
             "reqps",
             Query(f"sum by (handler) (rate(http_requests_total{{{ROUTE}}}{RATE}))", "{{handler}}"),
+            span=12,
             stacked=True,
+            many=True,
+        ),
+        graph(
+            "Latency by route (p95)",
+            "95 of 100 requests are faster than this. Large batches and reports take longer.",
+            "s",
+            Query(f"histogram_quantile(0.95, {by_route})", "{{handler}}"),
+            span=12,
+            many=True,
         ),
         graph(
             "Answers by status",
@@ -45,6 +70,7 @@ def _requests() -> Section:
             Query(f"sum by (status) (rate(http_requests_total{{{ROUTE}}}{RATE}))", "{{status}}"),
             alerts=["ApiErrorBudgetBurningFast", "ApiErrorBudgetBurningSlowly"],
             stacked=True,
+            colors=STATUS_COLORS,
         ),
         graph(
             "Share refused with 4xx",
@@ -53,47 +79,102 @@ def _requests() -> Section:
             Query("job:http_requests_refused:ratio_rate5m", "4xx"),
             limit=surge,
             maximum=1,
+            colors={"4xx": AMBER},
         ),
         graph(
             "Latency",
             "50, 95 and 99 of 100 requests are faster than this. The line is the objective of POST /predict.",
             "s",
             *(_latency(quantile) for quantile in (0.5, 0.95, 0.99)),
-            steps=[(None, GREEN), (0.1, RED)],
+            lines=[(0.1, RED)],
             alerts=["ApiLatencyBudgetBurningFast", "ApiLatencyBudgetBurningSlowly"],
+            colors=QUANTILES,
         ),
-        graph(
-            "Latency by route (p95)",
-            "95 of 100 requests are faster than this. Large batches and reports take longer.",
-            "s",
-            Query(f"histogram_quantile(0.95, {by_route})", "{{handler}}"),
-        ),
+        *_refused(),
+    ]
+
+
+def _refused() -> list[Panel]:
+    return [
         graph(
             "Rejected requests by reason",
             "Requests per second that were refused because of their content.",
             "reqps",
             Query(f"sum by (reason) (rate(vigie_rejected_requests_total{{{HERE}}}{RATE}))", "{{reason}}"),
+            span=12,
             stacked=True,
+            many=True,
         ),
         graph(
             "Callers not let in, by reason",
             "Requests per second without a valid key, without the needed scope, or above the key's rate limit.",
             "reqps",
             Query(f"sum by (reason) (rate(vigie_denied_requests_total{{{HERE}}}{RATE}))", "{{reason}}"),
+            span=12,
             stacked=True,
+            many=True,
         ),
         number(
             "API keys",
             "Number of keys; 0 if callers need none.",
             "none",
             Query(f"max(vigie_api_keys{{{HERE}}})"),
+            span=12,
         ),
         number(
             "Key file",
-            "Whether the API could read it after its last change. Alert: ApiKeysUnreadable.",
+            "Whether the API could read it after its last change.",
             "none",
             Query(f"min(vigie_api_keys_sound{{{HERE}}})"),
+            alerts=["ApiKeysUnreadable"],
+            span=12,
             words={"1": ("valid", GREEN), "0": ("UNREADABLE", RED)},
+        ),
+    ]
+
+
+def _versions() -> Section:
+    by_version = "model, model_version"
+    buckets = f"sum by (le, {by_version}) (rate(vigie_prediction_seconds_bucket{{{HERE}}}{RATE}))"
+    failed = f"sum by ({by_version}) (rate(vigie_prediction_failures_total{{{HERE}}}{RATE}))"
+    called = f"sum by ({by_version}) (rate(vigie_prediction_seconds_count{{{HERE}}}{RATE}))"
+    return "Models and versions", [
+        graph(
+            "Latency by version (p95)",
+            "95 of 100 calls are predicted and logged faster than this: compare versions before and after a reload.",
+            "s",
+            Query(f"histogram_quantile(0.95, {buckets})", "{{model}} {{model_version}}"),
+            span=12,
+            many=True,
+        ),
+        graph(
+            "Failures by version",
+            "Share of the calls that got no prediction: the model gave no finite answer, or the log took none.",
+            "percentunit",
+            Query(f"{failed} / ({called} > 0)", "{{model}} {{model_version}}"),
+            span=12,
+            maximum=1,
+            many=True,
+        ),
+        number(
+            "Build",
+            "Versions of Vigie and of the model that serve now. Two of one model are normal during a roll-out only.",
+            "none",
+            Query(
+                f"0 * {BUILDS} + on (model) group_left () count by (model) ({BUILDS})",
+                "{{version}}: {{model}} {{model_version}}",
+            ),
+            steps=[(0, GREEN), (2, AMBER)],
+            words={"1": ("serves alone", GREEN), "2": ("ONE OF 2", AMBER), "3": ("ONE OF 3", AMBER)},
+            span=16,
+            shown=BigValueTextMode.VALUE_AND_NAME,
+        ),
+        number(
+            "Processes behind",
+            "Processes that could not load the newest version of the model; their log says why.",
+            "short",
+            Query("max(vigie_model_behind)"),
+            limit=limit_of("ModelBehind"),
         ),
     ]
 
@@ -138,8 +219,10 @@ def _log() -> Section:
             "Rows in a request",
             "50 and 99 of 100 requests to predict have at most this many rows.",
             "short",
-            Query(f"histogram_quantile(0.5, {rows})", "p50"),
-            Query(f"histogram_quantile(0.99, {rows})", "p99"),
+            Query(f"ceil(histogram_quantile(0.5, {rows}))", "p50"),
+            Query(f"ceil(histogram_quantile(0.99, {rows}))", "p99"),
+            decimals=0,
+            colors=QUANTILES,
         ),
         graph(
             "Queue",
@@ -159,6 +242,7 @@ def _log() -> Section:
             Query(f"histogram_quantile(0.5, {commits})", "p50"),
             Query(f"histogram_quantile(0.95, {commits})", "p95"),
             limit=limit_of("ApiLogCommitsSlow"),
+            colors=QUANTILES,
             span=12,
         ),
         graph(
@@ -176,6 +260,7 @@ def _log() -> Section:
 
 
 def _snapshots() -> Section:
+    failed = 'outcome=~"failed|worker_failed"'
     return "Snapshots", [
         graph(
             "Behind",
@@ -183,32 +268,59 @@ def _snapshots() -> Section:
             "s",
             Query("max by (job) (vigie_snapshot_behind_seconds)", "behind"),
             limit=limit_of("SnapshotsLate"),
-        ),
-        graph(
-            "Tries of windows in 30 minutes",
-            "Attempts to make a snapshot, by outcome. The alert counts failed and worker_failed.",
-            "short",
-            Query("sum by (outcome) (increase(vigie_snapshot_windows_total[30m]))", "{{outcome}}"),
-            limit=limit_of("SnapshotsFailing"),
+            span=12,
         ),
         graph(
             "Duration of the last snapshot",
             "Time to measure and post a window. It must be shorter than a window.",
             "s",
             Query("max(vigie_snapshot_last_duration_seconds)", "duration"),
+            span=12,
         ),
+        graph(
+            "Tries of windows in 30 minutes",
+            "Attempts to make a snapshot, by outcome. The failed ones are beside this.",
+            "short",
+            Query(
+                'round(sum by (outcome) (increase(vigie_snapshot_windows_total{outcome=~"posted|skipped"}[30m])))',
+                "{{outcome}}",
+            ),
+            span=12,
+            decimals=0,
+            stacked=True,
+            colors={"posted": GREEN, "skipped": BLUE},
+        ),
+        graph(
+            "Failed tries in 30 minutes",
+            "Attempts that made no snapshot: of a window, and those that ended its process.",
+            "short",
+            Query(f"sum by (outcome) (increase(vigie_snapshot_windows_total{{{failed}}}[30m]))", "{{outcome}}"),
+            limit=limit_of("SnapshotsFailing"),
+            span=12,
+            decimals=0,
+            stacked=True,
+            colors={"failed": AMBER, "worker_failed": PURPLE},
+        ),
+        *_snapshot_numbers(),
+    ]
+
+
+def _snapshot_numbers() -> list[Panel]:
+    return [
         number(
             "Holders of the lease",
-            "API processes that make snapshots; it must be exactly one. Alert: SnapshotLeaseLost.",
+            "API processes that make snapshots; it must be exactly one.",
             "none",
             Query("sum(vigie_snapshot_lease_held)"),
-            steps=[(None, RED), (1, GREEN), (2, RED)],
+            alerts=["SnapshotLeaseLost"],
+            steps=[(0, RED), (1, GREEN), (just_above(1), RED)],
         ),
         number(
             "Evidently UI",
-            "Whether it answered the last request of the API. Alert: EvidentlyDown.",
+            "Whether it answered the last request of the API.",
             "none",
             Query("max(vigie_evidently_up)"),
+            alerts=["EvidentlyDown"],
             words={"1": ("up", GREEN), "0": ("DOWN", RED)},
         ),
         number(
@@ -217,6 +329,7 @@ def _snapshots() -> Section:
             "s",
             Query("max(time() - (vigie_status_timestamp_seconds > 0))"),
             limit=limit_of("ApiStatusStale"),
+            lowest=BELOW_ALL,
         ),
         number(
             "Posts of model alerts that failed",
@@ -224,48 +337,7 @@ def _snapshots() -> Section:
             "short",
             Query('sum(increase(vigie_alert_posts_total{outcome!="sent"}[15m]))'),
             limit=limit_of("ModelAlertsNotSent"),
-        ),
-        number(
-            "Build",
-            "Versions of Vigie and of the model that serve now; two during a roll-out.",
-            "none",
-            Query("count by (version, model, model_version) (vigie_build_info)", "{{version}}: {{model_version}}"),
-            steps=[(None, GREEN), (2, AMBER)],
-            span=8,
-            shown=BigValueTextMode.NAME,
-        ),
-        number(
-            "Processes behind",
-            "Processes that could not load the newest version of the model; their log says why.",
-            "short",
-            Query("max(vigie_model_behind)"),
-            limit=limit_of("ModelBehind"),
-        ),
-        graph(
-            "Removed because of its age, in a day",
-            "Removed rows of the log, snapshots, values of snapshots, and reports.",
-            "short",
-            Query("sum by (kind) (increase(vigie_retention_removed_total[1d]))", "{{kind}}"),
-        ),
-        graph(
-            "Freed by that, in a day",
-            "Snapshots count with their size when posted. A log on PostgreSQL reuses its space and frees none.",
-            "bytes",
-            Query("sum by (store) (increase(vigie_retention_freed_bytes_total[1d]))", "{{store}}"),
-        ),
-        number(
-            "Windows given up",
-            "Windows that failed for a day and will not be tried again, in one hour.",
-            "short",
-            Query('sum(increase(vigie_snapshot_windows_total{outcome="given_up"}[1h]))'),
-            limit=limit_of("SnapshotGivenUp"),
-        ),
-        number(
-            "Failed runs of retention",
-            "Runs that could not remove all old data, in 6 hours.",
-            "short",
-            Query('sum(increase(vigie_retention_runs_total{outcome="failed"}[6h]))'),
-            limit=limit_of("RetentionFailing"),
+            span=9,
         ),
         number(
             "Windows ahead of the clock",
@@ -273,5 +345,42 @@ def _snapshots() -> Section:
             "s",
             Query("max(vigie_snapshot_ahead_seconds)"),
             limit=limit_of("SnapshotsAheadOfClock"),
+        ),
+        number(
+            "Windows given up",
+            "Windows that failed for a day and will not be tried again, in one hour.",
+            "short",
+            Query('sum(increase(vigie_snapshot_windows_total{outcome="given_up"}[1h]))'),
+            limit=limit_of("SnapshotGivenUp"),
+            decimals=0,
+            span=7,
+        ),
+    ]
+
+
+def _retention() -> Section:
+    return "Retention", [
+        graph(
+            "Removed because of its age, in a day",
+            "Removed rows of the log, snapshots, values of snapshots, and reports.",
+            "short",
+            Query("sum by (kind) (increase(vigie_retention_removed_total[1d]))", "{{kind}}"),
+            span=12,
+            many=True,
+        ),
+        graph(
+            "Freed by that, in a day",
+            "Snapshots count with their size when posted. A log on PostgreSQL reuses its space and frees none.",
+            "bytes",
+            Query("sum by (store) (increase(vigie_retention_freed_bytes_total[1d]))", "{{store}}"),
+            span=12,
+        ),
+        number(
+            "Failed runs of retention",
+            "Runs that could not remove all old data, in 6 hours.",
+            "short",
+            Query('sum(increase(vigie_retention_runs_total{outcome="failed"}[6h]))'),
+            limit=limit_of("RetentionFailing"),
+            span=24,
         ),
     ]

@@ -4,18 +4,28 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from observability.grafana.builders.alert_limits import limit_of
 from observability.grafana.builders.dashboard import Section, dashboard, variable
-from observability.grafana.builders.panels import Query, graph
+from observability.grafana.builders.panels import AMBER, BLUE, GREEN, PURPLE, RED, Query, graph, number
 
 HERE = 'job="node-exporter", instance=~"$instance"'
 DISKS = f'{HERE}, fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660"'
 RATE = "[$__rate_interval]"
+MODES = {
+    "user": GREEN,
+    "system": BLUE,
+    "nice": PURPLE,
+    "iowait": AMBER,
+    "steal": "semi-dark-orange",
+    "irq": "semi-dark-blue",
+    "softirq": "semi-dark-purple",
+}
+"""Red is for what fails: the usual colours give it to the fifth of any series."""
 
 
 def host() -> Dashboard:
     """Build the dashboard."""
     variables = [variable("instance", "Instance", 'label_values(up{job="node-exporter"}, instance)')]
     text = "CPU, load, memory, disks, network, pressure and clock of the host."
-    return dashboard("vigie-host", text, variables, [_processor(), _memory_and_disk(), _rest()])
+    return dashboard("vigie-host", text, variables, [_processor(), _memory_and_disk(), _rest()], subject="host")
 
 
 def _processor() -> Section:
@@ -38,6 +48,7 @@ def _processor() -> Section:
             "none",
             Query(f'sum by (mode) (rate(node_cpu_seconds_total{{{HERE}, mode!="idle"}}{RATE}))', "{{mode}}"),
             stacked=True,
+            colors=MODES,
         ),
         graph(
             "Load for each core",
@@ -70,9 +81,13 @@ def _memory_and_disk() -> Section:
         ),
         graph(
             "Disk free in a day",
-            "Forecast from the last six hours. Below 0 the disk will be full.",
+            "Forecast from the last six hours, once there are three. Below 0 the disk will be full.",
             "bytes",
-            Query(f"predict_linear(node_filesystem_avail_bytes{{{DISKS}}}[6h], 24 * 3600)", "{{mountpoint}}"),
+            Query(
+                f"predict_linear(node_filesystem_avail_bytes{{{DISKS}}}[6h], 24 * 3600)"
+                f" and node_filesystem_avail_bytes{{{DISKS}}} offset 3h",
+                "{{mountpoint}}",
+            ),
             limit=limit_of("HostDiskFillsSoon"),
             minimum=None,
         ),
@@ -91,6 +106,7 @@ def _memory_and_disk() -> Section:
             Query(f"increase(node_vmstat_oom_kill{{{HERE}}}[10m])", "{{instance}}"),
             limit=limit_of("HostOutOfMemory"),
             span=12,
+            decimals=0,
         ),
     ]
 
@@ -107,6 +123,8 @@ def _rest() -> Section:
                 f"sum by (device) (rate(node_network_receive_bytes_total{{{devices}}}{RATE}))", "{{device}} received"
             ),
             Query(f"sum by (device) (rate(node_network_transmit_bytes_total{{{devices}}}{RATE}))", "{{device}} sent"),
+            span=12,
+            many=True,
         ),
         graph(
             "Pressure",
@@ -116,6 +134,7 @@ def _rest() -> Section:
                 Query(f"rate(node_pressure_{metric}_seconds_total{{{HERE}}}{RATE})", f"{what} {{{{instance}}}}")
                 for what, metric in waiting.items()
             ),
+            span=12,
         ),
         graph(
             "Clock off by",
@@ -125,20 +144,20 @@ def _rest() -> Section:
             limit=limit_of("HostClockWrong"),
         ),
         graph(
-            "Clock synchronised",
-            "1 while a time service synchronises the clock. Alert: HostClockNotSynchronised.",
-            "bool",
-            Query(f"node_timex_sync_status{{{HERE}}}", "{{instance}}"),
-            span=12,
-            maximum=1,
-        ),
-        graph(
             "File descriptors",
             "Open files as a share of the maximum.",
             "percentunit",
             Query(f"node_filefd_allocated{{{HERE}}} / node_filefd_maximum{{{HERE}}}", "{{instance}}"),
             limit=limit_of("HostFileDescriptorsLow"),
-            span=12,
             maximum=1,
+        ),
+        number(
+            "Clock synchronised",
+            "Whether a time service synchronises the clock.",
+            "none",
+            Query(f"node_timex_sync_status{{{HERE}}}", "{{instance}}"),
+            alerts=["HostClockNotSynchronised"],
+            height=8,
+            words={"1": ("synchronised", GREEN), "0": ("NOT SYNCHRONISED", RED)},
         ),
     ]

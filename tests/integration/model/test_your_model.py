@@ -1,9 +1,11 @@
 """The walk-through of docs/your-model.md, run as it is written: only the ports are others."""
 
+import importlib.util
 import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,9 @@ from tests.servers import Server, free_port
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "your-model.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+EVERY = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+BOOSTED = [command for command in EVERY if "xgboost" in command]
+COMMANDS = [command for command in EVERY if command not in BOOSTED]
 SERVE = "scripts.stack"
 
 pytestmark = [
@@ -32,13 +36,14 @@ pytestmark = [
 class Walk:
     """The page's commands in a folder that looks like the checkout, each run once and in order."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, commands: list[str]) -> None:
         self.folder = folder
         self.api, self.ui = free_port(), free_port()
-        self._left = list(COMMANDS)
+        self._left = list(commands)
         self.server: Server | None = None
-        for name in ("model", "api", "evidently_workspace", "scripts", ".venv"):
+        for name in ("model", "api", "evidently_workspace", "scripts"):
             (folder / name).symlink_to(ROOT / name)
+        (folder / ".venv").symlink_to(sys.prefix)
 
     def run(self, sign: str) -> str:
         """Run the next command, which holds the sign, and return what it printed."""
@@ -96,7 +101,7 @@ class Walk:
 
 @pytest.fixture
 def walk(tmp_path: Path) -> Iterator[Walk]:
-    walk = Walk(tmp_path)
+    walk = Walk(tmp_path, COMMANDS)
     yield walk
     if walk.server is not None:
         walk.server.stop()
@@ -130,9 +135,25 @@ def test_the_walk_through_leads_from_a_messy_file_to_a_watched_model(walk: Walk)
     assert verify_artifact(walk.folder / "data/extra-trees").estimator == "my_pipelines:build"
     walk.run("model.adopt")
     assert verify_artifact(walk.folder / "data/adopted").data.rows == 707
+    assert "numbers beyond count as the nearer end" in " ".join(walk.run("fit_scaled.py").split())
+    assert any(feature.clip for feature in verify_artifact(walk.folder / "data/scaled").features)
     walk.run("load_diabetes")
     manifest = verify_artifact(walk.folder / "data/diabetes")
     assert isinstance(manifest, RegressorManifest)
     error = f"{manifest.quality.mean_absolute_error:.4g} on {manifest.quality.rows} rows, R2 {manifest.quality.r2:.3f}"
     assert f"test mean absolute error   {error}" in PAGE
     assert walk.finished(), "each command of the page was run"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("xgboost") is None, reason="xgboost is in the group boosting: make setup EXTRAS=boosting"
+)
+def test_a_fitted_xgboost_is_imported_as_the_page_says(tmp_path: Path) -> None:
+    walk = Walk(tmp_path, [COMMANDS[0], *BOOSTED])
+    walk.run("awk")
+    walk.run("model.adopt")
+    manifest = verify_artifact(tmp_path / "data/boosted")
+    assert manifest.estimator == "boosted.joblib (XGBClassifier)"
+    assert any(name.startswith("xgboost") for name in manifest.libraries)
+    assert manifest.attributions is not None, manifest.attributions_missing
+    assert walk.finished(), "each command of the part was run"

@@ -1,5 +1,6 @@
 """Real Prometheus, Alertmanager and node-exporter processes, and a receiver of what they send."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from werkzeug import Request, Response
 from tests.servers import Server
 
 ANY_PATH = re.compile(".*")
+GRAFANA = "https://grafana.example:3000"
 Found = TypeVar("Found")
 
 
@@ -37,13 +39,13 @@ def await_until(read: Callable[[], Found], seconds: float = 60) -> Found:
 
 
 @contextmanager
-def running(command: list[str], folder: Path, ready_url: str) -> Iterator[Server]:
+def running(command: list[str], folder: Path, ready_url: str, **environment: str) -> Iterator[Server]:
     """A real process for as long as the block lasts, once it answers at the address; stopped by its pid."""
     program = shutil.which(command[0])
     if program is None:
         pytest.skip(f"no {command[0]} on this machine (Debian: apt-get install {command[0]})")
     log = folder / f"{Path(program).name}.log"
-    process = Server([program, *command[1:]], log, cwd=folder)
+    process = Server([program, *command[1:]], log, cwd=folder, env=os.environ | environment)
     try:
 
         def answers() -> bool:
@@ -62,7 +64,9 @@ def prometheus(folder: Path, config: Path, port: int) -> Iterator[str]:
     command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     # what fires before the first Alertmanager is discovered is sent again, by default after a minute
     command += [f"--web.listen-address=127.0.0.1:{port}", "--rules.alert.resend-delay=1s"]
-    with running(command, folder, f"http://127.0.0.1:{port}/-/ready"):
+    # Prometheus 3 does this without being asked
+    command.append("--enable-feature=expand-external-labels")
+    with running(command, folder, f"http://127.0.0.1:{port}/-/ready", VIGIE_GRAFANA_URL=GRAFANA):
         yield f"http://127.0.0.1:{port}"
 
 

@@ -11,13 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE
+from time import time
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import api
+from api.metrics import Metrics
 from api.metrics_folder import prepare_metrics_folder
+from api.prediction_log.database import Database
+from api.version_metrics import MAX_VERSIONS
 
 ROOT = Path(__file__).parents[3]
 
@@ -105,6 +111,58 @@ def test_outcomes_are_counted_from_zero(client: TestClient) -> None:
         assert value(text, "vigie_snapshot_windows_total", outcome=outcome) == 0
 
 
+def test_each_version_of_a_model_has_its_latency_and_its_failures_and_old_ones_go() -> None:
+    registry = CollectorRegistry()
+    versions = Metrics(registry).of_versions
+    for number in range(MAX_VERSIONS + 2):
+        versions.observe("iris", f"v{number}", 0.02, failed=number % 2 == 1)
+        versions.observe("iris", f"v{number}", 0.2, failed=False)
+    text = generate_latest(registry).decode()
+    shown = {sample[1] for sample in series(text) if sample[0] == "vigie_prediction_seconds_count"}
+    assert {dict(labels)["model_version"] for labels in shown} == {f"v{number}" for number in range(2, 10)}
+    assert value(text, "vigie_prediction_seconds_bucket", model_version="v8", le="0.1") == 1
+    assert value(text, "vigie_prediction_seconds_count", model_version="v8") == 2
+    assert value(text, "vigie_prediction_failures_total", model_version="v8") == 0, "so that the first is an increase"
+    assert value(text, "vigie_prediction_failures_total", model_version="v9") == 1
+
+
+def test_a_call_counts_for_the_version_that_serves_and_a_refused_one_for_none(
+    client: TestClient, setosa: dict[str, Any]
+) -> None:
+    client.post("/predict", json=setosa)
+    client.post("/predict/batch", json={"rows": [setosa] * 20})
+    client.post("/predict", json={})
+    card, text = client.get("/model").json(), client.get("/metrics").text
+    labels = {"model": card["name"], "model_version": card["version"]}
+    assert value(text, "vigie_prediction_seconds_count", **labels) == 2
+    assert value(text, "vigie_prediction_failures_total", **labels) == 0
+
+
+def test_a_call_that_cannot_be_logged_is_a_failure_of_its_version(
+    client: TestClient, database_url: str, setosa: dict[str, Any]
+) -> None:
+    database = Database(database_url)
+    with database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE predictions RENAME TO predictions_away")
+    database.dispose()
+    assert client.post("/predict", json=setosa).status_code >= 500
+    assert value(client.get("/metrics").text, "vigie_prediction_failures_total") == 1
+
+
+def test_the_address_of_evidently_ui_for_people_is_shown_with_the_start(client: TestClient) -> None:
+    text = client.get("/metrics").text
+    shown = value(text, "vigie_evidently_link_timestamp_seconds", url="http://127.0.0.1:8001")
+    assert shown == pytest.approx(time(), abs=300)
+
+
+def test_a_password_in_the_address_of_evidently_ui_is_not_shown() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry).link_evidently("https://me:hidden@ui.example:8001/path")
+    text = generate_latest(registry).decode()
+    assert value(text, "vigie_evidently_link_timestamp_seconds", url="https://ui.example:8001/path") is not None
+    assert "hidden" not in text
+
+
 WORKER = """
 import os, sys
 from fastapi import FastAPI
@@ -119,6 +177,9 @@ metrics.describe(log_queue_rows=100)
 metrics.describe_model("1", "iris", "old", "onnx")
 metrics.describe_model("1", "iris", "2", "onnx")
 metrics.count_predictions(5)
+for number in range(20):
+    metrics.of_versions.observe("iris", str(number), 0.01, failed=False)
+metrics.link_evidently("http://ui")
 metrics.observe_queue(int(sys.argv[1]))
 metrics.observe_status(1e9, lease_held=sys.argv[1] == "3", evidently_up=True)
 print(os.getpid(), flush=True)
@@ -161,6 +222,9 @@ def test_any_worker_that_is_scraped_adds_up_all_workers(tmp_path: Path) -> None:
     assert value(text, "vigie_build_info", model="iris") == 1
     assert 'model_version="2"' in text
     assert 'model_version="old"' not in text
+    assert value(text, "vigie_prediction_seconds_count", model_version="0") == 2
+    assert value(text, "vigie_prediction_seconds_count", model_version="other") == 2 * (20 - MAX_VERSIONS)
+    assert len(re.findall("^vigie_evidently_link_timestamp_seconds{", text, re.MULTILINE)) == 1
     assert not re.search(r"\bpid=", text)
     assert not re.search(r"(?i)drift|accuracy|precision|recall|auc", text)
 

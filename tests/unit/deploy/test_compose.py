@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from scripts.secrets import RECEIVERS
+
 ROOT = Path(__file__).parents[3]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))[
     "services"
@@ -31,6 +33,47 @@ def test_a_container_is_replaced_when_one_of_its_secrets_changes(service: str) -
     expected = set().union(*(digests(name) for name in named if name not in READ_ONCE))
     label = SERVICES[service].get("labels", {}).get("vigie.secrets", "")
     assert set(re.findall(r"[$][{](\w+):-[}]", label)) == expected
+
+
+def test_alertmanager_starts_again_when_a_receiver_is_switched_on_or_off() -> None:
+    label = SERVICES["alertmanager"]["labels"]["vigie.secrets"]
+    assert re.findall(r"[$][{](\w+):-[}]", label) == [f"VIGIE_DIGEST_{name.upper()}" for name in RECEIVERS]
+    script = (ROOT / "deploy/alertmanager/start.sh").read_text(encoding="utf-8")
+    assert f"for name in {' '.join(RECEIVERS)}; do" in script
+
+
+def test_links_in_alerts_lead_where_the_api_says_that_grafana_is() -> None:
+    named = SERVICES["prometheus"]["environment"]["VIGIE_GRAFANA_URL"]
+    assert named == SERVICES["api"]["environment"]["VIGIE_GRAFANA_URL"]
+    assert named == SERVICES["grafana"]["environment"]["GF_SERVER_ROOT_URL"]
+
+
+@pytest.mark.parametrize("there", [(), ("slack_url",), ("teams_url", "pagerduty_key"), RECEIVERS])
+def test_alertmanager_s_configuration_has_the_receivers_whose_secret_is_there(
+    tmp_path: Path, there: tuple[str, ...]
+) -> None:
+    (tmp_path / "secrets").mkdir()
+    for name in RECEIVERS:
+        (tmp_path / "secrets" / name).write_text("a secret" if name in there else "", encoding="utf-8")
+    shipped = (ROOT / "observability/alertmanager/alertmanager.yml").read_text(encoding="utf-8")
+    (tmp_path / "alertmanager.yml").write_text(shipped, encoding="utf-8")
+    program = tmp_path / "alertmanager"
+    program.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "ALERTMANAGER_FOLDER": str(tmp_path),
+        "ALERTMANAGER_CONFIG": str(tmp_path / "made.yml"),
+    }
+    command = ["sh", str(ROOT / "deploy/alertmanager/start.sh"), "--storage.path=/alertmanager"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == [f"--config.file={tmp_path}/made.yml", "--storage.path=/alertmanager"]
+    kinds = {"slack_url": "slack_configs", "teams_url": "msteamsv2_configs", "pagerduty_key": "pagerduty_configs"}
+    expected = yaml.safe_load(shipped)
+    for receiver in expected["receivers"]:
+        for name in set(RECEIVERS) - set(there):
+            receiver.pop(kinds[name], None)
+    assert yaml.safe_load((tmp_path / "made.yml").read_text(encoding="utf-8")) == expected
 
 
 def test_only_the_filter_has_the_engine_s_socket_and_no_service_the_whole_host() -> None:

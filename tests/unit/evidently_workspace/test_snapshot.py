@@ -462,3 +462,48 @@ def test_an_empty_category_is_missing_as_it_is_for_the_model(snap, manifest, mak
     taken = snap(current=rows)
     assert values_of(taken, "missing_share")["colour"] == 1.0
     assert {check.measure for check in taken.failed_checks if check.column == "colour" and check.measure} == {"missing"}
+
+
+def with_long_colours(rows, names):
+    return rows.assign(colour=rows["colour"].map(names))
+
+
+def test_texts_that_begin_alike_are_compared_whole_and_shortened_in_figures_only(snap, manifest, make_rows):
+    start = "Manufacture of basic iron and steel and of "
+    names = {"blue": f"{start}ferro-alloys", "green": f"{start}tubes and pipes", "red": "Retail"}
+    colour = next(feature for feature in manifest.features if feature.name == "colour")
+    features = [
+        one.model_copy(update={"categories": tuple(names.values()), "example": "Retail"}) if one is colour else one
+        for one in manifest.features
+    ]
+    model = manifest.model_copy(update={"features": tuple(features)})
+    rows = [with_long_colours(make_rows(manifest, count, seed=seed), names) for count, seed in ((200, 1), (180, 3))]
+    quiet = snap(model, rows[0], with_long_colours(make_rows(manifest, 200, seed=2), names), reference=rows[1])
+    assert quiet.failed_checks == ()
+    short = snap(manifest, make_rows(manifest, 200, seed=1), reference=make_rows(manifest, 180, seed=3))
+    assert values_of(quiet, "data_drift")["colour"] == pytest.approx(values_of(short, "data_drift")["colour"])
+    moved = rows[0].assign(colour=names["green"])
+    loud = snap(model, moved, with_long_colours(make_rows(manifest, 200, seed=2), names), reference=rows[1])
+    assert ("data_drift", "colour") in checks_of(loud), "the two long texts are two values"
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("accuracy", "macro avg", "weighted avg"),
+        ("actual class", "predicted class"),
+        ("micro avg", "samples avg", "b"),
+        ("accuracy", "x"),
+    ],
+)
+def test_classes_named_like_rows_of_a_report_are_measured(snap, make_manifest, make_rows, classes):
+    model = make_manifest(classes)
+    quiet = snap(model)
+    assert (quiet.not_computed, quiet.failed_checks) == ((), ())
+    assert set(values_of(quiet, "recall_by_class")) == set(classes)
+    assert values_of(quiet, "accuracy")[None] == pytest.approx(0.9, abs=0.07)
+    labelled = make_rows(model, 200, seed=2)
+    wrong = snap(
+        model, labelled=labelled.assign(prediction=labelled["label"].map(lambda one: classes[one == classes[0]]))
+    )
+    assert {("performance", name) for name in classes[:2]} <= checks_of(wrong)

@@ -102,6 +102,15 @@ def test_the_columns_are_shown_and_their_schema_can_be_edited(
     assert "not overwritten" in capsys.readouterr().err
 
 
+def test_the_summary_says_what_the_commonest_class_alone_would_reach_and_what_each_part_is_for(
+    iris_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Console(width=200).print(summary(read_manifest(iris_artifact), iris_artifact))
+    shown = capsys.readouterr().out
+    assert "always saying setosa would be right in 0.333" in shown
+    assert "the model never sees the test rows, which measure it, nor the reference" in shown
+
+
 ORDERS = "[red]x[/nope]\x1b]0;owned\x07\x1b[2J"
 
 

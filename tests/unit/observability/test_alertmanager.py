@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evidently_workspace.checks import CHECKS, Check
-from tests.observability import ALERTMANAGER, alerts, read_yaml, without_url_files
+from tests.observability import ALERTMANAGER, alerts, read_yaml, without, without_url_files
 
 pytestmark = pytest.mark.skipif(
     shutil.which("amtool") is None, reason="no amtool on this machine (Debian: apt-get install prometheus-alertmanager)"
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 def config(tmp_path: Path) -> Path:
     """What Debian's Alertmanager understands of it."""
     path = tmp_path / "alertmanager.yml"
-    text = without_url_files(ALERTMANAGER.read_text(encoding="utf-8"), "http://127.0.0.1:1")
+    text = without(without_url_files(ALERTMANAGER.read_text(encoding="utf-8"), "http://127.0.0.1:1"), "msteamsv2")
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -65,6 +65,20 @@ def test_every_secret_is_read_from_a_file() -> None:
     assert hooks
     assert all(hook["url_file"].startswith("/etc/alertmanager/secrets/") and "url" not in hook for hook in hooks)
     assert "http://" not in text
+    for kind, key in (("slack", "api_url"), ("msteamsv2", "webhook_url"), ("pagerduty", "routing_key")):
+        named = [one for receiver in content["receivers"] for one in receiver.get(f"{kind}_configs", [])]
+        assert named
+        assert all(one[f"{key}_file"].startswith("/etc/alertmanager/secrets/") and key not in one for one in named)
+
+
+def test_chats_get_every_alert_and_a_pager_critical_ones() -> None:
+    kinds = {
+        receiver["name"]: {key.removesuffix("_configs") for key in receiver} - {"name"}
+        for receiver in read_yaml(ALERTMANAGER)["receivers"]
+    }
+    assert kinds["channel"] == {"webhook", "slack", "msteamsv2"}
+    assert kinds["on-call"] == {"webhook", "email", "slack", "msteamsv2", "pagerduty"}
+    assert (kinds["deadman"], kinds["nobody"]) == ({"webhook"}, set())
 
 
 def test_what_inhibits_and_what_is_inhibited_exists() -> None:

@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry
 from api.metrics import Metrics
 from observability.grafana.builders.__main__ import FOLDER, files
 from observability.grafana.builders.alert_limits import expressions, limit_of
+from observability.grafana.builders.panels import GREY, just_above
+from tests.grafana import shown, title_is_cut
 from tests.observability import FOLDER as OPS
 from tests.observability import ROOT, alerts, read_yaml
 
@@ -24,7 +26,7 @@ PANELS = [
     pytest.param(panel, id=f"{name}: {panel['title']}")
     for name, board in BOARDS.items()
     for panel in board["panels"]
-    if panel["type"] != "row"
+    if panel["type"] not in {"row", "text"}
 ]
 WITHOUT_A_NUMBER = {
     "ApiDown",
@@ -55,7 +57,7 @@ def named_alerts(panel: dict[str, Any]) -> list[str]:
 def test_the_files_are_what_their_source_makes() -> None:
     made = files()
     assert {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")} == made
-    assert set(BOARDS) == {"overview", "api", "containers", "host"}
+    assert set(BOARDS) == {"overview", "api", "containers", "host", "runbook"}
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -112,7 +114,9 @@ def test_the_thresholds_of_a_panel_are_those_of_its_alert(panel: dict[str, Any])
     steps = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
     assert steps == sorted(steps, key=lambda value: float("-inf") if value is None else value)
     if len(names) == 1 and names[0] not in WITHOUT_A_NUMBER:
-        assert steps == [None, limit_of(names[0]).value]
+        limit = limit_of(names[0])
+        assert steps[-1] == (just_above(limit.value) if limit.above else limit.value)
+        assert len(steps) == (3 if panel["type"] == "stat" else 2)
     if "Burn rate" in panel["title"]:
         burning = "".join(expressions()[name] for name in names)
         assert {f"{step:g}" for step in steps[1:]} == set(re.findall(r"> ([\d.]+) \*", burning))
@@ -135,7 +139,7 @@ def test_an_alert_links_the_dashboard_that_explains_it() -> None:
     by_uid = {board["uid"]: board for board in BOARDS.values()}
     for name, alert in alerts().items():
         board = by_uid[alert["annotations"]["dashboard"].rsplit("/", 1)[1]]
-        shown = {one for panel in board["panels"] if panel["type"] != "row" for one in named_alerts(panel)}
+        shown = {one for panel in board["panels"] if "description" in panel for one in named_alerts(panel)}
         assert name in shown or name in SHOWN_BY_NO_PANEL, (name, board["uid"])
 
 
@@ -143,27 +147,129 @@ def test_an_alert_links_the_dashboard_that_explains_it() -> None:
 def test_dashboards_link_one_another_and_the_model_s_health_and_mark_alerts_and_builds(name: str) -> None:
     board = BOARDS[name]
     links = {link["url"] for link in board["links"]}
-    assert links == {f"/d/{other['uid']}" for other in BOARDS.values() if other is not board} | {
-        "http://localhost:8001"
-    }
-    assert [one["name"] for one in board["annotations"]["list"]] == ["Firing alerts", "New builds"]
+    assert links == {f"/d/{other['uid']}" for other in BOARDS.values() if other is not board} | {"${evidently:raw}"}
+    marks = board["annotations"]["list"]
+    assert [one["name"] for one in marks] == ["Critical alerts begin", "Critical alerts end", "New builds"]
+    assert all(one["useValueForTime"] is True for one in marks), "marks are lines, whatever lasts"
+    subject = {"api": "api", "containers": "containers", "host": "host"}.get(name)
+    for mark in marks[:2]:
+        selectors = re.findall(r"ALERTS\w*{([^}]*)}", mark["expr"])
+        assert selectors
+        assert all('severity="critical"' in one for one in selectors)
+        assert all((f'subject="{subject}"' in one) if subject else ("subject" not in one) for one in selectors)
+
+
+def test_no_address_of_a_machine_is_written_into_a_dashboard_or_a_rule() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json") if path.stem != "runbook"]
+    texts += [str(alert["annotations"]) for alert in alerts().values()]
+    assert not [found for text in texts for found in re.findall(r"https?://\S+", text)]
 
 
 def test_every_variable_is_used_and_every_used_one_is_declared() -> None:
     declared = {}
     for name, board in BOARDS.items():
         declared[name] = {one["name"] for one in board["templating"].get("list", [])}
-        used = set(re.findall(r"\$(?!__)(\w+)", json.dumps(board["panels"])))
-        assert used == declared[name], name
-    assert declared["api"] == {"instance", "handler"}
-    assert declared["containers"] == {"instance", "container"}
-    assert declared["host"] == {"instance"}
+        asked = [panel for panel in board["panels"] if "targets" in panel] + board["links"]
+        assert set(re.findall(r"\$\{?(?!__)([a-z]\w*)", json.dumps(asked))) == declared[name], name
+    assert declared["api"] == {"instance", "handler", "evidently"}
+    assert declared["containers"] == {"instance", "container", "evidently"}
+    assert declared["host"] == {"instance", "evidently"}
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_no_title_is_cut(name: str) -> None:
+    assert [panel["title"] for panel in BOARDS[name]["panels"] if panel["type"] != "row" and title_is_cut(panel)] == []
+
+
+def test_the_titles_that_were_cut_in_a_real_grafana_count_as_cut() -> None:
+    narrow = {"gridPos": {"w": 4}}
+    cut = ("Windows waiting", "Holders of the lease", "Surroundings last looked at", "Processes behind")
+    assert all(title_is_cut(narrow | {"title": title}, screen=1600) for title in cut)
+    fitting = ("Last snapshot", "Evidently UI", "Key file", "API keys")
+    assert not any(title_is_cut(narrow | {"title": title}, screen=1600) for title in fitting)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_layout_has_no_holes(name: str) -> None:
+    places = [panel["gridPos"] for panel in BOARDS[name]["panels"]]
+    height = max(one["y"] + one["h"] for one in places)
+    assert sum(one["w"] * one["h"] for one in places) == 24 * height
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_the_axis_of_a_graph_shows_its_lines_while_all_is_calm(panel: dict[str, Any]) -> None:
+    if panel["type"] != "timeseries":
+        return
+    defaults = panel["fieldConfig"]["defaults"]
+    lines = [step["value"] for step in defaults["thresholds"]["steps"][1:]]
+    end = defaults.get("max", defaults["custom"].get("axisSoftMax"))
+    start = defaults.get("min", defaults["custom"].get("axisSoftMin"))
+    assert start == 0
+    assert all(start <= line < end for line in lines)
+    if defaults["unit"] in {"s", "none", "short", "reqps", "rowsps"} and lines and max(lines) > 1e-6:
+        assert end < 2 * max(lines), "a little above the limit"
+    assert end <= 1 or lines or defaults["unit"] in {"bytes", "Bps"}
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_the_line_of_a_limit_is_red_whichever_side_the_alert_fires_on(panel: dict[str, Any]) -> None:
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    if panel["type"] == "timeseries":
+        assert steps[0] == {"value": None, "color": "transparent"}
+        assert {step["color"] for step in steps[1:]} <= {"red", "orange"}
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_status_has_one_colour_everywhere_and_colours_follow_the_theme(panel: dict[str, Any]) -> None:
+    queried = json.dumps(panel["targets"])
+    if panel["type"] == "timeseries" and ("{{status}}" in queried or '"4xx"' in queried):
+        for status, color in {"2xx": "green", "4xx": "orange", "5xx": "red"}.items():
+            if "{{status}}" in queried or status == "4xx":
+                assert shown(panel, 1, status).color == color
+    named = set(re.findall(r'"(?:color|fixedColor)": "([^"]+)"', json.dumps(panel["fieldConfig"])))
+    assert {one for one in named if one.startswith("#")} <= {GREY}, "named colours have a shade for each theme"
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_legend_of_many_series_is_beside_its_graph(panel: dict[str, Any]) -> None:
+    if panel["type"] == "timeseries":
+        many = ("container", "handler", "reason", "kind", "model_version", "device")
+        legends = [target["legendFormat"] for target in panel["targets"]]
+        if (
+            any(f"{{{{{label}}}}}" in legend for label in many for legend in legends)
+            and "Disk reads" not in panel["title"]
+        ):
+            assert panel["options"]["legend"]["placement"] == "right"
+            assert panel["gridPos"]["w"] >= 12
+
+
+def test_grafana_opens_on_overview_reads_no_news_and_finds_its_folders() -> None:
+    settings = read_yaml(ROOT / "docker-compose.yml")["services"]["grafana"]["environment"]
+    assert settings["GF_NEWS_NEWS_FEED_ENABLED"] == "false"
+    (provider,) = read_yaml(OPS / "grafana/provisioning/dashboards/vigie.yml")["providers"]
+    home = settings["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home == f"{provider['options']['path']}/overview.json"
+    folders = {path.name for path in (OPS / "grafana/provisioning").iterdir()}
+    assert folders == {"alerting", "dashboards", "datasources", "plugins"}
+    assert all(read_yaml(path)["apiVersion"] == 1 for path in (OPS / "grafana/provisioning").glob("*/*.yml"))
+
+
+def test_the_runbook_s_entries_are_those_of_the_page() -> None:
+    panels = {panel["title"]: panel for panel in BOARDS["runbook"]["panels"] if panel["type"] == "text"}
+    assert {title.split(" ")[1] for title in panels} == set(alerts())
+    page = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
+    for panel in panels.values():
+        content = panel["options"]["content"]
+        assert content.splitlines()[0] in page
+        for number, name in re.findall(r"\[(\w+)\]\(/d/vigie-runbook\?viewPanel=(\d+)\)", content):
+            assert f"{name} {number}" in panels
+        assert "](#" not in content
 
 
 def test_no_panel_is_about_the_model_s_health() -> None:
     for param in PANELS:
         panel: dict[str, Any] = param.values[0]  # type: ignore[assignment]
-        assert not re.search(r"(?i)drift|accuracy", json.dumps(panel["targets"]))
+        assert not re.search(r"(?i)drift|accuracy", json.dumps(panel.get("targets", [])))
 
 
 def test_the_ops_page_says_which_dashboard_answers_which_question() -> None:
@@ -171,7 +277,7 @@ def test_the_ops_page_says_which_dashboard_answers_which_question() -> None:
     for board in BOARDS.values():
         assert f"/d/{board['uid']}" in page
         for panel in board["panels"]:
-            if panel["type"] == "row":
+            if panel["type"] == "row" and board["uid"] != "vigie-runbook":
                 assert panel["title"] in page, panel["title"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from api.security.keys import digest_of
 from scripts.addresses import addresses, read_env
 from scripts.keys import create_key, read_keys
-from scripts.secrets import KEYS, ROTATABLE, main, make_secrets, owner, update_env
+from scripts.secrets import KEYS, RECEIVERS, ROTATABLE, main, make_secrets, owner, update_env
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -129,6 +129,35 @@ def test_a_secret_changed_by_hand_has_another_digest_and_the_user_s_lines_stay(t
     assert env.read_text().startswith("# mine\nVIGIE_SITE=vigie.example\n")
     assert read_env(env)["COMPOSE_PROFILES"] == "demo"
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".new")] == []
+
+
+@pytest.mark.parametrize("name", RECEIVERS)
+def test_a_receiver_s_file_is_closed_to_others_and_known_by_its_digest(name: str, tmp_path: Path) -> None:
+    main(["--folder", str(tmp_path)])
+    assert not (tmp_path / "secrets/alertmanager" / name).exists(), "it is off until someone writes it"
+    file = tmp_path / "secrets/alertmanager" / name
+    file.write_text("https://chat.example/hook")
+    file.chmod(0o644)
+    main(["--folder", str(tmp_path)])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert (file.stat().st_uid, file.stat().st_gid) == owner()
+    first = digests(tmp_path)[f"VIGIE_DIGEST_{name.upper()}"]
+    file.write_text("https://chat.example/other")
+    main(["--folder", str(tmp_path)])
+    assert digests(tmp_path)[f"VIGIE_DIGEST_{name.upper()}"] != first
+    file.unlink()
+    main(["--folder", str(tmp_path)])
+    assert f"VIGIE_DIGEST_{name.upper()}" not in digests(tmp_path)
+
+
+def test_a_receiver_s_file_that_is_a_link_leads_nowhere_else(tmp_path: Path) -> None:
+    main(["--folder", str(tmp_path)])
+    other = tmp_path / "other"
+    other.write_text("of someone else")
+    other.chmod(0o644)
+    (tmp_path / "secrets/alertmanager/slack_url").symlink_to(other)
+    main(["--folder", str(tmp_path)])
+    assert stat.S_IMODE(other.stat().st_mode) == 0o644
 
 
 def test_a_digest_does_not_tell_whether_a_guess_is_right(tmp_path: Path) -> None:

@@ -108,6 +108,13 @@ def posts(metrics: Metrics) -> dict[str, float]:
     return {outcome: count for outcome, count in counts.items() if count}
 
 
+def open_alerts(metrics: Metrics) -> dict[str, float | None]:
+    return {
+        severity: metrics.registry.get_sample_value("vigie_model_alerts", {"severity": severity})
+        for severity in ("critical", "warning")
+    }
+
+
 def notifier(store: WindowStore, metrics: Metrics, url: str | None) -> AlertNotifier:
     links = SnapshotLinks("http://api", "http://evidently", "iris")
     return AlertNotifier(
@@ -158,6 +165,7 @@ def test_a_firing_alert_is_repeated_and_its_end_posted(
         log.add(failed=failed)
     alerts.notify()
     alerts.notify()
+    assert open_alerts(metrics) == {"critical": 0, "warning": 1}
     for failed in (False, False):
         log.add(failed=failed)
     alerts.notify()

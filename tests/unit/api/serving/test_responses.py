@@ -137,6 +137,6 @@ def test_every_row_of_a_group_is_logged_whatever_its_size(database_url: str, row
 def test_a_whole_number_with_a_point_is_a_class_that_is_a_number(iris_artifact: Path) -> None:
     manifest = read_manifest(iris_artifact).model_copy(update={"classes": (0, 1)})
     assert label_texts([0, 1.0], manifest) == ["0", "1"]
-    for wrong in (1.5, 2.0, float("inf"), "1.0"):
+    for wrong in (1.5, 2.0, float("inf"), "one"):
         with pytest.raises(UnknownClass, match="is none of the classes 0, 1"):
             label_texts([wrong], manifest)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from model.alarms.traffic import WEEK_SECONDS, Numbers, Statistic, cycle_bins, fit_traffic_thresholds
-from model.artifact.traffic import TrafficAlarms, TrafficThreshold, WindowTraffic
-from model.training.out_of_fold import DAY_SECONDS
+from model.artifact.traffic import DAY_SECONDS, TrafficAlarms, TrafficThreshold, WindowTraffic
 
 HOUR = 3_600
 MONDAY = int(datetime(2026, 11, 23, tzinfo=UTC).timestamp())
@@ -169,3 +168,27 @@ def test_the_place_in_the_cycle_is_that_of_the_fit() -> None:
         )
         places = [threshold.place(datetime.fromtimestamp(int(start), UTC)) for start in starts]
         assert places == cycle_bins(starts, cycle).tolist()
+
+
+def test_what_never_varies_has_no_cycle_and_takes_no_share_of_the_family() -> None:
+    """Sums of float32 differ in their last digits."""
+    rng = np.random.default_rng(7)
+    starts = starts_of(40)
+    steady = 0.5 + 1e-8 * (starts % DAY_SECONDS // HOUR)
+    steady[100] += 1e-6
+    column = Statistic("data_drift", "x", traffic(starts, rng), 0.1)
+    (alone,) = fit_traffic_thresholds([column], starts, HOUR, RATE)
+    constant, beside = fit_traffic_thresholds(
+        [Statistic("missing_share", "y", steady, 0.05), column], starts, HOUR, RATE
+    )
+    assert constant.cycle == "none"
+    assert beside.thresholds == alone.thresholds
+
+
+def test_a_score_is_never_expected_below_0() -> None:
+    rng = np.random.default_rng(8)
+    starts = starts_of(20)
+    accuracy = np.clip(0.4 + rng.standard_t(2, len(starts)) * 0.2, 0, 1)
+    statistic = Statistic("accuracy", None, accuracy, 0.05, above=False, logarithmic=False)
+    (found,) = fit_traffic_thresholds([statistic], starts, HOUR, 1 / 100)
+    assert min(found.thresholds) >= 0

@@ -44,6 +44,9 @@ def table(cell: Cell, rows: int = 300, separator: str = ",") -> str:
         (lambda i: (i % 21) / 4, "regression"),
         (lambda i: (i % 20) / 4, "classification"),
         (lambda i: f"{i % 21}.0", "classification"),
+        (lambda i: f'"${i * 7 % 300},000"', "regression"),
+        (lambda i: f"{i % 101}%", "regression"),
+        (lambda i: f"{i % 24:02}:{i % 60:02}", "classification"),
         (lambda i: f"0{i:04}", "classification"),
         (lambda i: f"house {i}", "classification"),
         (lambda i: "unknown" if i % 5 == 0 else i, "classification"),
@@ -77,7 +80,6 @@ def test_a_decimal_comma_is_read_in_the_target_too(write: Write) -> None:
         (lambda i: "about 7" if i == 30 else i, "column 'y', line 32: 'about 7' is not a finite number"),
         (lambda i: "inf" if i == 30 else i, "column 'y', line 32: 'inf' is not a finite number"),
         (lambda i: "1e300" if i == 30 else i, "column 'y', line 32: '1e300' is too large: numbers go up to 3.4e+38"),
-        (lambda i: "" if i == 30 else i, "the target 'y' is missing in 1 rows, first on line 32"),
         (lambda i: f"2024-01-{1 + i % 28:02}", "column 'y', line 2: '2024-01-01' is not a finite number"),
         (lambda i: "1e30" if i == 30 else i, "column 'y', line 32: 1e+30 is far from the others"),
         (lambda _: 7.5, "column 'y' is 7.5 in every row; there is nothing to predict"),
@@ -180,3 +182,27 @@ def test_a_damaged_manifest_of_numbers_names_the_field(diabetes: Path, tmp_path:
     (tmp_path / "manifest.json").write_text(text.replace('"task": "regression"', '"task": "regress"'))
     with pytest.raises(ArtifactError, match="damaged: task"):
         read_manifest(tmp_path)
+
+
+def test_rows_without_a_target_are_left_out_and_counted_or_refused_on_request(write: Write) -> None:
+    path = write(table(lambda i: "" if i == 30 else "NA" if i == 40 else i))
+    columns = read_columns(path, "y")
+    assert (columns.without_target, len(columns.dataset().frame), columns.text.lines[30]) == (2, 298, 33)
+    with pytest.raises(DataError, match="the target 'y' is missing in 2 rows, first on line 32"):
+        read_columns(path, "y", every_target=True)
+
+
+def test_whole_numbers_with_a_fraction_of_zero_are_integers(write: Write) -> None:
+    dataset = load_csv(write(table(lambda i: f"{i % 2}.0")), "y")
+    assert isinstance(dataset, Dataset)
+    assert dataset.classes == (0, 1)
+    assert dataset.codes[:3].tolist() == [0, 1, 0]
+    assert load_csv(write(table(lambda i: ("1", "1.0", "0")[i % 3])), "y").classes == (0, 1)  # type: ignore[union-attr]
+
+
+def test_amounts_are_numbers_in_their_unit(write: Write) -> None:
+    dataset = load_csv(write(table(lambda i: f'"${1 + i * 7 % 300},000"')), "y")
+    assert isinstance(dataset, RegressionDataset)
+    assert (dataset.numbers[1], dataset.label_range.unit) == (8_000, "$")
+    with pytest.raises(DataError, match="the target 'y': its cells are in several units"):
+        load_csv(write(table(lambda i: f"{'$' if i % 2 else '€'}{i}")), "y")

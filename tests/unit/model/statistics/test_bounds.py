@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from model.statistics.bounds import SMALLEST_EFFECT, highest_mean, highest_share, lowest_share
+from model.statistics.bounds import (
+    SMALLEST_EFFECT,
+    commonest_values,
+    highest_mean,
+    highest_share,
+    highest_stuck_share,
+    lowest_share,
+)
 
 
 def test_a_large_window_is_allowed_at_least_the_smallest_effect_above_the_reference():
@@ -61,3 +68,15 @@ def test_quiet_windows_exceed_the_bound_about_as_often_as_the_alarm_rate(kind, h
     ]
     exceeded = np.mean(means(window_rows).mean(axis=1) > bounds)
     assert exceeded <= 1.4 * rate + 3 * np.sqrt(rate / trials)
+
+
+def test_a_column_is_stuck_where_one_number_fills_what_others_had() -> None:
+    hits, alike = commonest_values(np.array([1.0, 1.0, 2.0, 3.0, 4.0]))
+    assert (hits, alike) == (2, 4)
+    limit = highest_stuck_share(40, 3, 1_000, 100, 0.001)
+    assert limit == pytest.approx((1 + 0.04) / 2)
+    assert highest_stuck_share(40, 3, 1_000, 0, 0.001) == 1.0
+
+
+def test_a_number_that_is_nearly_always_the_same_may_be_so_in_a_window() -> None:
+    assert highest_stuck_share(930, 1, 1_000, 54, 0.0001) == 1.0
