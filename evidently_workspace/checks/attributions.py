@@ -126,6 +126,7 @@ def _compare(
     section.say_what_is_learned(traffic, ((f"attribution_{verdict.measure}", None) for verdict in verdicts))
     for verdict in verdicts:
         _add_verdict(section, verdict)
+    section.add_value("explained_rows", None, len(current))
     means = result_of(snapshot, mean)
     for name, value in values_by_label(means).items():
         section.add_value("attribution", name, value)

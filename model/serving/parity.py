@@ -13,19 +13,22 @@ TOLERANCE = 1e-5
 REGRESSION_TOLERANCE = 1e-4
 """The same for numbers, in standard deviations of the target."""
 
-_MAX_PROBED_ROWS = 2_000
+_MAX_PROBED_ROWS = 1_000
 _MAX_EXTREME_ROWS = 100
+_MAX_COPIED_CELLS = 2_500_000
+_MIN_COPIED_ROWS = 5
 
 
 def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row]:
-    """Return the rows, and copies of (at most 2,000 of) them with gaps and surprises.
+    """Return the rows, and copies of (at most 1,000 of) them with gaps and surprises; of fewer where columns are many.
 
     For each nullable column a copy with it missing, for each category column a copy with an unseen value, for each
     number column copies of at most 100 rows with absurd values, and one copy with everything missing that may be.
     """
     probes = list(rows)
-    few = rows[:: max(1, -(-len(rows) // _MAX_EXTREME_ROWS))]
-    copied = rows[:: max(1, -(-len(rows) // _MAX_PROBED_ROWS))]
+    affordable = max(_MIN_COPIED_ROWS, _MAX_COPIED_CELLS // len(features) ** 2)  # each column is copied, in whole rows
+    few = rows[:: max(1, -(-len(rows) // min(_MAX_EXTREME_ROWS, affordable)))]
+    copied = rows[:: max(1, -(-len(rows) // min(_MAX_PROBED_ROWS, affordable)))]
     for place, feature in enumerate(features):
         if feature.nullable:
             probes += [(*row[:place], None, *row[place + 1 :]) for row in copied]
