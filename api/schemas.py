@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.prediction_log.records import WindowStatus
 from evidently_workspace.checks import CheckName
-from model.artifact.manifest import AlarmKind
+from model.artifact.manifest import AlarmKind, Task
 
 
 class FeedbackReceipt(BaseModel):
@@ -59,6 +59,33 @@ class SnapshotWindow(RecordedWindow):
     evidently_url: str | None
 
 
+class ChangedRow(BaseModel):
+    """A prediction that carries what a failed check found, as it was logged."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    check: CheckName
+    column: str | None
+    measure: str | None
+    score: float = Field(
+        description="How much it carries. Drift: the share of the rows with such a value that the reference does not "
+        "explain. Data quality: 1. Wrong classes: the probability given to them. Wrong numbers: times the usual error."
+    )
+    prediction_id: str
+    logged_at: datetime
+    model_version: str
+    features: dict[str, str | float | bool | None] = Field(description="With the columns that rode along.")
+    prediction: str | int | float | bool
+    probabilities: dict[str, float]
+    label: str | int | float | bool | None
+
+
+class ChangedRows(BaseModel):
+    """The rows that a window's failed checks found, by check and the foremost first."""
+
+    rows: list[ChangedRow]
+
+
 class AlarmState(BaseModel):
     """What the alarms of the served model rest on."""
 
@@ -96,6 +123,35 @@ class MetricSeriesList(BaseModel):
     """Numbers over time."""
 
     series: list[MetricSeries]
+
+
+class LastWindow(BaseModel):
+    """The newest window of a model."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    start: datetime
+    end: datetime
+    status: WindowStatus
+
+
+class ModelState(BaseModel):
+    """One model of the installation, and whether it serves."""
+
+    name: str = Field(description="Stands in the addresses of its calls, such as /models/NAME/predict.")
+    version: str | None = Field(description="The version that serves; null where the model is not valid.")
+    task: Task | None
+    default: bool = Field(description="Whether the calls that name no model mean this one.")
+    serving: bool
+    reason: str | None = Field(description="Why it does not serve; null where it does.")
+    last_window: LastWindow | None
+    failed_checks: list[CheckName] = Field(description="Of the newest window that has a snapshot.")
+
+
+class Models(BaseModel):
+    """All models, by name."""
+
+    models: list[ModelState]
 
 
 class ModelReload(BaseModel):

@@ -9,6 +9,8 @@ from evidently_workspace.checks import CheckName
 
 FAILED_WITH = "failed with"
 """How the reason begins that a section was not computed for, if it failed although it had enough data."""
+NO_PROBABILITIES = "the predictions of this model have no probabilities, which say how many errors to expect"
+"""Why there is no concept drift of some models that are served elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,19 @@ class MetricValue:
 
 
 @dataclass(frozen=True)
+class ChangedRows:
+    """The rows that carry what a failed check found, the foremost first: pairs of prediction id and score.
+
+    What a score says is told by `model.statistics.changed_rows`.
+    """
+
+    check: CheckName
+    column: str | None
+    measure: str | None
+    rows: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
 class WindowSnapshot:
     """A finished snapshot.
 
@@ -50,3 +65,4 @@ class WindowSnapshot:
     failed_checks: tuple[FailedCheck, ...]
     values: tuple[MetricValue, ...]
     not_computed: tuple[str, ...]
+    changed_rows: tuple[ChangedRows, ...] = ()

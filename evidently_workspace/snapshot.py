@@ -8,6 +8,7 @@ late a label may be. Importing this module imports Evidently, which takes second
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -21,6 +22,7 @@ with warnings.catch_warnings():
     from evidently.legacy.renderers.html_widgets import table_data
 
     from evidently_workspace.checks.attributions import attributions as attributions_section
+    from evidently_workspace.checks.changed_rows import RowIds, changed_rows, changed_rows_section
     from evidently_workspace.checks.data_quality import data_quality
     from evidently_workspace.checks.drift import data_drift, prediction_drift, target_drift
     from evidently_workspace.classification.concept_drift import concept_drift as classification_concept_drift
@@ -32,10 +34,11 @@ with warnings.catch_warnings():
     from evidently_workspace.report_page import build_snapshot
     from evidently_workspace.section import NotEnoughDataError, Section, plain_figures
 
-from evidently_workspace.results import FAILED_WITH, FailedCheck, WindowSnapshot
+from evidently_workspace.results import FAILED_WITH, ChangedRows, FailedCheck, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import ClassifierManifest, Manifest
 from model.artifact.traffic import LABELLED_LEVELS, TrafficLevel, WindowTraffic
+from model.statistics.changed_rows import WindowFrames
 from model.statistics.lasting import Gathered, Key, LastingChange, lasting_changes, with_newest
 
 logger = logging.getLogger(__name__)
@@ -59,6 +62,7 @@ def take_snapshot(
     other_labels: int = 0,
     origin: str | None = None,
     past: Mapping[Key, Gathered] = MappingProxyType({}),
+    ids: RowIds | None = None,
 ) -> WindowSnapshot:
     """Measure one window against the reference.
 
@@ -69,7 +73,8 @@ def take_snapshot(
     refused in the window by reason, `rows_by_version` the window's rows by the version of the model that predicted
     them, and `other_labels` the labels that arrived for other versions than the manifest's. `origin` is the id of the
     log that all this comes from. `past` are the sums over the windows before this one that show what lasts, in blocks
-    of time that end with this window.
+    of time that end with this window. `ids` are those of the rows: with them the snapshot has the rows
+    that carry what its failed checks found.
 
     A section with fewer than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed;
     the other sections are computed all the same.
@@ -90,10 +95,20 @@ def take_snapshot(
         _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic)),
     ]
     _add_lasting(sections, past, traffic, len(current), len(labelled))
+    found: list[ChangedRows] = []
+    failed = [check for section in sections for check in section.failed_checks]
+    if ids is not None and failed:
+        frames = WindowFrames(current, labelled, reference, attributions, ids.explained)
+
+        def rows_section() -> Section:
+            found.extend(changed_rows(failed, frames, ids, manifest))
+            return changed_rows_section(found)
+
+        sections.insert(0, _attempt(window, "Rows that carry the changes", rows_section))
     facts = Facts(
         window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels, origin
     )
-    return build_snapshot(facts, sections, rejected_requests)
+    return replace(build_snapshot(facts, sections, rejected_requests), changed_rows=tuple(found))
 
 
 def _add_lasting(

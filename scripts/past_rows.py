@@ -1,7 +1,7 @@
 """The past rows that a backtest judges: those of a CSV file, or those of the prediction log."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +70,7 @@ def _scored_rows(options: argparse.Namespace, folder: Path, manifest: Manifest) 
     from model.data.encoding import rows_of  # noqa: PLC0415 - as above
     from model.serving.engines import with_predictions  # noqa: PLC0415 - as above
     from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
+    from model.training.watched import known_answers  # noqa: PLC0415 - as above
 
     classes, names = None, None
     if isinstance(manifest, ClassifierManifest):
@@ -82,7 +83,10 @@ def _scored_rows(options: argparse.Namespace, folder: Path, manifest: Manifest) 
         classes,
         needs_labels=options.target is not None,
     )
-    answers = load_predictor(folder).answers(rows_of(known.frame, manifest.features))
+    if manifest.answer_columns is not None:
+        answers = known_answers(known.text, manifest.answer_columns, classes)
+    else:
+        answers = load_predictor(folder).answers(rows_of(known.frame, manifest.features))
     frame = with_predictions(known.frame, answers, names)
     return TimedRows(frame if known.labels is None else frame.assign(**{LABEL: known.labels}), known.times.seconds)
 
@@ -103,18 +107,26 @@ def _checked(
     )
 
 
-def judge_log(options: argparse.Namespace, rules: Rules, folder: Path, settings: Settings, progress: Console) -> Judged:
+def judge_log(
+    options: argparse.Namespace,
+    rules: Rules,
+    folder: Path,
+    settings: Settings,
+    *,
+    progress: Console,
+    id_in: Callable[[Database], int],
+) -> Judged:
     """Judge the rows that the log has in a span, and the labels that arrived in it.
 
     Rows of other versions are predicted again by the model in the folder. The alarms are those that hold now for its
-    version. Raises LogUnavailable and ModelError.
+    version. ``id_in`` returns the model's id in the log. Raises LogUnavailable and ModelError.
     """
     if (file := missing_file(settings.database_url.get_secret_value())) is not None:
         raise DataError(f"there is no prediction log at {file}; VIGIE_DATABASE_URL names another one")
     database = build_database(settings)
     try:
         database.migrate()
-        return _judge_windows(options, rules, folder, settings, database, progress=progress)
+        return _judge_windows(options, rules, folder, settings, (database, id_in(database)), progress=progress)
     finally:
         database.dispose()
 
@@ -124,20 +136,21 @@ def _judge_windows(
     rules: Rules,
     folder: Path,
     settings: Settings,
-    database: Database,
+    of_model: tuple[Database, int],
     *,
     progress: Console,
 ) -> Judged:
     from api.snapshots.logged_frames import PastWindows  # noqa: PLC0415 - as above
     from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
 
-    held = read_held_span(database)
+    database, model_id = of_model
+    held = read_held_span(*of_model)
     start, end = whole_windows(options.start, options.end, rules.seconds, held)
-    filled = read_filled_windows(database, start, end, rules.seconds)
+    filled = read_filled_windows(database, start, end, rules.seconds, model_id)
     if held is None or not filled:
-        raise DataError(f"the log has no rows from {_at(start)} to {_at(end)}; {_holding(held)}")
-    past = PastWindows(database, load_predictor(folder), settings.snapshot_max_rows)
-    manifest, alarms_version = build_service_alarms(settings, database).current(past.manifest)
+        raise DataError(f"the log has no rows from {in_utc(start)} to {in_utc(end)}; {holding(held)}")
+    past = PastWindows(database, load_predictor(folder), settings.snapshot_max_rows, model_id)
+    manifest, alarms_version = build_service_alarms(settings, database, model_id).current(past.manifest)
     judged = Judged(manifest)
     with Progress(*Progress.get_default_columns()[:3], TimeRemainingColumn(), console=progress, transient=True) as bar:
         task = bar.add_task("windows of the log", total=len(filled))
@@ -168,8 +181,8 @@ def whole_windows(start: datetime, end: datetime, seconds: int, held: HeldSpan |
     first, last = -(-start.timestamp() // seconds), until.timestamp() // seconds
     if first >= last:
         raise DataError(
-            f"no whole window of {seconds} s lies between {_at(start)} and {_at(until)}; windows end on multiples of "
-            "their length in UTC. Give a longer span or a shorter --interval"
+            f"no whole window of {seconds} s lies between {in_utc(start)} and {in_utc(until)}; windows end on "
+            "multiples of their length in UTC. Give a longer span or a shorter --interval"
         )
     return datetime.fromtimestamp(first * seconds, UTC), datetime.fromtimestamp(last * seconds, UTC)
 
@@ -178,11 +191,11 @@ def _log_notes(
     options: argparse.Namespace, past: "PastWindows", settings: Settings, held: HeldSpan, end: datetime
 ) -> Iterator[str]:
     """Yield what of the log was judged, and how."""
-    yield f"In all, {_holding(held)}."
+    yield f"In all, {holding(held)}."
     if options.start < held.first:
         yield f"Rows older than {settings.log_keep_days} days are removed."
     if options.end > held.now and held.last >= end:
-        yield f"The window that began at {_at(end)} is still open and is left out."
+        yield f"The window that began at {in_utc(end)} is still open and is left out."
     if past.predicted_again:
         yield (
             f"{past.predicted_again:,} rows and labelled rows of other versions of the model were predicted again by "
@@ -192,9 +205,13 @@ def _log_notes(
         yield f"Of {past.sampled:,} windows a sample of about {settings.snapshot_max_rows:,} rows was measured."
 
 
-def _holding(held: HeldSpan | None) -> str:
-    return "the log is empty" if held is None else f"the log holds rows from {_at(held.first)} to {_at(held.last)}"
+def holding(held: HeldSpan | None) -> str:
+    """Say from when to when the log has rows."""
+    return (
+        "the log is empty" if held is None else f"the log holds rows from {in_utc(held.first)} to {in_utc(held.last)}"
+    )
 
 
-def _at(time: datetime) -> str:
+def in_utc(time: datetime) -> str:
+    """Return a time for people, without seconds that are 0."""
     return f"{time:%Y-%m-%d %H:%M}" + (f":{time:%S}" if time.second else "") + " UTC"

@@ -34,12 +34,15 @@ PANELS: dict[str, tuple[Command, ...]] = {
     "Models": (
         Command("train", "model.train", "Train a model on your CSV file or on bundled data."),
         Command("adopt", "model.adopt", "Import a scikit-learn pipeline that was fitted elsewhere."),
+        Command("watch", "model.watch", "Watch a model that is served elsewhere, in any language."),
+        Command("ingest", "scripts.ingest.__main__", "Send a file of predictions that were made elsewhere."),
         Command("calibrate", "scripts.calibrate", "Set the alarms from windows of the log, or take that back."),
         Command("backtest", "scripts.backtest", "Show what the alarms would have done on past rows."),
     ),
     "Look at it": (
         Command("addresses", "scripts.addresses", "Print the addresses of the Docker stack.", has_options=False),
         Command("report", "scripts.report", "Make one HTML report for any period of the prediction log."),
+        Command("export", "scripts.export", "Write logged predictions and labels into a Parquet or CSV file."),
         Command("doctor", "scripts.doctor", "Check what this machine lacks, and what needs it."),
     ),
     "Look after it": (

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from api.errors import NotFound, NothingToSnapshot
+from api.prediction_log.changed_rows import CarryingRow
 from api.prediction_log.records import WindowRecord, WindowStatus
 from api.prediction_log.windows import MinimalWindow, WindowRun, WindowStore
 from api.snapshots.learning import LearningState, ServiceAlarms
@@ -48,7 +49,6 @@ class SnapshotQueries:
         *,
         interval: timedelta,
         enough: MinimalWindow,
-        reports_dir: Path,
         links: SnapshotLinks,
         alarms: ServiceAlarms,
         wake: Callable[[], None],
@@ -56,7 +56,6 @@ class SnapshotQueries:
         self._store = store
         self._interval = interval
         self._enough = enough
-        self._reports_dir = reports_dir
         self._links = links
         self._alarms = alarms
         self._wake = wake
@@ -109,15 +108,13 @@ class SnapshotQueries:
             found.setdefault((value.name, value.column), []).append((window_start, window_end, value.value))
         return found
 
-    def report(self, day: str, name: str) -> bytes:
-        """Return a report as one page that needs no other file. Raises NotFound."""
-        path = self._reports_dir / day / name
-        if path.parent.parent != self._reports_dir or not path.is_file():
-            raise NotFound(f"there is no report {day}/{name}; it may have expired")
-        try:
-            return read_report(path)
-        except FileNotFoundError as error:
-            raise NotFound(f"a part of the report {day}/{name} is gone: {Path(error.filename).name}") from None
+    def rows(self, start: datetime, check: str | None, column: str | None, limit: int) -> list[CarryingRow]:
+        """Return the rows that the failed checks of a window found. Raises NotFound where no window starts then."""
+        start = _aware(start) or start
+        rows = self._store.rows_of_checks(start, check, column, limit)
+        if rows is None:
+            raise NotFound(f"no window starts at {start.isoformat()}; GET /snapshots lists the windows")
+        return rows
 
     def project_url(self) -> str:
         """Return the URL of the model's project in Evidently UI."""
@@ -126,6 +123,17 @@ class SnapshotQueries:
     def evidently_url(self, window: WindowRecord) -> str | None:
         """Return the URL of a window's snapshot in Evidently UI."""
         return self._links.evidently(window)
+
+
+def find_report(reports_dir: Path, day: str, name: str) -> bytes:
+    """Return a report as one page that needs no other file. Raises NotFound."""
+    path = reports_dir / day / name
+    if path.parent.parent != reports_dir or not path.is_file():
+        raise NotFound(f"there is no report {day}/{name}; it may have expired")
+    try:
+        return read_report(path)
+    except FileNotFoundError as error:
+        raise NotFound(f"a part of the report {day}/{name} is gone: {Path(error.filename).name}") from None
 
 
 def _aware(time: datetime | None) -> datetime | None:

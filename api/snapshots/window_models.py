@@ -56,7 +56,7 @@ class WindowExplanations:
         if current.empty:
             return None, "no predictions in this window"
         most = self.affordable_rows(length)
-        rows = current.sample(most, random_state=0) if len(current) > most else current
+        rows = current.iloc[_places(len(current), most)]
         began = process_time()
         found = self._explainer.attributions(rows)
         self._seconds_a_row = (process_time() - began) / len(rows)
@@ -68,6 +68,16 @@ class WindowExplanations:
         rows = budget / max(self._seconds_a_row, 1e-9)
         steps = (50, 100, 200, 350, MAX_EXPLAINED_ROWS)
         return max([MIN_EXPLAINED_ROWS, *(step for step in steps if step <= rows)])
+
+
+def explained_places(rows: int, attributions: npt.NDArray[np.float64] | None) -> npt.NDArray[np.intp] | None:
+    """Return which of a window's rows have these attributions."""
+    return None if attributions is None else _places(rows, len(attributions))
+
+
+def _places(rows: int, explained: int) -> npt.NDArray[np.intp]:
+    every = np.arange(rows)
+    return every if rows <= explained else pd.Series(every).sample(explained, random_state=0).to_numpy()
 
 
 MAX_LOADED = 3

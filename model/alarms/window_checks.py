@@ -223,7 +223,7 @@ def _error_limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame)
     threshold = manifest.concept_threshold
     for name in ("concept", "concept_size", "concept_bias"):
         z, gap = (windows.values.get(Name(f"{name}_{part}", None)) for part in ("z", "gap"))
-        if z is not None and gap is not None:
+        if z is not None and gap is not None and threshold is not None:
             gap_floor = WindowTraffic(manifest.traffic).limit(f"{name}_gap", None, threshold.gap_floor)
             limits[Name(f"{name}_z", None)] = _z_limit(z, gap, threshold.at, gap_floor)
     if isinstance(manifest, ClassifierManifest):

@@ -48,7 +48,7 @@ class Model:
 
     features: tuple[Feature, ...]
     methods: Mapping[str, DriftMethod]
-    calibration: Calibration | ErrorCalibration
+    calibration: Calibration | ErrorCalibration | None
     reference: pd.DataFrame
 
 
@@ -281,31 +281,44 @@ def stuck_shares(column: pd.Series, counts: Counts, present_rows: Numbers) -> Me
         return Measured(np.asarray(most / present_rows, dtype=np.float64), present_rows)
 
 
-def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | ErrorCalibration) -> dict[Name, Measured]:
+def _errors(
+    rows: pd.DataFrame, counts: Counts, calibration: Calibration | ErrorCalibration | None
+) -> dict[Name, Measured]:
     weights = counts.astype(np.float64)
-    found: dict[str, Numbers]
-    if isinstance(calibration, Calibration):
-        wrong = wrong_predictions(rows).astype(np.float64)
-        expected = error_chances(rows, calibration)
-        drift = classification_drift(wrong, expected, weights)
-        classes = sum(str(name).startswith(PROBABILITY_PREFIX) for name in rows)
-        found = {"concept_z": drift.z, "concept_gap": drift.gap, "accuracy": 1 - drift.observed_error}
-        recalls = _recalls(rows, wrong, weights)
-        found["flipped_share"] = flipped_share(wrong, expected, weights, classes)
-    else:
-        predictions = rows[PREDICTION].to_numpy(dtype=np.float64)
-        errors = regression_drift(number_errors(rows), expected_regression_errors(calibration, predictions), weights)
-        found = {
-            "concept_size_z": errors.absolute_z,
-            "concept_size_gap": errors.absolute_gap,
-            "concept_bias_z": errors.bias_z,
-            "concept_bias_gap": errors.bias_gap,
-            "observed_bias": errors.observed_bias,
-            "mean_absolute_error": errors.observed_error,
-        }
-        recalls = {}
+    if not isinstance(calibration, ErrorCalibration):
+        return _class_errors(rows, weights, calibration)
+    predictions = rows[PREDICTION].to_numpy(dtype=np.float64)
+    errors = regression_drift(number_errors(rows), expected_regression_errors(calibration, predictions), weights)
+    found = {
+        "concept_size_z": errors.absolute_z,
+        "concept_size_gap": errors.absolute_gap,
+        "concept_bias_z": errors.bias_z,
+        "concept_bias_gap": errors.bias_gap,
+        "observed_bias": errors.observed_bias,
+        "mean_absolute_error": errors.observed_error,
+    }
     labels = weights.sum(axis=0)
-    return {Name(name, None): Measured(values, labels) for name, values in found.items()} | recalls
+    return {Name(name, None): Measured(values, labels) for name, values in found.items()}
+
+
+def _class_errors(rows: pd.DataFrame, weights: Numbers, calibration: Calibration | None) -> dict[Name, Measured]:
+    """Return accuracy and recalls, and concept drift on the rows whose prediction has probabilities."""
+    wrong = wrong_predictions(rows).astype(np.float64)
+    labels = weights.sum(axis=0)
+    found = {Name("accuracy", None): Measured(1 - wrong @ weights / labels, labels)} | _recalls(rows, wrong, weights)
+    expected = error_chances(rows, calibration)
+    known = np.isfinite(expected)
+    if not known.any():
+        return found
+    if not known.all():
+        wrong, expected, weights = wrong[known], expected[known], weights[known]
+        labels = weights.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drift = classification_drift(wrong, expected, weights)
+    classes = sum(str(name).startswith(PROBABILITY_PREFIX) for name in rows)
+    concept = {"concept_z": drift.z, "concept_gap": drift.gap}
+    concept["flipped_share"] = flipped_share(wrong, expected, weights, classes)
+    return {Name(name, None): Measured(values, labels) for name, values in concept.items()} | found
 
 
 def _recalls(rows: pd.DataFrame, wrong: Numbers, weights: Numbers) -> dict[Name, Measured]:

@@ -76,7 +76,7 @@ def read_csv_text(path: Path, target: str, separator: str | None = None) -> CsvT
     one is taken that shows the target in the header and the most lines as wide as the header.
     """
     text, encoding = _decode(path)
-    separator = separator or _find_separator(text, target)
+    separator = separator or find_separator(text, target)
     reader = _reader(text, separator)
     try:
         names = _first_record(reader)
@@ -135,7 +135,9 @@ def _reader(text: str, separator: str) -> "_Reader":
     return csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
 
 
-def _find_separator(text: str, target: str) -> str:
+def find_separator(text: str, target: str) -> str:
+    """Return the separator of the first lines of a file, of which one names the target."""
+
     def rank(separator: str) -> tuple[bool, float, int]:
         records = list(_sample(_reader(text, separator)))
         if not records or len(records[0]) < 2:

@@ -12,7 +12,7 @@ import onnxruntime
 from model.artifact.manifest import PREDICTION, PROBABILITY_PREFIX, Feature
 from model.data.cells import number_matrix
 from model.data.encoding import Row, clipped, encoding_of, pipeline_frame, text_features
-from model.errors import PredictionError
+from model.errors import PredictionError, ServedElsewhereError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,8 @@ Probabilities = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
+PROBABILITY_TOLERANCE = 0.02
+"""How far from 1 the probabilities of a row may add up, where another program has rounded them."""
 TIE = 1e-6
 """Two best classes nearer than float32 resolves are a tie, of which scikit-learn answers the first."""
 
@@ -95,6 +97,23 @@ def with_predictions(
     columns = {PREDICTION: np.array(class_names, dtype=object)[chosen]}
     columns |= {f"{PROBABILITY_PREFIX}{name}": values[:, place] for place, name in enumerate(class_names)}
     return frame.assign(**columns)
+
+
+class ElsewhereEngine:
+    """Stands for the engine of a model that another program serves: it answers nothing."""
+
+    def __init__(self, name: str) -> None:
+        self._error = f"the model {name} is served elsewhere and only watched here, so it predicts nothing here"
+
+    def probabilities(self, rows: Sequence[Row]) -> Probabilities:
+        """Raise ServedElsewhereError."""
+        del rows
+        raise ServedElsewhereError(self._error)
+
+    def numbers(self, rows: Sequence[Row]) -> Numbers:
+        """Raise ServedElsewhereError."""
+        del rows
+        raise ServedElsewhereError(self._error)
 
 
 class _OnnxModel:

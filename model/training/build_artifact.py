@@ -26,6 +26,7 @@ from model.artifact.estimators import libraries_of
 from model.artifact.manifest import (
     PREDICTION,
     AlarmKind,
+    AnswerColumns,
     ClassifierManifest,
     ClassQuality,
     DataCard,
@@ -38,10 +39,11 @@ from model.artifact.store import ONNX_FILE, PIPELINE_FILE, REFERENCE_FILE, TEST_
 from model.artifact.traffic import TrafficAlarms
 from model.data.dataset import AnyDataset, Codes, Dataset
 from model.data.split import Split
-from model.errors import DataError
+from model.errors import DataError, ExplanationError
 from model.explain.explainer import Explainer
 from model.serving.engines import Probabilities
 from model.serving.onnx import Engines
+from model.serving.parity import no_parity, no_regression_parity
 from model.training.out_of_fold import OutOfFoldRows, probabilities_in
 
 
@@ -50,10 +52,10 @@ def evaluate(
 ) -> HoldOutQuality:
     """Return accuracy, log loss, ROC AUC, and precision, recall and F1 per class and averaged unweighted.
 
-    `probabilities` (rows, classes) in the order of `class_names`; `codes` (rows,) the true classes, `predicted` (rows,)
-    those that were answered, if not the most probable ones.
+    `probabilities` (rows, classes) in the order of `class_names`, NaN where there are none; `codes` (rows,) the true
+    classes, `predicted` (rows,) those that were answered, if not the most probable ones.
     """
-    indices = np.arange(len(class_names))
+    indices, known = np.arange(len(class_names)), not np.isnan(probabilities).any()
     if predicted is None:
         predicted = probabilities.argmax(axis=1)
     correct = int((predicted == codes).sum())
@@ -66,8 +68,8 @@ def evaluate(
         precision=float(np.mean(precision)),
         recall=float(np.mean(recall)),
         f1=float(np.mean(f1)),
-        log_loss=float(log_loss(codes, probabilities, labels=indices)),
-        roc_auc=_roc_auc(probabilities, codes),
+        log_loss=float(log_loss(codes, probabilities, labels=indices)) if known else None,
+        roc_auc=_roc_auc(probabilities, codes) if known else None,
         per_class={
             name: ClassQuality(
                 rows=int(support[index]),
@@ -123,13 +125,23 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A fitted model, with rows scored by models that were not fitted on them; `estimator` says what it is."""
+    """A fitted model, with rows scored by models that were not fitted on them; `estimator` says what it is.
+
+    A model that is served elsewhere has no `engines`, and columns of a file that held its answers.
+    """
 
     dataset: AnyDataset
     split: Split
-    engines: Engines
+    engines: Engines | None
     scored: OutOfFoldRows
     estimator: str
+    answer_columns: AnswerColumns | None = None
+
+    def explainer(self) -> Explainer:
+        """Return what explains the answers; raises ExplanationError."""
+        if self.engines is None:
+            raise ExplanationError("the model is served elsewhere, and only its own program could explain its answers")
+        return Explainer(self.engines.pipeline, self.dataset.features, self.scored.test)
 
 
 def build_artifact(
@@ -145,13 +157,13 @@ def build_artifact(
 
     Raises DataError if the pipeline cannot be saved and ArtifactError if the folder cannot be written.
     """
-    dataset, engines, scored = candidate.dataset, candidate.engines, candidate.scored
-    files = _files(engines, scored)
+    dataset, scored = candidate.dataset, candidate.scored
+    files = _files(candidate.engines, scored)
     progress("explaining held-out rows", 0)
     alarms = calibrate_alarms(
         scored,
         dataset.features,
-        lambda: Explainer(engines.pipeline, dataset.features, scored.test),
+        candidate.explainer,
         rng,
         policy=policy,
         label_range=None if isinstance(dataset, Dataset) else dataset.label_range,
@@ -203,7 +215,8 @@ def _manifest(
     seed: int,
     policy: AlarmPolicy,
 ) -> Manifest:
-    dataset, engines, test = candidate.dataset, candidate.engines, candidate.scored.test
+    dataset, test = candidate.dataset, candidate.scored.test
+    pipeline = None if candidate.engines is None else candidate.engines.pipeline
     common: dict[str, Any] = {
         "name": dataset.name,
         "version": "",
@@ -212,8 +225,7 @@ def _manifest(
         "target": dataset.target,
         "metadata": dataset.metadata,
         "estimator": candidate.estimator,
-        "engine": "scikit-learn" if engines.parity.reason else "onnx",
-        "parity": engines.parity,
+        **_served_by(candidate),
         "seed": seed,
         "data": _data_card(dataset, candidate.split),
         "calibration": alarms.calibration,
@@ -228,7 +240,7 @@ def _manifest(
         "libraries": {
             "python": platform.python_version(),
             **{name: version(name) for name in _LIBRARIES},
-            **libraries_of(engines.pipeline),
+            **({} if pipeline is None else libraries_of(pipeline)),
         },
         "files": {},
     }
@@ -237,13 +249,24 @@ def _manifest(
         probabilities = probabilities_in(test, dataset.class_names)
         predicted = pd.Index(dataset.class_names, dtype=object).get_indexer(pd.Index(test[PREDICTION], dtype=object))
         quality = evaluate(probabilities, dataset.codes[positions], dataset.class_names, predicted.astype(np.int64))
-        return ClassifierManifest(**common, classes=dataset.classes, answer=engines.answer, quality=quality)
+        answer = "own predict" if candidate.engines is None else candidate.engines.answer
+        return ClassifierManifest(**common, classes=dataset.classes, answer=answer, quality=quality)
     predictions = test[PREDICTION].to_numpy(dtype=np.float64)
     return RegressorManifest(
         **common,
         label_range=dataset.label_range,
         quality=evaluate_regression(predictions, dataset.numbers[positions]),
     )
+
+
+def _served_by(candidate: Candidate) -> dict[str, Any]:
+    """Return what the manifest says of the engine that answers."""
+    engines = candidate.engines
+    if engines is not None:
+        return {"engine": "scikit-learn" if engines.parity.reason else "onnx", "parity": engines.parity}
+    nothing = no_parity if isinstance(candidate.dataset, Dataset) else no_regression_parity
+    parity = nothing("another program answers, and only its predictions are known here")
+    return {"engine": "elsewhere", "parity": parity, "answer_columns": candidate.answer_columns}
 
 
 def _data_card(dataset: AnyDataset, split: Split) -> DataCard:
@@ -257,10 +280,10 @@ def _data_card(dataset: AnyDataset, split: Split) -> DataCard:
     )
 
 
-def _files(engines: Engines, scored: OutOfFoldRows) -> dict[str, bytes]:
-    files = {PIPELINE_FILE: _dumped(engines.pipeline)}
+def _files(engines: Engines | None, scored: OutOfFoldRows) -> dict[str, bytes]:
+    files = {} if engines is None else {PIPELINE_FILE: _dumped(engines.pipeline)}
     # an ONNX model that answers differently is not kept: nothing may serve it by mistake
-    if engines.onnx is not None:
+    if engines is not None and engines.onnx is not None:
         files[ONNX_FILE] = engines.onnx
     for name, rows in ((REFERENCE_FILE, scored.reference), (TEST_FILE, scored.test)):
         files[name] = rows.to_parquet(index=False)

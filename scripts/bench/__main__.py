@@ -11,6 +11,7 @@ from scripts.bench.alarms import add_alarms, run_alarms
 from scripts.bench.datasets import NAMES, load_table
 from scripts.bench.detection_tables import detection_table, false_alarm_table
 from scripts.bench.expiry import add_expiring, run_expiring
+from scripts.bench.many import add_many, run_many
 from scripts.bench.reading import add_reading, run_reading
 from scripts.bench.replay import replay
 from scripts.bench.scale import add_snapshot, add_training, run_snapshot, run_training
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m scripts.benc
         "reading": run_reading,
         "expiring": run_expiring,
         "workspace": run_workspace,
+        "many": run_many,
         "training": run_training,
         "snapshot": run_snapshot,
     }
@@ -89,6 +91,9 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         subjects.add_parser("reading", help="how the snapshot worker reads the rows of one window from the log")
     )
     add_expiring(subjects.add_parser("expiring", help="how fast old rows are removed, and how that slows predictions"))
+    add_many(
+        subjects.add_parser("many", help="many models in one API: its memory, its start, and a call to one of them")
+    )
     add_workspace(subjects.add_parser("workspace", help="Evidently UI after a day, a week, a month and a year"))
     add_training(subjects.add_parser("training", help="CPU time and memory of training on many rows and columns"))
     add_snapshot(subjects.add_parser("snapshot", help="CPU time of one snapshot of a large model"))
