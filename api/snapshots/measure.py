@@ -143,7 +143,7 @@ class WindowEvaluator:
         if logged.total < limits.min_rows and labelled.total < limits.min_labels:
             return WindowEvaluation(logged, labelled, None, self._shortage(logged, labelled), manifest)
         current = window_frame(logged.rows, manifest, labelled=False)
-        attributions, attributions_missing = model.explanations.explain(current)
+        attributions, attributions_missing = model.explanations.explain(current, end - start)
         snapshot = take_snapshot(
             Window(start, end),
             current,
