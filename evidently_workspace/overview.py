@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evidently.legacy.model.widget import BaseWidgetInfo
-from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data
+from evidently.legacy.renderers.html_widgets import CounterData, counter
 
 from evidently_workspace.checks import CHECKS
 from evidently_workspace.client import ORIGIN
 from evidently_workspace.panels import written
 from evidently_workspace.results import FailedCheck
-from evidently_workspace.section import Section
+from evidently_workspace.section import Section, long_table
 from evidently_workspace.window import Window
-from model.artifact.manifest import ClassifierManifest, Manifest
+from model.artifact.manifest import Manifest
 
 SCORES = ("accuracy", "mean_absolute_error")
 """The score shown for each version: every classifier has the first, every regressor the second."""
@@ -73,7 +73,7 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     # If nothing could be measured, "no failed check" would promise too much.
     if any(other.values for other in sections):
         section.record("failed_checks", len(failed_checks), "FailedChecks")
-        _draw_for_the_dashboard(section, facts.manifest, failed_checks)
+        _draw_for_the_dashboard(section, failed_checks)
         _record_by_version(section, facts, failed_checks, sections)
         counters.append(CounterData("Failed checks", str(len(failed_checks))))
     for version, rows in facts.version_rows.items():
@@ -84,14 +84,12 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     return section
 
 
-def _draw_for_the_dashboard(section: Section, manifest: Manifest, failed_checks: Sequence[FailedCheck]) -> None:
-    """Add what only the charts of the dashboard need: failures by kind, and the levels to compare others with."""
+def _draw_for_the_dashboard(section: Section, failed_checks: Sequence[FailedCheck]) -> None:
+    """Add what only the charts of the dashboard need: failures by kind, and the level of the alarm."""
     for check in CHECKS:
         count = sum(failed.check == check.name for failed in failed_checks)
         section.draw("failed_checks_of_kind", count, "FailedChecksOfKind", check=check.name)
     section.draw("threshold", 1.0, "Threshold")
-    score = "accuracy" if isinstance(manifest, ClassifierManifest) else "mean_absolute_error"
-    section.draw("test_score", getattr(manifest.quality, score), "TestScore", score=score)
 
 
 def _record_by_version(
@@ -121,7 +119,7 @@ def _scope(facts: Facts) -> str:
 
 
 def _failed_table(failed_checks: Sequence[FailedCheck]) -> BaseWidgetInfo:
-    return table_data(
+    return long_table(
         title="Failed checks",
         column_names=["Check", "Column", "Measure", "Value", "Threshold"],
         data=[

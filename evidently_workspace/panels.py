@@ -4,7 +4,7 @@ Written by hand rather than with evidently.sdk, so that the API process can buil
 Evidently. Each panel has every key that the UI would add, so that the stored dashboard equals the one that was sent.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal
 from uuid import UUID, uuid5
@@ -28,6 +28,7 @@ BY_LABEL = "{{label}}"
 Panel = dict[str, Any]
 Series = dict[str, Any]
 Size = Literal["full", "half"]
+Aggregation = Literal["last", "avg"]
 
 
 def series(legend: str, metric: str, **labels: str) -> Series:
@@ -47,9 +48,9 @@ def text_panel(title: str, text: str) -> Panel:
     return _panel(title, text, "full", [], {"plot_type": "text"})
 
 
-def counter_panel(title: str, text: str | None, shown: Sequence[Series]) -> Panel:
-    """Return a panel with the newest value of each series, side by side."""
-    return _panel(title, text, "full", list(shown), {"plot_type": "counter", "aggregation": "last"})
+def counter_panel(title: str, text: str | None, shown: Sequence[Series], aggregation: Aggregation = "last") -> Panel:
+    """Return a panel with one number of each series, side by side: the newest, or the mean of the windows shown."""
+    return _panel(title, text, "full", list(shown), {"plot_type": "counter", "aggregation": aggregation})
 
 
 def line_panel(title: str, text: str | None, shown: Sequence[Series], size: Size = "half") -> Panel:
@@ -57,15 +58,26 @@ def line_panel(title: str, text: str | None, shown: Sequence[Series], size: Size
     return _panel(title, text, size, list(shown), {"plot_type": "line"})
 
 
-def estimate(score: str) -> list[Series]:
-    """Return the lines of an estimated score, and of the ends of its interval."""
-    ends = {"estimated": "estimate", "estimated, low": "estimate_low", "estimated, high": "estimate_high"}
-    return [series(legend, "EstimatedScore", score=score, value=value) for legend, value in ends.items()]
+def estimated(score: str, metric: str, legend: str) -> list[Series]:
+    """Return the lines of a score: true, estimated with the ends of its interval, and on the test set."""
+    kinds = {
+        "estimated": "estimate",
+        "estimated, low": "estimate_low",
+        "estimated, high": "estimate_high",
+        "test set": "test set",
+    }
+    lines = [series(name, "EstimatedScore", score=score, kind=kind) for name, kind in kinds.items()]
+    return [series(legend, metric), *lines]
 
 
-def test_set(score: str) -> Series:
-    """Return the line of a score on the test set."""
-    return series("test set", "TestScore", score=score)
+def held_panel(scores: Mapping[str, str]) -> Panel:
+    """Return the panel that says how often the intervals of estimates were right, by score and its legend."""
+    text = (
+        "Mean over the windows in which enough labels arrived: 1 if the true score of their rows lay in the interval "
+        "estimated for these rows, else 0. Much below 0.95, the relation between inputs and labels has changed."
+    )
+    shown = [series(legend, "EstimateHeld", score=score) for score, legend in scores.items()]
+    return counter_panel("How often the estimates were right", text, shown, "avg")
 
 
 def written(value: float) -> str:

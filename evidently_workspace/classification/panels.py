@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from evidently_workspace.panels import LABEL_DELAY, Panel, Series, estimate, line_panel, series, test_set
+from evidently_workspace.panels import LABEL_DELAY, Panel, Series, estimated, held_panel, line_panel, series
 from model.artifact.manifest import PREDICTION, ClassifierManifest
 
 SCORES = {"accuracy": "Accuracy", "F1": "F1Score"}
@@ -15,6 +15,10 @@ class ClassificationPanels:
 
     def __init__(self, manifest: ClassifierManifest) -> None:
         self._manifest = manifest
+
+    @property
+    def _has_probabilities(self) -> bool:
+        return self._manifest.concept_threshold is not None
 
     @property
     def newest_scores(self) -> list[Series]:
@@ -35,12 +39,14 @@ class ClassificationPanels:
             "Accuracy, true and estimated",
             f"True: of the labels that arrived in a window. Estimated: of all its predictions, with the interval of "
             f"95 %; it cannot see concept drift. On the test set: {test:.3f}.",
-            [series("accuracy", "Accuracy"), *estimate("accuracy"), test_set("accuracy")],
+            estimated("accuracy", "Accuracy", "accuracy")[: None if self._has_probabilities else 1],
             "full",
         )
+        if self._has_probabilities:
+            yield held_panel({"accuracy": "accuracy", "f1": "F1", "roc_auc": "ROC AUC"})
         names = self._manifest.class_names[:MAX_CLASSES]
         yield line_panel("F1 of each class", LABEL_DELAY, [series(name, "F1ByLabel", label=name) for name in names])
-        if self._manifest.concept_threshold is None:  # without probabilities no errors are expected
+        if not self._has_probabilities:  # no errors are expected
             return
         yield line_panel(
             "Observed and expected errors",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from evidently_workspace.panels import LABEL_DELAY, Panel, Series, estimate, line_panel, series, test_set, written
+from evidently_workspace.panels import LABEL_DELAY, Panel, Series, estimated, held_panel, line_panel, series, written
 from model.artifact.manifest import PREDICTION, RegressorManifest
 
 CONCEPT = "NumberConceptDrift"
@@ -31,9 +31,10 @@ class RegressionPanels:
             "Mean absolute error, true and estimated",
             f"True: of the labels that arrived in a window. Estimated: of all its predictions, with the interval of "
             f"95 %; it cannot see concept drift{self._in_unit}. On the test set: {written(test)}.",
-            [series("mean absolute error", "MAE"), *estimate("mae"), test_set("mean_absolute_error")],
+            estimated("mae", "MAE", "mean absolute error"),
             "full",
         )
+        yield held_panel({"mae": "mean absolute error", "rmse": "root mean squared error"})
         yield line_panel("Mean error (bias)", f"Above 0 if predictions are too high. {LABEL_DELAY}", _both("bias"))
         yield line_panel(
             "Observed and expected errors",
