@@ -132,7 +132,13 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
     lease = snapshot_lease(database, new_holder(), settings.heartbeat)
     context = partial(build_worker_context, settings, installation, lease.holder)
     heartbeat = _build_heartbeat(settings, lease, scheduler, metrics, models=models, database=database, context=context)
-    status = StatusProbe(metrics, settings.evidently_url, lease.held, partial(_progress, models, database))
+    status = StatusProbe(
+        metrics,
+        settings.evidently_url,
+        lease.held,
+        partial(_progress, models, database),
+        warn_of_long_reads=database.warn_of_long_reads,
+    )
     scheduler.add(MODEL_RELOAD, partial(each, models, HostedModel.follow), settings.heartbeat)
     if settings.snapshots:
         _add_snapshot_jobs(settings, scheduler, models, heartbeat, status)

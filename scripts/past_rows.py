@@ -17,7 +17,7 @@ from api.prediction_log.reader import HeldSpan, read_filled_windows, read_held_s
 from api.settings import Settings
 from api.wiring import build_database, build_service_alarms
 from model.artifact.manifest import LABEL, ClassifierManifest, Manifest
-from model.artifact.store import read_manifest, read_reference
+from model.artifact.store import read_estimates, read_manifest, read_reference
 from model.errors import DataError
 
 if TYPE_CHECKING:  # it imports pandas, which takes a second
@@ -105,6 +105,7 @@ def _checked(
         min_rows=rules.min_rows,
         labelled=labelled,
         min_labels=rules.min_labels,
+        estimates=read_estimates(folder),
     )
 
 

@@ -17,11 +17,11 @@ from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
 from api.snapshots.window_models import WindowModels, explained_places
-from evidently_workspace.checks.changed_rows import RowIds
-from evidently_workspace.results import WindowSnapshot
+from evidently_workspace.results import RowIds, WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
+from model.artifact.store import NO_ESTIMATES
 from model.artifact.traffic import LABELLED_LEVELS
 from model.statistics.lasting import Gathered, Key, block_seconds, blocks_looked_at, gatherer
 
@@ -143,7 +143,7 @@ class WindowEvaluator:
         if logged.total < limits.min_rows and labelled.total < limits.min_labels:
             return WindowEvaluation(logged, labelled, None, self._shortage(logged, labelled), manifest)
         current = window_frame(logged.rows, manifest, labelled=False)
-        attributions, attributions_missing = model.explanations.explain(current)
+        attributions, attributions_missing = model.explanations.explain(current, end - start)
         snapshot = take_snapshot(
             Window(start, end),
             current,
@@ -159,6 +159,8 @@ class WindowEvaluator:
             rows_by_version={version: count.rows for version, count in counts.items()},
             other_labels=labelled.other_versions,
             origin=self._database.log_id(),
+            estimates=model.estimates,
+            estimates_missing=NO_ESTIMATES,
             past=self._past.gathered(manifest, start, end),
             ids=RowIds(
                 [row.prediction_id for row in logged.rows],

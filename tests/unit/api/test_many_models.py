@@ -106,6 +106,21 @@ def test_a_label_is_of_the_model_that_predicted(client: TestClient) -> None:
     assert client.post("/models/shop/feedback", json=labels).json() == {"accepted": 1, "unknown": []}
 
 
+def test_two_models_may_use_the_same_id_and_one_of_them_is_erased_alone(
+    client: TestClient, sugar_row: dict[str, Any]
+) -> None:
+    first = predicted(client, "/predict?prediction_id=twin", SETOSA)
+    other = predicted(client, "/models/sugar/predict?prediction_id=twin", sugar_row)
+    assert first["prediction_id"] == other["prediction_id"] == "twin"
+    assert client.post("/models/sugar/predict?prediction_id=twin", json=sugar_row).json() == other
+    assert client.delete("/models/sugar/predictions/twin").status_code == 204
+    assert client.delete("/models/sugar/predictions/twin").status_code == 404
+    assert client.delete(f"/models/{BROKEN}/predictions/twin").status_code == 404
+    assert client.delete("/models/nobody/predictions/twin").status_code == 404
+    assert predicted(client, "/models/iris/predict?prediction_id=twin", SETOSA) == first
+    assert client.delete("/predictions/twin").status_code == 204
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
