@@ -58,7 +58,7 @@ PANELS: dict[str, tuple[Command, ...]] = {
         Command(
             "bench",
             "scripts.bench.__main__",
-            "Measure the alarms, the estimates, the API's speed, the log and the workspace.",
+            "Measure alarms, estimates, API, log and workspace.",
         ),
         Command("screenshots", "scripts.screenshots", "Take the pictures of the docs from a running stack."),
         Command("audit", "scripts.audit", "Look up known vulnerabilities of the locked dependencies."),
