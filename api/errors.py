@@ -13,8 +13,10 @@ VigieError
 │   ├── ModelUnusable   the version in the model folder cannot serve
 │   └── SchemaChanged   the version in the model folder has other fields or labels
 ├── NotFound            the named thing does not exist
+│   └── NoSuchModel     the installation has no model of this name, or no default one
 ├── BadKeys             the list of API keys cannot be read
 └── DependencyError     something that the API needs does not answer
+    ├── ModelDisabled   the model's artifact or its own settings are not valid
     ├── LogUnavailable  the prediction log cannot be read or written
     └── LogOverloaded   more rows wait for the log than it may hold
 """
@@ -120,6 +122,10 @@ class NotFound(VigieError):
     """The named thing does not exist."""
 
 
+class NoSuchModel(NotFound):
+    """The installation has no model of this name, or no default one."""
+
+
 class BadKeys(VigieError):
     """The list of API keys cannot be read; the message does not quote it."""
 
@@ -128,6 +134,13 @@ class DependencyError(VigieError):
     """Something that the API needs does not answer; the caller may try again later."""
 
     retry_after_seconds = 1
+
+
+class ModelDisabled(DependencyError):
+    """The model cannot serve, because its artifact or its own settings are not valid."""
+
+    retry_after_seconds = 60
+    """A person must repair it."""
 
 
 class LogUnavailable(DependencyError):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.prediction_log.records import WindowStatus
 from evidently_workspace.checks import CheckName
-from model.artifact.manifest import AlarmKind
+from model.artifact.manifest import AlarmKind, Task
 
 
 class FeedbackReceipt(BaseModel):
@@ -96,6 +96,35 @@ class MetricSeriesList(BaseModel):
     """Numbers over time."""
 
     series: list[MetricSeries]
+
+
+class LastWindow(BaseModel):
+    """The newest window of a model."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    start: datetime
+    end: datetime
+    status: WindowStatus
+
+
+class ModelState(BaseModel):
+    """One model of the installation, and whether it serves."""
+
+    name: str = Field(description="Stands in the addresses of its calls, such as /models/NAME/predict.")
+    version: str | None = Field(description="The version that serves; null where the model is not valid.")
+    task: Task | None
+    default: bool = Field(description="Whether the calls that name no model mean this one.")
+    serving: bool
+    reason: str | None = Field(description="Why it does not serve; null where it does.")
+    last_window: LastWindow | None
+    failed_checks: list[CheckName] = Field(description="Of the newest window that has a snapshot.")
+
+
+class Models(BaseModel):
+    """All models, by name."""
+
+    models: list[ModelState]
 
 
 class ModelReload(BaseModel):

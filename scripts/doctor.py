@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.
         packages(ROOT / "requirements.lock"),
         disk(ROOT),
         writable(ROOT / "data"),
+        *models(),
         *(stack_port(port, service) for port, service in _STACK_PORTS.items()),
         program("Chromium", CHROMIUMS, "tests in a browser are skipped, and make screenshots does not work"),
         program("Prometheus", ("prometheus",), "tests of scraping are skipped"),
@@ -136,6 +137,28 @@ def writable(folder: Path) -> Finding:
     if os.access(place, os.W_OK):
         return Finding(what)
     return Finding(what, f"no permission for {place}", "nothing can be stored", needed=True)
+
+
+def models() -> Iterable[Finding]:
+    """Yield what is found of each model in VIGIE_MODELS_DIR, where that is set."""
+    if not os.environ.get("VIGIE_MODELS_DIR"):
+        return
+    try:
+        from api.installed_models import find_models  # noqa: PLC0415 - the packages may be missing
+        from api.settings import Settings  # noqa: PLC0415 - as above
+        from model.artifact.store import verify_artifact  # noqa: PLC0415 - as above
+
+        installed = find_models(Settings()).models
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what is found
+        yield Finding("models in VIGIE_MODELS_DIR", str(error).splitlines()[0], "the API does not start", needed=True)
+        return
+    for model in installed:
+        try:
+            verify_artifact(model.folder)
+            lacks = model.error or ""
+        except Exception as error:  # noqa: BLE001 - as above
+            lacks = str(error)
+        yield Finding(f"model {model.name}", lacks, "this model does not serve; the others do")
 
 
 def stack_port(port: int, service: str) -> Finding:

@@ -1,7 +1,7 @@
 """The past rows that a backtest judges: those of a CSV file, or those of the prediction log."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,18 +103,26 @@ def _checked(
     )
 
 
-def judge_log(options: argparse.Namespace, rules: Rules, folder: Path, settings: Settings, progress: Console) -> Judged:
+def judge_log(
+    options: argparse.Namespace,
+    rules: Rules,
+    folder: Path,
+    settings: Settings,
+    *,
+    progress: Console,
+    id_in: Callable[[Database], int],
+) -> Judged:
     """Judge the rows that the log has in a span, and the labels that arrived in it.
 
     Rows of other versions are predicted again by the model in the folder. The alarms are those that hold now for its
-    version. Raises LogUnavailable and ModelError.
+    version. ``id_in`` returns the model's id in the log. Raises LogUnavailable and ModelError.
     """
     if (file := missing_file(settings.database_url.get_secret_value())) is not None:
         raise DataError(f"there is no prediction log at {file}; VIGIE_DATABASE_URL names another one")
     database = build_database(settings)
     try:
         database.migrate()
-        return _judge_windows(options, rules, folder, settings, database, progress=progress)
+        return _judge_windows(options, rules, folder, settings, (database, id_in(database)), progress=progress)
     finally:
         database.dispose()
 
@@ -124,20 +132,21 @@ def _judge_windows(
     rules: Rules,
     folder: Path,
     settings: Settings,
-    database: Database,
+    of_model: tuple[Database, int],
     *,
     progress: Console,
 ) -> Judged:
     from api.snapshots.logged_frames import PastWindows  # noqa: PLC0415 - as above
     from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
 
-    held = read_held_span(database)
+    database, model_id = of_model
+    held = read_held_span(*of_model)
     start, end = whole_windows(options.start, options.end, rules.seconds, held)
-    filled = read_filled_windows(database, start, end, rules.seconds)
+    filled = read_filled_windows(database, start, end, rules.seconds, model_id)
     if held is None or not filled:
         raise DataError(f"the log has no rows from {in_utc(start)} to {in_utc(end)}; {holding(held)}")
-    past = PastWindows(database, load_predictor(folder), settings.snapshot_max_rows)
-    manifest, alarms_version = build_service_alarms(settings, database).current(past.manifest)
+    past = PastWindows(database, load_predictor(folder), settings.snapshot_max_rows, model_id)
+    manifest, alarms_version = build_service_alarms(settings, database, model_id).current(past.manifest)
     judged = Judged(manifest)
     with Progress(*Progress.get_default_columns()[:3], TimeRemainingColumn(), console=progress, transient=True) as bar:
         task = bar.add_task("windows of the log", total=len(filled))

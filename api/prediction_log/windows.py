@@ -284,15 +284,17 @@ def unfinished() -> ColumnElement[bool]:
     return and_(states, or_(windows.c.status != WindowStatus.FAILED, windows.c.retry_at.is_not(None)))
 
 
-def next_claimable(database: Database) -> int | None:
-    """Return the model whose window has waited longest, of all that `claim` would find one for now; None without any.
+def next_claimable(database: Database, model_ids: Collection[int]) -> int | None:
+    """Return which of these models has the window that waited longest, of all that `claim` would find now.
 
     A model whose oldest window waits for its retry keeps no other model waiting.
     """
     with database.reading() as connection:
         now = database.now(connection)
         of_model = (
-            select(windows.c.model_id, func.min(windows.c.start)).where(_in_line(now)).group_by(windows.c.model_id)
+            select(windows.c.model_id, func.min(windows.c.start))
+            .where(_in_line(now), windows.c.model_id.in_(model_ids))
+            .group_by(windows.c.model_id)
         )
         oldest = tuple_(windows.c.model_id, windows.c.start).in_(of_model)
         heads = select(windows.c.model_id, windows.c.retry_at).where(oldest)

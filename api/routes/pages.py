@@ -1,6 +1,6 @@
 """GET / and GET /docs, from local files only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from html import escape
 from pathlib import Path
@@ -12,12 +12,13 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 
 from api.errors import LogUnavailable
+from api.hosted_models import HostedModel, HostedModels
 from api.middleware.headers import POLICY, page_policy
 from api.prediction_log.windows import WindowRun
+from api.prediction_log.writer import LogWriter
 from api.routes.health import check_ready
-from api.serving.data_plane import DataPlane
+from api.settings import Settings
 from api.snapshots.learning import LearningState
-from api.snapshots.queries import SnapshotQueries
 from model.artifact.manifest import ClassifierManifest, Manifest
 
 ASSETS = "/static-offline-docs"
@@ -55,6 +56,9 @@ PAGE_POLICY = page_policy(PAGE.template)
 """Of the template, so that no script that a value might bring with it is allowed to run."""
 MAX_WINDOWS = 8
 SHARED = "; the project may also show the windows of other prediction logs"
+GRAFANA = "the API, its containers and its host"
+UNKNOWN = "<p>Unknown while the log does not answer.</p>"
+HEADER = "<tr><th>Model</th><th>Version</th><th>Newest window (UTC)</th><th>Checks</th><th></th></tr>"
 EVIDENTLY_STATUS = {
     True: ("well", "answers"),
     False: ("failed", "does not answer; windows wait, and are posted in order once it does"),
@@ -63,50 +67,102 @@ EVIDENTLY_STATUS = {
 
 
 def landing_routes(
-    plane: DataPlane,
-    queries: SnapshotQueries,
-    grafana_url: str | None,
-    evidently_up: Callable[[], bool | None],
-    *,
-    shared_project: bool = False,
+    settings: Settings, writer: LogWriter, models: HostedModels, evidently_up: Callable[[], bool | None]
 ) -> APIRouter:
-    """Build the route.
-
-    ``evidently_up`` returns whether Evidently UI answers, None if this process does not check; ``shared_project`` says
-    whether other logs may show their windows in the same project.
-    """
+    """Build the route. ``evidently_up`` returns whether Evidently UI answers, None if this process does not check."""
     router = APIRouter()
 
     @router.get("/", include_in_schema=False)
-    async def landing() -> HTMLResponse:
+    async def landing(request: Request) -> HTMLResponse:
+        if not models.is_single:
+            return await _page_of_models(settings, writer, models.visible_to(request.scope), models, evidently_up())
+        plane, queries = models.find().serving.plane, models.find().monitoring.queries
         try:
-            await check_ready(plane)
+            await check_ready(writer)
             newest, windows, alarms = await run_in_threadpool(
                 lambda: (queries.latest_report(), queries.newest_runs(MAX_WINDOWS), queries.alarms(plane.manifest))
             )
             failure_reason, table = None, _learning(alarms) + _table(windows)
         except LogUnavailable as error:  # the page shows it
-            newest, failure_reason, table = None, str(error), "<p>Unknown while the log does not answer.</p>"
+            newest, failure_reason, table = None, str(error), UNKNOWN
         manifest = plane.manifest
         page = PAGE.substitute(
-            model=escape(manifest.name),
-            version=escape(manifest.version),
-            rows=f"{manifest.data.train_rows:,}",
-            quality=escape(_quality(manifest)),
-            evidently=escape(queries.project_url()),
-            shared=SHARED if shared_project else "",
+            title=escape(manifest.name),
+            heading=f"Vigie watches <em>{escape(manifest.name)}</em>",
+            about=f"version {escape(manifest.version)}, {manifest.data.train_rows:,} training rows, "
+            f"{escape(_quality(manifest))}",
+            health=_link(
+                queries.project_url(),
+                "Model health",
+                f"drift, quality and performance in Evidently UI{SHARED if settings.evidently_share_project else ''}",
+            ),
+            json=_link("snapshots", "Windows as JSON", "every window and the checks it failed"),
             report=_link(
                 f"reports/{newest.report_file}" if newest else None,
                 "Newest report",
                 "one window, as a page that works offline",
             ),
-            grafana=_link(grafana_url, "Grafana", "the API, its containers and its host"),
+            grafana=_link(settings.grafana_url, "Grafana", GRAFANA),
             status=status_lines(failure_reason, evidently_up()),
-            windows=table,
+            content=f"<h2>Newest windows</h2>\n{table}",
         )
         return HTMLResponse(page, headers={POLICY: PAGE_POLICY})
 
     return router
+
+
+async def _page_of_models(
+    settings: Settings,
+    writer: LogWriter,
+    shown: Sequence[HostedModel],
+    models: HostedModels,
+    evidently_up: bool | None,
+) -> HTMLResponse:
+    """Return the page that lists several models with their state."""
+    try:
+        await check_ready(writer)
+        rows = await run_in_threadpool(lambda: [_row(model, models.default) for model in shown])
+        failure_reason, table = None, f"<table>{HEADER}{''.join(rows)}</table>"
+    except LogUnavailable as error:
+        failure_reason, table = str(error), UNKNOWN
+    if failure_reason is None and not models.serving():
+        failure_reason = "none of the models can serve"
+    serving = sum(model.serves for model in shown)
+    home = settings.evidently_link.rstrip("/")
+    page = PAGE.substitute(
+        title=f"{len(shown)} models",
+        heading=f"Vigie watches <em>{len(shown)} models</em>",
+        about=f"{serving} of them serve" if serving < len(shown) else "all of them serve",
+        health=_link(home, "Model health", "drift, quality and performance in Evidently UI, a project for each model"),
+        json=_link("models", "Models as JSON", "every model, whether it serves, and the checks it failed"),
+        report="",
+        grafana=_link(settings.grafana_url, "Grafana", GRAFANA),
+        status=status_lines(failure_reason, evidently_up),
+        content=f"<h2>Models</h2>\n{table}",
+    )
+    return HTMLResponse(page, headers={POLICY: PAGE_POLICY})
+
+
+def _row(model: HostedModel, default: str | None) -> str:
+    """Return the row of one model in the table of several. Raises LogUnavailable."""
+    name = escape(model.name) + (" <span>default</span>" if model.name == default else "")
+    if not model.serves:
+        reason = f'<span class="failed">disabled</span> {escape(model.error or "")}'
+        return f'<tr><td>{name}</td><td colspan="4">{reason}</td></tr>'
+    queries, manifest = model.monitoring.queries, model.serving.plane.manifest
+    runs, report = queries.newest_runs(1), queries.latest_report()
+    window = (_window_text(runs[0]), _verdict(runs[0])) if runs else ("none yet", "")
+    links = [
+        _anchor(f"models/{model.name}/snapshots", "windows"),
+        *([_anchor(f"reports/{report.report_file}", "report")] if report else []),
+        _anchor(queries.project_url(), "health"),
+    ]
+    about = f"{escape(manifest.version)}<br>{escape(_quality(manifest))}"
+    return f"<tr><td>{name}</td><td>{about}</td><td>{window[0]}</td><td>{window[1]}</td><td>{' '.join(links)}</td></tr>"
+
+
+def _anchor(url: str, text: str) -> str:
+    return f'<a href="{escape(url)}">{escape(text)}</a>'
 
 
 def _quality(manifest: Manifest) -> str:
@@ -156,11 +212,15 @@ def _learning(state: LearningState) -> str:
     )
 
 
-def _window_link(run: WindowRun) -> str:
+def _window_text(run: WindowRun) -> str:
     window = run.window
     day = "" if window.start.date() == window.end.date() else "%Y-%m-%d "
-    text = f"{window.start:%Y-%m-%d %H:%M:%S} to {window.end:{day}%H:%M:%S}"
-    return text if window.report_file is None else f'<a href="reports/{escape(window.report_file)}">{text}</a>'
+    return f"{window.start:%Y-%m-%d %H:%M:%S} to {window.end:{day}%H:%M:%S}"
+
+
+def _window_link(run: WindowRun) -> str:
+    text, report = _window_text(run), run.window.report_file
+    return text if report is None else f'<a href="reports/{escape(report)}">{text}</a>'
 
 
 def _verdict(run: WindowRun) -> str:

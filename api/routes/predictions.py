@@ -5,12 +5,12 @@ import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic
 
-from fastapi import APIRouter, FastAPI
-from fastapi.openapi.utils import get_openapi
+from fastapi import APIRouter
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from api.errors import BodyTooLarge, PayloadError, UnknownEncoding, UnreadableBody
+from api.hosted_models import HostedModels
 from api.problems import problem_responses
 from api.schemas import FeedbackReceipt
 from api.security.rate_limit import charge_rows
@@ -23,8 +23,48 @@ REFUSED_BYTES_PER_ROW = 100
 """A refused body takes a row of its caller's rate limit for each of so many bytes."""
 
 
-def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[BaseRoute]:
+def prediction_routes(models: HostedModels, max_rows: int, max_bytes: int) -> list[BaseRoute]:
     """Build the routes, which serve without FastAPI: its handling of a request costs more than to predict.
+
+    Those of all models are the same few routes, so that a call to one takes no longer because there are others.
+    """
+    endpoints = _Endpoints(models, max_rows, max_bytes)
+    return [
+        Route(f"{prefix}/{call}", OfModel(endpoints, call), methods=["POST"])
+        for prefix in ("", "/models/{model}")
+        for call in ("predict", "predict/batch", "feedback")
+    ]
+
+
+class _Endpoints:
+    """The calls of each model that take rows or labels, built when one of them is first called."""
+
+    def __init__(self, models: HostedModels, max_rows: int, max_bytes: int) -> None:
+        self._models, self._max_rows, self._max_bytes = models, max_rows, max_bytes
+        self._built: dict[str, dict[str, JsonEndpoint[Any]]] = {}
+
+    def find(self, model: str | None, call: str) -> "JsonEndpoint[Any]":
+        """Return a call of the model of that name, or of the default one. Raises NoSuchModel or ModelDisabled."""
+        found = self._models.find(model)
+        if found.name not in self._built:
+            self._built[found.name] = model_calls(found.serving.plane, self._max_rows, self._max_bytes)
+        return self._built[found.name][call]
+
+
+class OfModel:
+    """ASGI app: serves a call of the model that the path names, or of the default one."""
+
+    def __init__(self, endpoints: _Endpoints, call: str) -> None:
+        self._endpoints = endpoints
+        self._call = call
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._endpoints.find(scope["path_params"].get("model"), self._call)(scope, receive, send)
+
+
+def model_calls(plane: DataPlane, max_rows: int, max_bytes: int) -> "dict[str, JsonEndpoint[Any]]":
+    """Build the calls of one model, by name.
 
     They stay when the model is reloaded, as `ModelReloader` refuses a version with other fields or labels. What else a
     row may bring along, and how its texts are read, follows the version that serves.
@@ -43,11 +83,11 @@ def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[B
         shown = FeedbackReceipt(accepted=receipt.accepted, unknown=list(receipt.unknown))
         return shown.model_dump_json().encode()
 
-    return [
-        _route("/predict", JsonEndpoint(lambda: bodies.current().row, predict, max_bytes)),
-        _route("/predict/batch", JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes)),
-        _route("/feedback", JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes)),
-    ]
+    return {
+        "predict": JsonEndpoint(lambda: bodies.current().row, predict, max_bytes),
+        "predict/batch": JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes),
+        "feedback": JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes),
+    }
 
 
 class _Bodies:
@@ -119,10 +159,6 @@ class JsonEndpoint(Generic[Body]):
             raise
 
 
-def _route(path: str, endpoint: JsonEndpoint[Any]) -> Route:
-    return Route(path, endpoint, methods=["POST"])
-
-
 async def _receive_body(receive: Receive) -> bytes:
     parts: list[bytes] = []
     while True:
@@ -172,33 +208,18 @@ def _is_json(scope: Scope) -> bool:
     return False
 
 
-def install_openapi(app: FastAPI, plane: DataPlane, max_rows: int, path_prefix: str = "") -> None:
-    """Make the OpenAPI schema follow the model version that serves; call it before `install_security`."""
-    built: dict[str, dict[str, Any]] = {}
+def documented_routes(manifest: Manifest, max_rows: int, model: str | None = None) -> Sequence[BaseRoute]:
+    """Describe the routes to FastAPI, only for the OpenAPI schema; these serve no request.
 
-    def openapi() -> dict[str, Any]:
-        manifest = plane.manifest
-        if manifest.version not in built:
-            routes = [*documented_routes(manifest, max_rows), *app.routes]
-            built.clear()
-            built[manifest.version] = get_openapi(
-                title=app.title,
-                version=manifest.version,
-                description=app.description,
-                routes=routes,
-                servers=[{"url": path_prefix}] if path_prefix else None,
-            )
-        return built[manifest.version]
-
-    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI documents it
-
-
-def documented_routes(manifest: Manifest, max_rows: int) -> Sequence[BaseRoute]:
-    """Describe the routes to FastAPI, only for the OpenAPI schema; these serve no request."""
+    They are those of a model under its name, or else those that name none.
+    """
     types = task_types(manifest)
     row = row_type(manifest)
     batch = batch_type(row, max_rows)
-    router = APIRouter(tags=["predictions"], responses=problem_responses(400, 408, 413, 415, 422, 503))
+    prefix = "" if model is None else f"/models/{model}"
+    router = APIRouter(
+        prefix=prefix, tags=[model or "predictions"], responses=problem_responses(400, 408, 413, 415, 422, 503)
+    )
 
     @router.post(
         "/predict", summary="Predict one row", responses=_example(types.example), response_model=types.prediction

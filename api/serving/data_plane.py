@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from api.metrics import Metrics
-from api.prediction_log.records import LabelReceipt, LabelRecord
+from api.prediction_log.records import LabelReceipt, LabelRecord, prediction_key, public_id
 from api.prediction_log.writer import LogWriter
 from api.security.rate_limit import charge_rows
 from api.serving.responses import LabelValue, Row, label_texts
@@ -37,7 +37,7 @@ class DataPlane:
         charge_rows(len(rows))
         served, began, failed = self.manifest, perf_counter(), True
         try:
-            responses = await self._writer.log_responses(rows)
+            responses = await self._writer.log_responses(rows, self._served.respond)
             failed = False
         except CancelledError:
             failed = False  # the caller hung up: not the version's fault
@@ -54,10 +54,10 @@ class DataPlane:
         """
         charge_rows(len(labels))
         texts = label_texts([label for _, label in labels], self.manifest)
-        records = [LabelRecord(prediction_id, text) for (prediction_id, _), text in zip(labels, texts, strict=True)]
-        receipt = await self._writer.log_labels(records)
+        keys = [prediction_key(self._served.model_id, prediction_id) for prediction_id, _ in labels]
+        receipt = await self._writer.log_labels(list(map(LabelRecord, keys, texts)))
         self._metrics.count_labels(receipt.accepted)
-        return receipt
+        return LabelReceipt(receipt.accepted, tuple(map(public_id, receipt.unknown)))
 
     async def check(self) -> None:
         """Return if the log can be written. Raises LogUnavailable."""

@@ -11,7 +11,7 @@ import orjson
 import uuid_utils
 
 from api.errors import MAX_ERRORS, FieldError, NoFiniteAnswer, RowRefused, UnknownClass, shortened
-from api.prediction_log.records import PredictionRecord
+from api.prediction_log.records import SOLE_MODEL, PredictionRecord, prediction_key
 from model.artifact.manifest import ClassifierManifest, Manifest, Value
 from model.data.cells import KnownClasses
 from model.errors import PredictionError
@@ -44,11 +44,12 @@ Response = tuple[list[PredictionRecord], list[bytes]]
 class Responses(ABC):
     """Builds the responses to rows, with one call of the model for all of them; safe to share between threads.
 
-    The parts of a response that are always the same are encoded once, here.
+    The parts of a response that are always the same are encoded once, here. ``model_id`` is the model's in the log.
     """
 
-    def __init__(self, predictor: AnyPredictor) -> None:
+    def __init__(self, predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> None:
         self._predictor = predictor
+        self._model_id = model_id
         manifest: Manifest = predictor.manifest
         self.manifest = manifest
         self._closed = [
@@ -121,8 +122,8 @@ class Responses(ABC):
 class ClassificationResponses(Responses):
     """Responds with the class that the model predicts, and the probability of each class."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        super().__init__(predictor)
+    def __init__(self, predictor: Predictor, model_id: int = SOLE_MODEL) -> None:
+        super().__init__(predictor, model_id)
         classes = predictor.manifest.classes
         self._class_names = predictor.manifest.class_names
         self._middles = [f'","prediction":{orjson.dumps(one).decode()},"probabilities":' for one in classes]
@@ -138,7 +139,8 @@ class ClassificationResponses(Responses):
             prediction_id = str(uuid_utils.uuid7())
             by_class = orjson.dumps(dict(zip(self._class_names, share, strict=True))).decode()
             logged = (self._features(row), self._class_names[index], by_class)
-            records.append(PredictionRecord(prediction_id, key, self._version, *logged))
+            log_key = prediction_key(self._model_id, prediction_id)
+            records.append(PredictionRecord(log_key, key, self._version, *logged, self._model_id))
             responses.append(f'{{"prediction_id":"{prediction_id}{self._middles[index]}{by_class}{self._end}'.encode())
         return records, responses
 
@@ -153,16 +155,18 @@ class RegressionResponses(Responses):
         records, responses = [], []
         for row, number, key in zip(rows, numbers.tolist(), self._sample_keys(len(rows)), strict=True):
             prediction_id, text = str(uuid_utils.uuid7()), number_text(number)
-            records.append(
-                PredictionRecord(prediction_id, key, self._version, self._features(row), text, NO_PROBABILITIES)
-            )
+            logged = (self._features(row), text, NO_PROBABILITIES)
+            log_key = prediction_key(self._model_id, prediction_id)
+            records.append(PredictionRecord(log_key, key, self._version, *logged, self._model_id))
             responses.append(f'{{"prediction_id":"{prediction_id}","prediction":{text}{self._end}'.encode())
         return records, responses
 
 
-def responses_for(predictor: AnyPredictor) -> Responses:
-    """Return the responses of this model."""
-    return ClassificationResponses(predictor) if isinstance(predictor, Predictor) else RegressionResponses(predictor)
+def responses_for(predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> Responses:
+    """Return the responses of this model, which has that id in the log."""
+    if isinstance(predictor, Predictor):
+        return ClassificationResponses(predictor, model_id)
+    return RegressionResponses(predictor, model_id)
 
 
 def number_text(number: float) -> str:

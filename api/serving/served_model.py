@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from api.prediction_log.records import PredictionRecord
+from api.prediction_log.records import SOLE_MODEL, PredictionRecord
 from api.serving.responses import Row, responses_for
 from model.artifact.manifest import Manifest
 from model.serving.predictor import AnyPredictor
@@ -13,11 +13,13 @@ ChangeListener = Callable[[AnyPredictor], None]
 class ServedModel:
     """Responds with one model until another replaces it; safe to share between threads.
 
-    Rows that are predicted together are all predicted by the same model, even if it is replaced meanwhile.
+    Rows that are predicted together are all predicted by the same model, even if it is replaced meanwhile. ``model_id``
+    is its id in the log.
     """
 
-    def __init__(self, predictor: AnyPredictor) -> None:
-        self._responses = responses_for(predictor)
+    def __init__(self, predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> None:
+        self.model_id = model_id
+        self._responses = responses_for(predictor, model_id)
         self._listeners: list[ChangeListener] = []
 
     @property
@@ -35,6 +37,6 @@ class ServedModel:
 
     def replace(self, predictor: AnyPredictor) -> None:
         """Serve another model from now on; it must take the same rows and labels."""
-        self._responses = responses_for(predictor)
+        self._responses = responses_for(predictor, self.model_id)
         for listener in self._listeners:
             listener(predictor)

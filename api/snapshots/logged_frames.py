@@ -10,7 +10,7 @@ import pandas as pd
 
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, read_labelled, read_predictions
-from api.prediction_log.records import LoggedRow
+from api.prediction_log.records import SOLE_MODEL, LoggedRow
 from model.alarms.window_values import TimedRows
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest
 from model.data.encoding import encoding_of, rows_of
@@ -59,8 +59,9 @@ class PastWindows:
     predictor. Of a window with more than ``max_rows`` rows, or labels, a random sample is read, as for a snapshot.
     """
 
-    def __init__(self, database: Database, predictor: AnyPredictor, max_rows: int) -> None:
+    def __init__(self, database: Database, predictor: AnyPredictor, max_rows: int, model_id: int = SOLE_MODEL) -> None:
         self._database = database
+        self._model_id = model_id
         self._predictor = predictor
         self._max_rows = max_rows
         self.predicted_again = 0
@@ -86,7 +87,8 @@ class PastWindows:
                 chunk = _Chunk()
             span = (self._database, start, start + timedelta(seconds=seconds), None, self._max_rows)
             chunk.windows += 1
-            logged, labelled = read_predictions(*span), read_labelled(*span)
+            logged = read_predictions(*span, model_id=self._model_id)
+            labelled = read_labelled(*span, model_id=self._model_id)
             self.sampled += logged.fraction < 1 or labelled.fraction < 1
             chunk.predicted.append(self._timed(logged, start, labelled=False))
             chunk.labelled.append(self._timed(labelled, start, labelled=True))

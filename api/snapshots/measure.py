@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, count_versions, read_labelled, read_predictions, read_rejections
+from api.prediction_log.records import SOLE_MODEL
 from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
@@ -94,7 +95,7 @@ class PastWindows:
 
 
 class WindowEvaluator:
-    """Evaluates stretches of one log, each against the reference of the version that made most of its rows.
+    """Evaluates stretches of one model's log, each against the reference of the version that made most of its rows.
 
     Raises model.errors.ArtifactError.
     """
@@ -106,12 +107,15 @@ class WindowEvaluator:
         archive: ModelArchive,
         limits: SampleLimits,
         alarms: ServiceAlarms,
+        *,
+        model_id: int = SOLE_MODEL,
     ) -> None:
         self._database = database
+        self._model_id = model_id
         self._alarms = alarms
         self._limits = limits
         self._models = WindowModels(model_dir, archive)
-        self._past = PastWindows(AlarmLog(database))
+        self._past = PastWindows(AlarmLog(database, model_id))
 
     @property
     def manifest(self) -> Manifest:
@@ -124,11 +128,12 @@ class WindowEvaluator:
         Raises LogUnavailable, and ArtifactError where the rows' version cannot be read from the folder.
         """
         limits = self._limits
-        counts = count_versions(self._database, start, end)
+        counts = count_versions(self._database, start, end, self._model_id)
         model = self._models.choose(counts, limits.min_rows, limits.min_labels)
         manifest, alarms_version = self._alarms.current(model.manifest)
         span = (self._database, start, end, manifest.version, limits.max_rows)
-        logged, labelled = read_predictions(*span), read_labelled(*span)
+        logged = read_predictions(*span, model_id=self._model_id)
+        labelled = read_labelled(*span, model_id=self._model_id)
         if logged.total < limits.min_rows and labelled.total < limits.min_labels:
             return WindowEvaluation(logged, labelled, None, self._shortage(logged, labelled), manifest)
         current = window_frame(logged.rows, manifest, labelled=False)
@@ -144,7 +149,7 @@ class WindowEvaluator:
             sampled_fraction=logged.fraction,
             attributions=attributions,
             attributions_missing=attributions_missing,
-            rejected_requests=read_rejections(self._database, start, end),
+            rejected_requests=read_rejections(self._database, start, end, self._model_id),
             rows_by_version={version: count.rows for version, count in counts.items()},
             other_labels=labelled.other_versions,
             origin=self._database.log_id(),

@@ -54,10 +54,11 @@ class HealthProject:
         self._client.ensure_dashboard(project_id, build_dashboard(manifest))
         return project_id
 
-    def show(self) -> None:
+    def show(self) -> bool:
         """Make the project, so that people find it before the first window has ended.
 
         Waits a while for an Evidently UI that starts at the same time. If there is none, the first window makes it.
+        Return whether Evidently UI answered.
         """
         deadline = monotonic() + MAX_WAIT_SECONDS
         while True:
@@ -66,13 +67,13 @@ class HealthProject:
             except EvidentlyUnavailable as error:
                 if monotonic() > deadline:
                     logger.warning("the project will be made with the first window: %s", error)
-                    return
+                    return False
                 sleep(1)
             except (ProjectTaken, LogUnavailable) as error:
                 logger.error("no snapshot can be posted: %s", error)  # noqa: TRY400 - the reason is all that counts
-                return
+                return True
             except EvidentlyRejected:
                 logger.exception("the project could not be made")
-                return
+                return True
             else:
-                return
+                return True

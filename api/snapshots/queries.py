@@ -48,7 +48,6 @@ class SnapshotQueries:
         *,
         interval: timedelta,
         enough: MinimalWindow,
-        reports_dir: Path,
         links: SnapshotLinks,
         alarms: ServiceAlarms,
         wake: Callable[[], None],
@@ -56,7 +55,6 @@ class SnapshotQueries:
         self._store = store
         self._interval = interval
         self._enough = enough
-        self._reports_dir = reports_dir
         self._links = links
         self._alarms = alarms
         self._wake = wake
@@ -109,16 +107,6 @@ class SnapshotQueries:
             found.setdefault((value.name, value.column), []).append((window_start, window_end, value.value))
         return found
 
-    def report(self, day: str, name: str) -> bytes:
-        """Return a report as one page that needs no other file. Raises NotFound."""
-        path = self._reports_dir / day / name
-        if path.parent.parent != self._reports_dir or not path.is_file():
-            raise NotFound(f"there is no report {day}/{name}; it may have expired")
-        try:
-            return read_report(path)
-        except FileNotFoundError as error:
-            raise NotFound(f"a part of the report {day}/{name} is gone: {Path(error.filename).name}") from None
-
     def project_url(self) -> str:
         """Return the URL of the model's project in Evidently UI."""
         return self._links.project()
@@ -126,6 +114,17 @@ class SnapshotQueries:
     def evidently_url(self, window: WindowRecord) -> str | None:
         """Return the URL of a window's snapshot in Evidently UI."""
         return self._links.evidently(window)
+
+
+def find_report(reports_dir: Path, day: str, name: str) -> bytes:
+    """Return a report as one page that needs no other file. Raises NotFound."""
+    path = reports_dir / day / name
+    if path.parent.parent != reports_dir or not path.is_file():
+        raise NotFound(f"there is no report {day}/{name}; it may have expired")
+    try:
+        return read_report(path)
+    except FileNotFoundError as error:
+        raise NotFound(f"a part of the report {day}/{name} is gone: {Path(error.filename).name}") from None
 
 
 def _aware(time: datetime | None) -> datetime | None:

@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from threading import Event, Lock
 from time import monotonic
+from typing import Protocol
 
 import httpx
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
@@ -17,10 +18,10 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from api.errors import LogUnavailable
 from api.metrics import Metrics
+from api.model_metrics import ModelMetrics
 from api.prediction_log.clock import seconds_since_boot
 from api.prediction_log.lease import Lease
 from api.prediction_log.reader import SnapshotProgress
-from api.prediction_log.windows import WindowStore
 from api.snapshots.retention_tiers import Removals
 from api.snapshots.worker import SnapshotWorker
 
@@ -188,6 +189,16 @@ PAST_THE_END = timedelta(milliseconds=20)
 """A lease is over only after its end, and two processes that wait for it need not meet in the same instant."""
 
 
+class Timeline(Protocol):
+    """Windows that end and are to be processed: those of one model, or of several."""
+
+    def close_elapsed(self, interval: timedelta, /) -> object:
+        """Close every window that has ended by now; those of models without an interval of their own last this long."""
+
+    def has_due_window(self) -> bool:
+        """Whether a window can be processed now."""
+
+
 class SnapshotHeartbeat:
     """Renews the lease; while it is held, closes elapsed windows and gives the worker its work.
 
@@ -197,7 +208,7 @@ class SnapshotHeartbeat:
 
     def __init__(
         self,
-        store: WindowStore,
+        store: Timeline,
         lease: Lease,
         worker: SnapshotWorker,
         *,
@@ -282,7 +293,8 @@ MAX_ANSWER_SECONDS = 2.0
 class StatusProbe:
     """Looks at what surrounds the API: Evidently UI, the lease, the progress of the snapshots. Shows it as metrics.
 
-    ``evidently_up`` says whether Evidently UI answered at the last look; None until there was one.
+    ``progress`` returns how far the snapshots of each model are, with the metrics that show it. ``evidently_up`` says
+    whether Evidently UI answered at the last look; None until there was one.
     """
 
     def __init__(
@@ -290,7 +302,7 @@ class StatusProbe:
         metrics: Metrics,
         evidently_url: str,
         lease_held: Callable[[], bool],
-        progress: Callable[[], SnapshotProgress],
+        progress: Callable[[], Iterable[tuple[ModelMetrics, SnapshotProgress]]],
         client: httpx.Client | None = None,
     ) -> None:
         self._metrics = metrics
@@ -304,7 +316,8 @@ class StatusProbe:
         """Look once."""
         held = False
         try:
-            self._metrics.observe_progress(self._progress())
+            for metrics, progress in self._progress():
+                metrics.observe_progress(progress)
             held = self._lease_held()
         except LogUnavailable as error:
             logger.debug("the log could not be read: %s", error)  # requests and health checks say it loudly

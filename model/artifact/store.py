@@ -21,6 +21,8 @@ PIPELINE_FILE = "pipeline.joblib"
 ONNX_FILE = "model.onnx"
 REFERENCE_FILE = "reference.parquet"
 TEST_FILE = "test.parquet"
+OWN_SETTINGS_FILE = "vigie.yaml"
+"""A person writes it beside the artifact, to set what differs from one model of an installation to the other."""
 
 _COMMAND = "python -m model.train"
 _TRAIN = f"train one with: {_COMMAND}"
@@ -112,6 +114,8 @@ def write_artifact(folder: Path, files: Mapping[str, Content], manifest: Manifes
     try:
         with staged_folder(folder) as staging:
             hashes = {name: write_flushed(staging / name, content) for name, content in files.items()}
+            if (folder / OWN_SETTINGS_FILE).is_file():  # a person's, so it stays when the model is trained again
+                write_flushed(staging / OWN_SETTINGS_FILE, (folder / OWN_SETTINGS_FILE).read_bytes())
             complete = manifest.model_copy(update={"files": hashes, "version": _version(manifest, hashes)})
             write_flushed(staging / MANIFEST_FILE, complete.model_dump_json(indent=2).encode())
     except OSError as error:

@@ -47,18 +47,19 @@ class Target:
             )
 
 
-def probe(url: str, key: str | None = None) -> Target:
-    """Return the API at `url`.
+def probe(url: str, key: str | None = None, model: str | None = None) -> Target:
+    """Return the API at `url`, or one of its several models, whose calls are below its own address.
 
     Raises ApiUnreachableError, KeyRefusedError, or NotTheApiError if something else answers.
     """
     base = url.rstrip("/")
+    card = f"{base}/model"
+    if model is not None:
+        base = card = f"{base}/models/{model}"
     try:
-        response = httpx.get(f"{base}/model", headers=key_header(key), timeout=_TIMEOUT_SECONDS, trust_env=False)
+        response = httpx.get(card, headers=key_header(key), timeout=_TIMEOUT_SECONDS, trust_env=False)
     except httpx.TimeoutException:
-        raise ApiUnreachableError(
-            f"no answer from {base}/model within {_TIMEOUT_SECONDS:g} s; is the API running?"
-        ) from None
+        raise ApiUnreachableError(f"no answer from {card} within {_TIMEOUT_SECONDS:g} s; is the API running?") from None
     except httpx.TransportError as error:
         raise ApiUnreachableError(f"cannot reach the API at {base}: {error}; start it with: make run") from None
     except httpx.InvalidURL as error:
@@ -70,13 +71,13 @@ def probe(url: str, key: str | None = None) -> Target:
         )
     if response.status_code != httpx.codes.OK:
         raise NotTheApiError(
-            f"{base}/model answered {response.status_code} instead of a model card; is this the address of the API?"
+            f"{card} answered {response.status_code} instead of a model card; is this the address of the API?"
         )
     try:
         return Target(base, ServedModel.model_validate_json(response.content))
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the body"
-        raise NotTheApiError(f"{base}/model did not answer with a model card (see {where})") from None
+        raise NotTheApiError(f"{card} did not answer with a model card (see {where})") from None
 
 
 def _detail(response: httpx.Response) -> str:
