@@ -31,7 +31,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     """Build the API for the model in ``settings.model_dir``, or the models in ``settings.models_dir``.
 
     Only the models are read before the app starts: the request types follow their schemas. Raises
-    model.errors.ArtifactError where there is no valid model, BadKeys where the API keys cannot be read.
+    model.errors.ArtifactError where there is no valid model, BadKeys where the API keys cannot be read, BadAddresses
+    where an address for notifications cannot be used.
     """
     runtime = build_runtime(settings, registry or CollectorRegistry())
     manifest = runtime.models.find().manifest if runtime.models.is_single else None

@@ -12,6 +12,7 @@ from api.errors import ModelDisabled
 from api.installed_models import InstalledModel, no_such_model
 from api.metrics import Metrics
 from api.prediction_log.database import Database
+from api.prediction_log.notifications import NotificationStore
 from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.served_version import ServedVersionStore
 from api.prediction_log.windows import WindowStore, next_claimable
@@ -44,11 +45,12 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """What watches one model: its windows and its alerts."""
+    """What watches one model: its windows, its alerts, and who was told of them."""
 
     store: WindowStore
     queries: SnapshotQueries
     notifier: AlertNotifier
+    notified: NotificationStore
 
 
 class Parts(Protocol):

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 
 from api import __version__
-from api.alerts.notifier import Alertmanager, AlertNotifier
+from api.alerts.next_steps import NextSteps
+from api.alerts.notifications import ModelNews, Notifications, build_notifications
+from api.alerts.notifier import build_notifier
 from api.alerts.payload import REPEATS_PER_LIFETIME, Wording
-from api.alerts.rules import Quorum
 from api.hosted_models import HostedModel, HostedModels, Monitoring, Place, Serving, WindowsOfModels, each
 from api.installed_models import (
     FOLDER_OF_MODELS,
@@ -32,6 +33,7 @@ from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, new_holder, retention_lease, snapshot_lease
 from api.prediction_log.models import register
+from api.prediction_log.notifications import NotificationStore
 from api.prediction_log.reader import SnapshotProgress, read_progress
 from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.retained_windows import RetainedWindows
@@ -51,6 +53,7 @@ from api.snapshots.scheduler import (
     ALERTS,
     HEARTBEAT,
     MODEL_RELOAD,
+    NOTIFICATIONS,
     RETENTION,
     STATUS,
     JobScheduler,
@@ -110,7 +113,8 @@ class Runtime:
 def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
     """Put together a process that serves the models of the settings; only the models are read.
 
-    Raises model.errors.ArtifactError where there is no model, or the only one is not valid.
+    Raises model.errors.ArtifactError where there is no model, or the only one is not valid, BadAddresses where an
+    address for notifications cannot be used.
     """
     installation = find_models(settings)
     metrics = Metrics(registry, by_model=not installation.is_single)
@@ -136,6 +140,9 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
     scheduler.add(MODEL_RELOAD, partial(each, models, HostedModel.follow), settings.heartbeat)
     if settings.snapshots:
         _add_snapshot_jobs(settings, scheduler, models, heartbeat, status)
+    if settings.snapshots and (notifications := build_notifications(settings, database, lease, metrics)) is not None:
+        notify = partial(_notify, heartbeat, models, notifications)
+        scheduler.add(NOTIFICATIONS, notify, settings.alert_repeat)
     if models.is_single:  # its id in the log is known before the log is
         models.find().open(Place(SOLE_MODEL, settings.evidently_project))
     return Runtime(metrics, database, writer, installation, models, status, heartbeat, scheduler)
@@ -184,21 +191,10 @@ class ModelParts:
             alarms=build_service_alarms(settings, self.database, place.model_id),
             wake=self.wake,
         )
-        return Monitoring(store, queries, _build_notifier(model, store, manifest, links, metrics))
-
-
-def _build_notifier(
-    installed: InstalledModel, store: WindowStore, manifest: Manifest, links: SnapshotLinks, metrics: Metrics
-) -> AlertNotifier:
-    settings = installed.settings
-    return AlertNotifier(
-        store,
-        manifest.version,
-        quorum=Quorum(settings.alert_windows_failed, settings.alert_windows),
-        wording=Wording(installed.name or manifest.name, links, REPEATS_PER_LIFETIME * settings.alert_repeat),
-        alertmanager=Alertmanager(settings.alertmanager_url) if settings.alertmanager_url else None,
-        metrics=metrics,
-    )
+        steps = NextSteps(settings.api_url, model.name, settings.model_dir)
+        wording = Wording(model.name or manifest.name, links, REPEATS_PER_LIFETIME * settings.alert_repeat, steps)
+        notifier = build_notifier(settings, store, manifest.version, wording, metrics)
+        return Monitoring(store, queries, notifier, NotificationStore(self.database, place.model_id))
 
 
 def _build_heartbeat(
@@ -211,10 +207,14 @@ def _build_heartbeat(
     database: Database,
     context: BuildContext,
 ) -> SnapshotHeartbeat:
+    def tell() -> None:
+        for job in (ALERTS, NOTIFICATIONS):
+            scheduler.wake(job)
+
     def report(model_id: int | None, outcome: str) -> None:
         of_model = next((model.metrics for model in models if model.model_id == model_id), metrics)
         of_model.count_window(outcome)
-        scheduler.wake(ALERTS)
+        tell()
 
     return SnapshotHeartbeat(
         WindowsOfModels(models, database),
@@ -222,7 +222,7 @@ def _build_heartbeat(
         SnapshotWorker(context, report, settings.snapshot_timeout_seconds),
         window=settings.snapshot_interval,
         interval=settings.heartbeat,
-        lease_gained=partial(scheduler.wake, ALERTS),
+        lease_gained=tell,
         run_again_in=partial(scheduler.run_in, HEARTBEAT),
         report_removals=metrics.observe_removals,
     )
@@ -247,6 +247,13 @@ def _add_snapshot_jobs(
     scheduler.add(
         RETENTION, heartbeat.request_retention, retention_interval, min(FIRST_RETENTION_AFTER, retention_interval)
     )
+
+
+def _notify(heartbeat: SnapshotHeartbeat, models: HostedModels, notifications: Notifications) -> None:
+    """Tell people what is new, while the lease is held; in a job of its own, as an address may take long to answer."""
+    if heartbeat.lease_held:
+        watched = [model.monitoring for model in models.serving()]
+        notifications.run([ModelNews(one.notifier, one.notified) for one in watched])
 
 
 def _progress(models: HostedModels, database: Database) -> Iterator[tuple[Metrics, SnapshotProgress]]:

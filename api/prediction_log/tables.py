@@ -180,6 +180,23 @@ alarm_versions = Table(
 """The alarms of each version of the model that came from its own windows, as JSON; the newest row holds. Nothing is
 changed or deleted here: to take alarms back adds a row too. Without content the alarms are those of the artifact."""
 
+notifications = Table(
+    "notifications",
+    metadata,
+    _model_id(in_key=True),
+    Column("address", String(32), primary_key=True),
+    Column("service", String(32), nullable=False),
+    Column("known", JSON, nullable=False),
+    Column("told_at", BigInteger),
+    Column("changes", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("retry_at", BigInteger),
+    Column("error", Text),
+)
+"""What each address was told of a model's alerts. ``address`` is a digest, from which the address cannot be read;
+``known`` has the alerts that it was told of, or that it could not be told of yet. ``changes`` grows with each change of
+the row: of two processes that read the same one only one may send a message."""
+
 lease = Table(
     "lease",
     metadata,

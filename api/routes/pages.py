@@ -82,9 +82,10 @@ def landing_routes(
             newest, windows, alarms = await run_in_threadpool(
                 lambda: (queries.latest_report(), queries.newest_runs(MAX_WINDOWS), queries.alarms(plane.manifest))
             )
+            told = await run_in_threadpool(_notified, settings, [models.find()])
             failure_reason, table = None, _learning(alarms) + _table(windows)
         except LogUnavailable as error:  # the page shows it
-            newest, failure_reason, table = None, str(error), UNKNOWN
+            newest, failure_reason, table, told = None, str(error), UNKNOWN, ""
         manifest = plane.manifest
         page = PAGE.substitute(
             title=escape(manifest.name),
@@ -103,7 +104,7 @@ def landing_routes(
                 "one window, as a page that works offline",
             ),
             grafana=_link(settings.grafana_url, "Grafana", GRAFANA),
-            status=status_lines(failure_reason, evidently_up()),
+            status=status_lines(failure_reason, evidently_up()) + told,
             content=f"<h2>Newest windows</h2>\n{table}",
         )
         return HTMLResponse(page, headers={POLICY: PAGE_POLICY})
@@ -122,9 +123,10 @@ async def _page_of_models(
     try:
         await check_ready(writer)
         rows = await run_in_threadpool(lambda: [_row(model, models.default) for model in shown])
+        told = await run_in_threadpool(_notified, settings, [model for model in shown if model.serves])
         failure_reason, table = None, f"<table>{HEADER}{''.join(rows)}</table>"
     except LogUnavailable as error:
-        failure_reason, table = str(error), UNKNOWN
+        failure_reason, table, told = str(error), UNKNOWN, ""
     if failure_reason is None and not models.serving():
         failure_reason = "none of the models can serve"
     serving = sum(model.serves for model in shown)
@@ -137,7 +139,7 @@ async def _page_of_models(
         json=_link("models", "Models as JSON", "every model, whether it serves, and the checks it failed"),
         report="",
         grafana=_link(settings.grafana_url, "Grafana", GRAFANA),
-        status=status_lines(failure_reason, evidently_up),
+        status=status_lines(failure_reason, evidently_up) + told,
         content=f"<h2>Models</h2>\n{table}",
     )
     return HTMLResponse(page, headers={POLICY: PAGE_POLICY})
@@ -176,11 +178,28 @@ def _quality(manifest: Manifest) -> str:
 def status_lines(failure_reason: str | None, evidently_up: bool | None) -> str:
     """Return the status of the API, which is ready if there is no ``failure_reason``, and of Evidently UI."""
     api = ("well", "ready") if failure_reason is None else ("failed", f"not ready: {failure_reason}")
-    evidently = EVIDENTLY_STATUS[evidently_up]
-    return "".join(
-        f'<li class="{style}"><b>{name}</b> {escape(text)}</li>'
-        for name, (style, text) in (("API", api), ("Evidently UI", evidently))
-    )
+    return _status_line("API", *api) + _status_line("Evidently UI", *EVIDENTLY_STATUS[evidently_up])
+
+
+def _status_line(name: str, style: str, text: str) -> str:
+    return f'<li class="{style}"><b>{name}</b> {escape(text)}</li>'
+
+
+def _notified(settings: Settings, models: Sequence[HostedModel]) -> str:
+    """Return the status of the addresses for notifications, empty where there are none. Raises LogUnavailable."""
+    if settings.notify_urls is None:
+        return ""
+    states = [state for model in models for state in model.monitoring.notified.states()]
+    failing = [state for state in states if state.error is not None]
+    told = [state.told_at for state in states if state.told_at is not None]
+    if failing:
+        worst = max(failing, key=lambda state: state.tries)
+        services = ", ".join(sorted({state.service for state in failing}))
+        again = "" if worst.retry_at is None else f", next at {worst.retry_at:%H:%M:%S} UTC"
+        text = f"{services} did not accept a message: {worst.error}; tried {worst.tries} times{again}"
+        return _status_line("Notifications", "failed", text)
+    last = f"the last one was sent {max(told):%Y-%m-%d %H:%M} UTC" if told else "none had to be sent yet"
+    return _status_line("Notifications", "well", last)
 
 
 def _link(url: str | None, name: str, note: str) -> str:

@@ -28,6 +28,7 @@ from api.snapshots.worker import SnapshotWorker
 logger = logging.getLogger(__name__)
 
 HEARTBEAT, STATUS, ALERTS, RETENTION, MODEL_RELOAD = "heartbeat", "status", "alerts", "retention", "model_reload"
+NOTIFICATIONS = "notifications"
 """The names of the jobs, as the metrics show them."""
 STOP_GRACE_SECONDS = 5.0
 
