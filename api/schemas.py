@@ -25,6 +25,7 @@ class FailedCheck(BaseModel):
     measure: str | None = Field(None, description="Which of several measures failed, such as missing or new_category.")
     value: float
     threshold: float
+    next_step: str | None = Field(None, description="What to do, in one sentence, with the command filled in.")
 
 
 class RecordedWindow(BaseModel):

@@ -189,10 +189,11 @@ class ModelParts:
             enough=MinimalWindow(settings.snapshot_min_rows, settings.snapshot_min_labels),
             links=links,
             alarms=build_service_alarms(settings, self.database, place.model_id),
+            next_steps=next_steps_of(model),
             wake=self.wake,
         )
-        steps = NextSteps(settings.api_url, model.name, settings.model_dir)
-        wording = Wording(model.name or manifest.name, links, REPEATS_PER_LIFETIME * settings.alert_repeat, steps)
+        lifetime = REPEATS_PER_LIFETIME * settings.alert_repeat
+        wording = Wording(model.name or manifest.name, links, lifetime, next_steps_of(model))
         notifier = build_notifier(settings, store, manifest.version, wording, metrics)
         return Monitoring(store, queries, notifier, NotificationStore(self.database, place.model_id))
 
@@ -278,7 +279,7 @@ def build_worker_context(settings: Settings, installation: Installation, holder:
 
     def processor_of(model: InstalledModel) -> WindowProcessor:
         model_id = places[model.name].model_id
-        evaluator = build_evaluator(model.settings, database, model_id)
+        evaluator = build_evaluator(model.settings, database, model_id, next_steps_of(model))
         return WindowProcessor(
             WindowStore(database, model_id),
             lease,
@@ -315,7 +316,14 @@ def build_evidently_client(settings: Settings) -> EvidentlyClient:
     )
 
 
-def build_evaluator(settings: Settings, database: Database, model_id: int = SOLE_MODEL) -> "WindowEvaluator":
+def next_steps_of(model: InstalledModel) -> NextSteps:
+    """Return what says what to do after a failed check of a model."""
+    return NextSteps(model.settings.api_url, model.name, model.folder)
+
+
+def build_evaluator(
+    settings: Settings, database: Database, model_id: int = SOLE_MODEL, next_steps: NextSteps | None = None
+) -> "WindowEvaluator":
     """Return what measures a stretch of a model's log. Raises model.errors.ArtifactError."""
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
     from api.snapshots.measure import SampleLimits, WindowEvaluator  # noqa: PLC0415 - it imports Evidently, which takes seconds
@@ -323,7 +331,9 @@ def build_evaluator(settings: Settings, database: Database, model_id: int = SOLE
     limits = SampleLimits(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
     alarms = build_service_alarms(settings, database, model_id)
     archive = build_archive(settings, model_id)
-    return WindowEvaluator(database, settings.model_dir, archive, limits, alarms, model_id=model_id)
+    return WindowEvaluator(
+        database, settings.model_dir, archive, limits, alarms, model_id=model_id, next_steps=next_steps
+    )
 
 
 def build_service_alarms(settings: Settings, database: Database, model_id: int = SOLE_MODEL) -> ServiceAlarms:

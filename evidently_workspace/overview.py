@@ -1,6 +1,6 @@
 """The top of a report: which model, how many rows and labels, and which checks failed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evidently.legacy.model.widget import BaseWidgetInfo
@@ -28,6 +28,7 @@ class Facts:
     rows_by_version: Mapping[str, int] = field(default_factory=dict)
     other_labels: int = 0
     origin: str | None = None
+    next_step: Callable[[FailedCheck], str] | None = None
 
     @property
     def version_rows(self) -> dict[str, int]:
@@ -78,6 +79,8 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     section.widgets.append(counter(counters=counters))
     if failed_checks:
         section.widgets.append(_failed_table(failed_checks))
+        if facts.next_step is not None:
+            section.widgets.append(_next_steps(failed_checks, facts.next_step))
     return section
 
 
@@ -104,6 +107,18 @@ def _scope(facts: Facts) -> str:
         f"Model version {facts.manifest.version}. Data drift, prediction drift, data quality and attributions use the "
         "predictions made in this window. Target drift, concept drift and performance use the labels that arrived in "
         f"it, whenever their predictions were made.{sample}{others}"
+    )
+
+
+def _next_steps(failed_checks: Sequence[FailedCheck], next_step: Callable[[FailedCheck], str]) -> BaseWidgetInfo:
+    """Return a table of what to do, for the first column of each check."""
+    first = {check.check: check for check in reversed(failed_checks)}
+    return table_data(
+        title="Next steps",
+        column_names=["Check", "Column", "What to do"],
+        data=[
+            [name.replace("_", " "), check.column or "", next_step(check)] for name, check in reversed(first.items())
+        ],
     )
 
 

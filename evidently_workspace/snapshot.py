@@ -59,6 +59,7 @@ def take_snapshot(
     other_labels: int = 0,
     origin: str | None = None,
     past: Mapping[Key, Gathered] = MappingProxyType({}),
+    next_step: Callable[[FailedCheck], str] | None = None,
 ) -> WindowSnapshot:
     """Measure one window against the reference.
 
@@ -69,7 +70,7 @@ def take_snapshot(
     refused in the window by reason, `rows_by_version` the window's rows by the version of the model that predicted
     them, and `other_labels` the labels that arrived for other versions than the manifest's. `origin` is the id of the
     log that all this comes from. `past` are the sums over the windows before this one that show what lasts, in blocks
-    of time that end with this window.
+    of time that end with this window. `next_step` returns what to do after a failed check, as the report says.
 
     A section with fewer than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed;
     the other sections are computed all the same.
@@ -91,7 +92,15 @@ def take_snapshot(
     ]
     _add_lasting(sections, past, traffic, len(current), len(labelled))
     facts = Facts(
-        window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels, origin
+        window,
+        manifest,
+        len(current),
+        len(labelled),
+        sampled_fraction,
+        rows_by_version,
+        other_labels,
+        origin,
+        next_step=next_step,
     )
     return build_snapshot(facts, sections, rejected_requests)
 

@@ -17,10 +17,10 @@ FAILED = [{"check": "data_drift", "column": "petal_length", "value": 0.8, "thres
 class Windows:
     """Adds finished windows to a log, each after the one before."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, first: int = 0) -> None:
         self._database = database
         self._store = WindowStore(database)
-        self._next = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+        self._next = datetime(2026, 11, 23, 12, 0, tzinfo=UTC) + first * STEP
 
     def add(
         self,

@@ -90,6 +90,10 @@ class Addresses:
             raise BadAddresses("VIGIE_NOTIFY_URLS holds no address")
         return [Address(place, SecretStr(url)) for place, url in enumerate(urls, 1)]
 
+    def check(self) -> None:
+        """Raise BadAddresses where one of them cannot be used."""
+        _ = self.all
+
     def __str__(self) -> str:
         """Return what may be shown of them."""
         return f"{len(self.all)}: {', '.join(address.service for address in self.all)}"
@@ -98,7 +102,7 @@ class Addresses:
 def check_addresses(setting: SecretStr | None) -> None:
     """Raise BadAddresses where one of the addresses cannot be used, if there are any."""
     if setting is not None:
-        _ = Addresses(setting).all
+        Addresses(setting).check()
 
 
 class _Reasons(logging.Handler):

@@ -31,7 +31,7 @@ class NextSteps:
     def after(self, failed: Mapping[str, Any], start: datetime) -> str:
         """Return the sentence about a failed check of the window that starts then."""
         check: str = failed["check"]
-        column: str | None = failed["column"]
+        column: str | None = failed.get("column")
         if check in OF_THE_MODEL:
             return (
                 f"{self._look(check, column, start)}; then train the model again with newer labels, or put its "

@@ -113,5 +113,6 @@ def build_notifications(settings: Settings, database: Database, lease: Lease, me
     if settings.notify_urls is None:
         return None
     addresses = Addresses(settings.notify_urls)
+    addresses.check()
     logger.info("alerts on model health are sent to the addresses of VIGIE_NOTIFY_URLS (%s)", addresses)
     return Notifications(addresses, lease, metrics, log_id=database.log_id, first_wait=settings.alert_repeat)

@@ -1,5 +1,6 @@
 """GET / and GET /docs, from local files only."""
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from html import escape
@@ -14,11 +15,13 @@ from fastapi.responses import HTMLResponse
 from api.errors import LogUnavailable
 from api.hosted_models import HostedModel, HostedModels
 from api.middleware.headers import POLICY, page_policy
+from api.prediction_log.records import WindowStatus
 from api.prediction_log.windows import WindowRun
 from api.prediction_log.writer import LogWriter
 from api.routes.health import check_ready
 from api.settings import Settings
 from api.snapshots.learning import LearningState
+from api.snapshots.queries import SnapshotQueries
 from model.artifact.manifest import ClassifierManifest, Manifest
 
 ASSETS = "/static-offline-docs"
@@ -55,6 +58,7 @@ PAGE = Template((Path(__file__).parent / "landing.html").read_text(encoding="utf
 PAGE_POLICY = page_policy(PAGE.template)
 """Of the template, so that no script that a value might bring with it is allowed to run."""
 MAX_WINDOWS = 8
+ADDRESS = re.compile(r"https?://[^\s;]+/rows\?(?:&amp;|[^\s;])+")
 SHARED = "; the project may also show the windows of other prediction logs"
 GRAFANA = "the API, its containers and its host"
 UNKNOWN = "<p>Unknown while the log does not answer.</p>"
@@ -83,7 +87,7 @@ def landing_routes(
                 lambda: (queries.latest_report(), queries.newest_runs(MAX_WINDOWS), queries.alarms(plane.manifest))
             )
             told = await run_in_threadpool(_notified, settings, [models.find()])
-            failure_reason, table = None, _learning(alarms) + _table(windows)
+            failure_reason, table = None, _learning(alarms) + _next_steps(windows, queries) + _table(windows)
         except LogUnavailable as error:  # the page shows it
             newest, failure_reason, table, told = None, str(error), UNKNOWN, ""
         manifest = plane.manifest
@@ -154,6 +158,8 @@ def _row(model: HostedModel, default: str | None) -> str:
     queries, manifest = model.monitoring.queries, model.serving.plane.manifest
     runs, report = queries.newest_runs(1), queries.latest_report()
     window = (_window_text(runs[0]), _verdict(runs[0])) if runs else ("none yet", "")
+    if runs:
+        window = (window[0], window[1] + _next_steps(runs, queries))
     links = [
         _anchor(f"models/{model.name}/snapshots", "windows"),
         *([_anchor(f"reports/{report.report_file}", "report")] if report else []),
@@ -229,6 +235,23 @@ def _learning(state: LearningState) -> str:
         f"<p>The alarms are learning what is usual: {learned:.1f} of {period:g} days. "
         "Until then only gross changes fail a check.</p>"
     )
+
+
+def _next_steps(runs: Sequence[WindowRun], queries: SnapshotQueries) -> str:
+    """Return what to do about the newest measured window, for the first column of each check that it failed."""
+    newest = next((run.window for run in runs if run.window.status == WindowStatus.POSTED), None)
+    if newest is None:
+        return ""
+    first = {str(failed["check"]): failed for failed in reversed(newest.failed_checks)}
+    return "".join(
+        f'<p class="step"><b>{escape(name.replace("_", " "))}</b> {_linked(queries.next_step(failed, newest))}</p>'
+        for name, failed in reversed(first.items())
+    )
+
+
+def _linked(text: str) -> str:
+    """Return a text as HTML with its first address, where the rows are, as a link."""
+    return ADDRESS.sub(lambda found: f'<a href="{found[0]}">{found[0]}</a>', escape(text), count=1)
 
 
 def _window_text(run: WindowRun) -> str:

@@ -1,12 +1,14 @@
 """Evaluates a stretch of the log: reads it, explains it, makes its snapshot. Runs in the worker: it needs pandas."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from api.alerts.next_steps import NextSteps
 from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, count_versions, read_labelled, read_predictions, read_rejections
@@ -15,7 +17,7 @@ from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
 from api.snapshots.window_models import WindowModels
-from evidently_workspace.results import WindowSnapshot
+from evidently_workspace.results import FailedCheck, WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
@@ -109,8 +111,10 @@ class WindowEvaluator:
         alarms: ServiceAlarms,
         *,
         model_id: int = SOLE_MODEL,
+        next_steps: NextSteps | None = None,
     ) -> None:
         self._database = database
+        self._next_steps = next_steps
         self._model_id = model_id
         self._alarms = alarms
         self._limits = limits
@@ -154,12 +158,17 @@ class WindowEvaluator:
             other_labels=labelled.other_versions,
             origin=self._database.log_id(),
             past=self._past.gathered(manifest, start, end),
+            next_step=self._next_step(start),
         )
         return WindowEvaluation(logged, labelled, snapshot, None, manifest, alarms_version)
 
     def learn(self, manifest: Manifest) -> None:
         """Learn what is usual from the windows so far, if it is time; see `ServiceAlarms.learn`."""
         self._alarms.learn(manifest)
+
+    def _next_step(self, start: datetime) -> Callable[[FailedCheck], str] | None:
+        steps = self._next_steps
+        return None if steps is None else lambda failed: steps.after(asdict(failed), start)
 
     def _shortage(self, logged: WindowRows, labelled: WindowRows) -> str:
         reason = (

@@ -507,3 +507,13 @@ def test_classes_named_like_rows_of_a_report_are_measured(snap, make_manifest, m
         model, labelled=labelled.assign(prediction=labelled["label"].map(lambda one: classes[one == classes[0]]))
     )
     assert {("performance", name) for name in classes[:2]} <= checks_of(wrong)
+
+
+def test_the_report_says_the_next_step_of_each_failed_check_once(snap, make_rows, manifest):
+    moved = make_rows(manifest, 200, seed=4)
+    moved[["x0", "x1"]] += 3.0
+    snapshot = snap(manifest, moved, next_step=lambda failed: f"ask about {failed.check} of {failed.column}")
+    columns = [failed.column for failed in snapshot.failed_checks if failed.check == "data_drift"]
+    assert len(columns) > 1
+    assert snapshot.html.count(f"ask about data_drift of {columns[0]}") == 1
+    assert f"ask about data_drift of {columns[1]}" not in snapshot.html

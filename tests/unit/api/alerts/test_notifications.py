@@ -330,7 +330,11 @@ def test_no_line_of_the_log_and_no_state_holds_an_address(
     assert process.counts() == (1, 3)
     assert "address 2 (json) of VIGIE_NOTIFY_URLS was not notified" in caplog.text
     ours = [record for record in caplog.records if record.name != "werkzeug"]  # the servers of the test log themselves
-    shown = "\n".join(map(repr, [record.getMessage() for record in ours])) + str(process.store.states()) + str(process.notifications.addresses)
+    shown = (
+        "\n".join(map(repr, [record.getMessage() for record in ours]))
+        + str(process.store.states())
+        + str(process.notifications.addresses)
+    )
     assert "hidden" not in shown
     assert str(process.notifications.addresses) == "4: json, json, mailto, json"
 
