@@ -15,6 +15,7 @@ from api.middleware.body_limit import BodyLimit
 from api.middleware.headers import PathPrefix, PlainRouting
 from api.middleware.request_metrics import measure_requests, show_routes_from_zero
 from api.problems import Refuse, install_problem_handlers
+from api.routes.alarms import alarm_routes
 from api.routes.health import health_routes
 from api.routes.models import model_routes
 from api.routes.openapi import OF_MODEL, install_openapi
@@ -101,6 +102,9 @@ def _add_routes(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     app.include_router(model_routes(models))
     app.include_router(snapshots)
     app.include_router(snapshots, prefix=OF_MODEL)
+    alarms = alarm_routes(models)
+    app.include_router(alarms)
+    app.include_router(alarms, prefix=OF_MODEL)
     app.include_router(report_routes(settings.reports_dir))
     app.include_router(landing_routes(settings, runtime.writer, models, lambda: status.evidently_up))
     app.include_router(documentation_routes(app.title))

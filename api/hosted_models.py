@@ -7,10 +7,12 @@ from datetime import timedelta
 from threading import Lock
 from typing import Any, Protocol
 
+from api.alerts.notifications import ModelNews
 from api.alerts.notifier import AlertNotifier
 from api.errors import ModelDisabled
 from api.installed_models import InstalledModel, no_such_model
 from api.metrics import Metrics
+from api.prediction_log.alarm_changes import AlarmChanges
 from api.prediction_log.database import Database
 from api.prediction_log.notifications import NotificationStore
 from api.prediction_log.records import SOLE_MODEL
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 UNNAMED = "model"
 """The name in addresses of the one model of an installation, where its own name cannot stand in one."""
 PREFIX = "/models/"
+KEY_NAME = "vigie.key_name"
+"""In the scope of a call: the name of its key; not there where the call needs none."""
 KEY_MODELS = "vigie.key_models"
 """In the scope of a call: the models that its key is bound to; not there where it is bound to none."""
 
@@ -45,12 +49,18 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """What watches one model: its windows, its alerts, and who was told of them."""
+    """What watches one model: its windows, its alerts, who was told of them, and what people changed."""
 
     store: WindowStore
     queries: SnapshotQueries
     notifier: AlertNotifier
     notified: NotificationStore
+    changes: AlarmChanges
+
+    @property
+    def news(self) -> ModelNews:
+        """What people are told of the model."""
+        return ModelNews(self.notifier, self.notified)
 
 
 class Parts(Protocol):

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from api import __version__
 from api.alerts.next_steps import NextSteps
-from api.alerts.notifications import ModelNews, Notifications, build_notifications
+from api.alerts.notifications import Notifications, build_notifications
 from api.alerts.notifier import build_notifier
 from api.alerts.payload import REPEATS_PER_LIFETIME, Wording
 from api.hosted_models import HostedModel, HostedModels, Monitoring, Place, Serving, WindowsOfModels, each
@@ -28,6 +28,7 @@ from api.installed_models import (
     project_name,
 )
 from api.metrics import Metrics
+from api.prediction_log.alarm_changes import AlarmChanges
 from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
@@ -189,13 +190,14 @@ class ModelParts:
             enough=MinimalWindow(settings.snapshot_min_rows, settings.snapshot_min_labels),
             links=links,
             alarms=build_service_alarms(settings, self.database, place.model_id),
-            next_steps=next_steps_of(model),
+            next_steps=model.next_steps,
             wake=self.wake,
         )
         lifetime = REPEATS_PER_LIFETIME * settings.alert_repeat
-        wording = Wording(model.name or manifest.name, links, lifetime, next_steps_of(model))
-        notifier = build_notifier(settings, store, manifest.version, wording, metrics)
-        return Monitoring(store, queries, notifier, NotificationStore(self.database, place.model_id))
+        wording = Wording(model.name or manifest.name, links, lifetime, model.next_steps)
+        changes = AlarmChanges(self.database, place.model_id)
+        notifier = build_notifier(settings, store, changes, version=manifest.version, wording=wording, metrics=metrics)
+        return Monitoring(store, queries, notifier, NotificationStore(self.database, place.model_id), changes)
 
 
 def _build_heartbeat(
@@ -253,8 +255,7 @@ def _add_snapshot_jobs(
 def _notify(heartbeat: SnapshotHeartbeat, models: HostedModels, notifications: Notifications) -> None:
     """Tell people what is new, while the lease is held; in a job of its own, as an address may take long to answer."""
     if heartbeat.lease_held:
-        watched = [model.monitoring for model in models.serving()]
-        notifications.run([ModelNews(one.notifier, one.notified) for one in watched])
+        notifications.run(one.monitoring.news for one in models.serving())
 
 
 def _progress(models: HostedModels, database: Database) -> Iterator[tuple[Metrics, SnapshotProgress]]:
@@ -279,7 +280,7 @@ def build_worker_context(settings: Settings, installation: Installation, holder:
 
     def processor_of(model: InstalledModel) -> WindowProcessor:
         model_id = places[model.name].model_id
-        evaluator = build_evaluator(model.settings, database, model_id, next_steps_of(model))
+        evaluator = build_evaluator(model.settings, database, model_id, model.next_steps)
         return WindowProcessor(
             WindowStore(database, model_id),
             lease,
@@ -314,11 +315,6 @@ def build_evidently_client(settings: Settings) -> EvidentlyClient:
         None if secret is None else secret.get_secret_value(),
         settings.evidently_timeout_seconds,
     )
-
-
-def next_steps_of(model: InstalledModel) -> NextSteps:
-    """Return what says what to do after a failed check of a model."""
-    return NextSteps(model.settings.api_url, model.name, model.folder)
 
 
 def build_evaluator(

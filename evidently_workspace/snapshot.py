@@ -32,7 +32,7 @@ with warnings.catch_warnings():
     from evidently_workspace.report_page import build_snapshot
     from evidently_workspace.section import NotEnoughDataError, Section, plain_figures
 
-from evidently_workspace.results import FAILED_WITH, FailedCheck, WindowSnapshot
+from evidently_workspace.results import FAILED_WITH, FailedCheck, Mute, MutedCheck, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import ClassifierManifest, Manifest
 from model.artifact.traffic import LABELLED_LEVELS, TrafficLevel, WindowTraffic
@@ -60,6 +60,7 @@ def take_snapshot(
     origin: str | None = None,
     past: Mapping[Key, Gathered] = MappingProxyType({}),
     next_step: Callable[[FailedCheck], str] | None = None,
+    mute_of: Callable[[FailedCheck], Mute | None] = lambda _failed: None,
 ) -> WindowSnapshot:
     """Measure one window against the reference.
 
@@ -71,12 +72,15 @@ def take_snapshot(
     them, and `other_labels` the labels that arrived for other versions than the manifest's. `origin` is the id of the
     log that all this comes from. `past` are the sums over the windows before this one that show what lasts, in blocks
     of time that end with this window. `next_step` returns what to do after a failed check, as the report says.
+    `mute_of` returns the mute of a failed check, which then does not count as failed.
 
     A section with fewer than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed;
     the other sections are computed all the same.
     """
     current, labelled, reference = (with_schema(frame, manifest) for frame in (current, labelled, reference))
-    traffic = WindowTraffic(manifest.traffic, window.start, (window.end - window.start).total_seconds())
+    traffic = WindowTraffic(
+        manifest.traffic, window.start, (window.end - window.start).total_seconds(), manifest.overrides
+    )
     sections = [
         _attempt(window, "Data drift", lambda: data_drift(current, reference, manifest, min_rows, traffic)),
         _attempt(window, "Prediction drift", lambda: prediction_drift(current, reference, manifest, min_rows, traffic)),
@@ -91,6 +95,7 @@ def take_snapshot(
         _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic)),
     ]
     _add_lasting(sections, past, traffic, len(current), len(labelled))
+    muted = _set_muted_aside(sections, mute_of)
     facts = Facts(
         window,
         manifest,
@@ -101,8 +106,21 @@ def take_snapshot(
         other_labels,
         origin,
         next_step=next_step,
+        muted_checks=muted,
     )
     return build_snapshot(facts, sections, rejected_requests)
+
+
+def _set_muted_aside(
+    sections: Sequence[Section], mute_of: Callable[[FailedCheck], Mute | None]
+) -> tuple[MutedCheck, ...]:
+    """Take the muted checks out of the failed ones of their sections, and return them."""
+    muted: list[MutedCheck] = []
+    for section in sections:
+        found = [(failed, mute_of(failed)) for failed in section.failed_checks]
+        section.failed_checks = [failed for failed, mute in found if mute is None]
+        muted += [MutedCheck(failed, mute) for failed, mute in found if mute is not None]
+    return tuple(muted)
 
 
 def _add_lasting(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from api.alerts.delivery import Message
 from api.alerts.payload import Wording, named_in, newest_failures
 from api.alerts.rules import INCOMPLETE, CheckState, failed_parts
+from api.prediction_log.alarm_changes import AlarmChange
 from api.prediction_log.notifications import KnownAlert
 from evidently_workspace.checks import CHECKS
 
@@ -45,13 +46,19 @@ def news_for(known: Mapping[str, KnownAlert], states: States, since_told: timede
 
 
 def message_of(
-    news: News, known: Mapping[str, KnownAlert], states: States, wording: Wording, model_version: str
+    news: News,
+    known: Mapping[str, KnownAlert],
+    states: States,
+    wording: Wording,
+    model_version: str,
+    *,
+    mutes: Sequence[AlarmChange] = (),
 ) -> Message:
     """Return the message that tells the news; what goes on is repeated in it, so that the newest message says all."""
     said = [
         *(_firing(name, states[name], wording) for name in news.begun),
         *(_firing(name, states[name], wording) for name in news.ongoing),
-        *(_over(name, known[name], states.get(name), model_version) for name in news.over),
+        *(_over(name, known[name], states.get(name), model_version, _mute(name, mutes)) for name in news.over),
         "\n".join(_links(news, states, wording)),
     ]
     return Message(f"{wording.model}: {_headline(news)}", "\n\n".join(said), _kind(news))
@@ -89,8 +96,18 @@ def _firing(name: str, state: CheckState, wording: Wording) -> str:
     return f"{since}\n{how_bad}\nNext step: {wording.next_steps.after(failures[0], window.start)}"
 
 
-def _over(name: str, alert: KnownAlert, state: CheckState | None, model_version: str) -> str:
+def _mute(name: str, mutes: Sequence[AlarmChange]) -> AlarmChange | None:
+    """Return the mute that holds now and may have ended the alert of a check."""
+    now = datetime.now(UTC)
+    held = [mute for mute in mutes if mute.until is not None and mute.until > now and mute.check in {None, name}]
+    return held[-1] if held else None
+
+
+def _over(name: str, alert: KnownAlert, state: CheckState | None, model_version: str, mute: AlarmChange | None) -> str:
     title = CHECK_OF[name].title if name in CHECK_OF else name
+    if mute is not None and mute.until is not None:
+        what = f"column {mute.column}" if mute.column else "the check"
+        return f"{title} alerts no more: {mute.made_by} muted {what} until {_time(mute.until)} ({mute.reason})."
     began = f"{title}, which began {_time(alert.fired_at)}, is over"
     if alert.model_version != model_version:
         return f"{began}: version {model_version} of the model serves now, in place of {alert.model_version}."

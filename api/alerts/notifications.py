@@ -78,7 +78,8 @@ class Notifications:
         claimed = model.store.claim(state, self._lease)
         if claimed is None:
             return True
-        error = address.send(message_of(news, state.known, states, model.notifier.wording, version))
+        wording, mutes = model.notifier.wording, model.notifier.mutes()
+        error = address.send(message_of(news, state.known, states, wording, version, mutes=mutes))
         firing = {
             name: KnownAlert(_began(state, name, found), version, told=error is None or name in news.ongoing)
             for name, found in states.items()

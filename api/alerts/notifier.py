@@ -10,9 +10,10 @@ from http import HTTPStatus
 import httpx
 
 from api.alerts.payload import Alert, Wording, alert_of, summary
-from api.alerts.rules import INCOMPLETE, CheckState, Quorum, state_of
+from api.alerts.rules import INCOMPLETE, CheckState, Quorum, state_of, without_muted
 from api.errors import LogUnavailable
 from api.metrics import Metrics
+from api.prediction_log.alarm_changes import AlarmChange, AlarmChanges
 from api.prediction_log.windows import WindowStore
 from api.settings import Settings
 from evidently_workspace.checks import CHECKS, Check
@@ -81,12 +82,14 @@ class AlertNotifier:
         store: WindowStore,
         model_version: str,
         *,
+        changes: AlarmChanges | None = None,
         quorum: Quorum,
         wording: Wording,
         alertmanager: Alertmanager | None,
         metrics: Metrics,
     ) -> None:
         self._store = store
+        self._changes = changes
         self._model_version = model_version
         self._quorum = quorum
         self.wording = wording
@@ -119,10 +122,15 @@ class AlertNotifier:
         """Return where each check stands that fires, or fired a short while ago. Raises LogUnavailable."""
         return list(self._states())
 
+    def mutes(self) -> list[AlarmChange]:
+        """Return the mutes that hold, and those that ended a short while ago. Raises LogUnavailable."""
+        return [] if self._changes is None else self._changes.mutes(ended=True)
+
     def _states(self) -> Iterator[tuple[Check, CheckState]]:
+        mutes = self.mutes()
         for check in (*CHECKS, INCOMPLETE):
             history = self._store.measured(check.measures, self._model_version, max(HISTORY, 2 * self._quorum.windows))
-            state = state_of(check.name, history, self._quorum)
+            state = state_of(check.name, without_muted(history, mutes), self._quorum)
             if state is not None:
                 yield check, state
 
@@ -150,14 +158,17 @@ class AlertNotifier:
 def build_notifier(
     settings: Settings,
     store: WindowStore,
-    model_version: str,
+    changes: AlarmChanges,
+    *,
+    version: str,
     wording: Wording,
     metrics: Metrics,
 ) -> AlertNotifier:
     """Return what notifies of one model, from its settings."""
     return AlertNotifier(
         store,
-        model_version,
+        version,
+        changes=changes,
         quorum=Quorum(settings.alert_windows_failed, settings.alert_windows),
         wording=wording,
         alertmanager=Alertmanager(settings.alertmanager_url) if settings.alertmanager_url else None,

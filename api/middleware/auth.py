@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.hosted_models import KEY_MODELS, PREFIX, HostedModels
+from api.hosted_models import KEY_MODELS, KEY_NAME, PREFIX, HostedModels
 from api.metrics import Metrics
 from api.middleware.error_boundary import ErrorBoundary
 from api.middleware.headers import OriginCheck, SecurityHeaders
@@ -132,6 +132,7 @@ class AuthMiddleware:
             return _unauthorized(presented, key, wants_page=wants_page)
         if needed.isdisjoint(key.scopes):
             return _forbidden(key, needed)
+        scope[KEY_NAME] = key.name
         if key.models is not None:
             scope[KEY_MODELS] = key.models
             if not self._may_call(key.models, scope["path"]):

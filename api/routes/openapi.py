@@ -64,7 +64,7 @@ def _add_typed_calls(schema: dict[str, Any], model: str, routes: Sequence[BaseRo
 
 
 def _means_the_default(path: str) -> bool:
-    return path == "/model" or path.startswith(("/model/", "/snapshots"))
+    return path == "/model" or path.startswith(("/model/", "/snapshots", "/mutes", "/thresholds"))
 
 
 def _named_calls(model: str, paths: dict[str, Any]) -> dict[str, Any]:

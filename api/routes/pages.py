@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse
 from api.errors import LogUnavailable
 from api.hosted_models import HostedModel, HostedModels
 from api.middleware.headers import POLICY, page_policy
+from api.prediction_log.alarm_changes import AlarmChange
 from api.prediction_log.records import WindowStatus
 from api.prediction_log.windows import WindowRun
 from api.prediction_log.writer import LogWriter
@@ -87,7 +88,8 @@ def landing_routes(
                 lambda: (queries.latest_report(), queries.newest_runs(MAX_WINDOWS), queries.alarms(plane.manifest))
             )
             told = await run_in_threadpool(_notified, settings, [models.find()])
-            failure_reason, table = None, _learning(alarms) + _next_steps(windows, queries) + _table(windows)
+            changed = await run_in_threadpool(_changed, models.find())
+            failure_reason, table = None, _learning(alarms) + _next_steps(windows, queries) + changed + _table(windows)
         except LogUnavailable as error:  # the page shows it
             newest, failure_reason, table, told = None, str(error), UNKNOWN, ""
         manifest = plane.manifest
@@ -159,7 +161,7 @@ def _row(model: HostedModel, default: str | None) -> str:
     runs, report = queries.newest_runs(1), queries.latest_report()
     window = (_window_text(runs[0]), _verdict(runs[0])) if runs else ("none yet", "")
     if runs:
-        window = (window[0], window[1] + _next_steps(runs, queries))
+        window = (window[0], window[1] + _next_steps(runs, queries) + _changed(model))
     links = [
         _anchor(f"models/{model.name}/snapshots", "windows"),
         *([_anchor(f"reports/{report.report_file}", "report")] if report else []),
@@ -249,6 +251,26 @@ def _next_steps(runs: Sequence[WindowRun], queries: SnapshotQueries) -> str:
     )
 
 
+def _changed(model: HostedModel) -> str:
+    """Return the mutes and thresholds that people set for a model and that hold now. Raises LogUnavailable."""
+    changes, version = model.monitoring.changes, model.serving.plane.manifest.version
+    lines = [(f"{_what(mute)} muted until {mute.until:%Y-%m-%d %H:%M} UTC", mute) for mute in changes.mutes()] + [
+        (f"threshold of {_what(one)} set to {one.value:.4g}", one) for one in changes.thresholds(version)
+    ]
+    return "".join(
+        f'<p class="step">{escape(text)}: {escape(change.reason)} '
+        f"<span>{escape(change.made_by)}, no. {change.id}</span></p>"
+        for text, change in lines
+    )
+
+
+def _what(change: AlarmChange) -> str:
+    """Return what a change is about, such as "data quality (missing) of age"."""
+    check = "all checks" if change.check is None else change.check.replace("_", " ")
+    measure = "" if change.measure in {None, change.check} else f" ({change.measure.replace('_', ' ')})"
+    return f"{check}{measure}" + ("" if change.column is None else f" of {change.column}")
+
+
 def _linked(text: str) -> str:
     """Return a text as HTML with its first address, where the rows are, as a link."""
     return ADDRESS.sub(lambda found: f'<a href="{found[0]}">{found[0]}</a>', escape(text), count=1)
@@ -269,10 +291,11 @@ def _verdict(run: WindowRun) -> str:
     window = run.window
     if run.windows > 1:
         return f"{run.windows:,} windows with too little data in a row"
+    muted = f" <span>{len(window.muted_checks)} muted</span>" if window.muted_checks else ""
     if window.failed_checks:
         failed = ", ".join(sorted({str(check["check"]) for check in window.failed_checks}))
-        return f'<span class="failed">{escape(failed)}</span>'
-    return "all passed" if window.status == "posted" else escape(window.reason or "")
+        return f'<span class="failed">{escape(failed)}</span>{muted}'
+    return f"all passed{muted}" if window.status == "posted" else escape(window.reason or "")
 
 
 def _count(number: int | None) -> str:

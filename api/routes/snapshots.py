@@ -53,7 +53,9 @@ def snapshot_routes(models: HostedModels, public_url: str | None = None) -> APIR
             else:
                 report = f"{public_url.rstrip('/')}/reports/{day}/{name}"
         steps = [{**failed, "next_step": queries.next_step(failed, window)} for failed in window.failed_checks]
-        recorded = RecordedWindow.model_validate(replace(window, failed_checks=steps))
+        recorded = RecordedWindow.model_validate(
+            replace(window, failed_checks=steps, muted_checks=window.muted_checks or [])
+        )
         return SnapshotWindow(**dict(recorded), report_url=report, evidently_url=queries.evidently_url(window))
 
     @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.alerts.next_steps import NextSteps
+from api.prediction_log.alarm_changes import AlarmChanges, mute_of
 from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, count_versions, read_labelled, read_predictions, read_rejections
@@ -17,7 +18,7 @@ from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
 from api.snapshots.window_models import WindowModels
-from evidently_workspace.results import FailedCheck, WindowSnapshot
+from evidently_workspace.results import FailedCheck, Mute, WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
@@ -159,6 +160,7 @@ class WindowEvaluator:
             origin=self._database.log_id(),
             past=self._past.gathered(manifest, start, end),
             next_step=self._next_step(start),
+            mute_of=self._mutes(start),
         )
         return WindowEvaluation(logged, labelled, snapshot, None, manifest, alarms_version)
 
@@ -169,6 +171,18 @@ class WindowEvaluator:
     def _next_step(self, start: datetime) -> Callable[[FailedCheck], str] | None:
         steps = self._next_steps
         return None if steps is None else lambda failed: steps.after(asdict(failed), start)
+
+    def _mutes(self, start: datetime) -> Callable[[FailedCheck], Mute | None]:
+        """Return what finds the mute of a failed check of this window. Raises LogUnavailable."""
+        held = AlarmChanges(self._database, self._model_id).mutes(ended=True)
+
+        def find(failed: FailedCheck) -> Mute | None:
+            mute = mute_of(held, asdict(failed), start)
+            if mute is None or mute.until is None:
+                return None
+            return Mute(f"{mute.until:%Y-%m-%d %H:%M} UTC", f"{mute.reason} ({mute.made_by})")
+
+        return find
 
     def _shortage(self, logged: WindowRows, labelled: WindowRows) -> str:
         reason = (
