@@ -35,8 +35,8 @@ PANELS: dict[str, tuple[Command, ...]] = {
         Command("train", "model.train", "Train a model on your CSV file or on bundled data."),
         Command("adopt", "model.adopt", "Import a scikit-learn pipeline that was fitted elsewhere."),
         Command("calibrate", "scripts.calibrate", "Set the alarms from windows of the log, or take that back."),
-        Command("mute", "scripts.mute", "Mute a check or a column of a model until a time, or take that back."),
-        Command("threshold", "scripts.threshold", "Set the threshold of a check of a model, or take that back."),
+        Command("mute", "scripts.mute", "Mute a check or a column until a time, or end that."),
+        Command("threshold", "scripts.threshold", "Set the threshold of a check, or take that back."),
         Command("backtest", "scripts.backtest", "Show what the alarms would have done on past rows."),
     ),
     "Look at it": (
