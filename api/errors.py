@@ -10,6 +10,8 @@ VigieError
 ├── UnknownEncoding     the body is packed in a way that the API does not know
 ├── StateError          the request is fine, but not in this state
 │   ├── NothingToSnapshot  too little was logged since the last window
+│   ├── IdInUse         an id that another row has
+│   ├── ServedElsewhere the model is only watched here, and predicts in another program
 │   ├── ModelUnusable   the version in the model folder cannot serve
 │   └── SchemaChanged   the version in the model folder has other fields or labels
 ├── NotFound            the named thing does not exist
@@ -109,6 +111,14 @@ class StateError(VigieError):
 
 class NothingToSnapshot(StateError):
     """Too little was logged since the last window."""
+
+
+class IdInUse(StateError):
+    """A caller's own id for a prediction already belongs to another row."""
+
+
+class ServedElsewhere(StateError):
+    """The model is only watched here, and predicts in another program."""
 
 
 class ModelUnusable(StateError):

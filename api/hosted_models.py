@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from api.alerts.notifications import ModelNews
 from api.alerts.notifier import AlertNotifier
 from api.errors import ModelDisabled
-from api.installed_models import InstalledModel, no_such_model
+from api.installed_models import InstalledModel, no_such_model, unknown_columns
 from api.metrics import Metrics
 from api.prediction_log.alarm_changes import AlarmChanges
 from api.prediction_log.database import Database
@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 UNNAMED = "model"
 """The name in addresses of the one model of an installation, where its own name cannot stand in one."""
 PREFIX = "/models/"
-KEY_NAME = "vigie.key_name"
-"""In the scope of a call: the name of its key; not there where the call needs none."""
 KEY_MODELS = "vigie.key_models"
 """In the scope of a call: the models that its key is bound to; not there where it is bound to none."""
 
@@ -99,6 +97,7 @@ class HostedModel:
         self._lock = Lock()
         try:
             self._predictor = load_predictor(installed.folder)
+            self.error = self.error or unknown_columns(installed, self._predictor.manifest)
         except ArtifactError as error:
             if installed.name is None:
                 raise
@@ -186,7 +185,9 @@ class HostedModel:
             except ArtifactError as error:
                 self.error = str(error)
                 raise ModelDisabled(self._disabled()) from error
-            self.error = None
+            self.error = unknown_columns(self.installed, self._predictor.manifest)
+            if self.error is not None:
+                raise ModelDisabled(self._disabled())
             self.open(self.place)
             self.start()
             logger.info("the model %s is valid now, and serves", self.name)
@@ -256,6 +257,10 @@ class HostedModels:
         """Return the models that the caller may see: all, or those that the key of the call is bound to."""
         bound: frozenset[str] | None = scope.get(KEY_MODELS)
         return [model for model in self if bound is None or model.name in bound]
+
+    def news(self) -> list[ModelNews]:
+        """Return what people are told of the models that serve now."""
+        return [model.monitoring.news for model in self.serving()]
 
     def serving(self) -> list[HostedModel]:
         """Return the models that serve now."""

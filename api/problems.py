@@ -64,19 +64,20 @@ _EXAMPLE_DETAILS = {
 }
 
 
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the errors of a route for its OpenAPI entry."""
+def problem_responses(*statuses: int, detail: str | None = None) -> dict[int | str, dict[str, Any]]:
+    """Describe the errors of a route for its OpenAPI entry; ``detail`` is an example."""
     return {
         status: {
             "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "example": _example(HTTPStatus(status))}},
+            "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "example": _example(HTTPStatus(status), detail)}},
         }
         for status in statuses
     }
 
 
-def _example(status: HTTPStatus) -> dict[str, Any]:
-    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": _EXAMPLE_DETAILS[status]}
+def _example(status: HTTPStatus, detail: str | None) -> dict[str, Any]:
+    detail = detail or _EXAMPLE_DETAILS[status]
+    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     return body | ({"errors": [_FIELD_ERROR]} if status == HTTPStatus.UNPROCESSABLE_ENTITY else {})
 
 

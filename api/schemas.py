@@ -68,6 +68,33 @@ class SnapshotWindow(RecordedWindow):
     evidently_url: str | None
 
 
+class ChangedRow(BaseModel):
+    """A prediction that carries what a failed check found, as it was logged."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    check: CheckName
+    column: str | None
+    measure: str | None
+    score: float = Field(
+        description="How much it carries. Drift: the share of the rows with such a value that the reference does not "
+        "explain. Data quality: 1. Wrong classes: the probability given to them. Wrong numbers: times the usual error."
+    )
+    prediction_id: str
+    logged_at: datetime
+    model_version: str
+    features: dict[str, str | float | bool | None] = Field(description="With the columns that rode along.")
+    prediction: str | int | float | bool
+    probabilities: dict[str, float]
+    label: str | int | float | bool | None
+
+
+class ChangedRows(BaseModel):
+    """The rows that a window's failed checks found, by check and the foremost first."""
+
+    rows: list[ChangedRow]
+
+
 class AlarmState(BaseModel):
     """What the alarms of the served model rest on."""
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from api import __version__
 from api.alerts.next_steps import NextSteps
-from api.alerts.notifications import Notifications, build_notifications
+from api.alerts.notifications import build_notifications
 from api.alerts.notifier import build_notifier
 from api.alerts.payload import REPEATS_PER_LIFETIME, Wording
 from api.hosted_models import HostedModel, HostedModels, Monitoring, Place, Serving, WindowsOfModels, each
@@ -72,7 +72,6 @@ if TYPE_CHECKING:  # they import pandas
 
 FIRST_RETENTION_AFTER = timedelta(minutes=1)
 """A process that never lives for an interval still removes what is old; a start has other things to do first."""
-
 
 FOR_EVER = timedelta(days=36_500)
 """The age of what a run leaves alone: that of models that it is not about."""
@@ -137,13 +136,21 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
     lease = snapshot_lease(database, new_holder(), settings.heartbeat)
     context = partial(build_worker_context, settings, installation, lease.holder)
     heartbeat = _build_heartbeat(settings, lease, scheduler, metrics, models=models, database=database, context=context)
-    status = StatusProbe(metrics, settings.evidently_url, lease.held, partial(_progress, models, database))
+    status = StatusProbe(
+        metrics,
+        settings.evidently_url,
+        lease.held,
+        partial(_progress, models, database),
+        warn_of_long_reads=database.warn_of_long_reads,
+    )
     scheduler.add(MODEL_RELOAD, partial(each, models, HostedModel.follow), settings.heartbeat)
     if settings.snapshots:
         _add_snapshot_jobs(settings, scheduler, models, heartbeat, status)
     if settings.snapshots and (notifications := build_notifications(settings, database, lease, metrics)) is not None:
-        notify = partial(_notify, heartbeat, models, notifications)
-        scheduler.add(NOTIFICATIONS, notify, settings.alert_repeat)
+        # a job of its own: an address may take long to answer
+        scheduler.add(
+            NOTIFICATIONS, heartbeat.while_held(partial(notifications.run, models.news)), settings.alert_repeat
+        )
     if models.is_single:  # its id in the log is known before the log is
         models.find().open(Place(SOLE_MODEL, settings.evidently_project))
     return Runtime(metrics, database, writer, installation, models, status, heartbeat, scheduler)
@@ -210,14 +217,10 @@ def _build_heartbeat(
     database: Database,
     context: BuildContext,
 ) -> SnapshotHeartbeat:
-    def tell() -> None:
-        for job in (ALERTS, NOTIFICATIONS):
-            scheduler.wake(job)
-
     def report(model_id: int | None, outcome: str) -> None:
         of_model = next((model.metrics for model in models if model.model_id == model_id), metrics)
         of_model.count_window(outcome)
-        tell()
+        scheduler.wake(ALERTS, NOTIFICATIONS)
 
     return SnapshotHeartbeat(
         WindowsOfModels(models, database),
@@ -225,7 +228,7 @@ def _build_heartbeat(
         SnapshotWorker(context, report, settings.snapshot_timeout_seconds),
         window=settings.snapshot_interval,
         interval=settings.heartbeat,
-        lease_gained=tell,
+        lease_gained=partial(scheduler.wake, ALERTS, NOTIFICATIONS),
         run_again_in=partial(scheduler.run_in, HEARTBEAT),
         report_removals=metrics.observe_removals,
     )
@@ -238,24 +241,17 @@ def _add_snapshot_jobs(
     heartbeat: SnapshotHeartbeat,
     status: StatusProbe,
 ) -> None:
-    def notify_while_the_lease_is_held() -> None:
-        if heartbeat.lease_held:
-            each(models.serving(), lambda model: model.monitoring.notifier.notify())
+    def notify() -> None:
+        each(models.serving(), lambda model: model.monitoring.notifier.notify())
 
     at_once = timedelta(0)
     retention_interval = timedelta(seconds=settings.retention_interval_seconds)
     scheduler.add(HEARTBEAT, heartbeat.run, settings.heartbeat, at_once)
     scheduler.add(STATUS, status.look, settings.heartbeat, at_once)
-    scheduler.add(ALERTS, notify_while_the_lease_is_held, settings.alert_repeat)
+    scheduler.add(ALERTS, heartbeat.while_held(notify), settings.alert_repeat)
     scheduler.add(
         RETENTION, heartbeat.request_retention, retention_interval, min(FIRST_RETENTION_AFTER, retention_interval)
     )
-
-
-def _notify(heartbeat: SnapshotHeartbeat, models: HostedModels, notifications: Notifications) -> None:
-    """Tell people what is new, while the lease is held; in a job of its own, as an address may take long to answer."""
-    if heartbeat.lease_held:
-        notifications.run(one.monitoring.news for one in models.serving())
 
 
 def _progress(models: HostedModels, database: Database) -> Iterator[tuple[Metrics, SnapshotProgress]]:
@@ -280,7 +276,7 @@ def build_worker_context(settings: Settings, installation: Installation, holder:
 
     def processor_of(model: InstalledModel) -> WindowProcessor:
         model_id = places[model.name].model_id
-        evaluator = build_evaluator(model.settings, database, model_id, model.next_steps)
+        evaluator = build_evaluator(model.settings, database, model_id, model.drift_floors, model.next_steps)
         return WindowProcessor(
             WindowStore(database, model_id),
             lease,
@@ -318,7 +314,11 @@ def build_evidently_client(settings: Settings) -> EvidentlyClient:
 
 
 def build_evaluator(
-    settings: Settings, database: Database, model_id: int = SOLE_MODEL, next_steps: NextSteps | None = None
+    settings: Settings,
+    database: Database,
+    model_id: int = SOLE_MODEL,
+    drift_floors: tuple[tuple[str, float], ...] = (),
+    next_steps: NextSteps | None = None,
 ) -> "WindowEvaluator":
     """Return what measures a stretch of a model's log. Raises model.errors.ArtifactError."""
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
@@ -328,7 +328,14 @@ def build_evaluator(
     alarms = build_service_alarms(settings, database, model_id)
     archive = build_archive(settings, model_id)
     return WindowEvaluator(
-        database, settings.model_dir, archive, limits, alarms, model_id=model_id, next_steps=next_steps
+        database,
+        settings.model_dir,
+        archive,
+        limits,
+        alarms,
+        model_id=model_id,
+        drift_floors=drift_floors,
+        next_steps=next_steps,
     )
 
 

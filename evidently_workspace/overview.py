@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evidently.legacy.model.widget import BaseWidgetInfo
-from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data
+from evidently.legacy.renderers.html_widgets import CounterData, counter
 
 from evidently_workspace.client import ORIGIN
 from evidently_workspace.results import FailedCheck, MutedCheck
-from evidently_workspace.section import Section
+from evidently_workspace.section import Section, long_table
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
 from model.artifact.traffic import ThresholdOverride
@@ -119,7 +119,7 @@ def _scope(facts: Facts) -> str:
 def _next_steps(failed_checks: Sequence[FailedCheck], next_step: Callable[[FailedCheck], str]) -> BaseWidgetInfo:
     """Return a table of what to do, for the first column of each check."""
     first = {check.check: check for check in reversed(failed_checks)}
-    return table_data(
+    return long_table(
         title="Next steps",
         column_names=["Check", "Column", "What to do"],
         data=[
@@ -129,7 +129,7 @@ def _next_steps(failed_checks: Sequence[FailedCheck], next_step: Callable[[Faile
 
 
 def _muted_table(muted: Sequence[MutedCheck]) -> BaseWidgetInfo:
-    return table_data(
+    return long_table(
         title="Muted checks, which do not count as failed",
         column_names=[*FAILED_COLUMNS, "Muted until", "Why"],
         data=[[*_failed_row(one.failed), one.mute.until, one.mute.reason] for one in muted],
@@ -137,7 +137,7 @@ def _muted_table(muted: Sequence[MutedCheck]) -> BaseWidgetInfo:
 
 
 def _overrides_table(overrides: Sequence[ThresholdOverride]) -> BaseWidgetInfo:
-    return table_data(
+    return long_table(
         title="Thresholds set by hand",
         column_names=["Statistic", "Column", "Threshold"],
         data=[[one.name.replace("_", " "), one.column or "", f"{one.value:.4g}"] for one in overrides],
@@ -148,7 +148,7 @@ FAILED_COLUMNS = ("Check", "Column", "Measure", "Value", "Threshold")
 
 
 def _failed_table(failed_checks: Sequence[FailedCheck]) -> BaseWidgetInfo:
-    return table_data(
+    return long_table(
         title="Failed checks",
         column_names=list(FAILED_COLUMNS),
         data=[_failed_row(check) for check in failed_checks],

@@ -34,8 +34,9 @@ class NextSteps:
         column: str | None = failed.get("column")
         if check in OF_THE_MODEL:
             return (
-                f"{self._look(check, column, start)}; then train the model again with newer labels, or put its "
-                f"previous artifact back into {self.model_dir}, and let it serve: {self._reload()}"
+                f"{self._look(check, column, start)}; then train the model again on the labels since then "
+                f"({self._train(start)}), or put its previous artifact back into {self.model_dir}, and let it serve: "
+                f"{self._reload()}"
             )
         cause = "correct what sends them"
         if column is not None and check == "data_quality":
@@ -54,6 +55,10 @@ class NextSteps:
         first, last = (_stamp(one) for one in (start, start + NEW_NORMAL_AFTER))
         model = "" if self.model is None else f" --model {quote(self.model)}"
         return f"python -m scripts.calibrate --from {first} --to {last}{model}"
+
+    def _train(self, start: datetime) -> str:
+        model = "" if self.model is None else f" --model {quote(self.model)}"
+        return f"python -m model.train --from-log --since {_stamp(start)}{model}"
 
     def _reload(self) -> str:
         return f"curl -X POST {self._address('reload', 'model/reload')}"

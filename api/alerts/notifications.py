@@ -1,7 +1,7 @@
 """Tells people about the alerts of each model through the addresses of VIGIE_NOTIFY_URLS, until each was told."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -49,9 +49,9 @@ class Notifications:
         """The addresses."""
         return self._addresses
 
-    def run(self, models: Iterable[ModelNews]) -> None:
-        """Send what is new. Raises LogUnavailable; what was not recorded is sent again."""
-        known = list(models)
+    def run(self, models: Callable[[], Sequence[ModelNews]]) -> None:
+        """Send what is new of these models. Raises LogUnavailable; what was not recorded is sent again."""
+        known = models()
         for address in self._addresses.all:
             for model in known:
                 if not self._tell(address, model):

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.hosted_models import KEY_MODELS, KEY_NAME, PREFIX, HostedModels
+from api.hosted_models import KEY_MODELS, PREFIX, HostedModels
 from api.metrics import Metrics
 from api.middleware.error_boundary import ErrorBoundary
 from api.middleware.headers import OriginCheck, SecurityHeaders
@@ -33,6 +33,7 @@ OPEN = ("/health/live", "/health/ready")
 DOCUMENTATION = ("/docs", "/openapi.json")
 ASSETS = "/static-offline-docs/"
 REPORTS = "/reports/"
+WINDOWS = "/snapshots/"
 OF_NO_MODEL = frozenset({"/", "/models", "/metrics", *OPEN, *DOCUMENTATION})
 """A key that is bound to models may call these too; the first two show it only its own models."""
 
@@ -56,7 +57,7 @@ class ScopeRules:
             **{("GET", path): None for path in OPEN},
             **{("GET", path): documentation for path in DOCUMENTATION},
         }
-        self._prefixes = ((REPORTS, READ), (ASSETS, documentation))
+        self._prefixes = ((REPORTS, READ), (WINDOWS, READ), (ASSETS, documentation))
 
     def needed(self, method: str, path: str) -> frozenset[str] | None:
         """Return the scopes of which the call needs one, or None."""
@@ -80,6 +81,9 @@ class ScopeRules:
 BEARER = 'Bearer realm="Vigie"'
 BASIC = 'Basic realm="Vigie: any name, and an API key as the password", charset="UTF-8"'
 WITHOUT_EFFECT = frozenset({"GET", "HEAD"})
+
+KEY_NAME = "vigie.key_name"
+"""Where the scope of a request has the name of its key."""
 
 Refusal = tuple[str, int, str, dict[str, str]]
 """The reason to count, then status, detail and headers of the response."""

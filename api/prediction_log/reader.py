@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from api.prediction_log.database import Database, microseconds, moment
-from api.prediction_log.records import SOLE_MODEL, LoggedRow, WindowStatus
+from api.prediction_log.records import SOLE_MODEL, LoggedRow, WindowStatus, public_id
 from api.prediction_log.tables import labels, predictions, rejections, windows
 from api.prediction_log.timeline import newest_end, next_boundary, open_since
 from api.prediction_log.windows import unfinished
@@ -79,7 +79,7 @@ def read_labelled(
     return _read(database, query.where(_labelled(model_id, start, end)), labels.c.arrived_at, model_version, max_rows)
 
 
-_ROW = (predictions.c.features, predictions.c.prediction, predictions.c.probabilities)
+_ROW = (predictions.c.id, predictions.c.features, predictions.c.prediction, predictions.c.probabilities)
 
 
 def _made(model_id: int, start: datetime, end: datetime) -> ColumnElement[bool]:
@@ -163,8 +163,8 @@ def _read(
         sampled = query.where(ours, _sampled(count.ours, max_rows)).order_by(by_time, predictions.c.sample_key)
         loads = orjson.loads
         rows = [
-            LoggedRow(loads(features), prediction, loads(probabilities), label, version)
-            for features, prediction, probabilities, label, version in connection.execute(sampled)
+            LoggedRow(loads(features), prediction, loads(probabilities), label, version, public_id(key))
+            for key, features, prediction, probabilities, label, version in connection.execute(sampled)
         ]
     return WindowRows(count.ours, rows, count.everything - count.ours)
 

@@ -167,6 +167,16 @@ window_statistics = Table(
 """All that a window's snapshot measured, compressed, for the newest windows: what alarms are learned from. It stays
 where the snapshot and its values are removed early."""
 
+changed_rows = Table(
+    "changed_rows",
+    metadata,
+    _model_id(in_key=True),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, nullable=False),
+    _of_window(),
+)
+"""The ids of the rows that carry what a window's failed checks found, compressed; removed with the window's values."""
+
 alarm_versions = Table(
     "alarm_versions",
     metadata,

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.alerts.changes import AlarmEditor
-from api.hosted_models import KEY_NAME, HostedModel, HostedModels
+from api.hosted_models import HostedModel, HostedModels
+from api.middleware.auth import KEY_NAME
 from api.prediction_log.alarm_changes import AlarmChange, ChangeAction
 from api.problems import problem_responses
 from api.routes.models import model_of_call

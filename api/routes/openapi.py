@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
 from api.hosted_models import HostedModels
-from api.routes.predictions import documented_routes
+from api.routes.predictions import documented_log, documented_routes
 
 OF_MODEL = "/models/{model}"
 REFERENCE = b'"#/components/schemas/'
@@ -31,7 +31,9 @@ def install_openapi(app: FastAPI, models: HostedModels, max_rows: int, path_pref
 
 def _build(app: FastAPI, models: HostedModels, max_rows: int, path_prefix: str) -> dict[str, Any]:
     default = None if models.default is None else models.find().manifest
-    typed = [] if default is None else documented_routes(default, max_rows)
+    typed = [] if default is None else list(documented_routes(default, max_rows))
+    if default is not None and models.is_single:
+        typed += documented_log(default, max_rows, models.names[0], "predictions")
     schema = get_openapi(
         title=app.title,
         version=default.version if models.is_single and default is not None else app.version,
@@ -48,7 +50,9 @@ def _build(app: FastAPI, models: HostedModels, max_rows: int, path_prefix: str) 
     schema["tags"] = [{"name": name, "description": f"The model {name}."} for name in models.names]
     for model in models:
         if model.manifest is not None:
-            _add_typed_calls(schema, model.name, documented_routes(model.manifest, max_rows, model.name))
+            routes = documented_routes(model.manifest, max_rows, model.name)
+            log = documented_log(model.manifest, max_rows, model.name, model.name)
+            _add_typed_calls(schema, model.name, [*routes, *log])
         schema["paths"] |= _named_calls(model.name, of_all)
     return schema
 
@@ -64,7 +68,8 @@ def _add_typed_calls(schema: dict[str, Any], model: str, routes: Sequence[BaseRo
 
 
 def _means_the_default(path: str) -> bool:
-    return path == "/model" or path.startswith(("/model/", "/snapshots", "/mutes", "/thresholds"))
+    own = ("/model/", "/snapshots", "/predictions/", "/mutes", "/thresholds")
+    return path == "/model" or path.startswith(own)
 
 
 def _named_calls(model: str, paths: dict[str, Any]) -> dict[str, Any]:

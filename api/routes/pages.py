@@ -96,8 +96,7 @@ def landing_routes(
         page = PAGE.substitute(
             title=escape(manifest.name),
             heading=f"Vigie watches <em>{escape(manifest.name)}</em>",
-            about=f"version {escape(manifest.version)}, {manifest.data.train_rows:,} training rows, "
-            f"{escape(_quality(manifest))}",
+            about=f"version {escape(manifest.version)}, {_origin(manifest)}, {escape(_quality(manifest))}",
             health=_link(
                 queries.project_url(),
                 "Model health",
@@ -111,6 +110,7 @@ def landing_routes(
             ),
             grafana=_link(settings.grafana_url, "Grafana", GRAFANA),
             status=status_lines(failure_reason, evidently_up()) + told,
+            models="",
             content=f"<h2>Newest windows</h2>\n{table}",
         )
         return HTMLResponse(page, headers={POLICY: PAGE_POLICY})
@@ -146,7 +146,8 @@ async def _page_of_models(
         report="",
         grafana=_link(settings.grafana_url, "Grafana", GRAFANA),
         status=status_lines(failure_reason, evidently_up) + told,
-        content=f"<h2>Models</h2>\n{table}",
+        models=f'<div class="models">{table}</div>',
+        content="",
     )
     return HTMLResponse(page, headers={POLICY: PAGE_POLICY})
 
@@ -159,7 +160,7 @@ def _row(model: HostedModel, default: str | None) -> str:
         return f'<tr><td>{name}</td><td colspan="4">{reason}</td></tr>'
     queries, manifest = model.monitoring.queries, model.serving.plane.manifest
     runs, report = queries.newest_runs(1), queries.latest_report()
-    window = (_window_text(runs[0]), _verdict(runs[0])) if runs else ("none yet", "")
+    window = (_window_text(runs[0]), _verdict(runs[0]) or runs[0].window.status) if runs else ("none yet", "")
     if runs:
         window = (window[0], window[1] + _next_steps(runs, queries) + _changed(model))
     links = [
@@ -173,6 +174,10 @@ def _row(model: HostedModel, default: str | None) -> str:
 
 def _anchor(url: str, text: str) -> str:
     return f'<a href="{escape(url)}">{escape(text)}</a>'
+
+
+def _origin(manifest: Manifest) -> str:
+    return "served elsewhere" if manifest.is_watched else f"{manifest.data.train_rows:,} training rows"
 
 
 def _quality(manifest: Manifest) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path as FolderPath
 from typing import Annotated
@@ -19,18 +19,23 @@ from api.problems import problem_responses
 from api.routes.models import model_of_call
 from api.schemas import (
     AlarmState,
+    ChangedRow,
+    ChangedRows,
     MetricSeriesList,
     RecordedWindow,
     SnapshotWindow,
     SnapshotWindows,
 )
+from api.serving.responses import answer_reader
 from api.snapshots.queries import Points, SnapshotQueries, find_report
+from evidently_workspace.checks import CheckName
 
 DAY_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 DAY = timedelta(days=1)
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL cannot compare a text that contains NUL."""
 MAX_SKIPPED = 1_000_000_000
+MAX_ROWS_OF_CHECK = 100
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,160}\.html$"
 
 
@@ -93,6 +98,29 @@ def snapshot_routes(models: HostedModels, public_url: str | None = None) -> APIR
     ) -> SnapshotWindow:
         queries = model.monitoring.queries
         return with_links(request, queries, queries.close_now(force=force))
+
+    @router.get(
+        "/snapshots/{start}/rows",
+        summary="The rows that carry what a window's failed checks found",
+        responses=problem_responses(404, 422, 503),
+    )
+    def rows(
+        model: named,
+        start: Annotated[datetime, Path(description="When the window starts, as GET /snapshots says it.")],
+        check: Annotated[CheckName | None, Query(description="Only this check.")] = None,
+        column: Annotated[str | None, Query(pattern=NO_NUL, description="Only this column.")] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_ROWS_OF_CHECK, description="Most rows of one check and column.")] = 20,
+    ) -> ChangedRows:
+        found = model.monitoring.queries.rows(start, check, column, limit)
+        read = answer_reader(model.serving.plane.manifest)
+        return ChangedRows(
+            rows=[
+                ChangedRow.model_validate(
+                    {**asdict(row), "prediction": read(row.prediction), "label": row.label and read(row.label)}
+                )
+                for row in found
+            ]
+        )
 
     @router.get(
         "/snapshots/metrics",

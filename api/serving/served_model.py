@@ -1,6 +1,7 @@
 """The model that this process serves now."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from api.prediction_log.records import SOLE_MODEL, PredictionRecord
 from api.serving.responses import Row, responses_for
@@ -30,6 +31,18 @@ class ServedModel:
     def respond(self, rows: Sequence[Row]) -> tuple[list[PredictionRecord], list[bytes]]:
         """Return the record to log and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
         return self._responses.respond(rows)
+
+    def unanswered(self, row: Row) -> PredictionRecord:
+        """Return what would be logged of a row with an id of the caller's own, without an answer."""
+        return self._responses.unanswered(row)
+
+    def record(self, rows: Sequence[Any]) -> tuple[list[PredictionRecord], list[bytes]]:
+        """Return the record to log of each row with the answer that it brings along, and its id as JSON."""
+        return self._responses.record(rows)
+
+    def repeat(self, record: PredictionRecord) -> bytes:
+        """Return the JSON response to a row again, from what was logged of it."""
+        return self._responses.repeat(record)
 
     def on_change(self, listener: ChangeListener) -> None:
         """Call ``listener`` with each new model, right after it has replaced the old one."""

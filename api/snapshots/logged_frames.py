@@ -28,14 +28,20 @@ def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: boo
         feature.name: encoding_of(feature).column([row.features[feature.name] for row in rows])
         for feature in manifest.features
     }
-    columns[PREDICTION] = _answers([row.prediction for row in rows], manifest)
-    if isinstance(manifest, ClassifierManifest):
-        for name in manifest.class_names:
-            probabilities = [row.probabilities[name] for row in rows]
-            columns[f"{PROBABILITY_PREFIX}{name}"] = pd.Series(probabilities, dtype="float64")
+    columns |= _predictions(rows, manifest)
     if labelled:
         columns[LABEL] = _answers([row.label for row in rows], manifest)
     return pd.DataFrame(columns)
+
+
+def _predictions(rows: Sequence[LoggedRow], manifest: Manifest) -> dict[str, pd.Series]:
+    """Return predictions as they were logged; a probability that was not logged is NaN."""
+    columns = {PREDICTION: _answers([row.prediction for row in rows], manifest)}
+    if isinstance(manifest, ClassifierManifest):
+        for name in manifest.class_names:
+            probabilities = [row.probabilities.get(name, math.nan) for row in rows]
+            columns[f"{PROBABILITY_PREFIX}{name}"] = pd.Series(probabilities, dtype="float64")
+    return columns
 
 
 def _answers(logged: list[str | None] | list[str], manifest: Manifest) -> pd.Series:
@@ -56,7 +62,8 @@ class PastWindows:
     """Reads past windows of a log, whatever version of the model predicted their rows.
 
     Rows of the predictor's version are as they were logged; those of other versions are predicted again by the
-    predictor. Of a window with more than ``max_rows`` rows, or labels, a random sample is read, as for a snapshot.
+    predictor, but for a model that is served elsewhere. Of a window with more than ``max_rows`` rows, or labels, a
+    random sample is read, as for a snapshot.
     """
 
     def __init__(self, database: Database, predictor: AnyPredictor, max_rows: int, model_id: int = SOLE_MODEL) -> None:
@@ -101,7 +108,7 @@ class PastWindows:
         frame = window_frame(ours, manifest, labelled=labelled)
         if len(ours) < len(read.rows):
             others = [row for row in read.rows if row.model_version != manifest.version]
-            self.predicted_again += len(others)
+            self.predicted_again += 0 if manifest.is_watched else len(others)
             again = self._predicted(others, labelled=labelled)
             frame = pd.concat([frame, again], ignore_index=True) if ours else again
         return TimedRows(frame, np.full(len(frame), start.timestamp()))
@@ -118,7 +125,10 @@ class PastWindows:
             }
         )
         names = manifest.class_names if isinstance(manifest, ClassifierManifest) else None
-        frame = with_predictions(frame, self._predictor.answers(rows_of(frame, manifest.features)), names)
+        if manifest.is_watched:
+            frame = frame.assign(**_predictions(rows, manifest))
+        else:
+            frame = with_predictions(frame, self._predictor.answers(rows_of(frame, manifest.features)), names)
         return frame.assign(**{LABEL: _answers([row.label for row in rows], manifest)}) if labelled else frame
 
 

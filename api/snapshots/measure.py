@@ -1,6 +1,6 @@
 """Evaluates a stretch of the log: reads it, explains it, makes its snapshot. Runs in the worker: it needs pandas."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.alerts.next_steps import NextSteps
+from api.installed_models import with_drift_floors
 from api.prediction_log.alarm_changes import AlarmChanges, mute_of
 from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
@@ -17,11 +18,12 @@ from api.prediction_log.records import SOLE_MODEL
 from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
-from api.snapshots.window_models import WindowModels
-from evidently_workspace.results import FailedCheck, Mute, WindowSnapshot
+from api.snapshots.window_models import WindowModels, explained_places
+from evidently_workspace.results import FailedCheck, Mute, RowIds, WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
+from model.artifact.store import NO_ESTIMATES
 from model.artifact.traffic import LABELLED_LEVELS
 from model.statistics.lasting import Gathered, Key, block_seconds, blocks_looked_at, gatherer
 
@@ -113,7 +115,9 @@ class WindowEvaluator:
         *,
         model_id: int = SOLE_MODEL,
         next_steps: NextSteps | None = None,
+        drift_floors: Iterable[tuple[str, float]] = (),
     ) -> None:
+        self._drift_floors = drift_floors
         self._database = database
         self._next_steps = next_steps
         self._model_id = model_id
@@ -135,14 +139,15 @@ class WindowEvaluator:
         limits = self._limits
         counts = count_versions(self._database, start, end, self._model_id)
         model = self._models.choose(counts, limits.min_rows, limits.min_labels)
-        manifest, alarms_version = self._alarms.current(model.manifest)
+        calibrated, alarms_version = self._alarms.current(model.manifest)
+        manifest = with_drift_floors(calibrated, self._drift_floors)
         span = (self._database, start, end, manifest.version, limits.max_rows)
         logged = read_predictions(*span, model_id=self._model_id)
         labelled = read_labelled(*span, model_id=self._model_id)
         if logged.total < limits.min_rows and labelled.total < limits.min_labels:
             return WindowEvaluation(logged, labelled, None, self._shortage(logged, labelled), manifest)
         current = window_frame(logged.rows, manifest, labelled=False)
-        attributions, attributions_missing = model.explanations.explain(current)
+        attributions, attributions_missing = model.explanations.explain(current, end - start)
         snapshot = take_snapshot(
             Window(start, end),
             current,
@@ -158,9 +163,16 @@ class WindowEvaluator:
             rows_by_version={version: count.rows for version, count in counts.items()},
             other_labels=labelled.other_versions,
             origin=self._database.log_id(),
+            estimates=model.estimates,
+            estimates_missing=NO_ESTIMATES,
             past=self._past.gathered(manifest, start, end),
             next_step=self._next_step(start),
             mute_of=self._mutes(start),
+            ids=RowIds(
+                [row.prediction_id for row in logged.rows],
+                [row.prediction_id for row in labelled.rows],
+                explained_places(len(current), attributions),
+            ),
         )
         return WindowEvaluation(logged, labelled, snapshot, None, manifest, alarms_version)
 

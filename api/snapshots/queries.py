@@ -7,6 +7,7 @@ from typing import Any
 
 from api.alerts.next_steps import NextSteps
 from api.errors import NotFound, NothingToSnapshot
+from api.prediction_log.changed_rows import CarryingRow
 from api.prediction_log.records import WindowRecord, WindowStatus
 from api.prediction_log.windows import MinimalWindow, WindowRun, WindowStore
 from api.snapshots.learning import LearningState, ServiceAlarms
@@ -114,6 +115,14 @@ class SnapshotQueries:
         for window_start, window_end, value in self._store.series(name, column, *span, limit=limit, skip=skip):
             found.setdefault((value.name, value.column), []).append((window_start, window_end, value.value))
         return found
+
+    def rows(self, start: datetime, check: str | None, column: str | None, limit: int) -> list[CarryingRow]:
+        """Return the rows that the failed checks of a window found. Raises NotFound where no window starts then."""
+        start = _aware(start) or start
+        rows = self._store.rows_of_checks(start, check, column, limit)
+        if rows is None:
+            raise NotFound(f"no window starts at {start.isoformat()}; GET /snapshots lists the windows")
+        return rows
 
     def project_url(self) -> str:
         """Return the URL of the model's project in Evidently UI."""

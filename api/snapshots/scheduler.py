@@ -168,11 +168,12 @@ class JobScheduler:
         for job in self._jobs.values():
             job.stop(deadline - monotonic())
 
-    def wake(self, name: str) -> None:
-        """Run a job now; one that is running runs once more. Does nothing where this process has no such job."""
-        if name in self._jobs:
-            self._jobs[name].woken.set()
-            self.run_in(name, timedelta(0))
+    def wake(self, *names: str) -> None:
+        """Run jobs now; one that is running runs once more. Leaves out those that this process does not have."""
+        for name in names:
+            if name in self._jobs:
+                self._jobs[name].woken.set()
+                self.run_in(name, timedelta(0))
 
     def run_in(self, name: str, delay: timedelta) -> None:
         """Have the next run of a job come after this time instead of at its interval."""
@@ -242,6 +243,15 @@ class SnapshotHeartbeat:
             self.lease_held = False
             raise
 
+    def while_held(self, action: Callable[[], object]) -> Callable[[], None]:
+        """Return a job that does something only while this process has the lease."""
+
+        def run() -> None:
+            if self.lease_held:
+                action()
+
+        return run
+
     def request_retention(self) -> None:
         """Have what is old removed at the next heartbeat that finds the lease held and the worker free.
 
@@ -292,7 +302,7 @@ MAX_ANSWER_SECONDS = 2.0
 
 
 class StatusProbe:
-    """Looks at what surrounds the API: Evidently UI, the lease, the progress of the snapshots. Shows it as metrics.
+    """Looks at what surrounds the API: Evidently UI, the lease, the progress of the snapshots, who reads the log.
 
     ``progress`` returns how far the snapshots of each model are, with the metrics that show it. ``evidently_up`` says
     whether Evidently UI answered at the last look; None until there was one.
@@ -305,11 +315,14 @@ class StatusProbe:
         lease_held: Callable[[], bool],
         progress: Callable[[], Iterable[tuple[ModelMetrics, SnapshotProgress]]],
         client: httpx.Client | None = None,
+        *,
+        warn_of_long_reads: Callable[[], None] = lambda: None,
     ) -> None:
         self._metrics = metrics
         self._version_url = f"{evidently_url.rstrip('/')}/api/version"
         self._lease_held = lease_held
         self._progress = progress
+        self._warn_of_long_reads = warn_of_long_reads
         self._client = client or httpx.Client(timeout=MAX_ANSWER_SECONDS, trust_env=False)
         self.evidently_up: bool | None = None
 
@@ -320,6 +333,7 @@ class StatusProbe:
             for metrics, progress in self._progress():
                 metrics.observe_progress(progress)
             held = self._lease_held()
+            self._warn_of_long_reads()
         except LogUnavailable as error:
             logger.debug("the log could not be read: %s", error)  # requests and health checks say it loudly
         self.evidently_up = self._evidently_answers()

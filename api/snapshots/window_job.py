@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from uuid import UUID
 
 from api.errors import LogUnavailable
+from api.prediction_log.changed_rows import RowsOfCheck
 from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
@@ -150,7 +151,9 @@ class WindowProcessor:
             "model_version": evaluation.manifest.version,
         }
         values = [WindowValue(value.name, value.column or "", value.value) for value in found]
-        if not self._store.finish(window, values, {**changed, **counts}):
+        snapshot = evaluation.snapshot
+        rows = [RowsOfCheck(*astuple(one)) for one in (() if snapshot is None else snapshot.changed_rows)]
+        if not self._store.finish(window, values, {**changed, **counts}, rows):
             raise LeaseLost
 
     def _post(self, window: WindowRecord, snapshot: WindowSnapshot, manifest: Manifest) -> tuple[UUID, UUID]:

@@ -2,7 +2,18 @@
 
 from collections.abc import Iterator
 
-from evidently_workspace.panels import BY_LABEL, LABEL_DELAY, Panel, Series, line_panel, on_test_set, series, text_panel
+from evidently_workspace.panels import (
+    BY_LABEL,
+    LABEL_DELAY,
+    Panel,
+    Series,
+    estimate_panels,
+    line_panel,
+    on_test_set,
+    series,
+    text_panel,
+)
+from evidently_workspace.results import NO_PROBABILITIES
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest
 
 SCORES = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "F1": "F1Score"}
@@ -29,6 +40,9 @@ class ClassificationPanels:
 
     def concept(self) -> Iterator[Panel]:
         """Return the panels of concept drift."""
+        if self._manifest.concept_threshold is None:
+            yield text_panel("Concept drift", f"Not computed for this model: {NO_PROBABILITIES}.")
+            return
         yield text_panel(
             "Concept drift: labels that arrived",
             "The observed error beside the error that the model's calibrated probabilities predict on the same rows. "
@@ -50,6 +64,8 @@ class ClassificationPanels:
         scope = f"Precision, recall and F1 are those of class {classes[-1]}. " if len(classes) == 2 else ""
         known = {"accuracy": quality.accuracy, "precision": of.precision, "recall": of.recall, "F1": of.f1}
         yield line_panel("Accuracy, precision, recall, F1", scope + on_test_set(known), _scores(*SCORES), "full")
+        names = {"accuracy": "accuracy", "f1": "F1", "roc_auc": "ROC AUC"}
+        yield from estimate_panels("Accuracy", "accuracy", "Accuracy", names)
         yield from self._scores_of_classes()
         yield from self._scores_of_probabilities()
 
@@ -62,6 +78,8 @@ class ClassificationPanels:
 
     def _scores_of_probabilities(self) -> Iterator[Panel]:
         quality = self._manifest.quality
+        if quality.log_loss is None:
+            return
         roc_auc = None if quality.roc_auc is None else on_test_set(quality.roc_auc)
         yield line_panel("ROC AUC", roc_auc, [series("ROC AUC", "RocAuc")])
         yield line_panel("Log loss", on_test_set(quality.log_loss), [series("log loss", "LogLoss")])

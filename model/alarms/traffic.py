@@ -23,7 +23,7 @@ import pandas as pd
 
 from model.alarms.policy import FAILED_DAY_IN_DAYS, AlarmPolicy
 from model.alarms.window_values import Model, Name, TimedRows, Windows, measure_windows
-from model.artifact.manifest import LABEL, PREDICTION, Calibration, Manifest, RegressorManifest
+from model.artifact.manifest import LABEL, PREDICTION, ErrorCalibration, Manifest, RegressorManifest
 from model.artifact.traffic import DAY_SECONDS, LEVELS, TrafficAlarms, TrafficLevel, TrafficThreshold
 from model.data.dataset import RowTimes
 from model.data.time_column import zone_of
@@ -366,7 +366,7 @@ def traffic_levels(
 
 def smallest_effects(model: Model, policy: AlarmPolicy) -> SmallestEffects:
     """Return the smallest changes of a model's statistics that are worth an alarm."""
-    numbers = not isinstance(model.calibration, Calibration)
+    numbers = isinstance(model.calibration, ErrorCalibration)
     deviation = float(model.reference[LABEL].std()) if numbers else 1.0
     return SmallestEffects(
         {column: policy.drift_floors[method] for column, method in model.methods.items()},
@@ -378,11 +378,11 @@ def smallest_effects(model: Model, policy: AlarmPolicy) -> SmallestEffects:
 
 def effects_of(manifest: Manifest) -> SmallestEffects:
     """Return the same, as a manifest records them."""
-    attribution = manifest.attribution_threshold
+    attribution, concept = manifest.attribution_threshold, manifest.concept_threshold
     return SmallestEffects(
         {threshold.column: threshold.floor for threshold in manifest.thresholds},
         attribution.floor if attribution is not None else 0.0,
-        manifest.concept_threshold.gap_floor,
+        concept.gap_floor if concept is not None else 0.0,
         SMALLEST_EFFECT * manifest.label_range.standard_deviation if isinstance(manifest, RegressorManifest) else 0.0,
     )
 

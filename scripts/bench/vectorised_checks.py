@@ -107,6 +107,8 @@ class RegressionVerdicts:
 
 def _limits_of_z(manifest: Manifest, counts: Counts, deviation: NDArray[np.float64]) -> NDArray[np.float64]:
     rows, threshold = _rows(counts), manifest.concept_threshold
+    if threshold is None:
+        raise ValueError("the model has no probabilities")
     return smallest_alarming_z(threshold.at(rows), threshold.gap_floor, rows, deviation)
 
 

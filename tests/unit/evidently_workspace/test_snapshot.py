@@ -9,7 +9,7 @@ import pytest
 from api.snapshots.reports import SCRIPT_END, SCRIPT_START, split_page
 from evidently_workspace import snapshot as snapshot_module
 from evidently_workspace.panels import MAX_DRAWN_RATIO
-from evidently_workspace.results import Mute
+from evidently_workspace.results import Mute, RowIds
 from model.artifact.traffic import ThresholdOverride, TrafficAlarms, TrafficThreshold
 
 WITHOUT_ANY_SECTION = {"rows", "labelled_rows", "labelled_share", "rejected_requests", "version_rows"}
@@ -546,3 +546,30 @@ def test_a_threshold_set_by_hand_decides_alone_and_the_report_says_so(snap, make
         found = [failed.threshold for failed in snapshot.failed_checks if failed.check == "data_drift"]
         assert found == ([distance * factor] if fails else [])
         assert "Thresholds set by hand" in snapshot.html
+
+
+def test_the_rows_that_carry_what_failed_are_named_by_their_ids(snap, manifest, make_rows):
+    current = make_rows(manifest, 200, seed=1)
+    current.loc[:60, "x0"] += 9.0
+    ids = [f"id-{place}" for place in range(200)]
+    found = snap(current=current, ids=RowIds(ids, ids)).changed_rows
+    drifted = next(one for one in found if (one.check, one.column) == ("data_drift", "x0"))
+    assert {row for row, _ in drifted.rows[:61]} == set(ids[:61])
+    assert drifted.rows[0][1] == pytest.approx(1.0, abs=1e-5)
+    assert {one.check for one in found} >= {"data_drift", "data_quality"}
+
+
+def test_the_report_lists_them_below_the_failed_checks(snap, manifest, make_rows):
+    current = make_rows(manifest, 200, seed=1, shift=2.0)
+    ids = [f"id-{place}" for place in range(200)]
+    snapshot = snap(current=current, ids=RowIds(ids, ids))
+    titles = [widget.get("title") or widget["params"].get("text", "") for widget in body_of(snapshot)["widgets"]]
+    assert titles.index("Rows") > titles.index("Failed checks")
+    assert any(snapshot.changed_rows[0].rows[0][0] in str(widget) for widget in body_of(snapshot)["widgets"])
+
+
+def test_a_quiet_window_names_no_rows(snap):
+    ids = [f"id-{place}" for place in range(200)]
+    quiet = snap(ids=RowIds(ids, ids))
+    assert quiet.changed_rows == ()
+    assert "Rows that carry the changes" not in quiet.html

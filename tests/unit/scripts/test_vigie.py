@@ -22,7 +22,7 @@ def run(*arguments: str) -> Result:
 def runnable_modules() -> set[str]:
     paths = [
         path
-        for package in ("model", "api", "evidently_workspace", "scripts")
+        for package in ("model", "api", "evidently_workspace", "scripts", "vigie")
         for path in (ROOT / package).rglob("*.py")
     ]
     found = {

@@ -99,7 +99,7 @@ class Process:
 
     def tell(self) -> None:
         self.lease.take()
-        self.notifications.run([ModelNews(self.notifier, self.store)])
+        self.notifications.run(lambda: [ModelNews(self.notifier, self.store)])
 
     def counts(self) -> tuple[float | None, float | None]:
         value = self.metrics.registry.get_sample_value
