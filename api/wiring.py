@@ -327,16 +327,8 @@ def build_evaluator(
     limits = SampleLimits(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
     alarms = build_service_alarms(settings, database, model_id)
     archive = build_archive(settings, model_id)
-    return WindowEvaluator(
-        database,
-        settings.model_dir,
-        archive,
-        limits,
-        alarms,
-        model_id=model_id,
-        drift_floors=drift_floors,
-        next_steps=next_steps,
-    )
+    evaluator = partial(WindowEvaluator, model_id=model_id, drift_floors=drift_floors, next_steps=next_steps)
+    return evaluator(database, settings.model_dir, archive, limits, alarms)
 
 
 def build_service_alarms(settings: Settings, database: Database, model_id: int = SOLE_MODEL) -> ServiceAlarms:
