@@ -1,9 +1,11 @@
 """Queries for people: the windows, their values, their reports, and closing a window by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from api.alerts.next_steps import NextSteps
 from api.errors import NotFound, NothingToSnapshot
 from api.prediction_log.changed_rows import CarryingRow
 from api.prediction_log.records import WindowRecord, WindowStatus
@@ -51,6 +53,7 @@ class SnapshotQueries:
         enough: MinimalWindow,
         links: SnapshotLinks,
         alarms: ServiceAlarms,
+        next_steps: NextSteps,
         wake: Callable[[], None],
     ) -> None:
         self._store = store
@@ -58,6 +61,7 @@ class SnapshotQueries:
         self._enough = enough
         self._links = links
         self._alarms = alarms
+        self._next_steps = next_steps
         self._wake = wake
 
     def newest(self, limit: int, status: WindowStatus | None = None) -> list[WindowRecord]:
@@ -71,6 +75,10 @@ class SnapshotQueries:
     def alarms(self, manifest: Manifest) -> LearningState:
         """Return what the alarms of a model rest on."""
         return self._alarms.state(manifest)
+
+    def next_step(self, failed: Mapping[str, Any], window: WindowRecord) -> str:
+        """Return what to do after a failed check of a window."""
+        return self._next_steps.after(failed, window.start)
 
     def latest_report(self) -> WindowRecord | None:
         """Return the newest window that has an HTML report."""
