@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from api.alerts.next_steps import NextSteps
 from api.errors import NoSuchModel, shortened
 from api.prediction_log.records import SOLE_MODEL
 from api.security.keys import MODEL_NAME
@@ -76,6 +77,11 @@ class InstalledModel:
     def folder(self) -> Path:
         """The folder of its artifact."""
         return self.settings.model_dir
+
+    @property
+    def next_steps(self) -> NextSteps:
+        """What says what to do after a check of the model failed."""
+        return NextSteps(self.settings.api_url, self.name, self.folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ class WindowRecord:
     snapshot_removed_at: datetime | None = None
     report_removed_at: datetime | None = None
     alarms_version: int | None = None
+    muted_checks: list[dict[str, Any]] | None = None
     model_id: int = SOLE_MODEL
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path as FolderPath
 from typing import Annotated
@@ -57,7 +57,10 @@ def snapshot_routes(models: HostedModels, public_url: str | None = None) -> APIR
                 report = str(request.url_for("report", day=day, name=name))
             else:
                 report = f"{public_url.rstrip('/')}/reports/{day}/{name}"
-        recorded = RecordedWindow.model_validate(window)
+        steps = [{**failed, "next_step": queries.next_step(failed, window)} for failed in window.failed_checks]
+        recorded = RecordedWindow.model_validate(
+            replace(window, failed_checks=steps, muted_checks=window.muted_checks or [])
+        )
         return SnapshotWindow(**dict(recorded), report_url=report, evidently_url=queries.evidently_url(window))
 
     @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))

@@ -1,9 +1,11 @@
 """Queries for people: the windows, their values, their reports, and closing a window by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from api.alerts.next_steps import NextSteps
 from api.errors import NotFound, NothingToSnapshot
 from api.prediction_log.changed_rows import CarryingRow
 from api.prediction_log.records import HealthRun, WindowRecord, WindowStatus
@@ -27,6 +29,7 @@ class SnapshotQueries:
         enough: MinimalWindow,
         links: SnapshotLinks,
         alarms: ServiceAlarms,
+        next_steps: NextSteps,
         wake: Callable[[], None],
         read_health: Callable[[], HealthRun | None],
     ) -> None:
@@ -35,6 +38,7 @@ class SnapshotQueries:
         self._enough = enough
         self._links = links
         self._alarms = alarms
+        self._next_steps = next_steps
         self._wake = wake
         self._read_health = read_health
 
@@ -53,6 +57,10 @@ class SnapshotQueries:
     def health(self) -> Health:
         """Return whether all is well, since when, and what failed."""
         return health_of(self._read_health())
+
+    def next_step(self, failed: Mapping[str, Any], window: WindowRecord) -> str:
+        """Return what to do after a failed check of a window."""
+        return self._next_steps.after(failed, window.start)
 
     def latest_report(self) -> WindowRecord | None:
         """Return the newest window that has an HTML report."""

@@ -147,7 +147,7 @@ def _judge(
     lasting: list[LastingChange],
 ) -> JudgedWindow:
     start = datetime.fromtimestamp(int(windows.starts[place]), UTC)
-    traffic = WindowTraffic(manifest.traffic, start, interval_seconds)
+    traffic = WindowTraffic(manifest.traffic, start, interval_seconds, manifest.overrides)
     values = {name: float(found[place]) for name, found in windows.values.items() if np.isfinite(found[place])}
     failures = []
     for name, value in values.items():
