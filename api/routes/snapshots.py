@@ -35,7 +35,7 @@ DAY = timedelta(days=1)
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL cannot compare a text that contains NUL."""
 MAX_SKIPPED = 1_000_000_000
-MAX_ROWS_OF_CHECK = 100
+MAX_CHANGED_ROWS = 500
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,160}\.html$"
 
 
@@ -109,7 +109,9 @@ def snapshot_routes(models: HostedModels, public_url: str | None = None) -> APIR
         start: Annotated[datetime, Path(description="When the window starts, as GET /snapshots says it.")],
         check: Annotated[CheckName | None, Query(description="Only this check.")] = None,
         column: Annotated[str | None, Query(pattern=NO_NUL, description="Only this column.")] = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_ROWS_OF_CHECK, description="Most rows of one check and column.")] = 20,
+        limit: Annotated[
+            int, Query(ge=1, le=MAX_CHANGED_ROWS, description="Most rows in all; the failed checks share them.")
+        ] = 20,
     ) -> ChangedRows:
         found = model.monitoring.queries.rows(start, check, column, limit)
         read = answer_reader(model.serving.plane.manifest)
