@@ -260,7 +260,8 @@ SMALLEST_Z = 1.0
 
 
 _DIRECTIONS: dict[str, Literal["both", "above", "below"]] = {"accuracy": "below"}
-_DIRECTIONS |= dict.fromkeys(("concept_gap", "flipped_share", "concept_size_gap", "mean_absolute_error"), "above")
+_DIRECTIONS |= dict.fromkeys(("concept_gap", "random_label_share", "concept_size_gap", "mean_absolute_error"), "above")
+_NO_LONGER_GATHERED = "flipped_share"  # bad days raise it, too; older alarms have it
 
 
 @dataclass(frozen=True)
@@ -296,10 +297,11 @@ class SmallestEffects:
 
     def level(self, name: Name, values: Numbers, rows: Numbers) -> LevelStatistic | None:
         """Return a value of many windows as one that several of them are gathered by; None for any other."""
-        if name.name not in LEVELS:
+        if name.name not in LEVELS or name.name == _NO_LONGER_GATHERED:
             return None
         deviation = self.error / SMALLEST_EFFECT if self.error else 1.0
-        effects = dict.fromkeys(("concept_gap", "flipped_share", "concept_size_gap", "observed_bias"), self.concept_gap)
+        gaps = ("concept_gap", "random_label_share", "concept_size_gap", "observed_bias")
+        effects = dict.fromkeys(gaps, self.concept_gap)
         effects["mean"] = self.drift.get(name.column or "", 0.0)
         effects["prediction_mean"] = self.drift.get(PREDICTION, 0.0) * deviation
         effects["label_mean"] = self.drift.get(LABEL, 0.0) * deviation

@@ -21,10 +21,10 @@ from model.artifact.manifest import (
 )
 from model.data.encoding import encoding_of, number_features
 from model.statistics.calibration import expected_regression_errors
-from model.statistics.concept import classification_drift, flipped_share, regression_drift
+from model.statistics.concept import classification_drift, flipped_share, random_label_share, regression_drift
 from model.statistics.drift import build_statistic, in_deviations
 from model.statistics.windows import Counts, Numbers
-from model.training.out_of_fold import error_chances, number_errors, wrong_predictions
+from model.training.out_of_fold import chances_and_labels, error_chances, number_errors, wrong_predictions
 
 MIN_ROWS = 30
 """As in the API's settings: with fewer rows, or values of a column, a snapshot says "not enough data"."""
@@ -163,7 +163,7 @@ class _Cut:
         places = np.searchsorted(numbers, self.numbers[kept])
         first, sizes = self.first[kept], self.sizes[kept]
         found: dict[Name, Measured] = {}
-        for chunk in _chunks(sizes, reference_rows):
+        for chunk in places_together(sizes, reference_rows):
             rows_of_chunk = np.concatenate(
                 [np.arange(start, start + size) for start, size in zip(first[chunk], sizes[chunk], strict=True)]
             )
@@ -177,8 +177,8 @@ class _Cut:
         return found
 
 
-def _chunks(sizes: npt.NDArray[np.intp], reference_rows: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Yield the places of windows that are measured together, so that no array has too many cells."""
+def places_together(sizes: npt.NDArray[np.intp], reference_rows: int) -> Iterator[npt.NDArray[np.intp]]:
+    """Yield the places of windows of so many rows that are measured together: no array gets too many cells."""
     start, rows = 0, 0
     for place, size in enumerate(sizes):
         rows += int(size)
@@ -292,6 +292,8 @@ def _errors(rows: pd.DataFrame, counts: Counts, calibration: Calibration | Error
         found = {"concept_z": drift.z, "concept_gap": drift.gap, "accuracy": 1 - drift.observed_error}
         recalls = _recalls(rows, wrong, weights)
         found["flipped_share"] = flipped_share(wrong, expected, weights, classes)
+        chances, codes = chances_and_labels(rows)
+        found["random_label_share"] = random_label_share(chances[codes >= 0], codes[codes >= 0], weights[codes >= 0])
     else:
         predictions = rows[PREDICTION].to_numpy(dtype=np.float64)
         errors = regression_drift(number_errors(rows), expected_regression_errors(calibration, predictions), weights)
