@@ -18,9 +18,10 @@ from sklearn.metrics import log_loss, precision_recall_fscore_support, roc_auc_s
 from sklearn.pipeline import Pipeline
 
 from model.alarms.calibrate import Alarms, calibrate_alarms
+from model.alarms.effects import smallest_effects
 from model.alarms.learning import alarms_while_learning, gross_thresholds
 from model.alarms.policy import AlarmPolicy
-from model.alarms.traffic import calibrate_traffic, smallest_effects
+from model.alarms.traffic import calibrate_traffic
 from model.alarms.window_values import Model, TimedRows
 from model.artifact.estimators import libraries_of
 from model.artifact.manifest import (

@@ -65,6 +65,15 @@ class Division:
         return model_of(self.manifest, self.reference)
 
     @cached_property
+    def most_mixed(self) -> str:
+        """Return the column of numbers of which the shortest windows usually hold the least of one value."""
+        traffic = self.manifest.traffic
+        stuck = [one for one in (traffic.thresholds if traffic else ()) if one.name == "stuck_share" and one.column]
+        shortest = min(one.interval_seconds for one in stuck if not one.is_gross)
+        usual = {one.column: max(one.usual) for one in stuck if one.interval_seconds == shortest}
+        return str(min(usual, key=lambda column: usual[column]))
+
+    @cached_property
     def rules(self) -> dict[Rule, Manifest]:
         """Return our alarms, and those of before: what the rows alone say, whatever the hour."""
         return {"ours": self.manifest, "ours, rows alone": self.manifest.model_copy(update={"traffic": None})}
@@ -132,11 +141,13 @@ def changes(division: Division, seed: int) -> Iterator[Change]:
     for column in numbers:
         moved = rows[column] + division.reference[column].std(ddof=0)
         yield _of_feature(f"`{column}` moved by one deviation", "data_drift", moved, division)
-    first = max(numbers, key=lambda column: division.reference[column].nunique())
-    gaps = rows[first].mask(rng.random(len(rows)) < MISSING)
-    yield _of_feature(f"a tenth of `{first}` missing", "data_quality", gaps, division)
-    stuck = rows[first].mask(rows[first].notna(), division.reference[first].quantile(0.9, interpolation="nearest"))
-    yield _of_feature(f"`{first}` stuck at one value", "data_quality", stuck, division)
+    most_values = max(numbers, key=lambda column: division.reference[column].nunique())
+    for column in dict.fromkeys([most_values, division.most_mixed]):
+        gaps = rows[column].mask(rng.random(len(rows)) < MISSING)
+        yield _of_feature(f"a tenth of `{column}` missing", "data_quality", gaps, division)
+        value = division.reference[column].quantile(0.9, interpolation="nearest")
+        stuck = rows[column].mask(rows[column].notna(), value)
+        yield _of_feature(f"`{column}` stuck at one value", "data_quality", stuck, division)
     yield from _changes_of_labels(rows, seconds, rng)
 
 

@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from model.alarms.traffic import WEEK_SECONDS, Numbers, Statistic, cycle_bins, fit_traffic_thresholds
+from model.alarms.effects import Numbers, Statistic
+from model.alarms.traffic import WEEK_SECONDS, cycle_bins, fit_traffic_thresholds
 from model.artifact.traffic import DAY_SECONDS, TrafficAlarms, TrafficThreshold, WindowTraffic
 
 HOUR = 3_600
