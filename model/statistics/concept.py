@@ -88,7 +88,7 @@ def _random_share(probabilities: Numbers, codes: npt.NDArray[np.integer], counts
     bounded = np.clip(probabilities[held], _LEAST_CHANCE, 1.0)
     classes = bounded.shape[1]
     shifted = np.argsort(-(weights @ bounded), kind="stable")[:_SHIFTED_CLASSES]
-    seen = np.bincount(codes, weights, minlength=classes)
+    seen = np.bincount(codes, weights, minlength=classes).astype(np.float64)
     chances = _after_shifts(bounded, weights, seen, shifted)
     replaced = (1 - chances) / (classes - 1) - chances
     cautious = np.clip(chances, _SUREST, None)
@@ -103,13 +103,14 @@ def _random_share(probabilities: Numbers, codes: npt.NDArray[np.integer], counts
 
 def _after_shifts(chances: Numbers, weights: Numbers, seen: Numbers, shifted: npt.NDArray[np.integer]) -> Numbers:
     """Return the probabilities after shifts of some classes that fit how often each class was seen."""
-    shifts, found = np.zeros(chances.shape[1]), chances / chances.sum(axis=1, keepdims=True)
+    shifts = np.zeros(chances.shape[1])
+    found: Numbers = np.asarray(chances / chances.sum(axis=1, keepdims=True))
     for _ in range(_STEPS):
         slope = seen[shifted] - weights @ found[:, shifted] - _SHIFT_PRECISION * shifts[shifted]
         step = np.linalg.solve(_information(found[:, shifted], weights), slope)
         shifts[shifted] += np.clip(step, -1.0, 1.0)
-        found = chances * np.exp(shifts)
-        found /= found.sum(axis=1, keepdims=True)
+        raised = chances * np.exp(shifts)
+        found = np.asarray(raised / raised.sum(axis=1, keepdims=True))
         if np.abs(step).max() < _CONVERGED:
             break
     return found

@@ -29,8 +29,8 @@ class Quiet(NamedTuple):
     alerts: int
     days: int
     checks: Mapping[str, int]
-    interval: int = DAY_SECONDS
-    in_order: bool = False
+    interval: int
+    in_order: bool
 
 
 class Found(NamedTuple):
@@ -44,8 +44,8 @@ class Found(NamedTuple):
     failed: Verdicts
     days: float
     allowed: int | None
-    interval: int = DAY_SECONDS
-    in_order: bool = False
+    interval: int
+    in_order: bool
 
     @property
     def share(self) -> float:

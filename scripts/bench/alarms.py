@@ -114,11 +114,11 @@ def _divide(
         recipe = named_recipe("hist_gradient_boosting", dataset.task)
         manifest = train_model(learned, folder, recipe=recipe, seed=seed)
         predictor, reference = load_predictor(folder), read_reference(folder)
-    timed = [
+    known_rows, other_rows = (
         TimedRows(answer(one.frame.assign(**{LABEL: one.labels}), predictor), times_of(one).seconds)
         for one in (learned, judged)
-    ]
-    return Division(in_order, manifest, reference, *timed, len(np.unique(days[~known])), seen_from)
+    )
+    return Division(in_order, manifest, reference, known_rows, other_rows, len(np.unique(days[~known])), seen_from)
 
 
 class Change(NamedTuple):
@@ -217,13 +217,18 @@ class Judged:
                 len(alerts_of(windows, Quorum(2, 3))),
                 days,
                 Counter(check for one in windows for check in {failure.check for failure in one.failures}),
+                *self._where,
             )
             for rule, windows in self.ours.items()
         ]
         drifts = [name for name in self.now.values if name.name.endswith("_drift")]
         others = {"mean + 3 deviations of past windows": self.beyond_past(self.now, drifts)}
         others |= by_baselines(self.division, self.division.judged, self.now, self.interval)
-        return found + [Quiet(rule, fired, _alerts(fired), days, {}) for rule, fired in others.items()]
+        return found + [Quiet(rule, fired, _alerts(fired), days, {}, *self._where) for rule, fired in others.items()]
+
+    @property
+    def _where(self) -> tuple[int, bool]:
+        return self.interval, self.division.in_order
 
     def beyond_past(self, windows: Windows, names: Sequence[Name]) -> Fired:
         """Return the windows in which a value lies beyond the mean of past windows by 3 of their deviations."""
@@ -247,11 +252,11 @@ class Judged:
         judged = [name for name in windows.values if CHECK_OF.get(name.name) == change.check]
         fired: Verdicts = {**ours, "mean + 3 deviations of past windows": self.beyond_past(windows, judged)}
         columns = [change.feature or LABEL]
-        fired |= by_baselines(self.division, change.given, windows, self.interval, columns)
+        fired = {**fired, **by_baselines(self.division, change.given, windows, self.interval, columns)}
         anyway = self.now.starts[unchanged["ours"]]
         days = _day_of_first(windows.starts, ours["ours"] & ~np.isin(windows.starts, anyway))
         allowed = self.division.seen_from.get(change.feature or "") if change.check == "data_drift" else None
-        return Found(change.name, change.check, fired, days, allowed)
+        return Found(change.name, change.check, fired, days, allowed, *self._where)
 
 
 def _failed(windows: Sequence[JudgedWindow], change: Change) -> Fired:
@@ -318,9 +323,8 @@ def run_alarms(options: argparse.Namespace) -> int:
                 for interval in TABLES[name].intervals:
                     status.update(f"{name}: division {number} of {options.divisions}, windows of {interval} s")
                     judged = Judged(division, interval)
-                    kind = {"interval": interval, "in_order": division.in_order}
-                    quiet += [one._replace(**kind) for one in judged.quiet()]
-                    found += [judged.found(change)._replace(**kind) for change in changed]
+                    quiet += judged.quiet()
+                    found += [judged.found(change) for change in changed]
         for table in (goals_table(quiet, found), quiet_table(quiet), found_table(found)):
             print(table, "\n", flush=True)
         console.print(f"{name}: {time.monotonic() - started:.0f} s")
