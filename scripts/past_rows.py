@@ -135,7 +135,7 @@ def _judge_windows(
     start, end = whole_windows(options.start, options.end, rules.seconds, held)
     filled = read_filled_windows(database, start, end, rules.seconds)
     if held is None or not filled:
-        raise DataError(f"the log has no rows from {_at(start)} to {_at(end)}; {_holding(held)}")
+        raise DataError(f"the log has no rows from {in_utc(start)} to {in_utc(end)}; {holding(held)}")
     past = PastWindows(database, load_predictor(folder), settings.snapshot_max_rows)
     manifest, alarms_version = build_service_alarms(settings, database).current(past.manifest)
     judged = Judged(manifest)
@@ -168,8 +168,8 @@ def whole_windows(start: datetime, end: datetime, seconds: int, held: HeldSpan |
     first, last = -(-start.timestamp() // seconds), until.timestamp() // seconds
     if first >= last:
         raise DataError(
-            f"no whole window of {seconds} s lies between {_at(start)} and {_at(until)}; windows end on multiples of "
-            "their length in UTC. Give a longer span or a shorter --interval"
+            f"no whole window of {seconds} s lies between {in_utc(start)} and {in_utc(until)}; windows end on "
+            "multiples of their length in UTC. Give a longer span or a shorter --interval"
         )
     return datetime.fromtimestamp(first * seconds, UTC), datetime.fromtimestamp(last * seconds, UTC)
 
@@ -178,11 +178,11 @@ def _log_notes(
     options: argparse.Namespace, past: "PastWindows", settings: Settings, held: HeldSpan, end: datetime
 ) -> Iterator[str]:
     """Yield what of the log was judged, and how."""
-    yield f"In all, {_holding(held)}."
+    yield f"In all, {holding(held)}."
     if options.start < held.first:
         yield f"Rows older than {settings.log_keep_days} days are removed."
     if options.end > held.now and held.last >= end:
-        yield f"The window that began at {_at(end)} is still open and is left out."
+        yield f"The window that began at {in_utc(end)} is still open and is left out."
     if past.predicted_again:
         yield (
             f"{past.predicted_again:,} rows and labelled rows of other versions of the model were predicted again by "
@@ -192,9 +192,13 @@ def _log_notes(
         yield f"Of {past.sampled:,} windows a sample of about {settings.snapshot_max_rows:,} rows was measured."
 
 
-def _holding(held: HeldSpan | None) -> str:
-    return "the log is empty" if held is None else f"the log holds rows from {_at(held.first)} to {_at(held.last)}"
+def holding(held: HeldSpan | None) -> str:
+    """Say from when to when the log has rows."""
+    return (
+        "the log is empty" if held is None else f"the log holds rows from {in_utc(held.first)} to {in_utc(held.last)}"
+    )
 
 
-def _at(time: datetime) -> str:
+def in_utc(time: datetime) -> str:
+    """Return a time for people, without seconds that are 0."""
     return f"{time:%Y-%m-%d %H:%M}" + (f":{time:%S}" if time.second else "") + " UTC"

@@ -40,6 +40,7 @@ PANELS: dict[str, tuple[Command, ...]] = {
     "Look at it": (
         Command("addresses", "scripts.addresses", "Print the addresses of the Docker stack.", has_options=False),
         Command("report", "scripts.report", "Make one HTML report for any period of the prediction log."),
+        Command("export", "scripts.export", "Write logged predictions and labels into a Parquet or CSV file."),
         Command("doctor", "scripts.doctor", "Check what this machine lacks, and what needs it."),
     ),
     "Look after it": (

@@ -8,10 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select
 
 from api.prediction_log.database import Database, microseconds, moment
-from api.prediction_log.records import WindowStatus, WindowValue
+from api.prediction_log.records import SOLE_MODEL, WindowStatus, WindowValue
 from api.prediction_log.tables import alarm_versions, window_statistics, windows
 
 MAX_WINDOWS = 12_000
@@ -50,21 +50,22 @@ class MeasuredWindow:
 
 
 class AlarmLog:
-    """The alarms and measured windows of one prediction log. Raises LogUnavailable."""
+    """The alarms and measured windows of one model. Raises LogUnavailable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, model_id: int = SOLE_MODEL) -> None:
         self.database = database
+        self.model_id = model_id
 
     def newest(self, model_version: str) -> AlarmVersion | None:
         """Return the alarms that hold for a version of the model; None where those of the artifact always did."""
-        query = select(alarm_versions).where(alarm_versions.c.model_version == model_version)
+        query = select(alarm_versions).where(self._held_by(model_version))
         with self.database.reading() as connection:
             row = connection.execute(query.order_by(alarm_versions.c.id.desc()).limit(1)).first()
         return None if row is None else _version_of(row)
 
     def versions(self, model_version: str) -> list[AlarmVersion]:
         """Return all that ever held for a version of the model, oldest first."""
-        query = select(alarm_versions).where(alarm_versions.c.model_version == model_version)
+        query = select(alarm_versions).where(self._held_by(model_version))
         with self.database.reading() as connection:
             return [_version_of(row) for row in connection.execute(query.order_by(alarm_versions.c.id))]
 
@@ -72,7 +73,13 @@ class AlarmLog:
         """Let these alarms hold from now on, and return their version."""
         with self.database.writing() as connection:
             now = self.database.now(connection)
-            row = {"made_at": now, "model_version": model_version, "action": action.value, "content": content}
+            row = {
+                "made_at": now,
+                "model_version": model_version,
+                "action": action.value,
+                "content": content,
+                "model_id": self.model_id,
+            }
             added = connection.execute(insert(alarm_versions).values(row).returning(alarm_versions.c.id)).scalar_one()
         return AlarmVersion(added, moment(now), model_version, action, content)
 
@@ -92,9 +99,9 @@ class AlarmLog:
 
     def learned_span(self, model_version: str, since: datetime | None) -> tuple[datetime, datetime] | None:
         """Return the first start and the last end of the measured windows since then; None where there are none."""
-        known = windows.join(window_statistics, windows.c.start == window_statistics.c.start)
+        known = windows.join(window_statistics, _of_window())
         query = select(func.min(windows.c.start), func.max(windows.c.end)).select_from(known)
-        query = query.where(window_statistics.c.model_version == model_version)
+        query = query.where(self._measured_by(model_version))
         if since is not None:
             query = query.where(windows.c.start >= microseconds(since))
         with self.database.reading() as connection:
@@ -103,8 +110,8 @@ class AlarmLog:
 
     def starts(self, model_version: str, start: datetime, end: datetime) -> list[datetime]:
         """Return when the measured windows of a version that lie in [start, end) start, oldest first."""
-        query = select(windows.c.start).join(window_statistics, windows.c.start == window_statistics.c.start)
-        query = query.where(window_statistics.c.model_version == model_version)
+        query = select(windows.c.start).join(window_statistics, _of_window())
+        query = query.where(self._measured_by(model_version))
         query = query.where(windows.c.status == WindowStatus.POSTED, windows.c.end <= microseconds(end))
         query = query.where(windows.c.start >= microseconds(start)).order_by(windows.c.start)
         with self.database.reading() as connection:
@@ -116,8 +123,8 @@ class AlarmLog:
         """Return the measured windows of a version of the model that lie in [start, end), oldest first."""
         query = (
             select(windows.c.start, windows.c.end, windows.c.rows, windows.c.labelled_rows, window_statistics.c.content)
-            .join(window_statistics, windows.c.start == window_statistics.c.start)
-            .where(window_statistics.c.model_version == model_version, windows.c.status == WindowStatus.POSTED)
+            .join(window_statistics, _of_window())
+            .where(self._measured_by(model_version), windows.c.status == WindowStatus.POSTED)
         )
         if start is not None:
             query = query.where(windows.c.start >= microseconds(start))
@@ -131,16 +138,35 @@ class AlarmLog:
                 for row in connection.execute(query.order_by(windows.c.start))
             ]
 
+    def _held_by(self, model_version: str) -> ColumnElement[bool]:
+        return and_(alarm_versions.c.model_id == self.model_id, alarm_versions.c.model_version == model_version)
 
-def record_statistics(connection: Connection, start: int, model_version: str, values: Iterable[WindowValue]) -> None:
-    """Keep what a window's snapshot measured, and delete that of the oldest windows above `MAX_WINDOWS`."""
-    connection.execute(delete(window_statistics).where(window_statistics.c.start == start))
+    def _measured_by(self, model_version: str) -> ColumnElement[bool]:
+        return and_(window_statistics.c.model_id == self.model_id, window_statistics.c.model_version == model_version)
+
+
+def record_statistics(
+    connection: Connection,
+    start: int,
+    model_version: str,
+    values: Iterable[WindowValue],
+    model_id: int = SOLE_MODEL,
+) -> None:
+    """Keep what a window's snapshot measured, and delete that of the model's oldest windows above `MAX_WINDOWS`."""
+    ours, kept = window_statistics.c.model_id == model_id, window_statistics.c.start
+    connection.execute(delete(window_statistics).where(ours, kept == start))
     packed = zlib.compress(json.dumps([[one.name, one.column, one.value] for one in values]).encode())
-    connection.execute(insert(window_statistics).values(start=start, model_version=model_version, content=packed))
-    starts = select(window_statistics.c.start).order_by(window_statistics.c.start.desc())
+    row = {"model_id": model_id, "start": start, "model_version": model_version, "content": packed}
+    connection.execute(insert(window_statistics).values(row))
+    starts = select(kept).where(ours).order_by(kept.desc())
     oldest = connection.execute(starts.offset(MAX_WINDOWS).limit(1)).scalar()
     if oldest is not None:
-        connection.execute(delete(window_statistics).where(window_statistics.c.start <= oldest))
+        connection.execute(delete(window_statistics).where(ours, kept <= oldest))
+
+
+def _of_window() -> ColumnElement[bool]:
+    """Whether statistics belong to a window."""
+    return and_(window_statistics.c.model_id == windows.c.model_id, window_statistics.c.start == windows.c.start)
 
 
 def _unpacked(content: bytes) -> dict[tuple[str, str], float]:

@@ -3,9 +3,10 @@
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from api.errors import LogUnavailable
 from api.prediction_log.clock import SteadyClock
@@ -23,7 +25,9 @@ from api.prediction_log.tables import log_identity
 MIGRATIONS = Path(__file__).parent / "migrations"
 STAMP_LOCK = 7_146_001
 MIGRATION_LOCK = 7_146_002
-CLOSED_UNTIL = "SELECT closed_until FROM horizon"
+MIGRATION_SECONDS = 600
+"""How long a process waits for another one that migrates a SQLite file: an index of 100 million rows takes minutes."""
+CLOSED_UNTIL = "SELECT id, closed_until FROM horizon"
 """As text: every commit runs it, and SQLAlchemy would take longer to compile it than SQLite to run it."""
 MIN_FREE_BYTES = 64 * 1024 * 1024
 """A request of 10,000 rows of 30 features is 12 MB of JSON, which goes into the write-ahead log, then into the file."""
@@ -84,20 +88,19 @@ class Database:
             yield connection
             connection.execute("COMMIT")  # one that is not reached is rolled back where the pool takes it back
 
-    def stamp(self, connection: Connection | sqlite3.Connection) -> int:
-        """Return the time to log rows under, in microseconds since the epoch.
+    def stamps(self, connection: Connection | sqlite3.Connection) -> "Stamps":
+        """Return the time to log rows of each model under.
 
-        To be called inside the write transaction that logs the rows. The stamp is never inside a closed window: on
-        SQLite the write lock is held already, on PostgreSQL a shared advisory lock makes `closing` wait for us, and a
-        clock that went back is lifted to the end of the last closed window.
+        To be called inside the write transaction that logs the rows. A stamp is never inside a closed window of its
+        model: on SQLite the write lock is held already, on PostgreSQL a shared advisory lock makes `closing` wait for
+        us, and a clock that went back is lifted to the end of the model's last closed window.
         """
         if isinstance(connection, sqlite3.Connection):
-            (closed_until,) = connection.execute(CLOSED_UNTIL).fetchone()
-            return max(self.now(connection), int(closed_until))
+            return Stamps(self.now(connection), look_up=partial(_closed_until, connection))
         if not self.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": STAMP_LOCK})
-        now = self.now(connection)
-        return max(now, int(connection.exec_driver_sql(CLOSED_UNTIL).scalar_one()))
+        now = self.now(connection)  # only once the lock is held
+        return Stamps(now, connection.exec_driver_sql(CLOSED_UNTIL).all())
 
     def closing(self, connection: Connection) -> int:
         """Wait until every row stamped so far is committed, and return the time in microseconds since the epoch.
@@ -124,14 +127,27 @@ class Database:
         return int(seconds.scalar_one())
 
     def migrate(self) -> None:
-        """Bring the schema to its newest version; several processes may call this at once."""
+        """Bring the schema to its newest version; several processes may call this at once, and wait for the first."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with self.writing() as connection:
+        with self._migrating() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    @contextmanager
+    def _migrating(self) -> Iterator[Connection]:
+        """One write transaction; on a SQLite file it waits until another process has migrated."""
+        if self._file is None:
+            with self.writing() as connection:
+                yield connection
+            return
+        engine = create_engine(self.engine.url, connect_args={"timeout": MIGRATION_SECONDS}, poolclass=NullPool)
+        _prepare_sqlite(engine)  # this too waits for the lock
+        with _translated(), engine.execution_options(vigie_write=True).begin() as connection:
+            self._refuse_lost_file()
+            yield connection
 
     def log_id(self) -> str:
         """Return the id of the log, which a migrated one has. Raises LogUnavailable."""
@@ -158,6 +174,32 @@ class Database:
     def _refuse_lost_file(self) -> None:
         if self._file is not None:
             self._file.refuse_if_lost()
+
+
+class Stamps(dict[int, int]):
+    """The time to log rows under, in microseconds since the epoch, by the id of the rows' model.
+
+    A model that is not in ``closed_until`` is looked up when it is first asked for.
+    """
+
+    def __init__(
+        self, now: int, closed_until: Iterable[Sequence[int]] = (), look_up: Callable[[int], int] | None = None
+    ) -> None:
+        super().__init__({model_id: max(now, until) for model_id, until in closed_until})
+        self._now = now
+        self._look_up = look_up
+
+    def __missing__(self, model_id: int) -> int:
+        """Return the time of another model."""
+        closed_until = 0 if self._look_up is None else self._look_up(model_id)
+        self[model_id] = stamp = max(self._now, closed_until)
+        return stamp
+
+
+def _closed_until(connection: sqlite3.Connection, model_id: int) -> int:
+    """Return the end of the model's last closed window: 2 µs, while to read that of fifty models takes 25."""
+    row = connection.execute(f"{CLOSED_UNTIL} WHERE id = ?", (model_id,)).fetchone()
+    return 0 if row is None else int(row[1])
 
 
 def missing_file(url: str) -> Path | None:

@@ -4,19 +4,23 @@ A row is removed once it is old and no window needs it any more, together with i
 """
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
-from sqlalchemy import ColumnElement, and_, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select
 
 from api.prediction_log.database import Database, microseconds, moment
-from api.prediction_log.tables import horizon, labels, predictions, rejections, windows
+from api.prediction_log.tables import horizon, labels, models, predictions, rejections, windows
 from api.prediction_log.windows import unfinished
 
 RESERVE_PAGES = 1024
 """Free pages that a SQLite file keeps (4 MB) for the next rows."""
 ROW_OVERHEAD_BYTES = 160
 """About what a row takes besides its text: ids, keys, and its entries in the indexes."""
+
+NO_OWN: Mapping[int, datetime] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,10 @@ class ExpiredRows:
 
 
 class LogExpiry:
-    """Removes old rows of one prediction log."""
+    """Removes old rows of one prediction log, those of all its models.
+
+    A row is old that was logged ``before`` a time; ``own`` has another time for some models, by their id.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,36 +46,50 @@ class LogExpiry:
         with self._database.reading() as connection:
             return moment(self._database.now(connection))
 
-    def remove(self, before: datetime, max_rows: int) -> ExpiredRows:
-        """Remove up to ``max_rows`` predictions logged before that time, with their labels; return how many."""
+    def remove(self, before: datetime, max_rows: int, own: Mapping[int, datetime] = NO_OWN) -> ExpiredRows:
+        """Remove up to ``max_rows`` old predictions with their labels; return how many."""
         with self._database.writing() as connection:
-            query = select(predictions.c.id).where(self._expired(before))
-            # a row whose label is being stored stays until the next time
-            query = query.order_by(predictions.c.logged_at).limit(max_rows).with_for_update(skip_locked=True)
-            ids = connection.execute(query).scalars().all()
+            ids: list[str] = []
+            for model_id, bound in _overdue(connection, predictions, before, own):
+                query = select(predictions.c.id).where(_expired(model_id, bound))
+                # a row whose label is being stored stays until the next time
+                query = query.order_by(predictions.c.logged_at).with_for_update(skip_locked=True)
+                ids += connection.execute(query.limit(max_rows - len(ids))).scalars()
+                if len(ids) == max_rows:
+                    break
             if not ids:
                 return ExpiredRows()
             labelled = connection.execute(delete(labels).where(labels.c.prediction_id.in_(ids))).rowcount
             connection.execute(delete(predictions).where(predictions.c.id.in_(ids)))
             return ExpiredRows(len(ids), labelled)
 
-    def remove_rejections(self, before: datetime, max_rows: int) -> int:
-        """Remove up to ``max_rows`` counts of refused requests from before that time, and return how many."""
-        old = select(rejections.c.id).where(rejections.c.logged_at < microseconds(before)).limit(max_rows)
+    def remove_rejections(self, before: datetime, max_rows: int, own: Mapping[int, datetime] = NO_OWN) -> int:
+        """Remove up to ``max_rows`` old counts of refused requests, and return how many."""
+        removed = 0
         with self._database.writing() as connection:
-            return connection.execute(delete(rejections).where(rejections.c.id.in_(old.scalar_subquery()))).rowcount
+            for model_id, bound in _overdue(connection, rejections, before, own):
+                old = select(rejections.c.id).where(rejections.c.model_id == model_id, rejections.c.logged_at < bound)
+                some = old.limit(max_rows - removed).scalar_subquery()
+                removed += connection.execute(delete(rejections).where(rejections.c.id.in_(some))).rowcount
+                if removed == max_rows:
+                    break
+        return removed
 
-    def count(self, before: datetime) -> ExpiredRows:
+    def count(self, before: datetime, own: Mapping[int, datetime] = NO_OWN) -> ExpiredRows:
         """Return what `remove` would remove in all."""
         text_bytes = func.length(predictions.c.features) + func.length(predictions.c.probabilities)
         query = select(
             func.count().label("predictions"),
             func.count(labels.c.prediction_id).label("labels"),
             func.coalesce(func.sum(text_bytes + ROW_OVERHEAD_BYTES), 0).label("bytes"),
-        ).select_from(predictions.outerjoin(labels))
+        ).select_from(predictions.outerjoin(labels, labels.c.prediction_id == predictions.c.id))
         with self._database.reading() as connection:
-            found = connection.execute(query.where(self._expired(before))).one()
-        return ExpiredRows(found.predictions, found.labels, int(found.bytes))
+            found = [
+                connection.execute(query.where(_expired(model_id, bound))).one()
+                for model_id, bound in _overdue(connection, predictions, before, own)
+            ]
+        counted = ((row.predictions, row.labels, int(row.bytes)) for row in found)
+        return ExpiredRows(*map(sum, zip(*counted, strict=True))) if found else ExpiredRows()
 
     def shrink(self, max_pages: int) -> int:
         """Give up to ``max_pages`` free pages of a SQLite file back to the disk; return the bytes, 0 for none.
@@ -90,10 +111,29 @@ class LogExpiry:
                 sqlite.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
             return int(pages * size)
 
-    def _expired(self, before: datetime) -> ColumnElement[bool]:
-        """Rows from before that time that no unfinished window will read: by their own time, or by their label's."""
-        oldest = select(func.min(windows.c.start)).where(unfinished()).scalar_subquery()
-        floor = func.coalesce(oldest, select(horizon.c.closed_until).scalar_subquery())
-        of_row = select(labels.c.prediction_id).where(labels.c.prediction_id == predictions.c.id)
-        needed = of_row.where(labels.c.arrived_at >= floor).correlate(predictions).exists()
-        return and_(predictions.c.logged_at < microseconds(before), predictions.c.logged_at < floor, ~needed)
+
+def _overdue(
+    connection: Connection, table: Table, before: datetime, own: Mapping[int, datetime]
+) -> list[tuple[int, int]]:
+    """Return the models that have old rows, and their bounds: first the one whose oldest row is longest overdue.
+
+    Each is one look at the index; and none waits for ever behind another whose rows get old faster than they go.
+    """
+    oldest = select(func.min(table.c.logged_at)).where(table.c.model_id == models.c.id).scalar_subquery()
+    found = [
+        (first - bound, model_id, bound)
+        for model_id, first in connection.execute(select(models.c.id, oldest))
+        if first is not None and first < (bound := microseconds(own.get(model_id, before)))
+    ]
+    return [(model_id, bound) for _, model_id, bound in sorted(found)]
+
+
+def _expired(model_id: int, bound: int) -> ColumnElement[bool]:
+    """Old rows of a model that no unfinished window of it will read: by their own time, or by their label's."""
+    oldest = select(func.min(windows.c.start)).where(windows.c.model_id == model_id, unfinished())
+    closed_until = select(horizon.c.closed_until).where(horizon.c.id == model_id)
+    floor = func.coalesce(oldest.scalar_subquery(), closed_until.scalar_subquery())
+    of_row = select(labels.c.prediction_id).where(labels.c.prediction_id == predictions.c.id)
+    needed = of_row.where(labels.c.arrived_at >= floor).correlate(predictions).exists()
+    time = predictions.c.logged_at
+    return and_(predictions.c.model_id == model_id, time < bound, time < floor, ~needed)

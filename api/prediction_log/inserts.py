@@ -1,7 +1,7 @@
 """The statements that write predictions and labels in groups."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 from sqlalchemy import Connection, select
@@ -11,29 +11,31 @@ from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionReco
 from api.prediction_log.tables import labels, predictions
 
 COLUMNS = (*PredictionRecord._fields, "logged_at")
-TYPES = ("text", "int", "text", "text", "text", "text")
+TYPES = ("text", "int", "text", "text", "text", "text", "int", "bigint")
 MAX_ROWS = 64
 """Rows in one statement; more of them were not faster (tried: 512 and 4,096)."""
 
 
 def insert_predictions(
-    connection: Connection | sqlite3.Connection, stamp: int, records: Sequence[PredictionRecord]
+    connection: Connection | sqlite3.Connection, stamps: Mapping[int, int], records: Sequence[PredictionRecord]
 ) -> None:
-    """Log the records under the stamp, in microseconds since the epoch. Raises the connection's own errors."""
+    """Log the records, each under the stamp of its model. Raises the connection's own errors."""
     if not records:
         return
     if isinstance(connection, sqlite3.Connection):
-        for statement, values in _statements(stamp, records):
+        for statement, values in _statements(stamps, records):
             connection.execute(statement, values)
     elif connection.dialect.name == "postgresql":
         columns = [list(column) for column in zip(*records, strict=True)]
-        connection.exec_driver_sql(_from_arrays(), (*columns, stamp))
+        connection.exec_driver_sql(_from_arrays(), (*columns, [stamps[record.model_id] for record in records]))
     else:
-        for statement, values in _statements(stamp, records):
+        for statement, values in _statements(stamps, records):
             connection.exec_driver_sql(statement, tuple(values))
 
 
-def _statements(stamp: int, records: Sequence[PredictionRecord]) -> Iterator[tuple[str, list[str | int]]]:
+def _statements(
+    stamps: Mapping[int, int], records: Sequence[PredictionRecord]
+) -> Iterator[tuple[str, list[str | int]]]:
     """Yield statements for powers of two of rows: these are few, and the driver keeps them prepared."""
     first, size = 0, MAX_ROWS
     while first < len(records):
@@ -42,7 +44,7 @@ def _statements(stamp: int, records: Sequence[PredictionRecord]) -> Iterator[tup
         values: list[str | int] = []
         for record in records[first : first + size]:
             values += record
-            values.append(stamp)
+            values.append(stamps[record.model_id])
         yield _with_values(size), values
         first += size
 
@@ -56,7 +58,7 @@ def _with_values(rows: int) -> str:
 @cache
 def _from_arrays() -> str:
     arrays = ", ".join(f"unnest(%s::{kind}[])" for kind in TYPES)
-    return f"INSERT INTO predictions ({_names()}) SELECT {arrays}, %s::bigint"
+    return f"INSERT INTO predictions ({_names()}) SELECT {arrays}"
 
 
 def _names() -> str:
@@ -66,17 +68,16 @@ def _names() -> str:
 IDS_PER_QUERY = 500
 
 
-def store_labels(connection: Connection, stamp: int, records: Sequence[LabelRecord]) -> LabelReceipt:
-    """Store the labels whose prediction is known; where an id comes twice the last label counts.
+def store_labels(connection: Connection, stamps: Mapping[int, int], records: Sequence[LabelRecord]) -> LabelReceipt:
+    """Store the labels whose prediction is known, each under its model's stamp; of an id's labels the last one counts.
 
     A label that repeats the stored one changes nothing, so that its time of arrival stays the same.
     """
     newest = {record.prediction_id: record.label for record in records}
-    known = _known_ids(connection, list(newest))
+    known = _models_of(connection, list(newest))
     rows = [
-        {"prediction_id": prediction_id, "label": label, "arrived_at": stamp}
-        for prediction_id, label in newest.items()
-        if prediction_id in known
+        {"prediction_id": key, "label": newest[key], "arrived_at": stamps[model_id], "model_id": model_id}
+        for key, model_id in known.items()
     ]
     if rows:
         insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
@@ -93,11 +94,13 @@ def store_labels(connection: Connection, stamp: int, records: Sequence[LabelReco
     return LabelReceipt(accepted, tuple(prediction_id for prediction_id in newest if prediction_id not in known))
 
 
-def _known_ids(connection: Connection, ids: list[str]) -> set[str]:
-    known: set[str] = set()
+def _models_of(connection: Connection, ids: list[str]) -> dict[str, int]:
+    """Return the model of each prediction that is known."""
+    known: dict[str, int] = {}
     for first in range(0, len(ids), IDS_PER_QUERY):
         chunk = ids[first : first + IDS_PER_QUERY]
-        query = select(predictions.c.id).where(predictions.c.id.in_(chunk))
+        query = select(predictions.c.id, predictions.c.model_id).where(predictions.c.id.in_(chunk))
         # otherwise one of them could expire before its label is stored, and fail all requests of this commit
-        known.update(connection.execute(query.with_for_update(read=True, key_share=True)).scalars())
+        found = connection.execute(query.with_for_update(read=True, key_share=True))
+        known.update({row.id: row.model_id for row in found})
     return known

@@ -21,9 +21,10 @@ from sqlalchemy import (
 )
 
 from api.prediction_log.database import Database, microseconds, moment
-from api.prediction_log.records import LoggedRow, WindowStatus
+from api.prediction_log.records import SOLE_MODEL, LoggedRow, WindowStatus
 from api.prediction_log.tables import labels, predictions, rejections, windows
-from api.prediction_log.windows import next_boundary, open_since, unfinished
+from api.prediction_log.timeline import newest_end, next_boundary, open_since
+from api.prediction_log.windows import unfinished
 
 SAMPLE_KEYS = 2**31
 
@@ -46,29 +47,49 @@ class WindowRows:
 
 
 def read_predictions(
-    database: Database, start: datetime, end: datetime, model_version: str | None, max_rows: int
+    database: Database,
+    start: datetime,
+    end: datetime,
+    model_version: str | None,
+    max_rows: int,
+    *,
+    model_id: int = SOLE_MODEL,
 ) -> WindowRows:
     """Read what the model predicted in [start, end), at most about ``max_rows`` rows of it.
 
     ``model_version`` None stands for all versions.
     """
     query = select(*_ROW, null().label("label"), predictions.c.model_version)
-    inside = _within(predictions.c.logged_at, start, end)
-    return _read(database, query.where(inside), predictions.c.logged_at, model_version, max_rows)
+    return _read(database, query.where(_made(model_id, start, end)), predictions.c.logged_at, model_version, max_rows)
 
 
 def read_labelled(
-    database: Database, start: datetime, end: datetime, model_version: str | None, max_rows: int
+    database: Database,
+    start: datetime,
+    end: datetime,
+    model_version: str | None,
+    max_rows: int,
+    *,
+    model_id: int = SOLE_MODEL,
 ) -> WindowRows:
     """Read the predictions whose label arrived in [start, end), whenever they were made; versions as above."""
     query = select(*_ROW, labels.c.label, predictions.c.model_version).join_from(
         labels, predictions, labels.c.prediction_id == predictions.c.id
     )
-    inside = _within(labels.c.arrived_at, start, end)
-    return _read(database, query.where(inside), labels.c.arrived_at, model_version, max_rows)
+    return _read(database, query.where(_labelled(model_id, start, end)), labels.c.arrived_at, model_version, max_rows)
 
 
 _ROW = (predictions.c.features, predictions.c.prediction, predictions.c.probabilities)
+
+
+def _made(model_id: int, start: datetime, end: datetime) -> ColumnElement[bool]:
+    """Predictions of the model that were made in [start, end)."""
+    return and_(predictions.c.model_id == model_id, _within(predictions.c.logged_at, start, end))
+
+
+def _labelled(model_id: int, start: datetime, end: datetime) -> ColumnElement[bool]:
+    """Labels of the model's predictions that arrived in [start, end)."""
+    return and_(labels.c.model_id == model_id, _within(labels.c.arrived_at, start, end))
 
 
 def _within(time: ColumnElement[int], start: datetime, end: datetime) -> ColumnElement[bool]:
@@ -84,36 +105,45 @@ class HeldSpan:
     now: datetime
 
 
-def read_held_span(database: Database) -> HeldSpan | None:
-    """Return the time from which to which the log holds anything; None where it is empty. Raises LogUnavailable."""
-    times = (predictions.c.logged_at, labels.c.arrived_at)
+def read_held_span(database: Database, model_id: int = SOLE_MODEL) -> HeldSpan | None:
+    """Return from when to when the log holds anything of a model; None where it is nothing. Raises LogUnavailable."""
+    made, arrived = predictions.c, labels.c
+    queries = (
+        select(func.min(made.logged_at), func.max(made.logged_at)).where(made.model_id == model_id),
+        select(func.min(arrived.arrived_at), func.max(arrived.arrived_at)).where(arrived.model_id == model_id),
+    )
     with database.reading() as connection:
-        ends = [connection.execute(select(func.min(time), func.max(time))).one() for time in times]
+        ends = [connection.execute(query).one() for query in queries]
         now = database.now(connection)
     found = [stamp for pair in ends for stamp in pair if stamp is not None]
     return HeldSpan(moment(min(found)), moment(max(found)), moment(now)) if found else None
 
 
-def read_filled_windows(database: Database, start: datetime, end: datetime, seconds: int) -> dict[datetime, int]:
-    """Return how many predictions and labels came in each window of [start, end), by its start.
+def read_filled_windows(
+    database: Database, start: datetime, end: datetime, seconds: int, model_id: int = SOLE_MODEL
+) -> dict[datetime, int]:
+    """Return how many predictions and labels of a model came in each window of [start, end), by its start.
 
     Windows end on multiples of their length; those in which nothing came are left out. Raises LogUnavailable.
     """
     step = seconds * 1_000_000
     found: Counter[int] = Counter()
     with database.reading() as connection:
-        for time in (predictions.c.logged_at, labels.c.arrived_at):
+        for time, inside in (
+            (predictions.c.logged_at, _made(model_id, start, end)),
+            (labels.c.arrived_at, _labelled(model_id, start, end)),
+        ):
             number = (time // literal_column(str(step), BigInteger)).label(
                 "number"
             )  # a parameter would differ in each place
-            query = select(number, func.count().label("rows")).where(_within(time, start, end)).group_by(number)
+            query = select(number, func.count().label("rows")).where(inside).group_by(number)
             found.update({row.number: row.rows for row in connection.execute(query)})
     return {moment(number * step): found[number] for number in sorted(found)}
 
 
-def read_rejections(database: Database, start: datetime, end: datetime) -> dict[str, int]:
-    """Return how many requests were refused in [start, end), by reason."""
-    inside = _within(rejections.c.logged_at, start, end)
+def read_rejections(database: Database, start: datetime, end: datetime, model_id: int = SOLE_MODEL) -> dict[str, int]:
+    """Return how many requests to a model were refused in [start, end), by reason."""
+    inside = and_(rejections.c.model_id == model_id, _within(rejections.c.logged_at, start, end))
     query = select(rejections.c.reason, func.sum(rejections.c.requests).label("requests")).where(inside)
     with database.reading() as connection:
         return {row.reason: int(row.requests) for row in connection.execute(query.group_by(rejections.c.reason))}
@@ -154,15 +184,15 @@ class VersionCount:
     labels: int
 
 
-def count_versions(database: Database, start: datetime, end: datetime) -> dict[str, VersionCount]:
-    """Count what was logged in [start, end), by version. Raises LogUnavailable."""
+def count_versions(
+    database: Database, start: datetime, end: datetime, model_id: int = SOLE_MODEL
+) -> dict[str, VersionCount]:
+    """Count what was logged of a model in [start, end), by version. Raises LogUnavailable."""
     version = predictions.c.model_version
-    inside = _within(predictions.c.logged_at, start, end)
-    arrived = _within(labels.c.arrived_at, start, end)
     of_labels = select(version, func.count()).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
     with database.reading() as connection:
-        rows = _by_version(connection, select(version, func.count()).where(inside))
-        labelled = _by_version(connection, of_labels.where(arrived))
+        rows = _by_version(connection, select(version, func.count()).where(_made(model_id, start, end)))
+        labelled = _by_version(connection, of_labels.where(_labelled(model_id, start, end)))
     return {one: VersionCount(rows.get(one, 0), labelled.get(one, 0)) for one in sorted(rows.keys() | labelled.keys())}
 
 
@@ -173,7 +203,7 @@ def _by_version(connection: Connection, query: Select[Any]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotProgress:
-    """The progress of the snapshots.
+    """The progress of a model's snapshots.
 
     ``waiting`` counts windows that have ended and are not posted yet; ``behind`` is how long ago the oldest of them
     ended, by the database's clock, or the open window should have ended. ``posted_at`` (seconds since the epoch) and
@@ -188,15 +218,18 @@ class SnapshotProgress:
     ahead: timedelta = timedelta(0)
 
 
-def read_progress(database: Database, interval: timedelta | None = None) -> SnapshotProgress:
-    """Read the progress of windows that last for the ``interval``. Raises LogUnavailable."""
+def read_progress(
+    database: Database, interval: timedelta | None = None, model_id: int = SOLE_MODEL
+) -> SnapshotProgress:
+    """Read the progress of a model's windows, which last for the ``interval``. Raises LogUnavailable."""
+    ours = windows.c.model_id == model_id
     with database.reading() as connection:
         waiting, oldest_end = connection.execute(
-            select(func.count(), func.min(windows.c.end)).where(unfinished())
+            select(func.count(), func.min(windows.c.end)).where(ours, unfinished())
         ).one()
         posted = connection.execute(
             select(windows.c.finished_at, windows.c.duration_seconds)
-            .where(windows.c.status == WindowStatus.POSTED)
+            .where(ours, windows.c.status == WindowStatus.POSTED)
             .order_by(windows.c.start.desc())
             .limit(1)
         ).first()
@@ -204,9 +237,9 @@ def read_progress(database: Database, interval: timedelta | None = None) -> Snap
         ends = [] if oldest_end is None else [int(oldest_end)]
         if interval is not None:
             step = interval // timedelta(microseconds=1)
-            start = open_since(connection, step)
+            start = open_since(connection, step, model_id)
             ends += [] if start is None else [next_boundary(start, step)]
-        closed_until = connection.execute(select(func.max(windows.c.end))).scalar_one() or 0
+        closed_until = newest_end(connection, model_id) or 0
     return SnapshotProgress(
         waiting,
         timedelta(microseconds=max(0, now - min(ends, default=now))),

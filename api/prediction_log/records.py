@@ -1,13 +1,34 @@
 """What goes into the log and comes out of it, as plain values."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+SOLE_MODEL = 1
+"""The id of the only model of an installation, or of its default model."""
+_NUMBERED = re.compile("[0-9]+:")
+
+
+def prediction_key(model_id: int, prediction_id: str) -> str:
+    """Return the key under which the log stores a prediction: two models may use the same id."""
+    if model_id == SOLE_MODEL and _NUMBERED.match(prediction_id) is None:
+        return prediction_id
+    return f"{model_id}:{prediction_id}"
+
+
+def public_id(key: str) -> str:
+    """Return the id that callers know a stored prediction by."""
+    numbered = _NUMBERED.match(key)
+    return key if numbered is None else key[numbered.end() :]
+
 
 class PredictionRecord(NamedTuple):
-    """One prediction to log; ``features`` and ``probabilities`` are JSON objects by name, ``{}`` without any."""
+    """One prediction to log; ``features`` and ``probabilities`` are JSON objects by name, ``{}`` without any.
+
+    ``prediction_id`` is the key that `prediction_key` returns.
+    """
 
     prediction_id: str
     sample_key: int
@@ -15,11 +36,12 @@ class PredictionRecord(NamedTuple):
     features: str
     prediction: str
     probabilities: str
+    model_id: int = SOLE_MODEL
 
 
 @dataclass(frozen=True, slots=True)
 class LabelRecord:
-    """The label of a prediction, as a client sent it: a class, or a number as text."""
+    """The label of a prediction, by its key: a class, or a number as text."""
 
     prediction_id: str
     label: str
@@ -27,7 +49,7 @@ class LabelRecord:
 
 @dataclass(frozen=True, slots=True)
 class LabelReceipt:
-    """The outcome of a request's labels: how many are stored, and the ids that no prediction has."""
+    """The outcome of a request's labels: how many are stored, and the keys that no prediction has."""
 
     accepted: int
     unknown: tuple[str, ...]
@@ -45,7 +67,7 @@ class WindowStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WindowRecord:
-    """One window of the log, [start, end) in aware UTC, and the outcome of its snapshot."""
+    """One window of a model, [start, end) in aware UTC, and the outcome of its snapshot."""
 
     start: datetime
     end: datetime
@@ -68,6 +90,7 @@ class WindowRecord:
     snapshot_removed_at: datetime | None = None
     report_removed_at: datetime | None = None
     alarms_version: int | None = None
+    model_id: int = SOLE_MODEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select, update
 
 from api.prediction_log.database import Database
+from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.tables import model_roll
-
-ONLY = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +18,27 @@ class ServedVersion:
 
 
 class ServedVersionStore:
-    """Announces the version to serve, and reads the newest announcement."""
+    """Announces the version of a model to serve, and reads the newest announcement."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, model_id: int = SOLE_MODEL) -> None:
         self._database = database
+        self._model_id = model_id
 
     def newest(self) -> ServedVersion | None:
         """Return the newest announcement, None if there is none. Raises LogUnavailable."""
+        query = select(model_roll.c.generation, model_roll.c.model_version).where(model_roll.c.id == self._model_id)
         with self._database.reading() as connection:
-            row = connection.execute(select(model_roll.c.generation, model_roll.c.model_version)).first()
+            row = connection.execute(query).first()
         return None if row is None else ServedVersion(row.generation, row.model_version)
 
     def announce(self, model_version: str) -> ServedVersion:
         """Ask every process to serve this version. Raises LogUnavailable, and then nothing is announced."""
+        ours = model_roll.c.id == self._model_id
         with self._database.writing() as connection:
             now = self._database.now(connection)
             changed = {"model_version": model_version, "asked_at": now}
-            raised = update(model_roll).values(generation=model_roll.c.generation + 1, **changed)
+            raised = update(model_roll).where(ours).values(generation=model_roll.c.generation + 1, **changed)
             if connection.execute(raised).rowcount == 0:
-                connection.execute(insert(model_roll).values(id=ONLY, generation=1, **changed))
-            generation = connection.execute(select(model_roll.c.generation)).scalar_one()
+                connection.execute(insert(model_roll).values(id=self._model_id, generation=1, **changed))
+            generation = connection.execute(select(model_roll.c.generation).where(ours)).scalar_one()
         return ServedVersion(generation, model_version)

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -22,18 +23,38 @@ from sqlalchemy import (
 metadata = MetaData()
 
 _SNAPSHOT, _REPORT = text("snapshot_id IS NOT NULL"), text("report_file IS NOT NULL")
+_PREDICTION_KEY = String(160).with_variant(String(36), "sqlite")
+"""SQLite ignores lengths, and to change the declared one it would have to copy the whole table."""
+
+
+def _model_id(*, in_key: bool = False) -> Column[int]:
+    """Return the column that says whose row it is; rows from before there were several models are those of the first.
+
+    It refers to no row of ``models``: SQLite would have to copy the whole table for that.
+    """
+    return Column("model_id", Integer, nullable=False, server_default="1", primary_key=in_key, autoincrement=False)
+
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(255), unique=True),
+)
+"""The models of an installation. The first one has no name where it is the only one. No row is ever deleted."""
 
 predictions = Table(
     "predictions",
     metadata,
-    Column("id", String(36), primary_key=True),
+    Column("id", _PREDICTION_KEY, primary_key=True),
     Column("logged_at", BigInteger, nullable=False),
     Column("sample_key", Integer, nullable=False),
     Column("model_version", String(64), nullable=False),
     Column("features", Text, nullable=False),
     Column("prediction", Text, nullable=False),
     Column("probabilities", Text, nullable=False),
-    Index("predictions_by_time", "logged_at", "sample_key"),
+    _model_id(),
+    Index("predictions_by_time", "model_id", "logged_at", "sample_key"),
 )
 """One row a prediction. ``features`` and ``probabilities`` are JSON objects by name. ``sample_key`` is uniform on
 [0, 2**31): the rows below a bound are a random sample that is the same at every reading."""
@@ -41,12 +62,14 @@ predictions = Table(
 labels = Table(
     "labels",
     metadata,
-    Column("prediction_id", String(36), ForeignKey("predictions.id", ondelete="CASCADE"), primary_key=True),
+    Column("prediction_id", _PREDICTION_KEY, ForeignKey("predictions.id", ondelete="CASCADE"), primary_key=True),
     Column("label", Text, nullable=False),
     Column("arrived_at", BigInteger, nullable=False),
-    Index("labels_by_time", "arrived_at"),
+    _model_id(),
+    Index("labels_by_time", "model_id", "arrived_at"),
 )
-"""The newest label of a prediction; ``arrived_at`` changes only with the label, so that repeating it counts once."""
+"""The newest label of a prediction, whose model it repeats. ``arrived_at`` changes only with the label: to repeat it
+counts once."""
 
 rejections = Table(
     "rejections",
@@ -55,9 +78,11 @@ rejections = Table(
     Column("logged_at", BigInteger, nullable=False),
     Column("reason", String(32), nullable=False),
     Column("requests", Integer, nullable=False),
-    Index("rejections_by_time", "logged_at"),
+    _model_id(),
+    Index("rejections_by_time", "model_id", "logged_at"),
 )
-"""How many requests were refused for a reason, summed over the time between two commits of the log."""
+"""How many requests were refused for a reason, summed over the time between two commits of the log. Those that were for
+no model in particular count as the first one's."""
 
 horizon = Table(
     "horizon",
@@ -65,7 +90,8 @@ horizon = Table(
     Column("id", Integer, primary_key=True),
     Column("closed_until", BigInteger, nullable=False),
 )
-"""One row: no prediction or label may be stamped before this time, because the windows before it are closed."""
+"""One row a model, by its id: no prediction or label of it may be stamped before this time, because its windows before
+it are closed."""
 
 log_identity = Table(
     "log_identity",
@@ -78,6 +104,7 @@ log_identity = Table(
 windows = Table(
     "windows",
     metadata,
+    _model_id(in_key=True),
     Column("start", BigInteger, primary_key=True, autoincrement=False),
     Column("end", BigInteger, nullable=False),
     Column("status", String(16), nullable=False),
@@ -100,31 +127,41 @@ windows = Table(
     Column("report_removed_at", BigInteger),
     Column("alarms_version", Integer),
     Index("windows_by_status", "status", "start"),
-    Index("windows_with_snapshot", "status", "start", sqlite_where=_SNAPSHOT, postgresql_where=_SNAPSHOT),
-    Index("windows_with_report", "start", sqlite_where=_REPORT, postgresql_where=_REPORT),
+    Index("windows_of_model", "model_id", "status", "start"),
+    Index("windows_with_snapshot", "model_id", "status", "start", sqlite_where=_SNAPSHOT, postgresql_where=_SNAPSHOT),
+    Index("windows_with_report", "model_id", "start", sqlite_where=_REPORT, postgresql_where=_REPORT),
 )
-"""The timeline cut into windows that touch: each begins where the one before ended. ``tries`` grows with each claim,
-so it also says who may still record: only the newest claimant has the same number. ``faults`` counts the tries that
-failed because of the window itself, not because of what it needs."""
+"""The timeline of each model, cut into windows that touch: each begins where the one before ended. ``tries`` grows with
+each claim, so it also says who may still record: only the newest claimant has the same number. ``faults`` counts the
+tries that failed because of the window itself, not because of what it needs."""
+
+
+def _of_window() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(["model_id", "start"], ["windows.model_id", "windows.start"], ondelete="CASCADE")
+
 
 window_values = Table(
     "window_values",
     metadata,
-    Column("start", BigInteger, ForeignKey("windows.start", ondelete="CASCADE"), primary_key=True),
+    _model_id(in_key=True),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
     Column("name", String(64), primary_key=True),
     Column("column", String(255), primary_key=True),
     Column("value", Float, nullable=False),
-    Index("window_values_by_name", "name", "column", "start"),
+    _of_window(),
+    Index("window_values_by_name", "model_id", "name", "column", "start"),
 )
 """What a window's snapshot measured. ``column`` is empty where a value belongs to no column."""
 
 window_statistics = Table(
     "window_statistics",
     metadata,
-    Column("start", BigInteger, ForeignKey("windows.start", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    _model_id(in_key=True),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
     Column("model_version", String(64), nullable=False),
     Column("content", LargeBinary, nullable=False),
-    Index("window_statistics_by_version", "model_version", "start"),
+    _of_window(),
+    Index("window_statistics_by_version", "model_id", "model_version", "start"),
 )
 """All that a window's snapshot measured, compressed, for the newest windows: what alarms are learned from. It stays
 where the snapshot and its values are removed early."""
@@ -137,7 +174,8 @@ alarm_versions = Table(
     Column("model_version", String(64), nullable=False),
     Column("action", String(16), nullable=False),
     Column("content", Text),
-    Index("alarm_versions_by_model", "model_version", "id"),
+    _model_id(),
+    Index("alarm_versions_by_model", "model_id", "model_version", "id"),
 )
 """The alarms of each version of the model that came from its own windows, as JSON; the newest row holds. Nothing is
 changed or deleted here: to take alarms back adds a row too. Without content the alarms are those of the artifact."""
@@ -159,5 +197,5 @@ model_roll = Table(
     Column("model_version", String(64), nullable=False),
     Column("asked_at", BigInteger, nullable=False),
 )
-"""At most one row: the version of the model that every process should serve. ``generation`` grows with each call: from
-it a process knows whether it has seen the newest call."""
+"""At most one row a model, by its id: the version of it that every process should serve. ``generation`` grows with each
+call: from it a process knows whether it has seen the newest call."""

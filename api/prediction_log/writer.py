@@ -4,17 +4,17 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, update
 
 from api.errors import LogOverloaded, LogUnavailable, PayloadError, VigieError
 from api.prediction_log.database import Database
 from api.prediction_log.inserts import insert_predictions, store_labels
-from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord
+from api.prediction_log.records import SOLE_MODEL, LabelReceipt, LabelRecord, PredictionRecord
 from api.prediction_log.tables import horizon, rejections
 
 logger = logging.getLogger(__name__)
@@ -25,13 +25,15 @@ TIMEOUT_SECONDS = 10.0
 
 Row = Sequence[Any]
 Respond = Callable[[Sequence[Row]], tuple[Sequence[PredictionRecord], Sequence[bytes]]]
+Rejections = Counter[tuple[int, str]]
+"""Refused requests by model and reason."""
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
     """What one request wants in the log, who waits for it, and until when on its loop's clock.
 
-    ``features`` are the rows to predict; ``predictions`` are what is then logged of them.
+    ``features`` are the rows to predict, ``respond`` does that, and ``predictions`` are what is then logged of them.
     """
 
     waiter: Waiter
@@ -39,6 +41,7 @@ class _Entry:
     due: float
     rows: int
     features: Sequence[Row] = ()
+    respond: Respond | None = None
     predictions: Sequence[PredictionRecord] = ()
     labels: Sequence[LabelRecord] = ()
     responses: Sequence[bytes] | None = None
@@ -47,8 +50,9 @@ class _Entry:
 class LogWriter:
     """Writes to the log on a thread of its own; an awaited call returns once its rows are committed.
 
-    ``respond`` predicts rows, and returns for each what to log and the response. It is called on that thread, once for
-    all the rows that wait, so that a model whose calls are slow is called once for many requests.
+    One writer serves all models: rows of several share a commit. ``respond`` predicts rows of the model of calls that
+    name no other one, and returns for each what to log and the response. It is called on that thread, once for all of
+    the model's rows that wait, so that a model whose calls are slow is called once for many requests.
     ``max_waiting_rows`` bounds the rows that wait; past it a call raises LogOverloaded at once. ``observe_commit`` gets
     the rows and seconds of each commit, ``observe_queue`` the number of rows that wait, whenever it changes. A call
     whose rows are not committed within ``timeout_seconds`` raises LogUnavailable; rows whose commit had begun may still
@@ -63,7 +67,7 @@ class LogWriter:
         observe_queue: Callable[[int], None] | None = None,
         *,
         timeout_seconds: float = TIMEOUT_SECONDS,
-        respond: Respond,
+        respond: Respond | None = None,
     ) -> None:
         self._respond = respond
         self._database = database
@@ -76,7 +80,7 @@ class LogWriter:
         self._waiting: list[_Entry] = []
         self._committing: list[_Entry] = []
         self._waiting_rows = 0
-        self._rejections: Counter[str] = Counter()
+        self._rejections: Rejections = Counter()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
@@ -98,12 +102,13 @@ class LogWriter:
         if self._thread.is_alive():
             logger.error("the prediction log did not answer during the stop; rows without a response may be lost")
 
-    async def log_responses(self, rows: Sequence[Row]) -> Sequence[bytes]:
+    async def log_responses(self, rows: Sequence[Row], respond: Respond | None = None) -> Sequence[bytes]:
         """Predict the rows and return the responses once all are committed; either all are or none is.
 
-        Raises LogOverloaded, LogUnavailable, and what the model raises.
+        ``respond`` is that of the rows' model, without one that of the writer. Raises LogOverloaded, LogUnavailable,
+        and what the model raises.
         """
-        responses: Sequence[bytes] = await self._submit(len(rows), features=rows)
+        responses: Sequence[bytes] = await self._submit(len(rows), features=rows, respond=respond or self._respond)
         return responses
 
     async def log_labels(self, records: Sequence[LabelRecord]) -> LabelReceipt:
@@ -111,10 +116,10 @@ class LogWriter:
         receipt: LabelReceipt = await self._submit(len(records), labels=records)
         return receipt
 
-    def count_rejection(self, reason: str) -> None:
+    def count_rejection(self, reason: str, model_id: int = SOLE_MODEL) -> None:
         """Count a refused request; the counts are committed within about a second, and no caller waits for that."""
         with self._changed:
-            self._rejections[reason] += 1
+            self._rejections[model_id, reason] += 1
             self._changed.notify()
 
     async def check(self) -> None:
@@ -164,7 +169,7 @@ class LogWriter:
                 self._observe_commit(rows, perf_counter() - began)
             _resolve(entries, outcomes)
 
-    def _take(self) -> tuple[list[_Entry], Counter[str]] | None:
+    def _take(self) -> tuple[list[_Entry], Rejections] | None:
         """Wait for something to write; None when closed and all is written."""
         with self._changed:
             while not self._waiting and not self._closed:
@@ -182,20 +187,24 @@ class LogWriter:
             return entries, refused
 
     def _predicted(self, entries: list[_Entry]) -> list[_Entry]:
-        """Predict all rows in one call, and return the entries that can be committed.
+        """Predict all rows of each model in one call, and return the entries that can be committed.
 
-        Where that fails, each request is tried alone: a row that the model cannot take fails no other request.
+        Where that fails, each request to the model is tried alone: a row that it cannot take fails no other request.
         """
-        asking = [entry for entry in entries if entry.features]
-        if self._fault(asking) is None:
+        asking: dict[Respond | None, list[_Entry]] = {}
+        for entry in entries:
+            if entry.features:
+                asking.setdefault(entry.respond, []).append(entry)
+        failing = [ours for ours in asking.values() if self._fault(ours) is not None]
+        if not failing:
             return entries
-        faults = {id(entry): self._fault([entry]) for entry in asking}
+        faults = {id(entry): self._fault([entry]) for ours in failing for entry in ours}
         failed = [entry for entry in entries if faults.get(id(entry)) is not None]
         _resolve(failed, [faults[id(entry)] for entry in failed])
         return [entry for entry in entries if faults.get(id(entry)) is None]
 
     def _fault(self, entries: list[_Entry]) -> Exception | None:
-        """Predict the rows of these entries; return what went wrong."""
+        """Predict the rows of these entries, which are of one model; return what went wrong."""
         try:
             self._fill(entries)
         except PayloadError as error:  # the caller gets it
@@ -206,32 +215,32 @@ class LogWriter:
         return None
 
     def _fill(self, entries: list[_Entry]) -> None:
-        if not entries:
-            return
-        records, responses = self._respond([row for entry in entries for row in entry.features])
+        respond = entries[0].respond
+        if respond is None:
+            raise LogUnavailable("no model answers these rows: neither the call nor the log's writer has one")
+        records, responses = respond([row for entry in entries for row in entry.features])
         first = 0
         for entry in entries:
             last = first + entry.rows
             entry.predictions, entry.responses = records[first:last], responses[first:last]
             first = last
 
-    def _commit(self, entries: list[_Entry], refused: Counter[str]) -> list[Any]:
+    def _commit(self, entries: list[_Entry], refused: Rejections) -> list[Any]:
         """Write all in one transaction; each outcome is what the entry's waiter gets, or an error to raise."""
         try:
             if self._database.is_sqlite and not refused and all(entry.predictions for entry in entries):
                 return self._commit_predictions(entries)
             with self._database.writing() as connection:
-                stamp = self._database.stamp(connection)
-                insert_predictions(connection, stamp, [one for entry in entries for one in entry.predictions])
+                stamps = self._database.stamps(connection)
+                insert_predictions(connection, stamps, [one for entry in entries for one in entry.predictions])
                 outcomes: list[Any] = [
-                    store_labels(connection, stamp, entry.labels) if entry.labels else entry.responses
+                    store_labels(connection, stamps, entry.labels) if entry.labels else entry.responses
                     for entry in entries
                 ]
-                _insert_rejections(connection, stamp, refused)
+                _insert_rejections(connection, stamps, refused)
                 if not any(entry.rows for entry in entries):
-                    connection.execute(
-                        update(horizon).values(closed_until=select(horizon.c.closed_until).scalar_subquery())
-                    )
+                    unchanged = update(horizon).values(closed_until=horizon.c.closed_until)
+                    connection.execute(unchanged.where(horizon.c.id == SOLE_MODEL))
         except VigieError as error:
             self._count_again(refused)
             logger.warning("%d requests could not be logged: %s", len(entries), error)
@@ -245,19 +254,22 @@ class LogWriter:
         """Write predictions alone, as nearly every commit does, on the fast path."""
         with self._database.driving() as connection:
             records = [one for entry in entries for one in entry.predictions]
-            insert_predictions(connection, self._database.stamp(connection), records)
+            insert_predictions(connection, self._database.stamps(connection), records)
         return [entry.responses for entry in entries]
 
-    def _count_again(self, refused: Counter[str]) -> None:
+    def _count_again(self, refused: Rejections) -> None:
         """Count again what could not be written, to write it later; not at the end, which must not wait for ever."""
         with self._changed:
             if not self._closed:
                 self._rejections.update(refused)
 
 
-def _insert_rejections(connection: Connection, stamp: int, counts: Counter[str]) -> None:
+def _insert_rejections(connection: Connection, stamps: Mapping[int, int], counts: Rejections) -> None:
     if counts:
-        rows = [{"logged_at": stamp, "reason": reason, "requests": count} for reason, count in counts.items()]
+        rows = [
+            {"logged_at": stamps[model_id], "reason": reason, "requests": count, "model_id": model_id}
+            for (model_id, reason), count in counts.items()
+        ]
         connection.execute(insert(rejections), rows)
 
 

@@ -45,7 +45,7 @@ def measure_stages(model_dir: Path, folder: Path, rows: Sequence[Row]) -> Stages
         def commit(cells: Sequence[Any] = cells) -> None:
             # ids must be new each time, so the time to make the records is subtracted below
             with database.driving() as connection:
-                insert_predictions(connection, database.stamp(connection), answers.respond(cells)[0])
+                insert_predictions(connection, database.stamps(connection), answers.respond(cells)[0])
 
         read = _seconds(validate, 500)
         predict = _seconds(lambda cells=cells: predictor.predict(cells), calls) / size  # type: ignore[misc] # its default

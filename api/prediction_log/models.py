@@ -1,0 +1,45 @@
+"""The names of the models in the log, and the ids by which their rows are told apart."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, func, insert, select, text, update
+
+from api.prediction_log.database import Database
+from api.prediction_log.records import SOLE_MODEL
+from api.prediction_log.tables import horizon, models
+
+
+def register(database: Database, names: Collection[str], default: str) -> dict[str, int]:
+    """Return the id of each name; one that is new gets an id, which it keeps. ``default`` is one of the names.
+
+    The rows from before models had names belong to the first default. A name that is left out keeps its id and rows.
+    Several processes may call this at once. Raises LogUnavailable.
+    """
+    with database.writing() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("LOCK TABLE models IN SHARE ROW EXCLUSIVE MODE"))
+        known = _ids(connection)
+        if default not in known and _is_nameless(connection):
+            connection.execute(update(models).where(models.c.id == SOLE_MODEL).values(name=default))
+            known[default] = SOLE_MODEL
+        newest = connection.execute(select(func.max(models.c.id))).scalar_one()
+        for model_id, name in enumerate(sorted({*names, default} - known.keys()), newest + 1):
+            connection.execute(insert(models).values(id=model_id, name=name))
+            connection.execute(insert(horizon).values(id=model_id, closed_until=0))
+            known[name] = model_id
+    return {name: known[name] for name in (*names, default)}
+
+
+def known_models(database: Database) -> dict[str, int]:
+    """Return the id of each name that was ever registered. Raises LogUnavailable."""
+    with database.reading() as connection:
+        return _ids(connection)
+
+
+def _ids(connection: Connection) -> dict[str, int]:
+    rows = connection.execute(select(models.c.name, models.c.id).where(models.c.name.is_not(None)))
+    return {row.name: row.id for row in rows}
+
+
+def _is_nameless(connection: Connection) -> bool:
+    return connection.execute(select(models.c.name).where(models.c.id == SOLE_MODEL)).scalar_one() is None
