@@ -325,7 +325,8 @@ def run_alarms(options: argparse.Namespace) -> int:
                     judged = Judged(division, interval)
                     quiet += judged.quiet()
                     found += [judged.found(change) for change in changed]
+                console.print(f"{name}: division {number} of {options.divisions}: {time.process_time():.0f} s of CPU")
         for table in (goals_table(quiet, found), quiet_table(quiet), found_table(found)):
             print(table, "\n", flush=True)
-        console.print(f"{name}: {time.monotonic() - started:.0f} s")
+        console.print(f"{name}: {time.monotonic() - started:.0f} s, {time.process_time():.0f} s of CPU so far")
     return 0
