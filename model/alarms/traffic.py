@@ -13,7 +13,7 @@ more the larger they are, and their tails are long.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Literal
 
@@ -23,7 +23,7 @@ import pandas as pd
 
 from model.alarms.effects import SmallestEffects, Statistic, smallest_effects
 from model.alarms.policy import FAILED_DAY_IN_DAYS, AlarmPolicy
-from model.alarms.window_values import Model, TimedRows, Windows, measure_windows
+from model.alarms.window_values import Model, Windows, measure_windows
 from model.artifact.traffic import DAY_SECONDS, TrafficAlarms, TrafficLevel, TrafficThreshold
 from model.data.dataset import RowTimes
 from model.data.time_column import zone_of
@@ -252,13 +252,11 @@ LASTING_SHARE = 0.5
 """Of the false alerts that a month may have: what several windows together may raise."""
 
 
-def calibrate_traffic(
-    rows: pd.DataFrame, times: RowTimes, model: Model, policy: AlarmPolicy, history: TimedRows
-) -> TrafficAlarms | None:
+def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy: AlarmPolicy) -> TrafficAlarms | None:
     """Return the thresholds that windows cut in time give, for each length of which there is history enough.
 
-    `rows` are held-out rows as in the log, with their labels, `times` when each happened. None if no length has.
-    `history` are all rows that the model which predicted them had not seen: from these come the levels.
+    `rows` are as in the log, with their labels, each predicted by a model that had not seen it; `times` say when each
+    happened. None if no length has history enough.
     """
     days = len(np.unique(_local(times.seconds.astype(np.int64), zone_of(times.zone)) // DAY_SECONDS))
     false_alarm_days = promised_days(policy.false_alarm_days, days)
@@ -271,8 +269,7 @@ def calibrate_traffic(
         statistics = [one for one in found if one is not None]
         rate = failed_block_rate(max(length, DAY_SECONDS), false_alarm_days)
         thresholds += fit_traffic_thresholds(statistics, windows.starts, length, rate, zone_of(times.zone))
-        past = measure_windows(history.rows, history.seconds, length, replace(model, methods={}))
-        levels += traffic_levels(past, length, effects, policy.false_alarm_days, zone_of(times.zone))
+        levels += traffic_levels(windows, length, effects, policy.false_alarm_days, zone_of(times.zone))
     if not thresholds:
         return None
     start, end = (datetime.fromtimestamp(float(moment), UTC) for moment in (times.seconds.min(), times.seconds.max()))
