@@ -74,6 +74,7 @@ COPY model ./model
 COPY evidently_workspace ./evidently_workspace
 COPY api ./api
 COPY scripts ./scripts
+COPY vigie ./vigie
 COPY deploy/healthcheck.py deploy/page_password.py ./
 ENV VIGIE_HOST=0.0.0.0 \
     VIGIE_PORT=8000 \

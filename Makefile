@@ -6,7 +6,7 @@ PYTHON ?= python3
 export PYTHON
 export EXTRAS
 BIN := .venv/bin
-PACKAGES := model api evidently_workspace scripts
+PACKAGES := model api evidently_workspace scripts vigie
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" --quiet
 # without the detector of words such as "secret", which finds the names of settings
@@ -31,8 +31,8 @@ setup: ## make .venv from the lock, with the command vigie; every other command 
 run: setup ## start Evidently UI and the API, without Docker, on SQLite
 	@$(BIN)/python -m scripts.stack --workers $(WORKERS)
 
-demo: setup ## the same, with traffic: first steady, then drifting
-	@$(BIN)/python -m scripts.demo
+demo: setup ## the same, with traffic: first steady, then drifting; MODELS=3 shows several models
+	@$(BIN)/python -m scripts.demo $(if $(MODELS),--models $(MODELS))
 
 load: setup ## send traffic: make load SCENARIO=data_drift RATE=50 DURATION=120 (KEY_FILE=… if the API needs a key)
 	@$(BIN)/python -m scripts.load --url $(URL) --scenario $(SCENARIO) --rate $(RATE) --duration $(DURATION) --seed $(SEED) \
@@ -52,7 +52,7 @@ up: secrets ## start the whole stack with docker compose, wait until it is healt
 down: ## stop the whole stack; its data stays in the volumes
 	@docker compose --profile '*' down
 
-bench: ## measure: make bench SUBJECT=detection, serving, reading, expiring or workspace
+bench: ## measure: make bench SUBJECT=detection, serving, reading, expiring, many, workspace, training or snapshot
 	@scripts/setup.sh dev
 	@$(BIN)/python -m scripts.bench $(SUBJECT)
 

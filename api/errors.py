@@ -10,11 +10,16 @@ VigieError
 ├── UnknownEncoding     the body is packed in a way that the API does not know
 ├── StateError          the request is fine, but not in this state
 │   ├── NothingToSnapshot  too little was logged since the last window
+│   ├── IdInUse         an id that another row has
+│   ├── ServedElsewhere the model is only watched here, and predicts in another program
 │   ├── ModelUnusable   the version in the model folder cannot serve
 │   └── SchemaChanged   the version in the model folder has other fields or labels
 ├── NotFound            the named thing does not exist
+│   └── NoSuchModel     the installation has no model of this name, or no default one
 ├── BadKeys             the list of API keys cannot be read
+├── BadAddresses        an address for notifications cannot be used
 └── DependencyError     something that the API needs does not answer
+    ├── ModelDisabled   the model's artifact or its own settings are not valid
     ├── LogUnavailable  the prediction log cannot be read or written
     └── LogOverloaded   more rows wait for the log than it may hold
 """
@@ -108,6 +113,14 @@ class NothingToSnapshot(StateError):
     """Too little was logged since the last window."""
 
 
+class IdInUse(StateError):
+    """A caller's own id for a prediction already belongs to another row."""
+
+
+class ServedElsewhere(StateError):
+    """The model is only watched here, and predicts in another program."""
+
+
 class ModelUnusable(StateError):
     """The version in the model folder cannot serve."""
 
@@ -120,14 +133,29 @@ class NotFound(VigieError):
     """The named thing does not exist."""
 
 
+class NoSuchModel(NotFound):
+    """The installation has no model of this name, or no default one."""
+
+
 class BadKeys(VigieError):
     """The list of API keys cannot be read; the message does not quote it."""
+
+
+class BadAddresses(VigieError):
+    """An address for notifications cannot be used; the message does not quote it."""
 
 
 class DependencyError(VigieError):
     """Something that the API needs does not answer; the caller may try again later."""
 
     retry_after_seconds = 1
+
+
+class ModelDisabled(DependencyError):
+    """The model cannot serve, because its artifact or its own settings are not valid."""
+
+    retry_after_seconds = 60
+    """A person must repair it."""
 
 
 class LogUnavailable(DependencyError):

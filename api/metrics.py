@@ -1,8 +1,7 @@
 """The metrics that Prometheus scrapes: the API's own health, never the model's."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,43 +16,25 @@ from prometheus_client import (
 )
 
 from api.metrics_folder import metrics_folder
-from api.prediction_log.reader import SnapshotProgress
+from api.model_metrics import ModelMetrics
 from api.snapshots.retention_tiers import KINDS, STORES, Removals
-from api.version_metrics import VersionMetrics
 
-REASONS = frozenset(
-    {
-        "bool_type",
-        "body_too_large",
-        "body_too_slow",
-        "extra_forbidden",
-        "finite_number",
-        "float_type",
-        "json_invalid",
-        "missing",
-        "string_too_long",
-        "string_type",
-        "too_few_rows",
-        "too_many_rows",
-        "unknown_class",
-        "no_finite_answer",
-        "row_refused",
-        "unseen_value",
-    }
+DENIALS = (
+    "no_key",
+    "unknown_key",
+    "expired_key",
+    "missing_scope",
+    "other_model",
+    "rate_limited",
+    "unknown_host",
+    "foreign_origin",
 )
-"""Why a request may be refused; any other reason is counted as "other", so that the label stays bounded."""
-
-DENIALS = ("no_key", "unknown_key", "expired_key", "missing_scope", "rate_limited", "unknown_host", "foreign_origin")
-RELOADS = ("reloaded", "already", "refused")
-WINDOW_OUTCOMES = ("posted", "skipped", "failed", "given_up", "worker_failed")
 ALERT_OUTCOMES = ("sent", "unavailable", "rejected", "failed")
+NOTIFICATION_OUTCOMES = ("sent", "failed")
 RETENTION_OUTCOMES = ("done", "failed")
 ROW_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 """Seconds; 0.1 is the objective for a prediction, and only an edge can be counted exactly."""
-BUILD_INFO = "vigie_build_info"
-
-_Mode = Literal["livesum", "livemax", "livemin", "livemostrecent"]
 
 
 class RequestMetrics(NamedTuple):
@@ -67,47 +48,27 @@ class RequestMetrics(NamedTuple):
     in_progress: Gauge
 
 
-class Metrics:
+class Metrics(ModelMetrics):
     """The API's own metrics on one registry: declared when this is built, set by its methods.
 
     The mode of a gauge says how several workers that share a folder of metrics are summed up: "livesum" adds the
     values of the live workers, "livemostrecent" takes the newest value of something that all of them see alike.
+    ``by_model`` says whether there are several models, whose metrics have a label.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
+    def __init__(self, registry: CollectorRegistry, *, by_model: bool = False) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # a series for each counter that nothing uses
         if metrics_folder() is None:  # the memory and CPU of one worker would pass for those of all
             ProcessCollector(registry=registry)
             PlatformCollector(registry=registry)
             GCCollector(registry=registry)
+        super().__init__(registry, by_model=by_model)
         self._declare_callers()
         self._declare_log()
         self._declare_snapshots()
         self._declare_retention()
         self._declare_periodic_jobs()
-        self._declare_model()
         self.of_requests = self._declare_requests()
-        self.of_versions = VersionMetrics(registry)
-
-    def _counter(self, name: str, text: str, *labels: str, values: Sequence[str] = ()) -> Counter:
-        """Declare a counter; the series of ``values`` start at 0, so that the first event is an increase."""
-        counter = Counter(name, text, labels, registry=self.registry)
-        for value in values:
-            counter.labels(value)
-        return counter
-
-    def _gauge(self, name: str, text: str, mode: _Mode, labels: Sequence[str] = ()) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode=mode)
-
-    def _histogram(
-        self,
-        name: str,
-        text: str,
-        buckets: Sequence[float] = Histogram.DEFAULT_BUCKETS,
-        labels: Sequence[str] = (),
-    ) -> Histogram:
-        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
     def _declare_callers(self) -> None:
         self._denied = self._counter(
@@ -127,9 +88,6 @@ class Metrics:
         self._keys_valid.set(1)
 
     def _declare_log(self) -> None:
-        self._predicted_rows = self._counter("vigie_predicted_rows_total", "Rows predicted and logged.")
-        self._stored_labels = self._counter("vigie_stored_labels_total", "Labels stored.")
-        self._rejected = self._counter("vigie_rejected_requests_total", "Requests refused, by reason.", "reason")
         self._commit_seconds = self._histogram(
             "vigie_log_commit_seconds", "Time of one group commit of the prediction log."
         )
@@ -145,44 +103,18 @@ class Metrics:
         )
 
     def _declare_snapshots(self) -> None:
-        self._windows = self._counter(
-            "vigie_snapshot_windows_total",
-            "Windows that this process tried to snapshot, by outcome.",
-            "outcome",
-            values=WINDOW_OUTCOMES,
-        )
-
-        def shared(name: str, text: str) -> Gauge:
-            return self._gauge(name, text, mode="livemostrecent")
-
-        self._waiting = shared("vigie_snapshot_windows_waiting", "Windows that have ended and are not posted yet.")
-        self._behind = shared(
-            "vigie_snapshot_behind_seconds",
-            "Time since the oldest window without a snapshot ended, or should have; 0 if none waits.",
-        )
-        self._ahead = shared(
-            "vigie_snapshot_ahead_seconds", "How far closed windows lie in the clock's future, after a clock was wrong."
-        )
-        self._posted_at = shared(
-            "vigie_snapshot_last_posted_timestamp_seconds", "When the newest posted window was posted; 0 if none was."
-        )
-        self._duration = shared(
-            "vigie_snapshot_last_duration_seconds", "Time that the newest posted window took to measure and post."
-        )
         self._lease_held = self._gauge(
             "vigie_snapshot_lease_held",
             "Whether this process holds the snapshot lease; exactly one of all processes does.",
             mode="livesum",
         )
-        self._checked_at = shared(
-            "vigie_status_timestamp_seconds", "When the log, the snapshots and Evidently UI were last checked."
-        )
-        self._evidently_up = shared("vigie_evidently_up", "Whether Evidently UI answered the last check.")
-        self._model_alerts = self._gauge(
-            "vigie_model_alerts",
-            "Checks of the model's windows that fire now, by severity of their alert.",
+        self._checked_at = self._gauge(
+            "vigie_status_timestamp_seconds",
+            "When the log, the snapshots and Evidently UI were last checked.",
             mode="livemostrecent",
-            labels=["severity"],
+        )
+        self._evidently_up = self._gauge(
+            "vigie_evidently_up", "Whether Evidently UI answered the last check.", mode="livemostrecent"
         )
         self._evidently_link = self._gauge(
             "vigie_evidently_link_timestamp_seconds",
@@ -195,6 +127,13 @@ class Metrics:
             "Posts of alerts on model health to Alertmanager, by outcome.",
             "outcome",
             values=ALERT_OUTCOMES,
+        )
+
+        self._notifications = self._counter(
+            "vigie_notifications_total",
+            "Messages about model health to the addresses of VIGIE_NOTIFY_URLS, by outcome.",
+            "outcome",
+            values=NOTIFICATION_OUTCOMES,
         )
 
     def _declare_retention(self) -> None:
@@ -229,24 +168,6 @@ class Metrics:
             labels=["name"],
         )
 
-    def _declare_model(self) -> None:
-        self._build = self._gauge(
-            BUILD_INFO,
-            "Always 1; its labels say which version of Vigie serves which model.",
-            mode="livemax",
-            labels=["version", "model", "model_version", "engine"],
-        )
-        self._built: tuple[str, ...] | None = None
-        self._reloads = self._counter(
-            "vigie_model_reloads_total",
-            "Requests to reload the model in this process, by outcome.",
-            "outcome",
-            values=RELOADS,
-        )
-        self._model_out_of_date = self._gauge(
-            "vigie_model_behind", "Processes that cannot load the announced version of the model.", mode="livesum"
-        )
-
     def _declare_requests(self) -> RequestMetrics:
         def size(name: str, what: str) -> Summary:
             text = f"Content length of {what} by handler. Only value of header is respected. Otherwise ignored. "
@@ -279,20 +200,6 @@ class Metrics:
             ),
         )
 
-    def count_predictions(self, rows: int) -> None:
-        """Count rows that were predicted and logged."""
-        self._predicted_rows.inc(rows)
-
-    def count_labels(self, labels: int) -> None:
-        """Count labels that were stored."""
-        self._stored_labels.inc(labels)
-
-    def reject(self, reason: str) -> str:
-        """Count one refused request, and return the reason under which it was counted."""
-        counted = reason if reason in REASONS else "other"
-        self._rejected.labels(counted).inc()
-        return counted
-
     def deny(self, reason: str) -> None:
         """Count one request refused because of its key, rate, host name or origin; ``reason`` is one of `DENIALS`."""
         self._denied.labels(reason).inc()
@@ -315,32 +222,19 @@ class Metrics:
         """Show how many rows wait for a commit."""
         self._queue_rows.set(rows)
 
-    def count_window(self, outcome: str) -> None:
-        """Count one try of a window; ``outcome`` is one of `WINDOW_OUTCOMES`."""
-        self._windows.labels(outcome).inc()
-
-    def observe_model_alerts(self, firing: Mapping[str, int]) -> None:
-        """Show how many checks of the model fire, by severity."""
-        for severity, count in firing.items():
-            self._model_alerts.labels(severity).set(count)
-
     def count_alert_post(self, outcome: str) -> None:
         """Count one post of alerts to Alertmanager; ``outcome`` is one of `ALERT_OUTCOMES`."""
         self._alert_posts.labels(outcome).inc()
+
+    def count_notification(self, outcome: str) -> None:
+        """Count one message to an address; ``outcome`` is one of `NOTIFICATION_OUTCOMES`."""
+        self._notifications.labels(outcome).inc()
 
     def observe_status(self, now: float, *, lease_held: bool, evidently_up: bool) -> None:
         """Show the lease and Evidently UI as seen at ``now``, in seconds since the epoch."""
         self._lease_held.set(lease_held)
         self._evidently_up.set(evidently_up)
         self._checked_at.set(now)
-
-    def observe_progress(self, progress: SnapshotProgress) -> None:
-        """Show how far the snapshots are."""
-        self._waiting.set(progress.waiting)
-        self._behind.set(progress.behind.total_seconds())
-        self._ahead.set(progress.ahead.total_seconds())
-        self._posted_at.set(progress.posted_at or 0)
-        self._duration.set(progress.duration_seconds or 0)
 
     def add_periodic_job(self, name: str) -> None:
         """Show a job that this process runs, from 0 on, so that its first failure is an increase."""
@@ -377,21 +271,3 @@ class Metrics:
     def link_evidently(self, url: str) -> None:
         """Show where people reach Evidently UI, without a password that the address may have."""
         self._evidently_link.labels(re.sub("//[^/@]*@", "//", url)).set_to_current_time()
-
-    def describe_model(self, version: str, model: str, model_version: str, engine: str) -> None:
-        """Show which version of Vigie serves which model now, in place of what served before."""
-        if self._built is not None:
-            # several workers cannot remove a series: those at 0 are left out of /metrics
-            self._build.labels(*self._built).set(0)
-            if metrics_folder() is None:
-                self._build.remove(*self._built)
-        self._built = (version, model, model_version, engine)
-        self._build.labels(*self._built).set(1)
-
-    def count_reload(self, outcome: str) -> None:
-        """Count one request to reload the model; ``outcome`` is one of `RELOADS`."""
-        self._reloads.labels(outcome).inc()
-
-    def observe_out_of_date(self, *, out_of_date: bool) -> None:
-        """Show whether this process cannot take up the version that was announced."""
-        self._model_out_of_date.set(out_of_date)

@@ -9,12 +9,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from api.errors import (
     MAX_ERRORS,
     BodyTooLarge,
     DependencyError,
     FieldError,
+    NoSuchModel,
     NotFound,
     PayloadError,
     StateError,
@@ -62,19 +64,20 @@ _EXAMPLE_DETAILS = {
 }
 
 
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the errors of a route for its OpenAPI entry."""
+def problem_responses(*statuses: int, detail: str | None = None) -> dict[int | str, dict[str, Any]]:
+    """Describe the errors of a route for its OpenAPI entry; ``detail`` is an example."""
     return {
         status: {
             "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "example": _example(HTTPStatus(status))}},
+            "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "example": _example(HTTPStatus(status), detail)}},
         }
         for status in statuses
     }
 
 
-def _example(status: HTTPStatus) -> dict[str, Any]:
-    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": _EXAMPLE_DETAILS[status]}
+def _example(status: HTTPStatus, detail: str | None) -> dict[str, Any]:
+    detail = detail or _EXAMPLE_DETAILS[status]
+    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     return body | ({"errors": [_FIELD_ERROR]} if status == HTTPStatus.UNPROCESSABLE_ENTITY else {})
 
 
@@ -100,18 +103,23 @@ def unexpected_problem() -> JSONResponse:
 
 _STATUSES: dict[type[Exception], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
+    NoSuchModel: HTTPStatus.NOT_FOUND,
     UnreadableBody: HTTPStatus.BAD_REQUEST,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnknownEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 }
 
 
-def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> None:
+Refuse = Callable[[str, Scope], object]
+"""Counts a refused request, by the reason and what the server knows of it."""
+
+
+def install_problem_handlers(app: FastAPI, refuse: Refuse) -> None:
     """Make every error of the app a problem; ``refuse`` is called with the reason of each error in a payload."""
 
-    async def payload(_request: Request, error: Exception) -> JSONResponse:
+    async def payload(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, PayloadError)  # noqa: S101 - Starlette registers handlers without this type
-        refuse(error.errors[0].type if error.errors else "payload")
+        refuse(error.errors[0].type if error.errors else "payload", request.scope)
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), error.errors)
 
     async def validation(request: Request, error: Exception) -> JSONResponse:
@@ -120,9 +128,9 @@ def install_problem_handlers(app: FastAPI, refuse: Callable[[str], object]) -> N
         items = [{**item, "loc": item["loc"][1:]} for item in error.errors()]
         return await payload(request, PayloadError.of([FieldError.from_pydantic(item) for item in items]))
 
-    async def domain(_request: Request, error: Exception) -> JSONResponse:
+    async def domain(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, BodyTooLarge):
-            refuse("body_too_large")
+            refuse("body_too_large", request.scope)
         if isinstance(error, DependencyError):
             headers = {"Retry-After": str(error.retry_after_seconds)}
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=headers)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.prediction_log.records import WindowStatus
 from evidently_workspace.checks import CheckName
-from model.artifact.manifest import AlarmKind
+from model.artifact.manifest import AlarmKind, Task
 
 
 class FeedbackReceipt(BaseModel):
@@ -25,6 +25,14 @@ class FailedCheck(BaseModel):
     measure: str | None = Field(None, description="Which of several measures failed, such as missing or new_category.")
     value: float
     threshold: float
+    next_step: str | None = Field(None, description="What to do, in one sentence, with the command filled in.")
+
+
+class MutedCheck(FailedCheck):
+    """One check that a window did not pass, and that does not count because somebody muted it."""
+
+    until: str = Field(description="When the mute ends.")
+    reason: str = Field(description="Why it is muted, and who did it.")
 
 
 class RecordedWindow(BaseModel):
@@ -39,6 +47,7 @@ class RecordedWindow(BaseModel):
     status: WindowStatus
     reason: str | None
     failed_checks: list[FailedCheck]
+    muted_checks: list[MutedCheck] = Field([], description="Failed too, but muted: they do not count and do not alert.")
     not_computed: list[str] = Field(description="Parts of the snapshot that could not be computed, and why.")
     model_version: str | None
     alarms_version: int | None = Field(
@@ -57,6 +66,33 @@ class SnapshotWindow(RecordedWindow):
 
     report_url: str | None
     evidently_url: str | None
+
+
+class ChangedRow(BaseModel):
+    """A prediction that carries what a failed check found, as it was logged."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    check: CheckName
+    column: str | None
+    measure: str | None
+    score: float = Field(
+        description="How much it carries. Drift: the share of the rows with such a value that the reference does not "
+        "explain. Data quality: 1. Wrong classes: the probability given to them. Wrong numbers: times the usual error."
+    )
+    prediction_id: str
+    logged_at: datetime
+    model_version: str
+    features: dict[str, str | float | bool | None] = Field(description="With the columns that rode along.")
+    prediction: str | int | float | bool
+    probabilities: dict[str, float]
+    label: str | int | float | bool | None
+
+
+class ChangedRows(BaseModel):
+    """The rows that a window's failed checks found, by check and the foremost first."""
+
+    rows: list[ChangedRow]
 
 
 class AlarmState(BaseModel):
@@ -96,6 +132,35 @@ class MetricSeriesList(BaseModel):
     """Numbers over time."""
 
     series: list[MetricSeries]
+
+
+class LastWindow(BaseModel):
+    """The newest window of a model."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    start: datetime
+    end: datetime
+    status: WindowStatus
+
+
+class ModelState(BaseModel):
+    """One model of the installation, and whether it serves."""
+
+    name: str = Field(description="Stands in the addresses of its calls, such as /models/NAME/predict.")
+    version: str | None = Field(description="The version that serves; null where the model is not valid.")
+    task: Task | None
+    default: bool = Field(description="Whether the calls that name no model mean this one.")
+    serving: bool
+    reason: str | None = Field(description="Why it does not serve; null where it does.")
+    last_window: LastWindow | None
+    failed_checks: list[CheckName] = Field(description="Of the newest window that has a snapshot.")
+
+
+class Models(BaseModel):
+    """All models, by name."""
+
+    models: list[ModelState]
 
 
 class ModelReload(BaseModel):

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -13,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from api.snapshots.retention_tiers import DEFAULT_TIERS, RetentionPolicy, parse_tiers
 from evidently_workspace.ui.web_origin import LOOPBACK, allowed_hosts, origin_of
 
-SECRETS = ("database_url", "evidently_secret")
+SECRETS = ("database_url", "evidently_secret", "notify_urls")
 ORIGIN = re.compile(r"https?://[^/\s*]+")
 
 
@@ -134,9 +135,29 @@ class LogSettings(BaseModel):
 
 
 class ModelSettings(BaseModel):
-    """The model."""
+    """The model, or the models."""
 
     model_dir: Annotated[Path, Field(description="Folder of the model's artifact.")] = Path("data/model")
+    models_dir: Annotated[
+        Path | None,
+        Field(description="Folder of several models: each folder in it is one. `VIGIE_MODEL_DIR` is not used then."),
+    ] = None
+    default_model: Annotated[
+        str | None, Field(description="Which of several models answers the calls that name none, such as `/predict`.")
+    ] = None
+
+    @field_validator("models_dir", "default_model", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        """Take an empty text, as Docker Compose passes a variable that is not set, as no value."""
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _check_default_model(self) -> Self:
+        """Refuse a default where there is nothing to choose from."""
+        if self.default_model is not None and self.models_dir is None:
+            raise ValueError("VIGIE_DEFAULT_MODEL chooses one of several models: set VIGIE_MODELS_DIR too")
+        return self
 
 
 class EvidentlySettings(BaseModel):
@@ -171,7 +192,17 @@ class AlertSettings(BaseModel):
 
     alertmanager_url: Annotated[
         str | None,
-        Field(description="Where the API reaches Alertmanager; without it alerts on model health are logged only."),
+        Field(
+            description="Where the API reaches Alertmanager; without it, and without `VIGIE_NOTIFY_URLS`, alerts on "
+            "model health are logged only."
+        ),
+    ] = None
+    notify_urls: Annotated[
+        SecretStr | None,
+        Field(
+            description="Apprise addresses of those whom the API itself tells about alerts on model health, such as "
+            "mailto:// or slack://, with spaces, line ends or commas between them."
+        ),
     ] = None
     alert_windows_failed: Annotated[
         int, Field(ge=1, description="Failed windows, of the last few, at which a check's alert fires.")
@@ -198,12 +229,21 @@ class AlertSettings(BaseModel):
         """How often a firing alert is repeated."""
         return timedelta(seconds=self.alert_repeat_seconds)
 
+    @field_validator("notify_urls", mode="before")
+    @classmethod
+    def _no_address_is_unset(cls, value: Any) -> Any:
+        """Take an empty text, such as that of a file which waits for its addresses, as no value."""
+        return None if isinstance(value, str) and not value.strip() else value
+
     @model_validator(mode="after")
     def _check_alert_windows(self) -> Self:
-        """Refuse a number of failed windows that can never be reached."""
+        self.check_alert_windows()
+        return self
+
+    def check_alert_windows(self) -> None:
+        """Refuse a number of failed windows that can never be reached. Raises ValueError."""
         if self.alert_windows_failed > self.alert_windows:
             raise ValueError("VIGIE_ALERT_WINDOWS_FAILED cannot be more than VIGIE_ALERT_WINDOWS")
-        return self
 
 
 class SnapshotSettings(BaseModel):
@@ -291,10 +331,13 @@ class RetentionSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_reports(self) -> Self:
-        """Refuse to keep what shows a failure for less time than what shows none."""
+        self.check_reports()
+        return self
+
+    def check_reports(self) -> None:
+        """Refuse to keep what shows a failure for less time than what shows none. Raises ValueError."""
         if self.reports_keep_failed_days < self.reports_keep_days:
             raise ValueError("VIGIE_REPORTS_KEEP_FAILED_DAYS cannot be less than VIGIE_REPORTS_KEEP_DAYS")
-        return self
 
 
 class Settings(
@@ -311,6 +354,17 @@ class Settings(
     """Everything that can be set; each field's description is its documentation."""
 
     model_config = SettingsConfigDict(env_prefix="VIGIE_", extra="ignore", frozen=True)
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Self:
+        """Return these settings with others in the place of some; each value must be valid by itself.
+
+        Raises ValueError where they contradict each other.
+        """
+        changed = self.model_copy(update=dict(changes))
+        parse_tiers(changed.snapshot_tiers)
+        changed.check_alert_windows()
+        changed.check_reports()
+        return changed
 
     @property
     def hosts(self) -> frozenset[str] | None:

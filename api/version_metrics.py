@@ -1,5 +1,8 @@
 """Latency and failures of each version of a model, so that a reload can be compared with what served before."""
 
+from copy import copy
+from typing import Self
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from api.metrics_folder import metrics_folder
@@ -29,10 +32,17 @@ class VersionMetrics:
             registry=registry,
         )
         self._versions: list[tuple[str, str]] = []
+        self._model: str | None = None
+
+    def of_model(self, name: str) -> Self:
+        """Return the metrics of one of several models, whose series are under this name whatever its own is."""
+        bound = copy(self)
+        bound._model, bound._versions = name, []  # noqa: SLF001 - of a copy of this object
+        return bound
 
     def observe(self, model: str, version: str, seconds: float, *, failed: bool) -> None:
         """Count one call to predict, which this version of the model answered or not."""
-        labels = self._labels_of(model, version)
+        labels = self._labels_of(self._model or model, version)
         self._seconds.labels(*labels).observe(seconds)
         if failed:
             self._failures.labels(*labels).inc()

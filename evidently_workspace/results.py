@@ -3,12 +3,27 @@
 Imports neither Evidently nor pandas, so that the API may import it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evidently_workspace.checks import CheckName
 
 FAILED_WITH = "failed with"
 """How the reason begins that a section was not computed for, if it failed although it had enough data."""
+NO_PROBABILITIES = "the predictions of this model have no probabilities, which say how many errors to expect"
+"""Why there is no concept drift of some models that are served elsewhere."""
+
+
+class RowIds(NamedTuple):
+    """The ids of a window's rows and of its labelled rows, and the places of the rows that were explained."""
+
+    current: Sequence[str]
+    labelled: Sequence[str]
+    explained: NDArray[np.intp] | None = None
 
 
 @dataclass(frozen=True)
@@ -29,12 +44,41 @@ class FailedCheck:
 
 
 @dataclass(frozen=True)
+class Mute:
+    """Why a failed check is muted, and until when, as text."""
+
+    until: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class MutedCheck:
+    """A failed check that somebody muted: it is shown, and does not count as failed."""
+
+    failed: FailedCheck
+    mute: Mute
+
+
+@dataclass(frozen=True)
 class MetricValue:
     """One point of a time series; always finite."""
 
     name: str
     column: str | None
     value: float
+
+
+@dataclass(frozen=True)
+class ChangedRows:
+    """The rows that carry what a failed check found, the foremost first: pairs of prediction id and score.
+
+    What a score says is told by `model.statistics.changed_rows`.
+    """
+
+    check: CheckName
+    column: str | None
+    measure: str | None
+    rows: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -50,3 +94,5 @@ class WindowSnapshot:
     failed_checks: tuple[FailedCheck, ...]
     values: tuple[MetricValue, ...]
     not_computed: tuple[str, ...]
+    muted_checks: tuple[MutedCheck, ...] = ()
+    changed_rows: tuple[ChangedRows, ...] = ()

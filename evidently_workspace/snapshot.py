@@ -8,6 +8,7 @@ late a label may be. Importing this module imports Evidently, which takes second
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -21,10 +22,12 @@ with warnings.catch_warnings():
     from evidently.legacy.renderers.html_widgets import table_data
 
     from evidently_workspace.checks.attributions import attributions as attributions_section
+    from evidently_workspace.checks.changed_rows import changed_rows, changed_rows_section
     from evidently_workspace.checks.data_quality import data_quality
     from evidently_workspace.checks.drift import data_drift, prediction_drift, target_drift
     from evidently_workspace.classification.concept_drift import concept_drift as classification_concept_drift
     from evidently_workspace.classification.performance import performance as classification_performance
+    from evidently_workspace.estimated_performance import Estimator, estimated_performance
     from evidently_workspace.frames import with_schema
     from evidently_workspace.overview import Facts
     from evidently_workspace.regression.concept_drift import concept_drift as regression_concept_drift
@@ -32,10 +35,20 @@ with warnings.catch_warnings():
     from evidently_workspace.report_page import build_snapshot
     from evidently_workspace.section import NotEnoughDataError, Section, plain_figures
 
-from evidently_workspace.results import FAILED_WITH, FailedCheck, WindowSnapshot
+from evidently_workspace.results import (
+    FAILED_WITH,
+    ChangedRows,
+    FailedCheck,
+    Mute,
+    MutedCheck,
+    RowIds,
+    WindowSnapshot,
+)
 from evidently_workspace.window import Window
+from model.artifact.estimates import Estimates
 from model.artifact.manifest import ClassifierManifest, Manifest
 from model.artifact.traffic import LABELLED_LEVELS, TrafficLevel, WindowTraffic
+from model.statistics.changed_rows import WindowFrames
 from model.statistics.lasting import Gathered, Key, LastingChange, lasting_changes, with_newest
 
 logger = logging.getLogger(__name__)
@@ -58,7 +71,12 @@ def take_snapshot(
     rows_by_version: Mapping[str, int] = MappingProxyType({}),
     other_labels: int = 0,
     origin: str | None = None,
+    estimates: Estimates | None = None,
+    estimates_missing: str | None = None,
     past: Mapping[Key, Gathered] = MappingProxyType({}),
+    next_step: Callable[[FailedCheck], str] | None = None,
+    mute_of: Callable[[FailedCheck], Mute | None] = lambda _failed: None,
+    ids: RowIds | None = None,
 ) -> WindowSnapshot:
     """Measure one window against the reference.
 
@@ -68,14 +86,19 @@ def take_snapshot(
     some rows of `current`, or `attributions_missing` says why there are none. `rejected_requests` counts the requests
     refused in the window by reason, `rows_by_version` the window's rows by the version of the model that predicted
     them, and `other_labels` the labels that arrived for other versions than the manifest's. `origin` is the id of the
-    log that all this comes from. `past` are the sums over the windows before this one that show what lasts, in blocks
-    of time that end with this window.
+    log that all this comes from. `estimates` say how well the model should do on the rows, or `estimates_missing` why
+    nothing does. `past` are the sums over the windows before this one that show what lasts, in blocks of time that end
+    with this window. `ids` are those of the rows: with them the snapshot has the rows that carry what its failed checks
+    found. `next_step` returns what to do after a failed check, as the report says. `mute_of` returns the mute of a
+    failed check, which then does not count as failed.
 
     A section with fewer than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed;
     the other sections are computed all the same.
     """
     current, labelled, reference = (with_schema(frame, manifest) for frame in (current, labelled, reference))
-    traffic = WindowTraffic(manifest.traffic, window.start, (window.end - window.start).total_seconds())
+    traffic = WindowTraffic(
+        manifest.traffic, window.start, (window.end - window.start).total_seconds(), manifest.overrides
+    )
     sections = [
         _attempt(window, "Data drift", lambda: data_drift(current, reference, manifest, min_rows, traffic)),
         _attempt(window, "Prediction drift", lambda: prediction_drift(current, reference, manifest, min_rows, traffic)),
@@ -87,13 +110,57 @@ def take_snapshot(
         _attempt(window, "Data quality", lambda: data_quality(current, reference, manifest, min_rows, traffic)),
         _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels, traffic)),
         _attempt(window, "Concept drift", lambda: _concept_drift(labelled, reference, manifest, min_labels, traffic)),
-        _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic)),
     ]
+    scored = _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic))
+    if estimates is not None or estimates_missing is not None:
+        given = Estimator(estimates, estimates_missing, manifest, traffic.seconds)
+        sections.append(
+            _attempt(
+                window,
+                "Estimated performance",
+                lambda: estimated_performance(
+                    given, current, labelled, scored, min_rows=min_rows, min_labels=min_labels
+                ),
+            )
+        )
+    sections.append(scored)
     _add_lasting(sections, past, traffic, len(current), len(labelled))
+    muted = _set_muted_aside(sections, mute_of)
+    found: list[ChangedRows] = []
+    failed = [check for section in sections for check in section.failed_checks]
+    if ids is not None and failed:
+        frames = WindowFrames(current, labelled, reference, attributions, ids.explained)
+
+        def rows_section() -> Section:
+            found.extend(changed_rows(failed, frames, ids, manifest))
+            return changed_rows_section(found)
+
+        sections.insert(0, _attempt(window, "Rows that carry the changes", rows_section))
     facts = Facts(
-        window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels, origin
+        window,
+        manifest,
+        len(current),
+        len(labelled),
+        sampled_fraction,
+        rows_by_version,
+        other_labels,
+        origin,
+        next_step=next_step,
+        muted_checks=muted,
     )
-    return build_snapshot(facts, sections, rejected_requests)
+    return replace(build_snapshot(facts, sections, rejected_requests), changed_rows=tuple(found))
+
+
+def _set_muted_aside(
+    sections: Sequence[Section], mute_of: Callable[[FailedCheck], Mute | None]
+) -> tuple[MutedCheck, ...]:
+    """Take the muted checks out of the failed ones of their sections, and return them."""
+    muted: list[MutedCheck] = []
+    for section in sections:
+        found = [(failed, mute_of(failed)) for failed in section.failed_checks]
+        section.failed_checks = [failed for failed, mute in found if mute is None]
+        muted += [MutedCheck(failed, mute) for failed, mute in found if mute is not None]
+    return tuple(muted)
 
 
 def _add_lasting(

@@ -1,6 +1,7 @@
 """What the commands of this package share: options, a progress bar, the facts about a model, the table of columns."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, fields
@@ -19,6 +20,7 @@ from model.data.column_types import MAX_CATEGORIES
 from model.data.csv_file import Column, CsvColumns
 from model.data.schema_file import write_schema
 from model.data.time_column import zone_of
+from model.errors import DataError
 
 DEFAULT_FOLDER = Path("data/model")
 MISSING_TARGET = ("drop", "refuse")
@@ -85,6 +87,44 @@ def seed_of(text: str) -> int:
     return value
 
 
+def add_log(parser: argparse.ArgumentParser) -> None:
+    """Add the options for training on the rows of the prediction log."""
+    log = parser.add_argument_group(
+        "labelled rows of the prediction log",
+        "the VIGIE_ settings name the log; the candidate is compared with the serving model on rows new to both",
+    )
+    log.add_argument("--from-log", action="store_true", help="train on logged predictions whose label has come")
+    log.add_argument("--since", metavar="TIME", help="first moment, such as 2026-11-23T04:45 (UTC)")
+    log.add_argument("--until", metavar="TIME", help="end, not included (default: now)")
+    log.add_argument("--serving", type=Path, metavar="DIR", help="the serving model (default: VIGIE_MODEL_DIR)")
+    log.add_argument("--model", metavar="NAME", help="which of the models in VIGIE_MODELS_DIR")
+
+
+def check_log(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the command where options for the log are incomplete or contradict others."""
+    if options.from_log:
+        if options.since is None:
+            parser.error("--from-log needs --since")
+        of_files = ("csv", "dataset", "target", "time", "schema", "write_schema", "task", "separator", "missing_target")
+        for name in of_files:
+            if getattr(options, name) is not None:
+                parser.error(f"--from-log and --{name.replace('_', '-')} exclude each other")
+    elif any(value is not None for value in (options.since, options.until, options.serving, options.model)):
+        parser.error("--since, --until, --serving and --model go with --from-log")
+
+
+def serving_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of the model that serves. Raises DataError where the options do not say which one."""
+    if options.serving is not None:
+        return Path(options.serving)
+    if folder := os.environ.get("VIGIE_MODELS_DIR"):
+        name = options.model or os.environ.get("VIGIE_DEFAULT_MODEL")
+        if not name:
+            raise DataError(f"there are several models in {folder}; name one with --model")
+        return Path(folder) / name
+    return Path(os.environ.get("VIGIE_MODEL_DIR") or DEFAULT_FOLDER)
+
+
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Callable[[str, float], None]]:
     """Show a bar while the body runs, and yield a function that takes the step and its share done."""
@@ -123,7 +163,7 @@ def summary(manifest: Manifest, folder: Path) -> Table:
     add("engine", manifest.engine if parity.reason is None else f"{manifest.engine}: {parity.reason}")
     if difference := _difference(manifest):
         add("ONNX against scikit-learn", difference)
-    if isinstance(manifest, ClassifierManifest) and manifest.answer == "own predict":
+    if isinstance(manifest, ClassifierManifest) and manifest.answer == "own predict" and not manifest.is_watched:
         add("answer", "what the model's own predict says, which is not always the most probable class")
     for name, fact in _limits(manifest.features):
         add(name, fact)

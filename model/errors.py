@@ -4,6 +4,7 @@ ModelError
 ├── DataError        the training data cannot be used; the message names the column or line
 ├── ArtifactError    an artifact folder is missing, damaged or not what its manifest says
 ├── PredictionError  rows do not fit the schema of the model
+│   └── ServedElsewhereError  the model answers in another program, and is only watched here
 └── ExplanationError the answers of this model cannot be explained; the message says why
 """
 
@@ -22,6 +23,10 @@ class ArtifactError(ModelError):
 
 class PredictionError(ModelError):
     """Rows handed to the predictor do not fit the schema of its model."""
+
+
+class ServedElsewhereError(PredictionError):
+    """The model answers in another program; here it is only watched."""
 
 
 class ExplanationError(ModelError):

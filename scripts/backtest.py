@@ -13,10 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from api.alerts.rules import Quorum
+from api.installed_models import find_models
+from api.prediction_log.database import Database
 from api.settings import Settings
+from api.wiring import places_of
 from evidently_workspace.checks import CHECKS
 from model.errors import DataError
-from scripts.command_line import MOMENT_HELP, moment, status_of, whole_from
+from scripts.command_line import MOMENT_HELP, add_model, moment, status_of, whole_from
 from scripts.past_rows import Judged, Rules, judge_file, judge_log
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--model-dir", type=Path, metavar="DIR", help="default: data/model; for the log VIGIE_MODEL_DIR")
+    add_model(parser)
     add("--csv", type=Path, metavar="FILE", help="rows, with or without their labels")
     add("--time", metavar="COL", help="the column of FILE that says when each row happened")
     add("--time-zone", metavar="ZONE", help="of times in FILE without an offset (default: UTC)")
@@ -101,14 +105,22 @@ def _wrong_options(options: argparse.Namespace) -> str | None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    settings = Settings() if options.csv is None else None
+    installation = find_models(Settings()) if options.csv is None else None
+    model = None if installation is None else installation.choose(options.model)
+    settings = None if model is None else model.settings
     rules = _rules(options, settings)
     folder = options.model_dir or (settings.model_dir if settings else Path("data/model"))
     progress = Console(stderr=True)  # so that what is printed can be kept as it is
-    if settings is None:
+    if installation is None or model is None:
         judged = judge_file(options, rules, folder, progress)
     else:
-        judged = judge_log(options, rules, folder, settings, progress)
+
+        def id_in(database: Database) -> int:
+            return places_of(installation, database)[model.name].model_id
+
+        judged = judge_log(
+            options, rules, folder, model.settings, progress=progress, id_in=id_in, drift_floors=model.drift_floors
+        )
     if not judged.windows:
         enough = f"{rules.min_rows} rows or {rules.min_labels} labels"
         raise DataError(f"no window of {rules.seconds} s has {enough}; give a longer --interval")

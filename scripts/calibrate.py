@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from api.alerts.rules import Quorum
+from api.installed_models import find_models
 from api.prediction_log.alarms import AlarmAction, AlarmLog, AlarmVersion
 from api.settings import Settings
 from api.snapshots.learning import span_days, usual_interval, windows_in
-from api.wiring import build_database, build_service_alarms
+from api.wiring import build_database, build_service_alarms, places_of
 from evidently_workspace.checks import CHECKS
 from model.alarms.policy import AlarmPolicy
 from model.artifact.manifest import Manifest
@@ -22,7 +23,7 @@ from model.artifact.store import read_manifest, read_reference
 from model.artifact.traffic import TrafficAlarms, TrafficThreshold
 from model.errors import DataError
 from scripts.backtest import WEEK_SECONDS, alerts_of
-from scripts.command_line import MOMENT_HELP, above_zero, moment, status_of
+from scripts.command_line import MOMENT_HELP, above_zero, add_model, moment, status_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--from", dest="start", type=moment, metavar="TIME", help=f"first moment of the stretch, {MOMENT_HELP}")
     add("--to", dest="end", type=moment, metavar="TIME", help="end of the stretch, not included")
+    add_model(parser)
     add("--dry-run", action="store_true", help="only show the thresholds, and what each would have done")
     add("--false-alerts-a-month", type=above_zero, metavar="X", help="budget of false alerts (default: the model's)")
     add("--undo", action="store_true", help="let the alarms hold that held before the newest")
@@ -73,12 +75,15 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> int:
+def _run(options: argparse.Namespace, common: Settings) -> int:
     console = Console()
+    installation = find_models(common)
+    model = installation.choose(options.model)
+    settings = model.settings
     manifest = read_manifest(settings.model_dir)
     database = build_database(settings)
     database.migrate()
-    log = AlarmLog(database)
+    log = AlarmLog(database, places_of(installation, database)[model.name].model_id)
     if options.list:
         console.print(_listed(log.versions(manifest.version), manifest))
     elif options.undo:
@@ -97,7 +102,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 def _calibrate(
     options: argparse.Namespace, settings: Settings, manifest: Manifest, log: AlarmLog, console: Console
 ) -> None:
-    current, _ = build_service_alarms(settings, log.database).current(manifest)
+    current, _ = build_service_alarms(settings, log.database, log.model_id).current(manifest)
     with console.status("reading windows"):
         measured = log.measured(manifest.version, options.start, options.end)
         if not measured:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from api.errors import LogUnavailable
+from api.errors import LogUnavailable, NoSuchModel
 from model.errors import ModelError
 from scripts.ports import API_PORT, UI_PORT
 
@@ -54,6 +54,13 @@ def moment(text: str) -> datetime:
 MOMENT_HELP = "such as 2026-11-23 or 2026-11-23T04:45; UTC unless it has an offset"
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of one of several models to a command."""
+    parser.add_argument(
+        "--model", metavar="NAME", help="which of the models in VIGIE_MODELS_DIR (default: VIGIE_DEFAULT_MODEL)"
+    )
+
+
 def add_ports(parser: argparse.ArgumentParser) -> None:
     """Add the ports of the embedded stack to a command."""
     port = whole_from(1, 65535)
@@ -79,7 +86,14 @@ def status_of(work: Callable[[], int], *others: type[Exception]) -> int:
     # Imported here: the commands that run where nothing is installed use this module for its argument types.
     from pydantic import ValidationError  # noqa: PLC0415
 
-    correctable: tuple[type[Exception], ...] = (LogUnavailable, ModelError, OSError, ValidationError, *others)
+    correctable: tuple[type[Exception], ...] = (
+        LogUnavailable,
+        NoSuchModel,
+        ModelError,
+        OSError,
+        ValidationError,
+        *others,
+    )
     try:
         return work()
     except correctable as error:

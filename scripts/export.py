@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 
+from api.installed_models import find_models
 from api.prediction_log.database import Database, missing_file
 from api.prediction_log.export import PAGE_ROWS, LoggedPrediction, count_logged, read_logged
 from api.prediction_log.reader import read_held_span
+from api.prediction_log.records import SOLE_MODEL
 from api.serving.model_archive import ModelArchive
 from api.settings import Settings
-from api.wiring import build_database
+from api.wiring import build_archive, build_database, places_of
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest
 from model.artifact.store import read_manifest
 from model.data.encoding import boolean_features, number_features
 from model.errors import ArtifactError, DataError
-from scripts.command_line import MOMENT_HELP, moment, status_of
+from scripts.command_line import MOMENT_HELP, add_model, moment, status_of
 from scripts.past_rows import holding, in_utc
 
 if TYPE_CHECKING:  # it takes a second to import
@@ -62,6 +64,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     first = f"first moment, {MOMENT_HELP}"
     parser.add_argument("--from", dest="start", type=moment, required=True, metavar="TIME", help=first)
     parser.add_argument("--to", dest="end", type=moment, required=True, metavar="TIME", help="end, not included")
+    add_model(parser)
     parser.add_argument("--labelled", action="store_true", help="leave out predictions that have no label yet")
     parser.add_argument(
         "--out",
@@ -74,7 +77,9 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
-    with closing(LogExport.open(settings, options.start, options.end, labelled=options.labelled)) as export:
+    with closing(
+        LogExport.open(settings, options.start, options.end, labelled=options.labelled, model=options.model)
+    ) as export:
         if not export.rows:
             print(export.why_empty(), file=sys.stderr)
             return 1
@@ -105,10 +110,18 @@ class LogExport:
     """
 
     def __init__(
-        self, database: Database, manifests: Sequence[Manifest], start: datetime, end: datetime, *, labelled: bool
+        self,
+        database: Database,
+        manifests: Sequence[Manifest],
+        start: datetime,
+        end: datetime,
+        *,
+        labelled: bool,
+        model_id: int = SOLE_MODEL,
     ) -> None:
         self._database, self._start, self._end, self._labelled = database, start, end, labelled
-        counts = count_logged(database, start, end, labelled=labelled)
+        self._model_id = model_id
+        counts = count_logged(database, start, end, labelled=labelled, model_id=model_id)
         self.rows = sum(counts.values())
         """How many rows there are; more may come while they are read."""
         self.written = 0
@@ -120,14 +133,22 @@ class LogExport:
             self.columns = export_columns(used, self._other_names(missing))
 
     @classmethod
-    def open(cls, settings: Settings, start: datetime, end: datetime, *, labelled: bool = False) -> "LogExport":
-        """Return the export of the log that the settings name. Raises LogUnavailable, ArtifactError and DataError."""
+    def open(
+        cls, settings: Settings, start: datetime, end: datetime, *, labelled: bool = False, model: str | None = None
+    ) -> "LogExport":
+        """Return the export of a model's rows in the log that the settings name; without a name of the default model.
+
+        Raises LogUnavailable, NoSuchModel, ArtifactError and DataError.
+        """
         if (file := missing_file(settings.database_url.get_secret_value())) is not None:
             raise DataError(f"there is no prediction log at {file}; VIGIE_DATABASE_URL names another one")
-        manifests = [*_archived(ModelArchive(settings.reports_dir)), read_manifest(settings.model_dir)]
+        installation = find_models(settings)
+        chosen = installation.choose(model)
         database = build_database(settings)
         database.migrate()
-        return cls(database, manifests, start, end, labelled=labelled)
+        model_id = places_of(installation, database)[chosen.name].model_id
+        manifests = [*_archived(build_archive(chosen.settings, model_id)), read_manifest(chosen.folder)]
+        return cls(database, manifests, start, end, labelled=labelled, model_id=model_id)
 
     def close(self) -> None:
         """Close the log."""
@@ -167,12 +188,19 @@ class LogExport:
     def why_empty(self) -> str:
         """Say what the log has instead of such rows. Raises LogUnavailable."""
         rows = "labelled rows" if self._labelled else "rows"
-        held = holding(read_held_span(self._database))
+        held = holding(read_held_span(self._database, self._model_id))
         return f"the log has no {rows} from {in_utc(self._start)} to {in_utc(self._end)}; {held}"
 
     def _pages(self) -> Iterator[list[LoggedPrediction]]:
         page_rows = max(100, min(PAGE_ROWS, MAX_CELLS // len(self.columns)))
-        return read_logged(self._database, self._start, self._end, labelled=self._labelled, page_rows=page_rows)
+        return read_logged(
+            self._database,
+            self._start,
+            self._end,
+            labelled=self._labelled,
+            page_rows=page_rows,
+            model_id=self._model_id,
+        )
 
     def _other_names(self, versions: Iterable[str]) -> list[str]:
         """Return the names of the features of versions whose manifest is gone."""

@@ -44,6 +44,8 @@ def create_key(
     scopes: Sequence[str],
     expires: datetime | None = None,
     rows_per_second: float | None = None,
+    *,
+    models: Sequence[str] | None = None,
 ) -> str:
     """Add a key to the file and return it; the file keeps only its hash. Raises BadKeys or OSError."""
     key = new_key()
@@ -54,6 +56,7 @@ def create_key(
         created=datetime.now(UTC).replace(microsecond=0),
         expires=expires,
         rows_per_second=rows_per_second,
+        models=None if models is None else frozenset(models),
     )
 
     def add(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
@@ -132,10 +135,11 @@ def _create(options: argparse.Namespace) -> None:
     expires = None
     if options.expires_in_days is not None:
         expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=options.expires_in_days)
-    key = create_key(options.file, options.name, options.scope, expires, options.rows_per_second)
+    key = create_key(options.file, options.name, options.scope, expires, options.rows_per_second, models=options.model)
     print(key)
     print(
         f"added {options.name} to {options.file}, for {', '.join(sorted(set(options.scope)))}"
+        f"{' of ' + ', '.join(options.model) if options.model else ''}"
         f"{f', until {expires.isoformat()}' if expires else ''}; the key above will not be shown again",
         file=sys.stderr,
     )
@@ -151,7 +155,10 @@ def _list(file: Path) -> None:
             "" if key.expires is None else f"  {'expired' if key.expires <= now else 'until'} {key.expires.isoformat()}"
         )
         limit = "" if key.rows_per_second is None else f"  {key.rows_per_second:g} rows/s"
-        print(f"{key.name:<24} {','.join(sorted(key.scopes)):<36} since {key.created.isoformat()}{until}{limit}")
+        models = "" if key.models is None else f"  of {','.join(sorted(key.models))}"
+        print(
+            f"{key.name:<24} {','.join(sorted(key.scopes)):<36} since {key.created.isoformat()}{until}{limit}{models}"
+        )
 
 
 def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
@@ -171,6 +178,9 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     )
     create.add_argument(
         "--rows-per-second", type=above_zero, help="rate limit of this key (default: the API's setting)"
+    )
+    create.add_argument(
+        "--model", action="append", metavar="NAME", help="a model that the key is for; may be repeated (default: all)"
     )
     commands.add_parser("list", help="list names and scopes")
     commands.add_parser("revoke", help="remove a key").add_argument("name")

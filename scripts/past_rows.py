@@ -1,7 +1,7 @@
 """The past rows that a backtest judges: those of a CSV file, or those of the prediction log."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 
 from api.alerts.rules import Quorum
+from api.installed_models import with_drift_floors
 from api.prediction_log.database import Database, missing_file
 from api.prediction_log.reader import HeldSpan, read_filled_windows, read_held_span
 from api.settings import Settings
 from api.wiring import build_database, build_service_alarms
 from model.artifact.manifest import LABEL, ClassifierManifest, Manifest
-from model.artifact.store import read_manifest, read_reference
+from model.artifact.store import read_estimates, read_manifest, read_reference
 from model.errors import DataError
 
 if TYPE_CHECKING:  # it imports pandas, which takes a second
@@ -70,6 +71,7 @@ def _scored_rows(options: argparse.Namespace, folder: Path, manifest: Manifest) 
     from model.data.encoding import rows_of  # noqa: PLC0415 - as above
     from model.serving.engines import with_predictions  # noqa: PLC0415 - as above
     from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
+    from model.training.watched import known_answers  # noqa: PLC0415 - as above
 
     classes, names = None, None
     if isinstance(manifest, ClassifierManifest):
@@ -82,7 +84,10 @@ def _scored_rows(options: argparse.Namespace, folder: Path, manifest: Manifest) 
         classes,
         needs_labels=options.target is not None,
     )
-    answers = load_predictor(folder).answers(rows_of(known.frame, manifest.features))
+    if manifest.answer_columns is not None:
+        answers = known_answers(known.text, manifest.answer_columns, classes)
+    else:
+        answers = load_predictor(folder).answers(rows_of(known.frame, manifest.features))
     frame = with_predictions(known.frame, answers, names)
     return TimedRows(frame if known.labels is None else frame.assign(**{LABEL: known.labels}), known.times.seconds)
 
@@ -100,21 +105,32 @@ def _checked(
         min_rows=rules.min_rows,
         labelled=labelled,
         min_labels=rules.min_labels,
+        estimates=read_estimates(folder),
     )
 
 
-def judge_log(options: argparse.Namespace, rules: Rules, folder: Path, settings: Settings, progress: Console) -> Judged:
+def judge_log(
+    options: argparse.Namespace,
+    rules: Rules,
+    folder: Path,
+    settings: Settings,
+    *,
+    progress: Console,
+    id_in: Callable[[Database], int],
+    drift_floors: Iterable[tuple[str, float]] = (),
+) -> Judged:
     """Judge the rows that the log has in a span, and the labels that arrived in it.
 
     Rows of other versions are predicted again by the model in the folder. The alarms are those that hold now for its
-    version. Raises LogUnavailable and ModelError.
+    version. ``id_in`` returns the model's id in the log. Raises LogUnavailable and ModelError.
     """
     if (file := missing_file(settings.database_url.get_secret_value())) is not None:
         raise DataError(f"there is no prediction log at {file}; VIGIE_DATABASE_URL names another one")
     database = build_database(settings)
     try:
         database.migrate()
-        return _judge_windows(options, rules, folder, settings, database, progress=progress)
+        of_model = (database, id_in(database))
+        return _judge_windows(options, rules, folder, settings, of_model, progress=progress, drift_floors=drift_floors)
     finally:
         database.dispose()
 
@@ -124,20 +140,23 @@ def _judge_windows(
     rules: Rules,
     folder: Path,
     settings: Settings,
-    database: Database,
+    of_model: tuple[Database, int],
     *,
     progress: Console,
+    drift_floors: Iterable[tuple[str, float]],
 ) -> Judged:
     from api.snapshots.logged_frames import PastWindows  # noqa: PLC0415 - as above
     from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
 
-    held = read_held_span(database)
+    database, model_id = of_model
+    held = read_held_span(*of_model)
     start, end = whole_windows(options.start, options.end, rules.seconds, held)
-    filled = read_filled_windows(database, start, end, rules.seconds)
+    filled = read_filled_windows(database, start, end, rules.seconds, model_id)
     if held is None or not filled:
         raise DataError(f"the log has no rows from {in_utc(start)} to {in_utc(end)}; {holding(held)}")
-    past = PastWindows(database, load_predictor(folder), settings.snapshot_max_rows)
-    manifest, alarms_version = build_service_alarms(settings, database).current(past.manifest)
+    past = PastWindows(database, load_predictor(folder), settings.snapshot_max_rows, model_id)
+    calibrated, alarms_version = build_service_alarms(settings, database, model_id).current(past.manifest)
+    manifest = with_drift_floors(calibrated, drift_floors)
     judged = Judged(manifest)
     with Progress(*Progress.get_default_columns()[:3], TimeRemainingColumn(), console=progress, transient=True) as bar:
         task = bar.add_task("windows of the log", total=len(filled))

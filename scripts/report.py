@@ -5,10 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from api.installed_models import find_models
 from api.settings import Settings
-from api.snapshots.reports import report_name, write_report
-from api.wiring import build_database, build_evaluator
-from scripts.command_line import MOMENT_HELP, moment, status_of
+from api.snapshots.reports import report_name, report_suffix, write_report
+from api.wiring import build_database, build_evaluator, places_of
+from scripts.command_line import MOMENT_HELP, add_model, moment, status_of
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.report") -> int:
@@ -30,21 +31,26 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     first = f"first moment, {MOMENT_HELP}"
     parser.add_argument("--from", dest="start", type=moment, required=True, metavar="TIME", help=first)
     parser.add_argument("--to", dest="end", type=moment, required=True, metavar="TIME", help="end, not included")
+    add_model(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the file to write (default: one in VIGIE_REPORTS_DIR/by-hand)"
     )
     return parser
 
 
-def _make(options: argparse.Namespace, settings: Settings) -> int:
-    database = build_database(settings)
+def _make(options: argparse.Namespace, common: Settings) -> int:
+    installation = find_models(common)
+    model = installation.choose(options.model)
+    database = build_database(common)
     database.migrate()
+    settings, model_id = model.settings, places_of(installation, database)[model.name].model_id
     print("measuring; Evidently takes some seconds to start", file=sys.stderr)
-    evaluation = build_evaluator(settings, database).evaluate(options.start, options.end)
+    evaluation = build_evaluator(settings, database, model_id, model.drift_floors).evaluate(options.start, options.end)
     if evaluation.snapshot is None:
         print(evaluation.reason, file=sys.stderr)
         return 1
-    path: Path = options.out or settings.reports_dir / "by-hand" / report_name(options.start, options.end)
+    name = report_name(options.start, options.end, report_suffix(model.name, model_id))
+    path: Path = options.out or settings.reports_dir / "by-hand" / name
     write_report(path, evaluation.snapshot.html)
     failed = ", ".join(dict.fromkeys(check.check for check in evaluation.snapshot.failed_checks)) or "none"
     print(f"{evaluation.logged.total:,} rows, {evaluation.labelled.total:,} labels; failed checks: {failed}")

@@ -34,6 +34,7 @@ def restore(file: Path, target: Places, *, copy: bool = False) -> int:
             kind, wanted = listed["databases"][database], backend_of(url)
             if kind != wanted:
                 raise BadBackup(f"the {database} was backed up from {kind} and cannot be restored into {wanted}")
+        _require_same_kind(folder, target)
         for kind, path in target.folders.items():
             if (folder / kind).is_dir():
                 shutil.copytree(folder / kind, path, dirs_exist_ok=True)
@@ -46,6 +47,14 @@ def restore(file: Path, target: Places, *, copy: bool = False) -> int:
             _become_another_log(target.log_url)
     print(f"as of {listed['made_at']}")
     return 0
+
+
+def _require_same_kind(folder: Path, target: Places) -> None:
+    """Refuse a backup of several models where the settings name the folder of one, and the other way round."""
+    for kind, variable in (("model", "VIGIE_MODEL_DIR"), ("models", "VIGIE_MODELS_DIR")):
+        if (folder / kind).is_dir() and kind not in target.folders:
+            what = "several models" if kind == "models" else "one model"
+            raise BadBackup(f"the backup is of an installation with {what}: name their place with {variable} alone")
 
 
 def _become_another_log(url: str) -> None:
@@ -62,7 +71,8 @@ def _require_empty(target: Places) -> None:
     if occupied:
         raise BadBackup(
             f"these places are not empty: {', '.join(occupied)}; stop the stack and move them away, or restore to "
-            "other places with VIGIE_DATABASE_URL, VIGIE_EVIDENTLY_DATABASE_URL, VIGIE_MODEL_DIR and VIGIE_REPORTS_DIR"
+            "other places with VIGIE_DATABASE_URL, VIGIE_EVIDENTLY_DATABASE_URL, VIGIE_MODEL_DIR (or "
+            "VIGIE_MODELS_DIR) and VIGIE_REPORTS_DIR"
         )
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from api.installed_models import find_models
 from api.prediction_log.lease import new_holder
 from api.settings import Settings
-from api.snapshots.retention import Retention
+from api.snapshots.retention import RetentionOfModels
 from api.snapshots.retention_tiers import Removals
 from api.wiring import build_database, build_evidently_client, build_retention
-from model.artifact.store import read_manifest
 from scripts.command_line import status_of
 
 SLICE_SECONDS = 30.0
@@ -27,7 +27,7 @@ ROWS = (
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.retention") -> int:
     """Remove or show old data; 1 where something could not be removed, 2 after an error."""
     options = build_parser(prog).parse_args(arguments)
-    return status_of(lambda: _run(Settings(), dry_run=options.dry_run))
+    return status_of(lambda: _run(Settings(), options.model, dry_run=options.dry_run))
 
 
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -40,22 +40,26 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="only show what would be removed and how much space it would free"
     )
+    parser.add_argument(
+        "--model", metavar="NAME", help="only the data of this one of the models in VIGIE_MODELS_DIR (default: of all)"
+    )
     return parser
 
 
-def _run(settings: Settings, *, dry_run: bool) -> int:
+def _run(settings: Settings, name: str | None, *, dry_run: bool) -> int:
+    installation = find_models(settings)
+    only = None if name is None else [installation.choose(name)]
     database = build_database(settings)
     database.migrate()
-    project = settings.evidently_project or read_manifest(settings.model_dir).name
     with build_evidently_client(settings) as client:
-        retention = build_retention(settings, database, client, project, new_holder())
+        retention = build_retention(database, client, installation, new_holder(), only)
         if dry_run:
             _show(retention.plan(), "would be removed", "would be freed")
             return 0
         return _remove(retention)
 
 
-def _remove(retention: Retention) -> int:
+def _remove(retention: RetentionOfModels) -> int:
     """Remove in slices until nothing is left; the API can remove between them."""
     total = Removals()
     while True:
@@ -65,9 +69,13 @@ def _remove(retention: Retention) -> int:
             return 2
         total.removed.update(done.removed)
         total.freed_bytes.update(done.freed_bytes)
-        if done.errors or not done.unfinished:
+        if done.errors or done.reposted or not done.unfinished:  # what is made again comes after all else
             break
     _show(total, "removed", "freed")
+    if done.reposted:
+        print(
+            f"{done.reposted} snapshots that Evidently UI has lost are due again. The API makes them, then the others."
+        )
     for error in done.errors:
         print(f"some of it could not be removed: {error}", file=sys.stderr)
     return 1 if done.errors else 0

@@ -16,13 +16,17 @@ KEPT_SECONDS = 2 * 86_400
 
 def trained_artifact(kept_in: Path, *arguments: str) -> Path:
     """Return the artifact that `python -m model.train` makes of these arguments, from ``kept_in`` if it is there."""
-    words = "-".join(arguments).strip("-") or "model"
+    return made_artifact(kept_in, "model.train", "-".join(arguments).strip("-") or "model", *arguments)
+
+
+def made_artifact(kept_in: Path, module: str, words: str, *arguments: str) -> Path:
+    """Return the artifact that a module makes of these arguments, from ``kept_in`` if it is there under these words."""
     folder = kept_in / f"{words}-{hashlib.sha256(repr((what_trains(), arguments)).encode()).hexdigest()[:16]}"
     kept_in.mkdir(parents=True, exist_ok=True)
     with locked(kept_in / f"{words}.lock"):
         if not folder.exists():
             _remove_old(kept_in)
-            command = [sys.executable, "-m", "model.train", *arguments, "--out", str(folder)]
+            command = [sys.executable, "-m", module, *arguments, "--out", str(folder)]
             subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=250)
     return folder
 

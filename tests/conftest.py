@@ -1,7 +1,8 @@
 """What tests of several packages share: trained models, a PostgreSQL server, a place for pictures, and their order."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from shutil import copytree
 from uuid import uuid4
@@ -10,6 +11,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import watched
 from tests.artifacts import trained_artifact
 from tests.postgres import MIGRATED, MISSING, drop_database, fresh_database, postgres_programs, postgres_server
 from tests.servers import free_port
@@ -73,13 +75,31 @@ def diabetes_artifact(
     return copy_of_trained("diabetes", request.config, shared_folder, tmp_path_factory)
 
 
+@pytest.fixture(scope="session")
+def watched_artifact(
+    request: pytest.FixtureRequest, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Models that are served elsewhere: of classes, of classes that are plain, without probabilities, of numbers."""
+    kept_in = _kept_in(request.config, shared_folder)
+
+    @cache
+    def artifact(kind: str) -> Path:
+        return copytree(watched.watched_artifact(kept_in, kind), tmp_path_factory.mktemp(kind) / "model")
+
+    return artifact
+
+
 def copy_of_trained(
     dataset: str, config: pytest.Config, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Return a copy, which nothing that a test does to it can spoil for another run."""
-    cache = getattr(config, "cache", None)
-    kept_in = shared_folder / "artifacts" if cache is None else cache.mkdir("artifacts")
+    kept_in = _kept_in(config, shared_folder)
     return copytree(trained_artifact(kept_in, "--dataset", dataset), tmp_path_factory.mktemp(dataset) / "model")
+
+
+def _kept_in(config: pytest.Config, shared_folder: Path) -> Path:
+    kept = getattr(config, "cache", None)
+    return shared_folder / "artifacts" if kept is None else Path(kept.mkdir("artifacts"))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.hosted_models import KEY_MODELS, PREFIX, HostedModels
 from api.metrics import Metrics
 from api.middleware.error_boundary import ErrorBoundary
 from api.middleware.headers import OriginCheck, SecurityHeaders
@@ -19,6 +20,7 @@ from api.problems import problem, problem_responses
 from api.security.keys import ApiKey, KeyFile, KeySource, read_setting
 from api.security.rate_limit import RateLimits
 from api.settings import Settings, comma_separated
+from api.snapshots.reports import model_of_report
 
 READ = frozenset({"read"})
 PREDICT = frozenset({"predict"})
@@ -31,6 +33,9 @@ OPEN = ("/health/live", "/health/ready")
 DOCUMENTATION = ("/docs", "/openapi.json")
 ASSETS = "/static-offline-docs/"
 REPORTS = "/reports/"
+WINDOWS = "/snapshots/"
+OF_NO_MODEL = frozenset({"/", "/models", "/metrics", *OPEN, *DOCUMENTATION})
+"""A key that is bound to models may call these too; the first two show it only its own models."""
 
 
 class ScopeRules:
@@ -43,6 +48,8 @@ class ScopeRules:
             ("POST", "/predict/batch"): PREDICT,
             ("POST", "/feedback"): FEEDBACK,
             ("GET", "/model"): CARD,
+            ("GET", "/models"): CARD,
+            ("POST", "/log"): PREDICT,  # only under the name of a model
             ("GET", "/snapshots"): READ,
             ("GET", "/snapshots/metrics"): READ,
             ("GET", "/"): READ,
@@ -50,12 +57,17 @@ class ScopeRules:
             **{("GET", path): None for path in OPEN},
             **{("GET", path): documentation for path in DOCUMENTATION},
         }
-        self._prefixes = ((REPORTS, READ), (ASSETS, documentation))
+        self._prefixes = ((REPORTS, READ), (WINDOWS, READ), (ASSETS, documentation))
 
     def needed(self, method: str, path: str) -> frozenset[str] | None:
         """Return the scopes of which the call needs one, or None."""
         if method == "HEAD":
             method = "GET"
+        if path.startswith(PREFIX):  # what the call without the name of a model needs
+            rest = path[len(PREFIX) :].partition("/")[2]
+            path = f"/{rest}" if rest else "/model"
+            if path in OPEN or path in DOCUMENTATION or path.startswith((REPORTS, ASSETS)):
+                return ADMIN
         try:
             return self._rules[method, path]
         except KeyError:
@@ -70,6 +82,9 @@ BEARER = 'Bearer realm="Vigie"'
 BASIC = 'Basic realm="Vigie: any name, and an API key as the password", charset="UTF-8"'
 WITHOUT_EFFECT = frozenset({"GET", "HEAD"})
 
+KEY_NAME = "vigie.key_name"
+"""Where the scope of a request has the name of its key."""
+
 Refusal = tuple[str, int, str, dict[str, str]]
 """The reason to count, then status, detail and headers of the response."""
 
@@ -83,9 +98,17 @@ class AuthMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, keys: KeySource, rules: ScopeRules, limits: RateLimits, deny: Callable[[str], object]
+        self,
+        app: ASGIApp,
+        keys: KeySource,
+        rules: ScopeRules,
+        limits: RateLimits,
+        deny: Callable[[str], object],
+        *,
+        models: HostedModels,
     ) -> None:
         self._app = app
+        self._models = models
         self._keys = keys
         self._rules = rules
         self._limits = limits
@@ -113,8 +136,23 @@ class AuthMiddleware:
             return _unauthorized(presented, key, wants_page=wants_page)
         if needed.isdisjoint(key.scopes):
             return _forbidden(key, needed)
+        scope[KEY_NAME] = key.name
+        if key.models is not None:
+            scope[KEY_MODELS] = key.models
+            if not self._may_call(key.models, scope["path"]):
+                return _of_another_model(key)
         seconds = ceil(self._limits.wait_seconds(key))
         return _limited(key, seconds) if seconds else None
+
+    def _may_call(self, bound: frozenset[str], path: str) -> bool:
+        """Whether a key that is bound to these models may make the call: it is for one of them, or for no model."""
+        if path in OF_NO_MODEL or path.startswith(ASSETS):
+            return True
+        if path.startswith(REPORTS):
+            model = self._models.of_report(model_of_report(path.rpartition("/")[2]))
+        else:
+            model = self._models.of_path(path)
+        return model is not None and model.name in bound
 
 
 def _presented(scope: Scope, *, basic: bool) -> tuple[bytes | None, bool]:
@@ -171,6 +209,12 @@ def _forbidden(key: ApiKey, needed: frozenset[str]) -> Refusal:
     return "missing_scope", HTTPStatus.FORBIDDEN, detail, {"WWW-Authenticate": challenge}
 
 
+def _of_another_model(key: ApiKey) -> Refusal:
+    detail = f"the key {key.name!r} is bound to other models: {', '.join(sorted(key.models or ()))}"
+    challenge = f'{BEARER}, error="insufficient_scope"'
+    return "other_model", HTTPStatus.FORBIDDEN, detail, {"WWW-Authenticate": challenge}
+
+
 def _limited(key: ApiKey, seconds: int) -> Refusal:
     detail = f"the key {key.name!r} sent more rows than its limit allows; try again in {seconds} s"
     return "rate_limited", HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": str(seconds)}
@@ -187,13 +231,13 @@ SCHEMES: dict[str, Any] = {
 }
 
 
-def install_security(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def install_security(app: FastAPI, settings: Settings, metrics: Metrics, models: HostedModels) -> None:
     """Add the middleware; the last one added sees a request first. Raises BadKeys if the keys cannot be read."""
     keys = _keys(settings, metrics)
     if keys is not None:
         rules = ScopeRules(open_docs=settings.open_docs, guard_metrics=settings.guard_metrics)
         limits = RateLimits(settings.rate_limit_rows_per_second)
-        app.add_middleware(AuthMiddleware, keys=keys, rules=rules, limits=limits, deny=metrics.deny)
+        app.add_middleware(AuthMiddleware, keys=keys, rules=rules, limits=limits, deny=metrics.deny, models=models)
         _describe(app, rules)
     app.add_middleware(ErrorBoundary)  # inside the middleware that adds headers to every response
     if settings.cors_origins is not None:

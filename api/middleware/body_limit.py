@@ -1,14 +1,13 @@
 """Limits how large the body of a request may be, and how long it may take to arrive."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import problem
+from api.problems import Refuse, problem
 
 DISCARDED_BODIES = 8
 """A refused body is read to its end, up to this many times the limit ..."""
@@ -19,7 +18,7 @@ MAX_DISCARD_SECONDS = 5.0
 class BodyLimit:
     """ASGI middleware: refuses a body that is, or declares to be, larger than ``max_bytes`` (413), or is slow (408)."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, max_seconds: float, refuse: Callable[[str], object]) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, max_seconds: float, refuse: Refuse) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
@@ -36,7 +35,7 @@ class BodyLimit:
             return
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
-            await self._discard(receive)
+            await self._discard(receive, scope)
             response = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail, headers=self._headers)
             await response(scope, receive, send)
             return
@@ -51,21 +50,21 @@ class BodyLimit:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                self._refuse("body_too_slow")
+                self._refuse("body_too_slow", scope)
                 raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, self._slow, self._headers) from None
             complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._max_bytes:
                 if message.get("more_body", False):
-                    await self._discard(receive)
+                    await self._discard(receive, scope)
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail, self._headers)
             return message
 
         await self._app(scope, limited_receive, send)
 
-    async def _discard(self, receive: Receive) -> None:
+    async def _discard(self, receive: Receive, scope: Scope) -> None:
         """Count the refused body, and read the rest of it, within bounds."""
-        self._refuse("body_too_large")
+        self._refuse("body_too_large", scope)
         discarded = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_DISCARD_SECONDS):

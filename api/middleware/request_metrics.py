@@ -1,6 +1,6 @@
 """Measures requests (rate, latency and size by route, and how many are in progress), and serves GET /metrics."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from http import HTTPMethod
 from time import perf_counter
 from typing import NamedTuple
@@ -20,8 +20,9 @@ from prometheus_fastapi_instrumentator.routing import get_route_name
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.metrics import BUILD_INFO, Metrics, RequestMetrics
+from api.metrics import Metrics, RequestMetrics
 from api.metrics_folder import metrics_folder, remove_dead_workers
+from api.model_metrics import BUILD_INFO
 
 METHODS = frozenset(HTTPMethod)
 STATUSES = ("2xx", "4xx", "5xx")
@@ -46,12 +47,13 @@ class RequestMeasures:
 
     prometheus-fastapi-instrumentator finds the template of a path. Its own middleware matches the path against every
     route and looks up each metric by its labels, for each request, which costs more than to predict. Here both are
-    remembered.
+    remembered. The paths of the ``models`` are remembered too; those of models that do not exist are not.
     """
 
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, models: Collection[str] = ()) -> None:
         self._app = app
         self._metrics = metrics
+        self._models = frozenset(models)
         self._series: dict[tuple[str, str, str], _Series] = {}
         self._routes: dict[str, str] = {}
 
@@ -87,9 +89,13 @@ class RequestMeasures:
     def _find_route(self, scope: Scope) -> str:
         path: str = scope["path"]
         route = get_route_name(Request({**scope, "root_path": ""}), should_include_root_path=False)
-        if route == path:  # no more of them than routes: a path with a parameter is not its own template
-            self._routes[path] = route
+        if route and (route == path or self._is_of_model(path, route)):
+            self._routes[path] = route  # so many at most: a path with another parameter is not its own template
         return route or "none"
+
+    def _is_of_model(self, path: str, route: str) -> bool:
+        name = path.removeprefix("/models/").partition("/")[0]
+        return name in self._models and route.replace("{model}", name, 1) == path
 
     def _series_of(self, method: str, status: str, route: str) -> _Series:
         if method not in METHODS:
@@ -107,9 +113,12 @@ class RequestMeasures:
         return series
 
 
-def measure_requests(app: FastAPI, metrics: Metrics) -> None:
-    """Measure the app's requests, and serve all metrics at /metrics; call it after all other middleware is added."""
-    app.add_middleware(RequestMeasures, metrics=metrics.of_requests)
+def measure_requests(app: FastAPI, metrics: Metrics, models: Collection[str] = ()) -> None:
+    """Measure the app's requests, and serve all metrics at /metrics; call it after all other middleware is added.
+
+    ``models`` are the names that may stand in the paths of the calls of models.
+    """
+    app.add_middleware(RequestMeasures, metrics=metrics.of_requests, models=models)
 
     @app.get("/metrics", include_in_schema=False)
     def show_metrics() -> Response:

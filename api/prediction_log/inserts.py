@@ -1,13 +1,16 @@
 """The statements that write predictions and labels in groups."""
 
+import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
-from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord
+from api.errors import IdInUse, LogUnavailable
+from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord, public_id
 from api.prediction_log.tables import labels, predictions
 
 COLUMNS = (*PredictionRecord._fields, "logged_at")
@@ -66,6 +69,70 @@ def _names() -> str:
 
 
 IDS_PER_QUERY = 500
+MAX_RACES = 20
+"""How often another process may be first with one of the ids before the caller is asked to try again."""
+
+Same = Callable[[PredictionRecord, PredictionRecord], bool]
+"""Whether a logged prediction and one with the same id that is to be logged are of the same row."""
+Repeats = dict[str, PredictionRecord]
+"""The predictions that were logged before, by key."""
+
+
+def insert_own(
+    connection: Connection, stamps: Mapping[int, int], groups: Sequence[tuple[Sequence[PredictionRecord], Same]]
+) -> list[Repeats | IdInUse]:
+    """Log predictions whose ids their callers chose: of each group all that are new, or none where an id is in use.
+
+    The database decides which of two processes is first. Raises LogUnavailable.
+    """
+    keys = [record.prediction_id for records, _ in groups for record in records]
+    for _ in range(MAX_RACES):
+        outcomes, new = _compared(groups, find_predictions(connection, keys))
+        new.sort()  # two processes wait for each other's ids in the same order, never in a circle
+        try:
+            with connection.begin_nested():
+                insert_predictions(connection, stamps, new)
+        except IntegrityError:
+            continue  # another process was first with one of the ids, which can be read now
+        return outcomes
+    raise LogUnavailable("others log predictions with the same ids all the time; try again shortly")
+
+
+def _compared(
+    groups: Sequence[tuple[Sequence[PredictionRecord], Same]], logged: Repeats
+) -> tuple[list[Repeats | IdInUse], list[PredictionRecord]]:
+    """Return the outcome of each group, and the predictions that are new."""
+    known, outcomes = dict(logged), list[Repeats | IdInUse]()
+    for records, same in groups:
+        repeats = {key: known[key] for key, *_ in records if key in known}
+        other = next((one for one in records if (was := repeats.get(one.prediction_id)) and not same(was, one)), None)
+        if other is not None:
+            said = f"the prediction_id {public_id(other.prediction_id)!r} belongs to another row that was sent before"
+            outcomes.append(IdInUse(f"{said}; send that row again, or this one with an id of its own"))
+            continue
+        known |= {one.prediction_id: one for one in records if one.prediction_id not in known}
+        outcomes.append(repeats)
+    return outcomes, [record for key, record in known.items() if key not in logged]
+
+
+def same_row(logged: PredictionRecord, sent: PredictionRecord) -> bool:
+    """Return whether both are predictions of the same row, whatever the model made of it."""
+    return logged.features == sent.features or _meaning(logged.features) == _meaning(sent.features)
+
+
+def _meaning(features: str) -> dict[str, tuple[bool, object]]:
+    """Return the values by name: what is missing is the same as null, 1 the same as 1.0, and neither is true."""
+    return {name: (isinstance(cell, bool), cell) for name, cell in json.loads(features).items() if cell is not None}
+
+
+def find_predictions(connection: Connection, keys: Sequence[str]) -> Repeats:
+    """Return those of the predictions that are logged, by key."""
+    columns = [predictions.c["id" if name == "prediction_id" else name] for name in PredictionRecord._fields]
+    found: Repeats = {}
+    for first in range(0, len(keys), IDS_PER_QUERY):
+        query = select(*columns).where(predictions.c.id.in_(keys[first : first + IDS_PER_QUERY]))
+        found |= {row[0]: PredictionRecord(*row) for row in connection.execute(query)}
+    return found
 
 
 def store_labels(connection: Connection, stamps: Mapping[int, int], records: Sequence[LabelRecord]) -> LabelReceipt:

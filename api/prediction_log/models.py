@@ -9,8 +9,8 @@ from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.tables import horizon, models
 
 
-def register(database: Database, names: Collection[str], default: str) -> dict[str, int]:
-    """Return the id of each name; one that is new gets an id, which it keeps. ``default`` is one of the names.
+def register(database: Database, names: Collection[str], default: str | None) -> dict[str, int]:
+    """Return the id of each name; one that is new gets an id, which it keeps. ``default`` is one of the names, or None.
 
     The rows from before models had names belong to the first default. A name that is left out keeps its id and rows.
     Several processes may call this at once. Raises LogUnavailable.
@@ -19,15 +19,15 @@ def register(database: Database, names: Collection[str], default: str) -> dict[s
         if not database.is_sqlite:
             connection.execute(text("LOCK TABLE models IN SHARE ROW EXCLUSIVE MODE"))
         known = _ids(connection)
-        if default not in known and _is_nameless(connection):
+        if default is not None and default not in known and _is_nameless(connection):
             connection.execute(update(models).where(models.c.id == SOLE_MODEL).values(name=default))
             known[default] = SOLE_MODEL
         newest = connection.execute(select(func.max(models.c.id))).scalar_one()
-        for model_id, name in enumerate(sorted({*names, default} - known.keys()), newest + 1):
+        for model_id, name in enumerate(sorted(set(names) - known.keys()), newest + 1):
             connection.execute(insert(models).values(id=model_id, name=name))
             connection.execute(insert(horizon).values(id=model_id, closed_until=0))
             known[name] = model_id
-    return {name: known[name] for name in (*names, default)}
+    return {name: known[name] for name in names}
 
 
 def known_models(database: Database) -> dict[str, int]:

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 SOLE_MODEL = 1
 """The id of the only model of an installation, or of its default model."""
+OWN_ID_PATTERN = r"^[A-Za-z0-9._~:@/+=-]{1,128}$"
+"""What an id that callers give must be; those that the API makes are so too."""
 _NUMBERED = re.compile("[0-9]+:")
 
 
 def prediction_key(model_id: int, prediction_id: str) -> str:
     """Return the key under which the log stores a prediction: two models may use the same id."""
-    if model_id == SOLE_MODEL and _NUMBERED.match(prediction_id) is None:
+    if model_id == SOLE_MODEL and (":" not in prediction_id or _NUMBERED.match(prediction_id) is None):
         return prediction_id
     return f"{model_id}:{prediction_id}"
 
@@ -90,7 +92,20 @@ class WindowRecord:
     snapshot_removed_at: datetime | None = None
     report_removed_at: datetime | None = None
     alarms_version: int | None = None
+    muted_checks: list[dict[str, Any]] | None = None
     model_id: int = SOLE_MODEL
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRun:
+    """The newest posted window, and for how long it has been so: all windows since then failed, or none did.
+
+    ``count`` is the number of these windows; ``since`` is when the first of them starts.
+    """
+
+    newest: WindowRecord
+    since: datetime
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +126,4 @@ class LoggedRow:
     probabilities: dict[str, float]
     label: str | None
     model_version: str = ""
+    prediction_id: str = ""

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select, update
 
 from api.prediction_log.database import Database, microseconds
 from api.prediction_log.records import SOLE_MODEL, WindowRecord, WindowStatus
-from api.prediction_log.tables import labels, predictions, window_values, windows
+from api.prediction_log.tables import changed_rows, labels, predictions, window_values, windows
 from api.prediction_log.windows import is_row_of, window_of
 
 
@@ -75,7 +75,9 @@ class RetainedWindows:
     def mark_snapshot_removed(self, window: WindowRecord) -> int:
         """Record that a window's snapshot is removed, and delete its values; return how many these were."""
         values = window_values.c.model_id == window.model_id, window_values.c.start == microseconds(window.start)
+        rows = changed_rows.c.model_id == window.model_id, changed_rows.c.start == microseconds(window.start)
         with self._database.writing() as connection:
+            connection.execute(delete(changed_rows).where(*rows))
             removed = {"snapshot_id": None, "snapshot_removed_at": self._database.now(connection)}
             connection.execute(update(windows).where(is_row_of(window)).values(removed))
             return connection.execute(delete(window_values).where(*values)).rowcount

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, inser
 
 from api.errors import NothingToSnapshot
 from api.prediction_log.alarms import record_statistics
+from api.prediction_log.changed_rows import CarryingRow, RowsOfCheck, read_changed_rows, record_changed_rows
 from api.prediction_log.clock import WindowTime
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.lease import Lease
@@ -138,8 +139,14 @@ class WindowStore:
             row = self._oldest(connection, now)
             return row is not None and _ready(row.retry_at, now)
 
-    def finish(self, window: WindowRecord, values: Sequence[WindowValue], changed: Mapping[str, Any]) -> bool:
-        """Record the outcome of a claimed window, and what its snapshot measured.
+    def finish(
+        self,
+        window: WindowRecord,
+        values: Sequence[WindowValue],
+        changed: Mapping[str, Any],
+        rows_of_checks: Sequence[RowsOfCheck] = (),
+    ) -> bool:
+        """Record the outcome of a claimed window, what its snapshot measured, and the rows that failed checks found.
 
         False, with nothing recorded, where another process has claimed the window since.
         """
@@ -152,6 +159,7 @@ class WindowStore:
                 return False
             earlier = window_values.c.model_id == window.model_id, window_values.c.start == key
             connection.execute(window_values.delete().where(*earlier))
+            record_changed_rows(connection, window.model_id, key, rows_of_checks)
             if rows:
                 connection.execute(insert(window_values), rows)
                 if version := changed.get("model_version"):
@@ -188,6 +196,12 @@ class WindowStore:
         with self._database.reading() as connection:
             rows = connection.execute(query if status is None else query.where(windows.c.status == status))
             return [window_of(row) for row in rows]
+
+    def rows_of_checks(
+        self, start: datetime, check: str | None, column: str | None, limit: int
+    ) -> list[CarryingRow] | None:
+        """Return the rows that a window's failed checks found; see `read_changed_rows`."""
+        return read_changed_rows(self._database, start, check=check, column=column, limit=limit, model_id=self.model_id)
 
     def newest_runs(self, limit: int) -> list[WindowRun]:
         """Return the newest windows, newest first, with the skipped ones in a row as one."""
@@ -284,15 +298,17 @@ def unfinished() -> ColumnElement[bool]:
     return and_(states, or_(windows.c.status != WindowStatus.FAILED, windows.c.retry_at.is_not(None)))
 
 
-def next_claimable(database: Database) -> int | None:
-    """Return the model whose window has waited longest, of all that `claim` would find one for now; None without any.
+def next_claimable(database: Database, model_ids: Collection[int]) -> int | None:
+    """Return which of these models has the window that waited longest, of all that `claim` would find now.
 
     A model whose oldest window waits for its retry keeps no other model waiting.
     """
     with database.reading() as connection:
         now = database.now(connection)
         of_model = (
-            select(windows.c.model_id, func.min(windows.c.start)).where(_in_line(now)).group_by(windows.c.model_id)
+            select(windows.c.model_id, func.min(windows.c.start))
+            .where(_in_line(now), windows.c.model_id.in_(model_ids))
+            .group_by(windows.c.model_id)
         )
         oldest = tuple_(windows.c.model_id, windows.c.start).in_(of_model)
         heads = select(windows.c.model_id, windows.c.retry_at).where(oldest)

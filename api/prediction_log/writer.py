@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, update
 
-from api.errors import LogOverloaded, LogUnavailable, PayloadError, VigieError
+from api.errors import IdInUse, LogOverloaded, LogUnavailable, PayloadError, VigieError
 from api.prediction_log.database import Database
-from api.prediction_log.inserts import insert_predictions, store_labels
+from api.prediction_log.inserts import Same, find_predictions, insert_own, insert_predictions, store_labels
 from api.prediction_log.records import SOLE_MODEL, LabelReceipt, LabelRecord, PredictionRecord
 from api.prediction_log.tables import horizon, rejections
 
@@ -34,6 +34,7 @@ class _Entry:
     """What one request wants in the log, who waits for it, and until when on its loop's clock.
 
     ``features`` are the rows to predict, ``respond`` does that, and ``predictions`` are what is then logged of them.
+    ``same`` is given where their ids are the caller's own.
     """
 
     waiter: Waiter
@@ -45,6 +46,7 @@ class _Entry:
     predictions: Sequence[PredictionRecord] = ()
     labels: Sequence[LabelRecord] = ()
     responses: Sequence[bytes] | None = None
+    same: Same | None = None
 
 
 class LogWriter:
@@ -110,6 +112,31 @@ class LogWriter:
         """
         responses: Sequence[bytes] = await self._submit(len(rows), features=rows, respond=respond or self._respond)
         return responses
+
+    async def log_own(
+        self,
+        rows: Sequence[Row],
+        same: Same,
+        respond: Respond | None = None,
+        labels: Sequence[LabelRecord] = (),
+    ) -> Sequence[bytes | PredictionRecord]:
+        """Do as `log_responses` does with rows whose ids are the caller's own, and store labels of these in one commit.
+
+        For a row that was logged before, return what was logged of it then; it is not logged again. Raises IdInUse too,
+        where ``same`` says that an id belongs to another row.
+        """
+        content: dict[str, Any] = {"features": rows, "respond": respond or self._respond, "same": same}
+        responses: Sequence[bytes | PredictionRecord] = await self._submit(len(rows), **content, labels=labels)
+        return responses
+
+    async def find(self, records: Sequence[PredictionRecord]) -> Mapping[str, PredictionRecord]:
+        """Return the logged predictions with the keys of these records, by key. Raises LogUnavailable."""
+
+        def read() -> Mapping[str, PredictionRecord]:
+            with self._database.reading() as connection:
+                return find_predictions(connection, [record.prediction_id for record in records])
+
+        return await asyncio.to_thread(read)
 
     async def log_labels(self, records: Sequence[LabelRecord]) -> LabelReceipt:
         """Return once the labels of known predictions are committed. Raises as `log_responses` does."""
@@ -228,15 +255,14 @@ class LogWriter:
     def _commit(self, entries: list[_Entry], refused: Rejections) -> list[Any]:
         """Write all in one transaction; each outcome is what the entry's waiter gets, or an error to raise."""
         try:
-            if self._database.is_sqlite and not refused and all(entry.predictions for entry in entries):
+            if self._database.is_sqlite and not refused and all(one.predictions and not one.same for one in entries):
                 return self._commit_predictions(entries)
             with self._database.writing() as connection:
                 stamps = self._database.stamps(connection)
-                insert_predictions(connection, stamps, [one for entry in entries for one in entry.predictions])
-                outcomes: list[Any] = [
-                    store_labels(connection, stamps, entry.labels) if entry.labels else entry.responses
-                    for entry in entries
-                ]
+                generated = [one for entry in entries if not entry.same for one in entry.predictions]
+                insert_predictions(connection, stamps, generated)
+                own = _log_own(connection, stamps, entries)
+                outcomes = [_outcome(connection, stamps, entry, own.get(id(entry))) for entry in entries]
                 _insert_rejections(connection, stamps, refused)
                 if not any(entry.rows for entry in entries):
                     unchanged = update(horizon).values(closed_until=horizon.c.closed_until)
@@ -262,6 +288,31 @@ class LogWriter:
         with self._changed:
             if not self._closed:
                 self._rejections.update(refused)
+
+
+def _log_own(connection: Connection, stamps: Mapping[int, int], entries: list[_Entry]) -> dict[int, Any]:
+    """Log the predictions with ids of the callers' own, and return the outcome of each entry that has such."""
+    groups = [(entry.predictions, entry.same, entry) for entry in entries if entry.same]
+    found: dict[int, Any] = {}
+    if not groups:
+        return found
+    outcomes = insert_own(connection, stamps, [(records, same) for records, same, _ in groups])
+    for (records, _, entry), outcome in zip(groups, outcomes, strict=True):
+        if isinstance(outcome, IdInUse):
+            entry.rows, found[id(entry)] = 0, outcome
+            continue
+        entry.rows -= len(outcome)  # a repeat is not logged, so it does not count
+        pairs = zip(records, entry.responses or (), strict=True)
+        found[id(entry)] = [outcome.get(record.prediction_id, response) for record, response in pairs]
+    return found
+
+
+def _outcome(connection: Connection, stamps: Mapping[int, int], entry: _Entry, own: Any) -> Any:
+    """Store the labels of an entry, unless its predictions were refused, and return what its waiter gets."""
+    if entry.labels and not isinstance(own, IdInUse):
+        receipt = store_labels(connection, stamps, entry.labels)
+        return receipt if own is None else own
+    return entry.responses if own is None else own
 
 
 def _insert_rejections(connection: Connection, stamps: Mapping[int, int], counts: Rejections) -> None:

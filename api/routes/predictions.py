@@ -1,53 +1,174 @@
-"""POST /predict, /predict/batch and /feedback, and their part of the OpenAPI schema."""
+"""POST /predict, /predict/batch, /feedback and /models/{model}/log, and their part of the OpenAPI schema."""
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic
+from typing import Annotated, Any, Generic
+from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, FastAPI
-from fastapi.openapi.utils import get_openapi
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import BodyTooLarge, PayloadError, UnknownEncoding, UnreadableBody
+from api.errors import (
+    BodyTooLarge,
+    FieldError,
+    ModelDisabled,
+    NotFound,
+    PayloadError,
+    ServedElsewhere,
+    UnknownEncoding,
+    UnreadableBody,
+    shortened,
+)
+from api.hosted_models import HostedModel, HostedModels
+from api.middleware.auth import KEY_NAME
+from api.prediction_log.database import Database
+from api.prediction_log.erasure import erase
+from api.prediction_log.records import OWN_ID_PATTERN
 from api.problems import problem_responses
+from api.routes.models import model_of_call
 from api.schemas import FeedbackReceipt
 from api.security.rate_limit import charge_rows
 from api.serving.data_plane import DataPlane
+from api.serving.logged_predictions import LogBody, LogReceipt, log_types
 from api.serving.request_bodies import LARGE_BYTES, Body, ListBody, RequestBody
-from api.serving.schemas import Batch, Feedback, Row, batch_type, row_type, task_types
+from api.serving.responses import IdentifiedRow
+from api.serving.schemas import Batch, Feedback, OwnId, Row, batch_type, read_own_id, row_type, task_types
 from model.artifact.manifest import Manifest
 
+MAX_UNPACKED_BODIES = 4
+"""Most bodies that are unpacked and read at once; the others wait. Each may be as large as the limit."""
+_OWN_ID = (
+    "An id of the caller's own. The same id with the same row is answered as before, and not logged again; with "
+    "another row it is refused."
+)
+_ERASED = "The id of the prediction, percent-encoded. The figures of its window stay."
+_ID_IN_USE = problem_responses(
+    409,
+    detail="the prediction_id 'order-17' belongs to another row that was sent before; send that row again, or this one "
+    "with an id of its own",
+)
+PREDICTING = ("predict", "predict/batch")
 REFUSED_BYTES_PER_ROW = 100
 """A refused body takes a row of its caller's rate limit for each of so many bytes."""
 
 
-def prediction_routes(plane: DataPlane, max_rows: int, max_bytes: int) -> list[BaseRoute]:
+def prediction_routes(models: HostedModels, max_rows: int, max_bytes: int) -> list[BaseRoute]:
     """Build the routes, which serve without FastAPI: its handling of a request costs more than to predict.
+
+    Those of all models are the same few routes, so that a call to one takes no longer because there are others.
+    """
+    endpoints = _Endpoints(models, max_rows, max_bytes)
+    calls = [f"{prefix}/{call}" for prefix in ("", "/models/{model}") for call in (*PREDICTING, "feedback")]
+    calls.append("/models/{model}/log")  # who makes predictions elsewhere knows which model made them
+    return [
+        Route(path, OfModel(endpoints, path.removeprefix("/models/{model}").strip("/")), methods=["POST"])
+        for path in calls
+    ]
+
+
+class _Endpoints:
+    """The calls of each model that take rows or labels, built when one of them is first called."""
+
+    def __init__(self, models: HostedModels, max_rows: int, max_bytes: int) -> None:
+        self._models, self._max_rows, self._max_bytes = models, max_rows, max_bytes
+        self._unpacking = asyncio.Semaphore(MAX_UNPACKED_BODIES)
+        self._built: dict[str, dict[str, JsonEndpoint[Any]]] = {}
+
+    def find(self, model: str | None, call: str) -> "JsonEndpoint[Any]":
+        """Return a call of the model of that name, or of the default one.
+
+        Raises NoSuchModel, ModelDisabled, or ServedElsewhere where it should predict, and is only watched here.
+        """
+        found = self._models.find(model)
+        if call in PREDICTING and found.serving.plane.manifest.is_watched:
+            raise ServedElsewhere(
+                f"the model {found.name} is served elsewhere and only watched here; send its predictions to "
+                f"/models/{found.name}/log"
+            )
+        if found.name not in self._built:
+            self._built[found.name] = model_calls(found.serving.plane, self._max_rows, self._max_bytes, self._unpacking)
+        return self._built[found.name][call]
+
+
+class OfModel:
+    """ASGI app: serves a call of the model that the path names, or of the default one."""
+
+    def __init__(self, endpoints: _Endpoints, call: str) -> None:
+        self._endpoints = endpoints
+        self._call = call
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._endpoints.find(scope["path_params"].get("model"), self._call)(scope, receive, send)
+
+
+def model_calls(
+    plane: DataPlane, max_rows: int, max_bytes: int, unpacking: asyncio.Semaphore
+) -> "dict[str, JsonEndpoint[Any]]":
+    """Build the calls of one model, by name.
 
     They stay when the model is reloaded, as `ModelReloader` refuses a version with other fields or labels. What else a
     row may bring along, and how its texts are read, follows the version that serves.
     """
     bodies = _ServedBodies(plane, max_rows)
 
-    async def predict(body: Row) -> bytes:
-        return (await plane.predict([body.cells()]))[0]
+    async def predict(body: Row, query: bytes) -> bytes:
+        row = body.cells()
+        if query and (ids := _own_ids(query)):
+            row = IdentifiedRow(row, read_own_id(ids))
+        return (await plane.predict([row]))[0]
 
-    async def predict_batch(body: Batch) -> bytes:
-        responses = await plane.predict([one.cells() for one in body.rows])
+    async def predict_batch(body: Batch, query: bytes) -> bytes:
+        if query and _own_ids(query):
+            message = "is for one row, at /predict; send prediction_ids in the body, one for each row"
+            raise PayloadError.of([FieldError("prediction_id", message, "extra_forbidden")])
+        responses = await plane.predict(body.cells())
         return b'{"predictions":[' + b",".join(responses) + b"]}"
 
-    async def feedback(body: Feedback) -> bytes:
+    async def feedback(body: Feedback, _query: bytes) -> bytes:
         receipt = await plane.store_labels([(one.prediction_id, one.label) for one in body.labels])
         shown = FeedbackReceipt(accepted=receipt.accepted, unknown=list(receipt.unknown))
         return shown.model_dump_json().encode()
 
-    return [
-        _route("/predict", JsonEndpoint(lambda: bodies.current().row, predict, max_bytes)),
-        _route("/predict/batch", JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes)),
-        _route("/feedback", JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes)),
-    ]
+    async def log(body: LogBody, _query: bytes) -> bytes:
+        return await plane.log(body)
+
+    return {
+        "predict": JsonEndpoint(lambda: bodies.current().row, predict, max_bytes, unpacking),
+        "predict/batch": JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes, unpacking),
+        "feedback": JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes, unpacking),
+        "log": JsonEndpoint(lambda: bodies.current().logged, log, max_bytes, unpacking),
+    }
+
+
+def erasure_routes(models: HostedModels, database: Database) -> APIRouter:
+    """Build the route, which also erases predictions of a model that is disabled."""
+    router = APIRouter(tags=["predictions"])
+    named = Annotated[HostedModel, Depends(model_of_call(models))]
+
+    @router.delete(
+        "/predictions/{prediction_id:path}",
+        status_code=204,
+        summary="Erase a prediction and its label",
+        responses=problem_responses(404, 503),
+    )
+    def erase_prediction(
+        request: Request,
+        model: named,
+        prediction_id: Annotated[str, Path(description=_ERASED)],
+    ) -> None:
+        whom = f"the key {request.scope[KEY_NAME]!r}" if KEY_NAME in request.scope else "a caller without a key"
+        if model.model_id is None:
+            raise ModelDisabled("the API has not started yet")
+        is_id = re.fullmatch(OWN_ID_PATTERN, prediction_id, re.ASCII) is not None
+        if not is_id or not erase(database, [prediction_id], by=whom, model_id=model.model_id):
+            shown = repr(shortened(prediction_id))
+            raise NotFound(f"there is no prediction with the id {shown}; it may have expired or been erased before")
+
+    return router
 
 
 class _Bodies:
@@ -57,6 +178,8 @@ class _Bodies:
         row, label_types = row_type(manifest), task_types(manifest)
         self.row = RequestBody(row)
         self.rows = ListBody(batch_type(row, max_rows), "rows", row, max_rows)
+        logged, several = log_types(manifest, row, max_rows)
+        self.logged = ListBody(several, "predictions", logged, max_rows)
         self.labels = ListBody(label_types.feedback, "labels", label_types.label, max_rows)
 
 
@@ -77,27 +200,37 @@ class _ServedBodies:
 
 
 class JsonEndpoint(Generic[Body]):
-    """ASGI app: reads the body of a request, and sends the JSON that ``respond`` returns for it.
+    """ASGI app: reads the body of a request, and sends the JSON that ``respond`` returns for it and the query.
 
-    A body that was packed with gzip may have ``max_bytes`` unpacked.
+    A body that was packed with gzip may have ``max_bytes`` unpacked; ``unpacking`` bounds how many are read at once.
     """
 
     def __init__(
-        self, body: Callable[[], RequestBody[Body]], respond: Callable[[Body], Awaitable[bytes]], max_bytes: int
+        self,
+        body: Callable[[], RequestBody[Body]],
+        respond: Callable[[Body, bytes], Awaitable[bytes]],
+        max_bytes: int,
+        unpacking: asyncio.Semaphore,
     ) -> None:
         self._body = body
         self._respond = respond
         self._max_bytes = max_bytes
+        self._unpacking = unpacking
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        body = await _receive_body(receive)
-        if encoding := _encoding(scope):
-            body = await self._unpack(body, encoding)
-        content = await self._respond(await self._read(body, is_json=_is_json(scope)))
+        content = await self._respond(await self._body_of(scope, receive), scope["query_string"])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    async def _body_of(self, scope: Scope, receive: Receive) -> Body:
+        body, is_json = await _receive_body(receive), _is_json(scope)
+        encoding = _encoding(scope)
+        if not encoding:
+            return await self._read(body, is_json=is_json)
+        async with self._unpacking:
+            return await self._read(await self._unpack(body, encoding), is_json=is_json)
 
     async def _unpack(self, body: bytes, encoding: bytes) -> bytes:
         """Return the body unpacked, on a thread; one that is too large then is charged as such."""
@@ -119,8 +252,10 @@ class JsonEndpoint(Generic[Body]):
             raise
 
 
-def _route(path: str, endpoint: JsonEndpoint[Any]) -> Route:
-    return Route(path, endpoint, methods=["POST"])
+def _own_ids(query: bytes) -> list[str]:
+    """Return every ``prediction_id`` in the query of an address."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return [value for name, value in pairs if name == "prediction_id"]
 
 
 async def _receive_body(receive: Receive) -> bytes:
@@ -172,51 +307,55 @@ def _is_json(scope: Scope) -> bool:
     return False
 
 
-def install_openapi(app: FastAPI, plane: DataPlane, max_rows: int, path_prefix: str = "") -> None:
-    """Make the OpenAPI schema follow the model version that serves; call it before `install_security`."""
-    built: dict[str, dict[str, Any]] = {}
+def documented_routes(manifest: Manifest, max_rows: int, model: str | None = None) -> Sequence[BaseRoute]:
+    """Describe the routes to FastAPI, only for the OpenAPI schema; these serve no request.
 
-    def openapi() -> dict[str, Any]:
-        manifest = plane.manifest
-        if manifest.version not in built:
-            routes = [*documented_routes(manifest, max_rows), *app.routes]
-            built.clear()
-            built[manifest.version] = get_openapi(
-                title=app.title,
-                version=manifest.version,
-                description=app.description,
-                routes=routes,
-                servers=[{"url": path_prefix}] if path_prefix else None,
-            )
-        return built[manifest.version]
-
-    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI documents it
-
-
-def documented_routes(manifest: Manifest, max_rows: int) -> Sequence[BaseRoute]:
-    """Describe the routes to FastAPI, only for the OpenAPI schema; these serve no request."""
+    They are those of a model under its name, or else those that name none.
+    """
     types = task_types(manifest)
     row = row_type(manifest)
     batch = batch_type(row, max_rows)
-    router = APIRouter(tags=["predictions"], responses=problem_responses(400, 408, 413, 415, 422, 503))
+    prefix = "" if model is None else f"/models/{model}"
+    tags, errors = [model or "predictions"], problem_responses(400, 408, 413, 415, 422, 503)
+    router = APIRouter(prefix=prefix, tags=list(tags), responses=errors)
+    predicts = not manifest.is_watched
 
     @router.post(
-        "/predict", summary="Predict one row", responses=_example(types.example), response_model=types.prediction
+        "/predict",
+        summary="Predict one row",
+        responses=_example(types.example) | _ID_IN_USE,
+        response_model=types.prediction,
+        include_in_schema=predicts,
     )
-    def predict(body: row) -> None:  # type: ignore[valid-type] # made at run time
-        ...
+    def predict(
+        body: row,  # type: ignore[valid-type] # made at run time
+        prediction_id: Annotated[OwnId | None, Query(description=_OWN_ID)] = None,
+    ) -> None: ...
 
     @router.post(
         "/predict/batch",
         summary="Predict several rows",
-        responses=_example({"predictions": [types.example]}),
+        responses=_example({"predictions": [types.example]}) | _ID_IN_USE,
         response_model=types.predictions,
+        include_in_schema=predicts,
     )
     def predict_batch(body: batch) -> None:  # type: ignore[valid-type] # as above
         ...
 
     @router.post("/feedback", summary="Send the labels of earlier predictions", response_model=FeedbackReceipt)
     def feedback(body: types.feedback) -> None:  # type: ignore[name-defined] # as above
+        ...
+
+    return router.routes
+
+
+def documented_log(manifest: Manifest, max_rows: int, model: str, tag: str) -> Sequence[BaseRoute]:
+    """Describe the call that logs predictions made elsewhere, which there is under the name of a model alone."""
+    _, body_type = log_types(manifest, row_type(manifest), max_rows)
+    router = APIRouter(tags=[tag], responses=problem_responses(400, 408, 413, 415, 422, 503) | _ID_IN_USE)
+
+    @router.post(f"/models/{model}/log", summary="Log predictions that were made elsewhere", response_model=LogReceipt)
+    def log(body: body_type) -> None:  # type: ignore[valid-type] # made at run time
         ...
 
     return router.routes

@@ -2,44 +2,54 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from pathlib import Path as FolderPath
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 
+from api.hosted_models import HostedModel, HostedModels
 from api.middleware.headers import POLICY, REPORT
 from api.prediction_log.records import WindowRecord, WindowStatus
 from api.problems import problem_responses
+from api.routes.models import model_of_call
 from api.schemas import (
     AlarmState,
+    ChangedRow,
+    ChangedRows,
     MetricSeriesList,
     RecordedWindow,
     SnapshotWindow,
     SnapshotWindows,
 )
-from api.serving.data_plane import DataPlane
-from api.snapshots.queries import Points, SnapshotQueries
+from api.serving.responses import answer_reader
+from api.snapshots.queries import Points, SnapshotQueries, find_report
+from evidently_workspace.checks import CheckName
 
 DAY_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 DAY = timedelta(days=1)
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL cannot compare a text that contains NUL."""
 MAX_SKIPPED = 1_000_000_000
-REPORT_NAME = r"^[0-9A-Za-z_.-]{1,120}\.html$"
+MAX_ROWS_OF_CHECK = 100
+REPORT_NAME = r"^[0-9A-Za-z_.-]{1,160}\.html$"
 
 
-def snapshot_routes(plane: DataPlane, queries: SnapshotQueries, public_url: str | None = None) -> APIRouter:
-    """Build the routes; links begin with the ``public_url``, or with the address of the request.
+def snapshot_routes(models: HostedModels, public_url: str | None = None) -> APIRouter:
+    """Build the routes of each model, which are those of the default model too.
 
-    The routes read the database, so they run on a thread.
+    Links begin with the ``public_url``, or with the address of the request. The routes read the database, so they run
+    on a thread.
     """
     router = APIRouter(tags=["snapshots"])
+    named = Annotated[HostedModel, Depends(model_of_call(models))]
     one_at_a_time = asyncio.Lock()  # long series are large, and take time from predictions
 
-    def with_links(request: Request, window: WindowRecord) -> SnapshotWindow:
+    def with_links(request: Request, queries: SnapshotQueries, window: WindowRecord) -> SnapshotWindow:
         report = None
         if window.report_file is not None:
             day, _, name = window.report_file.partition("/")
@@ -47,20 +57,25 @@ def snapshot_routes(plane: DataPlane, queries: SnapshotQueries, public_url: str 
                 report = str(request.url_for("report", day=day, name=name))
             else:
                 report = f"{public_url.rstrip('/')}/reports/{day}/{name}"
-        recorded = RecordedWindow.model_validate(window)
+        steps = [{**failed, "next_step": queries.next_step(failed, window)} for failed in window.failed_checks]
+        recorded = RecordedWindow.model_validate(
+            replace(window, failed_checks=steps, muted_checks=window.muted_checks or [])
+        )
         return SnapshotWindow(**dict(recorded), report_url=report, evidently_url=queries.evidently_url(window))
 
     @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))
     def windows(
         request: Request,
+        model: named,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         status: Annotated[WindowStatus | None, Query(description="Only windows of this status.")] = None,
     ) -> SnapshotWindows:
-        state = queries.alarms(plane.manifest)
+        queries, manifest = model.monitoring.queries, model.serving.plane.manifest
+        state = queries.alarms(manifest)
         return SnapshotWindows(
-            windows=[with_links(request, window) for window in queries.newest(limit, status)],
+            windows=[with_links(request, queries, window) for window in queries.newest(limit, status)],
             alarms=AlarmState(
-                kind=plane.manifest.alarms,
+                kind=manifest.alarms,
                 version=state.version,
                 learning=state.statistics,
                 learned_days=state.learned / DAY,
@@ -76,11 +91,36 @@ def snapshot_routes(plane: DataPlane, queries: SnapshotQueries, public_url: str 
     )
     def take(
         request: Request,
+        model: named,
         force: Annotated[
             bool, Query(description="Close the window even with too little in it to be measured.")
         ] = False,
     ) -> SnapshotWindow:
-        return with_links(request, queries.close_now(force=force))
+        queries = model.monitoring.queries
+        return with_links(request, queries, queries.close_now(force=force))
+
+    @router.get(
+        "/snapshots/{start}/rows",
+        summary="The rows that carry what a window's failed checks found",
+        responses=problem_responses(404, 422, 503),
+    )
+    def rows(
+        model: named,
+        start: Annotated[datetime, Path(description="When the window starts, as GET /snapshots says it.")],
+        check: Annotated[CheckName | None, Query(description="Only this check.")] = None,
+        column: Annotated[str | None, Query(pattern=NO_NUL, description="Only this column.")] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_ROWS_OF_CHECK, description="Most rows of one check and column.")] = 20,
+    ) -> ChangedRows:
+        found = model.monitoring.queries.rows(start, check, column, limit)
+        read = answer_reader(model.serving.plane.manifest)
+        return ChangedRows(
+            rows=[
+                ChangedRow.model_validate(
+                    {**asdict(row), "prediction": read(row.prediction), "label": row.label and read(row.label)}
+                )
+                for row in found
+            ]
+        )
 
     @router.get(
         "/snapshots/metrics",
@@ -89,6 +129,7 @@ def snapshot_routes(plane: DataPlane, queries: SnapshotQueries, public_url: str 
         responses=problem_responses(422, 503),
     )
     async def metrics(  # noqa: PLR0917 - FastAPI hands over query parameters by name
+        model: named,
         name: Annotated[str | None, Query(pattern=NO_NUL, description="Only this metric, such as data_drift.")] = None,
         column: Annotated[str | None, Query(pattern=NO_NUL, description="Only this column.")] = None,
         start: Annotated[
@@ -100,11 +141,19 @@ def snapshot_routes(plane: DataPlane, queries: SnapshotQueries, public_url: str 
             int, Query(ge=0, le=MAX_SKIPPED, description="Newest values to leave out; page with skip and limit.")
         ] = 0,
     ) -> Response:
+        queries = model.monitoring.queries
         async with one_at_a_time:
             content = await run_in_threadpool(
                 lambda: _series_json(queries.series(name, column, start, end, limit=limit, skip=skip))
             )
         return Response(content, media_type="application/json")
+
+    return router
+
+
+def report_routes(reports_dir: FolderPath) -> APIRouter:
+    """Build the route of the reports of all models."""
+    router = APIRouter(tags=["snapshots"])
 
     @router.get(
         "/reports/{day}/{name}",
@@ -115,7 +164,7 @@ def snapshot_routes(plane: DataPlane, queries: SnapshotQueries, public_url: str 
     def report(
         day: Annotated[str, Path(pattern=DAY_PATTERN)], name: Annotated[str, Path(pattern=REPORT_NAME)]
     ) -> HTMLResponse:
-        return HTMLResponse(queries.report(day, name), headers={POLICY: REPORT})
+        return HTMLResponse(find_report(reports_dir, day, name), headers={POLICY: REPORT})
 
     return router
 

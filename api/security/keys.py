@@ -20,13 +20,15 @@ SCOPES = ("predict", "feedback", "read", "metrics", "admin")
 PREFIX = "vigie_"
 """Every key starts with it, so that a scan for secrets finds a leaked one."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""The names that models may have: they stand in addresses, in file names and in labels of metrics."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_FIELDS = frozenset({"name", "sha256", "scopes", "created", "expires", "rows_per_second"})
+_FIELDS = frozenset({"name", "sha256", "scopes", "created", "expires", "rows_per_second", "models"})
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key: its name, its scopes, and when it expires."""
+    """One key: its name, its scopes, when it expires, and the models that it is for; None stands for all of them."""
 
     name: str
     sha256: str
@@ -34,6 +36,7 @@ class ApiKey:
     created: datetime
     expires: datetime | None = None
     rows_per_second: float | None = None
+    models: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         """Check the fields. Raises BadKeys."""
@@ -45,6 +48,8 @@ class ApiKey:
             raise BadKeys(f"scopes: use one or more of {', '.join(SCOPES)}")
         if self.rows_per_second is not None and not 0 < self.rows_per_second < float("inf"):
             raise BadKeys("rows_per_second: use a number above 0")
+        if self.models is not None and not (self.models and all(MODEL_NAME.fullmatch(name) for name in self.models)):
+            raise BadKeys("models: use one or more names of models, or leave it out for all models")
 
     def line(self) -> str:
         """Return the line of the key in a key file."""
@@ -58,6 +63,8 @@ class ApiKey:
             fields["expires"] = self.expires.isoformat()
         if self.rows_per_second is not None:
             fields["rows_per_second"] = self.rows_per_second
+        if self.models is not None:
+            fields["models"] = sorted(self.models)
         return json.dumps(fields)
 
 
@@ -114,9 +121,11 @@ def _parse(line: str) -> ApiKey:
         raise BadKeys(f"missing fields: {', '.join(sorted(missing))}")
     if fields.keys() - _FIELDS:
         raise BadKeys(f"unknown field; the fields are {', '.join(sorted(_FIELDS))}")
-    scopes, limit = fields["scopes"], fields.get("rows_per_second")
+    scopes, limit, models = fields["scopes"], fields.get("rows_per_second"), fields.get("models")
     if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
         raise BadKeys("scopes: use a list of texts")
+    if models is not None and not (isinstance(models, list) and all(isinstance(name, str) for name in models)):
+        raise BadKeys("models: use a list of texts")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
         raise BadKeys("rows_per_second: use a number above 0")
     return ApiKey(
@@ -126,6 +135,7 @@ def _parse(line: str) -> ApiKey:
         created=_time(fields, "created"),
         expires=_time(fields, "expires") if fields.get("expires") is not None else None,
         rows_per_second=limit,
+        models=None if models is None else frozenset(models),
     )
 
 

@@ -199,7 +199,8 @@ class ModelReloader:
                 f"version {candidate.manifest.version} has another schema: {'; '.join(differences)}. The request types "
                 f"follow the schema, so restart the API to serve it; until then the API keeps serving {self.version}"
             )
-        _predict_example(candidate)
+        if not candidate.manifest.is_watched:
+            _predict_example(candidate)
         return candidate
 
     def _serve(self, candidate: AnyPredictor, version: str) -> None:

@@ -85,35 +85,41 @@ class ListBody(RequestBody[Body]):
     """Reads bodies that have their items, 1 to ``max_items``, in one field.
 
     ``body_type`` should stop at the first invalid item (`pydantic.FailFast`), so that refusing a body of many invalid
-    items costs no more than parsing it.
+    items costs no more than parsing it. Other lists of it may stand before the items, or after them.
     """
 
     def __init__(self, body_type: type[Body], field: str, item_type: type[BaseModel], max_items: int) -> None:
-        super().__init__(body_type, len(item_type.model_fields))
+        super().__init__(body_type, _fields_inside(item_type))
+        others = "|".join(re.escape(json.dumps(name)) for name in body_type.model_fields if name != field).encode()
         self._field = field
         self._item_errors = _ErrorList(item_type)
         self._max_items = max_items
-        name = re.escape(json.dumps(field).encode())
-        self._head = re.compile(rb"\s*\{\s*" + name + rb"\s*:\s*(\[)")
+        self._name = json.dumps(field).encode()
+        before = rb"(?P<before>(?:(?:%s)\s*:\s*(?:null|\[[^\]]*\])\s*,\s*)?)" % (others or b"(?!)")
+        self._head = re.compile(rb"\s*\{\s*" + before + re.escape(self._name) + rb"\s*:\s*(?P<list>\[)")
 
     async def read_large(self, body: bytes, *, is_json: bool) -> Body:
         """Return the validated body, of any size. Raises PayloadError or UnreadableBody."""
         if not is_json:
             return self.read(body, is_json=False)
         body = _in_utf8(body)
-        outline = await _outline(body)
         head = self._head.match(body)
-        if head is None or not outline.cuts or _TAIL.fullmatch(body, outline.list_end) is None:
-            _check_values(outline.values, "body")
+        skipped = head.start("list") - 1 if head is not None and head["before"] else 0
+        outline = await _outline(b"{" + body[skipped + 1 :] if skipped else body)
+        before, end = body[:skipped].count(b","), outline.list_end
+        after = body[skipped + end.offset + 1 :] if end is not None else b""
+        if head is None or end is None or not outline.cuts or self._name in after:
+            _check_values(outline.values + before, "body")
             return self.read(body, is_json=True)
-        self._check_max(outline.items)
+        self._check_max(end.items)
+        _check_values(outline.values - end.values + before, "body")
+        rest = self._read(body[: head.start("list")] + b"[]" + after, is_json=True)
         items: list[BaseModel] = []
-        cuts = [Cut(head.start(1), 0, 0), *outline.cuts, Cut(outline.list_end, outline.items, outline.values)]
-        for one, following in pairwise(cuts):
+        for one, following in pairwise([Cut(head.start("list") - skipped, 0, 0), *outline.cuts, end]):
             _check_values(following.values - one.values, f"{self._field}[{one.items}]")
-            items += self._read_piece(body[one.offset + 1 : following.offset], one.items)
+            items += self._read_piece(body[skipped + one.offset + 1 : skipped + following.offset], one.items)
             await asyncio.sleep(0)
-        return self._type.model_construct(None, **{self._field: items})
+        return self._type.model_construct(None, **{**rest.__dict__, self._field: items})
 
     def _read_piece(self, piece: bytes, first: int) -> Sequence[BaseModel]:
         """Return the validated items of a piece, which starts with that item. Raises PayloadError or UnreadableBody."""
@@ -158,18 +164,28 @@ class ListBody(RequestBody[Body]):
             raise PayloadError.of([FieldError(self._field, message, "too_many_rows")])
 
 
+def _fields_inside(item_type: type[BaseModel]) -> int:
+    """Return how many fields an object may lack, with those of the objects in it."""
+    inside = (_model_in(field.annotation) for field in item_type.model_fields.values())
+    return len(item_type.model_fields) + sum(len(one.model_fields) for one in inside if one is not None)
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
 class _ErrorList:
-    """Lists what is wrong with parsed JSON, with at most `MAX_ERRORS` unknown fields."""
+    """Lists what is wrong with parsed JSON, with at most `MAX_ERRORS` unknown fields in each object."""
 
     def __init__(self, body_type: type[BaseModel]) -> None:
         self._validator = body_type.__pydantic_validator__
         self._fields = [field.alias or name for name, field in body_type.model_fields.items()]
+        inside = {field.alias or name: _model_in(field.annotation) for name, field in body_type.model_fields.items()}
+        self._inside = {name: _ErrorList(one) for name, one in inside.items() if one is not None}
 
     def of(self, data: object, location: tuple[str | int, ...] = ()) -> tuple[list[FieldError], bool]:
         """Return the errors, none if the data is valid, and whether they are all."""
-        complete = not isinstance(data, dict) or len(data) <= len(self._fields) + MAX_ERRORS
-        if isinstance(data, dict) and not complete:
-            data = self._without_most_unknown(data)
+        data, complete = self._shortened(data)
         try:
             # "from_attributes" only changes the message about a value that is not an object
             self._validator.validate_python(data, from_attributes=True)
@@ -177,6 +193,19 @@ class _ErrorList:
             items = error.errors(include_url=False, include_context=False, include_input=False)
             return [FieldError.from_pydantic({**item, "loc": (*location, *item["loc"])}) for item in items], complete
         return [], True
+
+    def _shortened(self, data: object) -> tuple[object, bool]:
+        """Return the data without most of the unknown fields, and whether nothing was left out."""
+        if not isinstance(data, dict):
+            return data, True
+        complete = len(data) <= len(self._fields) + MAX_ERRORS
+        if not complete:
+            data = self._without_most_unknown(data)
+        for name, errors in self._inside.items():
+            if name in data:
+                inside, inside_complete = errors._shortened(data[name])  # noqa: SLF001 - of the same class
+                data, complete = data | {name: inside}, complete and inside_complete
+        return data, complete
 
     def _without_most_unknown(self, data: dict[str, Any]) -> dict[str, Any]:
         known = {name: data[name] for name in self._fields if name in data}
@@ -221,7 +250,6 @@ def _check_values(values: int, field: str) -> None:
         raise PayloadError.of([FieldError(field, message, "too_many_values")])
 
 
-_TAIL = re.compile(rb"\]\s*\}\s*")
 _STRUCTURE = np.zeros(256, np.bool)
 _STRUCTURE[list(b'"{}[],')] = True
 _DEPTH = np.zeros(256, np.int32)
@@ -251,7 +279,7 @@ class _Outline:
         self.values = 0
         self.items = 1
         self.cuts: list[Cut] = []
-        self.list_end = 0
+        self.list_end: Cut | None = None
         self._depth = 0
         self._in_text = 0
 
@@ -270,13 +298,17 @@ class _Outline:
         depths = np.cumsum(steps) + self._depth
         self._depth = int(depths[-1])
         starts = (signs == _COMMA) | (steps > 0)
-        between = np.flatnonzero((signs == _COMMA) & (depths == _IN_LIST))
+        between, cut = np.flatnonzero((signs == _COMMA) & (depths == _IN_LIST)), None
         if between.size:
             values = self.values + int(np.count_nonzero(starts[: between[0]]))
-            self.cuts.append(Cut(start + int(places[between[0]]), self.items, values))
+            cut = Cut(start + int(places[between[0]]), self.items, values)
         ends = np.flatnonzero((steps < 0) & (depths == _IN_LIST - 1))
-        if ends.size and not self.list_end:
-            self.list_end = start + int(places[ends[0]])
+        if ends.size and self.list_end is None:
+            items = self.items + int(np.count_nonzero(between < ends[0]))
+            values = self.values + int(np.count_nonzero(starts[: ends[0]]))
+            self.list_end = Cut(start + int(places[ends[0]]), items, values)
+        if cut is not None and (self.list_end is None or cut.offset < self.list_end.offset):
+            self.cuts.append(cut)
         self.items += int(between.size)
         self.values += int(np.count_nonzero(starts))
 

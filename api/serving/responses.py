@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from random import SystemRandom
 
@@ -11,7 +11,7 @@ import orjson
 import uuid_utils
 
 from api.errors import MAX_ERRORS, FieldError, NoFiniteAnswer, RowRefused, UnknownClass, shortened
-from api.prediction_log.records import PredictionRecord
+from api.prediction_log.records import SOLE_MODEL, PredictionRecord, prediction_key, public_id
 from model.artifact.manifest import ClassifierManifest, Manifest, Value
 from model.data.cells import KnownClasses
 from model.errors import PredictionError
@@ -37,6 +37,23 @@ class RowWithMetadata(list[Value]):
         self.metadata = metadata
 
 
+class IdentifiedRow(RowWithMetadata):
+    """A row for whose prediction the caller has an id of its own."""
+
+    def __init__(self, row: Row, prediction_id: str) -> None:
+        super().__init__(row, row.metadata if isinstance(row, RowWithMetadata) else {})
+        self.prediction_id = prediction_id
+
+
+class AnsweredRow(IdentifiedRow):
+    """A row with an id, and what a model answered to it elsewhere, as it is logged."""
+
+    def __init__(self, row: Row, prediction_id: str, prediction: str, probabilities: str) -> None:
+        super().__init__(row, prediction_id)
+        self.prediction = prediction
+        self.probabilities = probabilities
+
+
 Response = tuple[list[PredictionRecord], list[bytes]]
 """The record to log and the JSON response of each row."""
 
@@ -44,11 +61,12 @@ Response = tuple[list[PredictionRecord], list[bytes]]
 class Responses(ABC):
     """Builds the responses to rows, with one call of the model for all of them; safe to share between threads.
 
-    The parts of a response that are always the same are encoded once, here.
+    The parts of a response that are always the same are encoded once, here. ``model_id`` is the model's in the log.
     """
 
-    def __init__(self, predictor: AnyPredictor) -> None:
+    def __init__(self, predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> None:
         self._predictor = predictor
+        self._model_id = model_id
         manifest: Manifest = predictor.manifest
         self.manifest = manifest
         self._closed = [
@@ -64,6 +82,32 @@ class Responses(ABC):
     @abstractmethod
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
+
+    def record(self, rows: Sequence[AnsweredRow]) -> Response:
+        """Return the record of each row with the answer that it brings along, and its id as JSON."""
+        records = []
+        for row, key in zip(rows, self._sample_keys(len(rows)), strict=True):
+            logged = (self._features(row), row.prediction, row.probabilities)
+            log_key = prediction_key(self._model_id, row.prediction_id)
+            records.append(PredictionRecord(log_key, key, self._version, *logged, self._model_id))
+        return records, [orjson.dumps(row.prediction_id) for row in rows]
+
+    def repeat(self, record: PredictionRecord) -> bytes:
+        """Return the JSON response to a row again, byte for byte, from what was logged of it."""
+        shares = "" if record.probabilities == NO_PROBABILITIES else f',"probabilities":{record.probabilities}'
+        prediction_id, version = public_id(record.prediction_id), orjson.dumps(record.model_version).decode()
+        prediction = self._prediction_json(record.prediction)
+        text = f'"prediction_id":"{prediction_id}","prediction":{prediction}{shares},"model_version":{version}'
+        return f"{{{text}}}".encode()
+
+    def unanswered(self, row: Row) -> PredictionRecord:
+        """Return what would be logged of a row with an id of the caller's own, without an answer."""
+        key = prediction_key(self._model_id, row.prediction_id if isinstance(row, IdentifiedRow) else "")
+        return PredictionRecord(key, 0, self._version, self._features(row), "", NO_PROBABILITIES, self._model_id)
+
+    @abstractmethod
+    def _prediction_json(self, text: str) -> str:
+        """Return a logged prediction as it is in JSON."""
 
     def _answers(self, rows: Sequence[Row]) -> Answers:
         """Return the model's answers. Raises RowRefused for rows that it cannot take, and PredictionError."""
@@ -121,11 +165,12 @@ class Responses(ABC):
 class ClassificationResponses(Responses):
     """Responds with the class that the model predicts, and the probability of each class."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        super().__init__(predictor)
+    def __init__(self, predictor: Predictor, model_id: int = SOLE_MODEL) -> None:
+        super().__init__(predictor, model_id)
         classes = predictor.manifest.classes
         self._class_names = predictor.manifest.class_names
-        self._middles = [f'","prediction":{orjson.dumps(one).decode()},"probabilities":' for one in classes]
+        self._json = {name: orjson.dumps(one).decode() for name, one in zip(self._class_names, classes, strict=True)}
+        self._middles = [f'","prediction":{self._json[name]},"probabilities":' for name in self._class_names]
 
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError or PayloadError."""
@@ -135,12 +180,16 @@ class ClassificationResponses(Responses):
         shares = probabilities.round(PROBABILITY_DECIMALS).tolist()
         records, responses = [], []
         for row, index, share, key in zip(rows, places, shares, self._sample_keys(len(rows)), strict=True):
-            prediction_id = str(uuid_utils.uuid7())
+            prediction_id = row.prediction_id if isinstance(row, IdentifiedRow) else str(uuid_utils.uuid7())
             by_class = orjson.dumps(dict(zip(self._class_names, share, strict=True))).decode()
             logged = (self._features(row), self._class_names[index], by_class)
-            records.append(PredictionRecord(prediction_id, key, self._version, *logged))
+            log_key = prediction_key(self._model_id, prediction_id)
+            records.append(PredictionRecord(log_key, key, self._version, *logged, self._model_id))
             responses.append(f'{{"prediction_id":"{prediction_id}{self._middles[index]}{by_class}{self._end}'.encode())
         return records, responses
+
+    def _prediction_json(self, text: str) -> str:
+        return self._json.get(text) or orjson.dumps(text).decode()
 
 
 class RegressionResponses(Responses):
@@ -152,17 +201,23 @@ class RegressionResponses(Responses):
         _check_finite(np.isfinite(numbers))
         records, responses = [], []
         for row, number, key in zip(rows, numbers.tolist(), self._sample_keys(len(rows)), strict=True):
-            prediction_id, text = str(uuid_utils.uuid7()), number_text(number)
-            records.append(
-                PredictionRecord(prediction_id, key, self._version, self._features(row), text, NO_PROBABILITIES)
-            )
+            prediction_id = row.prediction_id if isinstance(row, IdentifiedRow) else str(uuid_utils.uuid7())
+            text = number_text(number)
+            logged = (self._features(row), text, NO_PROBABILITIES)
+            log_key = prediction_key(self._model_id, prediction_id)
+            records.append(PredictionRecord(log_key, key, self._version, *logged, self._model_id))
             responses.append(f'{{"prediction_id":"{prediction_id}","prediction":{text}{self._end}'.encode())
         return records, responses
 
+    def _prediction_json(self, text: str) -> str:
+        return text
 
-def responses_for(predictor: AnyPredictor) -> Responses:
-    """Return the responses of this model."""
-    return ClassificationResponses(predictor) if isinstance(predictor, Predictor) else RegressionResponses(predictor)
+
+def responses_for(predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> Responses:
+    """Return the responses of this model, which has that id in the log."""
+    if isinstance(predictor, Predictor):
+        return ClassificationResponses(predictor, model_id)
+    return RegressionResponses(predictor, model_id)
 
 
 def number_text(number: float) -> str:
@@ -216,3 +271,11 @@ def listed_classes(manifest: ClassifierManifest) -> str:
     names = manifest.class_names
     more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     return ", ".join(names[:MAX_LISTED]) + more
+
+
+def answer_reader(manifest: Manifest) -> Callable[[str], LabelValue]:
+    """Return what reads a logged prediction or label as the API returned it; a class of another version stays text."""
+    if isinstance(manifest, ClassifierManifest):
+        classes: dict[str, LabelValue] = dict(zip(manifest.class_names, manifest.classes, strict=True))
+        return lambda text: classes.get(text, text)
+    return float

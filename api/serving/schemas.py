@@ -1,14 +1,16 @@
 """Request and response types that depend on the model: on its features and its task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, WrapValidator, create_model
+from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError, WrapValidator, create_model
 from pydantic_core import PydanticCustomError
 
-from api.serving.responses import LabelValue, RowWithMetadata, listed_classes
+from api.errors import FieldError, PayloadError
+from api.prediction_log.records import OWN_ID_PATTERN
+from api.serving.responses import IdentifiedRow, LabelValue, RowWithMetadata, listed_classes
 from model.artifact.manifest import ClassifierManifest, Feature, Manifest, NumberRange, RegressorManifest, Value
 from model.data.encoding import MAX_CATEGORY_LENGTH, encoding_of
 
@@ -45,12 +47,50 @@ MetadataCell = (
 _RIDES = "Logged with the row, and never given to the model."
 
 
+OwnId = Annotated[str, Field(pattern=OWN_ID_PATTERN)]
+"""A caller's own id for a prediction."""
+_OWN_ID: TypeAdapter[str] = TypeAdapter(OwnId)
+
+
+def read_own_id(values: Sequence[str]) -> str:
+    """Return the id in the address of a request to predict one row. Raises PayloadError."""
+    if len(values) > 1:
+        message = f"is there {len(values)} times; send one"
+        raise PayloadError.of([FieldError("prediction_id", message, "too_many_ids")])
+    try:
+        return _OWN_ID.validate_python(values[0])
+    except ValidationError as error:
+        message = f"{error.errors()[0]['msg']}; in an address, write + as %2B"
+        raise PayloadError.of([FieldError("prediction_id", message, error.errors()[0]["type"])]) from None
+
+
 class Batch(BaseModel):
     """Rows to predict together; the type of its rows is set by `batch_type`."""
 
     model_config = ConfigDict(extra="forbid")
 
     rows: Annotated[list[Row], FailFast()]
+    prediction_ids: Annotated[list[OwnId], Field(fail_fast=True)] | None = Field(
+        None,
+        description="An id of the caller's own for each row; they differ.",
+        examples=[None],
+        json_schema_extra={"uniqueItems": True, "minItems": 1},
+    )
+
+    def cells(self) -> list[list[Value]]:
+        """Return the values of each row, with the id of its prediction. Raises PayloadError."""
+        rows = [row.cells() for row in self.rows]
+        if self.prediction_ids is None:
+            return rows
+        if len(self.prediction_ids) != len(rows):
+            message = f"{len(self.prediction_ids):,} ids for {len(rows):,} rows; send one id for each row"
+            raise PayloadError.of([FieldError("prediction_ids", message, "wrong_number_of_ids")])
+        first = {prediction_id: index for index, prediction_id in reversed([*enumerate(self.prediction_ids)])}
+        for index, prediction_id in enumerate(self.prediction_ids):
+            if first[prediction_id] != index:
+                message = f"{prediction_id!r} is the id of row {first[prediction_id]} already; send each id once"
+                raise PayloadError.of([FieldError(f"prediction_ids[{index}]", message, "id_twice")])
+        return list(map(IdentifiedRow, rows, self.prediction_ids))
 
 
 def row_type(manifest: Manifest) -> type[Row]:
@@ -118,7 +158,7 @@ def _describe(feature: Feature) -> str:
     return "; ".join(parts)
 
 
-PredictionId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
+PredictionId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
 """Visible ASCII, as in the ids of predictions. PostgreSQL refuses NUL, and with it the whole commit."""
 ClassValue = str | int | bool
 ClassLabel = str | int | bool | Annotated[float, Field(allow_inf_nan=False)]

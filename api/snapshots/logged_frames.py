@@ -10,7 +10,7 @@ import pandas as pd
 
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, read_labelled, read_predictions
-from api.prediction_log.records import LoggedRow
+from api.prediction_log.records import SOLE_MODEL, LoggedRow
 from model.alarms.window_values import TimedRows
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest
 from model.data.encoding import encoding_of, rows_of
@@ -28,14 +28,20 @@ def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: boo
         feature.name: encoding_of(feature).column([row.features[feature.name] for row in rows])
         for feature in manifest.features
     }
-    columns[PREDICTION] = _answers([row.prediction for row in rows], manifest)
-    if isinstance(manifest, ClassifierManifest):
-        for name in manifest.class_names:
-            probabilities = [row.probabilities[name] for row in rows]
-            columns[f"{PROBABILITY_PREFIX}{name}"] = pd.Series(probabilities, dtype="float64")
+    columns |= _predictions(rows, manifest)
     if labelled:
         columns[LABEL] = _answers([row.label for row in rows], manifest)
     return pd.DataFrame(columns)
+
+
+def _predictions(rows: Sequence[LoggedRow], manifest: Manifest) -> dict[str, pd.Series]:
+    """Return predictions as they were logged; a probability that was not logged is NaN."""
+    columns = {PREDICTION: _answers([row.prediction for row in rows], manifest)}
+    if isinstance(manifest, ClassifierManifest):
+        for name in manifest.class_names:
+            probabilities = [row.probabilities.get(name, math.nan) for row in rows]
+            columns[f"{PROBABILITY_PREFIX}{name}"] = pd.Series(probabilities, dtype="float64")
+    return columns
 
 
 def _answers(logged: list[str | None] | list[str], manifest: Manifest) -> pd.Series:
@@ -56,11 +62,13 @@ class PastWindows:
     """Reads past windows of a log, whatever version of the model predicted their rows.
 
     Rows of the predictor's version are as they were logged; those of other versions are predicted again by the
-    predictor. Of a window with more than ``max_rows`` rows, or labels, a random sample is read, as for a snapshot.
+    predictor, but for a model that is served elsewhere. Of a window with more than ``max_rows`` rows, or labels, a
+    random sample is read, as for a snapshot.
     """
 
-    def __init__(self, database: Database, predictor: AnyPredictor, max_rows: int) -> None:
+    def __init__(self, database: Database, predictor: AnyPredictor, max_rows: int, model_id: int = SOLE_MODEL) -> None:
         self._database = database
+        self._model_id = model_id
         self._predictor = predictor
         self._max_rows = max_rows
         self.predicted_again = 0
@@ -86,7 +94,8 @@ class PastWindows:
                 chunk = _Chunk()
             span = (self._database, start, start + timedelta(seconds=seconds), None, self._max_rows)
             chunk.windows += 1
-            logged, labelled = read_predictions(*span), read_labelled(*span)
+            logged = read_predictions(*span, model_id=self._model_id)
+            labelled = read_labelled(*span, model_id=self._model_id)
             self.sampled += logged.fraction < 1 or labelled.fraction < 1
             chunk.predicted.append(self._timed(logged, start, labelled=False))
             chunk.labelled.append(self._timed(labelled, start, labelled=True))
@@ -99,7 +108,7 @@ class PastWindows:
         frame = window_frame(ours, manifest, labelled=labelled)
         if len(ours) < len(read.rows):
             others = [row for row in read.rows if row.model_version != manifest.version]
-            self.predicted_again += len(others)
+            self.predicted_again += 0 if manifest.is_watched else len(others)
             again = self._predicted(others, labelled=labelled)
             frame = pd.concat([frame, again], ignore_index=True) if ours else again
         return TimedRows(frame, np.full(len(frame), start.timestamp()))
@@ -116,7 +125,10 @@ class PastWindows:
             }
         )
         names = manifest.class_names if isinstance(manifest, ClassifierManifest) else None
-        frame = with_predictions(frame, self._predictor.answers(rows_of(frame, manifest.features)), names)
+        if manifest.is_watched:
+            frame = frame.assign(**_predictions(rows, manifest))
+        else:
+            frame = with_predictions(frame, self._predictor.answers(rows_of(frame, manifest.features)), names)
         return frame.assign(**{LABEL: _answers([row.label for row in rows], manifest)}) if labelled else frame
 
 

@@ -1,23 +1,29 @@
 """Evaluates a stretch of the log: reads it, explains it, makes its snapshot. Runs in the worker: it needs pandas."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from api.alerts.next_steps import NextSteps
+from api.installed_models import with_drift_floors
+from api.prediction_log.alarm_changes import AlarmChanges, mute_of
 from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, count_versions, read_labelled, read_predictions, read_rejections
+from api.prediction_log.records import SOLE_MODEL
 from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
-from api.snapshots.window_models import WindowModels
-from evidently_workspace.results import WindowSnapshot
+from api.snapshots.window_models import WindowModels, explained_places
+from evidently_workspace.results import FailedCheck, Mute, RowIds, WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
+from model.artifact.store import NO_ESTIMATES
 from model.artifact.traffic import LABELLED_LEVELS
 from model.statistics.lasting import Gathered, Key, block_seconds, blocks_looked_at, gatherer
 
@@ -94,7 +100,7 @@ class PastWindows:
 
 
 class WindowEvaluator:
-    """Evaluates stretches of one log, each against the reference of the version that made most of its rows.
+    """Evaluates stretches of one model's log, each against the reference of the version that made most of its rows.
 
     Raises model.errors.ArtifactError.
     """
@@ -106,12 +112,19 @@ class WindowEvaluator:
         archive: ModelArchive,
         limits: SampleLimits,
         alarms: ServiceAlarms,
+        *,
+        model_id: int = SOLE_MODEL,
+        next_steps: NextSteps | None = None,
+        drift_floors: Iterable[tuple[str, float]] = (),
     ) -> None:
+        self._drift_floors = drift_floors
         self._database = database
+        self._next_steps = next_steps
+        self._model_id = model_id
         self._alarms = alarms
         self._limits = limits
         self._models = WindowModels(model_dir, archive)
-        self._past = PastWindows(AlarmLog(database))
+        self._past = PastWindows(AlarmLog(database, model_id))
 
     @property
     def manifest(self) -> Manifest:
@@ -124,15 +137,17 @@ class WindowEvaluator:
         Raises LogUnavailable, and ArtifactError where the rows' version cannot be read from the folder.
         """
         limits = self._limits
-        counts = count_versions(self._database, start, end)
+        counts = count_versions(self._database, start, end, self._model_id)
         model = self._models.choose(counts, limits.min_rows, limits.min_labels)
-        manifest, alarms_version = self._alarms.current(model.manifest)
+        calibrated, alarms_version = self._alarms.current(model.manifest)
+        manifest = with_drift_floors(calibrated, self._drift_floors)
         span = (self._database, start, end, manifest.version, limits.max_rows)
-        logged, labelled = read_predictions(*span), read_labelled(*span)
+        logged = read_predictions(*span, model_id=self._model_id)
+        labelled = read_labelled(*span, model_id=self._model_id)
         if logged.total < limits.min_rows and labelled.total < limits.min_labels:
             return WindowEvaluation(logged, labelled, None, self._shortage(logged, labelled), manifest)
         current = window_frame(logged.rows, manifest, labelled=False)
-        attributions, attributions_missing = model.explanations.explain(current)
+        attributions, attributions_missing = model.explanations.explain(current, end - start)
         snapshot = take_snapshot(
             Window(start, end),
             current,
@@ -144,17 +159,42 @@ class WindowEvaluator:
             sampled_fraction=logged.fraction,
             attributions=attributions,
             attributions_missing=attributions_missing,
-            rejected_requests=read_rejections(self._database, start, end),
+            rejected_requests=read_rejections(self._database, start, end, self._model_id),
             rows_by_version={version: count.rows for version, count in counts.items()},
             other_labels=labelled.other_versions,
             origin=self._database.log_id(),
+            estimates=model.estimates,
+            estimates_missing=NO_ESTIMATES,
             past=self._past.gathered(manifest, start, end),
+            next_step=self._next_step(start),
+            mute_of=self._mutes(start),
+            ids=RowIds(
+                [row.prediction_id for row in logged.rows],
+                [row.prediction_id for row in labelled.rows],
+                explained_places(len(current), attributions),
+            ),
         )
         return WindowEvaluation(logged, labelled, snapshot, None, manifest, alarms_version)
 
     def learn(self, manifest: Manifest) -> None:
         """Learn what is usual from the windows so far, if it is time; see `ServiceAlarms.learn`."""
         self._alarms.learn(manifest)
+
+    def _next_step(self, start: datetime) -> Callable[[FailedCheck], str] | None:
+        steps = self._next_steps
+        return None if steps is None else lambda failed: steps.after(asdict(failed), start)
+
+    def _mutes(self, start: datetime) -> Callable[[FailedCheck], Mute | None]:
+        """Return what finds the mute of a failed check of this window. Raises LogUnavailable."""
+        held = AlarmChanges(self._database, self._model_id).mutes(ended=True)
+
+        def find(failed: FailedCheck) -> Mute | None:
+            mute = mute_of(held, asdict(failed), start)
+            if mute is None or mute.until is None:
+                return None
+            return Mute(f"{mute.until:%Y-%m-%d %H:%M} UTC", f"{mute.reason} ({mute.made_by})")
+
+        return find
 
     def _shortage(self, logged: WindowRows, labelled: WindowRows) -> str:
         reason = (

@@ -10,6 +10,8 @@ from os import SEEK_END
 from pathlib import Path
 from secrets import token_hex
 
+from api.prediction_log.records import SOLE_MODEL
+
 SCRIPT_START = "<script>var global = globalThis</script>\n    <script>"
 SCRIPT_END = "</script>\n    \n    <script>\n    window.drawDashboard("
 _OPENING, _CLOSING = "<script>", "</script>"
@@ -41,10 +43,27 @@ TAIL_BYTES = 4096
 """A report's end, with the reference in it; 360 bytes with Evidently 0.7."""
 
 
-def report_name(start: datetime, end: datetime) -> str:
-    """Return the path of the report of [start, end) in the folder of reports: YYYY-MM-DD/start_end.html, in UTC."""
-    name = f"{start:%Y%m%dT%H%M%S.%fZ}_{end:%Y%m%dT%H%M%S.%fZ}.html".replace(".000000Z", "Z")
-    return f"{start:%Y-%m-%d}/{name}"
+def report_name(start: datetime, end: datetime, suffix: str = "") -> str:
+    """Return the path of the report of [start, end) in the folder of reports: YYYY-MM-DD/start_end.html, in UTC.
+
+    The suffix is that of its model, see `report_suffix`.
+    """
+    name = f"{start:%Y%m%dT%H%M%S.%fZ}_{end:%Y%m%dT%H%M%S.%fZ}".replace(".000000Z", "Z")
+    return f"{start:%Y-%m-%d}/{name}{suffix}.html"
+
+
+def report_suffix(model: str | None, model_id: int) -> str:
+    """Return what the names of a model's reports end with: nothing for the first model, though others join it."""
+    return "" if model is None or model_id == SOLE_MODEL else f".{model}"
+
+
+_OF_MODEL = re.compile(r"[0-9T.]+Z_[0-9T.]+Z\.(.+)\.html")
+
+
+def model_of_report(name: str) -> str | None:
+    """Return the model that the name of a report says; None for the first model."""
+    found = _OF_MODEL.fullmatch(name)
+    return None if found is None else found[1]
 
 
 def write_report(path: Path, html: str) -> None:

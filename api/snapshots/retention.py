@@ -1,8 +1,9 @@
 """Removal of what is old: snapshots by tiers, reports and rows by age; repair of the rest. Runs in the worker."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TypeVar
@@ -18,6 +19,7 @@ from api.snapshots.retention_tiers import Removals, RetentionPolicy, windows_to_
 from evidently_workspace.client import EvidentlyClient, project_id_for
 from evidently_workspace.errors import EvidentlyError
 from evidently_workspace.window import Window
+from model.errors import ArtifactError
 
 logger = logging.getLogger(__name__)
 
@@ -130,8 +132,23 @@ REST, MAX_REST_SECONDS = 2.0, 0.2
 Item = TypeVar("Item")
 
 
+@dataclass(frozen=True, slots=True)
+class LogAndFiles:
+    """How long the log keeps the rows of models that differ from the others, by their id, and the folder its reports.
+
+    Without an age for reports it is that of the policy.
+    """
+
+    rows: Mapping[int, timedelta] = field(default_factory=dict)
+    reports: timedelta | None = None
+
+
 class Retention:
-    """Removes what is old. Several processes may try: the one that holds ``lease`` does it."""
+    """Removes what is old of one model. Several processes may try: the one that holds ``lease`` does it.
+
+    One of several models' removes also rows and stale files, which is work for all models at once: that has
+    ``log_and_files``, and the others' have None.
+    """
 
     def __init__(
         self,
@@ -143,8 +160,10 @@ class Retention:
         lease: Lease,
         policy: RetentionPolicy,
         reports_dir: Path,
+        log_and_files: LogAndFiles | None = LogAndFiles(),
         pause: Callable[[float], None] = sleep,
     ) -> None:
+        self._log_and_files = log_and_files
         self._windows = windows
         self._expiry = expiry
         self._client = client
@@ -182,11 +201,15 @@ class Retention:
         plan.freed_bytes["workspace"] = sum(window.snapshot_bytes or 0 for window in superseded)
         files = {path for window in superseded if (path := self._report_of(window)) is not None}
         files |= {path for window in self._expired_reports(now) if (path := self._report_of(window)) is not None}
-        files |= set(stale_files(self._reports_dir, now - self._policy.reports_failed, now))
-        files |= set(stale_scripts(self._reports_dir, now, files))
+        shared = self._log_and_files
+        if shared is not None:
+            files |= set(stale_files(self._reports_dir, now - (shared.reports or self._policy.reports_failed), now))
+            files |= set(stale_scripts(self._reports_dir, now, files))
         plan.removed["reports"] = sum(path.is_file() for path in files)
         plan.freed_bytes["reports"] = sum(_size(path) for path in files)
-        rows = self._expiry.count(now - self._policy.rows)
+        if shared is None:
+            return plan
+        rows = self._expiry.count(now - self._policy.rows, _times(now, shared.rows))
         plan.removed.update(predictions=rows.predictions, labels=rows.labels)
         plan.freed_bytes["log"] = rows.bytes
         return plan
@@ -217,20 +240,25 @@ class Retention:
     def _remove_reports(self, now: datetime, deadline: float, done: Removals) -> None:
         for window in _until(deadline, self._expired_reports(now), done):
             self._remove_report(window, done)
-        for path in _until(deadline, stale_files(self._reports_dir, now - self._policy.reports_failed, now), done):
+        if self._log_and_files is None:
+            return
+        before = now - (self._log_and_files.reports or self._policy.reports_failed)
+        for path in _until(deadline, stale_files(self._reports_dir, before, now), done):
             _unlink(path, done)
         for path in _until(deadline, stale_scripts(self._reports_dir, now), done):
             _unlink(path, done)
 
     def _expire_rows(self, now: datetime, deadline: float, done: Removals) -> None:
-        before = now - self._policy.rows
+        if self._log_and_files is None:
+            return
+        before, own = now - self._policy.rows, _times(now, self._log_and_files.rows)
         for _ in self._batches(deadline, done):
-            expired = self._expiry.remove(before, ROWS_AT_ONCE)
+            expired = self._expiry.remove(before, ROWS_AT_ONCE, own)
             done.removed.update(predictions=expired.predictions, labels=expired.labels)
             if expired.predictions == 0:
                 break
         for _ in self._batches(deadline, done):
-            counts = self._expiry.remove_rejections(before, ROWS_AT_ONCE)
+            counts = self._expiry.remove_rejections(before, ROWS_AT_ONCE, own)
             done.removed["rejections"] += counts
             if counts == 0:
                 break
@@ -241,11 +269,10 @@ class Retention:
                 break
 
     def _repair_snapshots(self, _now: datetime, deadline: float, done: Removals) -> None:
-        reposted = 0
         for removed in _until(deadline, self._repair.run(), done):
             done.removed["snapshots"] += removed is not None
-            reposted += removed is None
-        done.unfinished = done.unfinished or reposted == MAX_REPOSTED
+            done.reposted += removed is None
+        done.unfinished = done.unfinished or done.reposted == MAX_REPOSTED
 
     def _batches(self, deadline: float, done: Removals) -> Iterator[None]:
         """Yield until the deadline; pause after each batch, so that others can write to the log."""
@@ -276,6 +303,58 @@ class Retention:
         if path is not None:
             _unlink(path, done)
             self._windows.mark_report_removed(window)
+
+
+def _times(now: datetime, ages: Mapping[int, timedelta]) -> dict[int, datetime]:
+    return {model_id: now - age for model_id, age in ages.items()}
+
+
+class RetentionOfModels:
+    """Removes what is old of several models, one after the other; each run goes on where the last one stopped.
+
+    ``build`` returns the retention of each model, or raises ArtifactError for one that cannot be read: it waits.
+    """
+
+    def __init__(self, build: Sequence[Callable[[], Retention]]) -> None:
+        self._build = build
+        self._next = 0
+
+    def run(self, seconds: float) -> Removals | None:
+        """Remove what is old for about that many seconds; None while another process is removing."""
+        total, deadline = Removals(), monotonic() + seconds
+        for turn in range(len(self._build)):
+            if turn and monotonic() >= deadline:
+                total.unfinished = True
+                break
+            try:
+                done = self._build[self._next]().run(max(0.0, deadline - monotonic()))
+            except ArtifactError as error:
+                if len(self._build) == 1:
+                    raise
+                logger.warning("what is old of a model stays, as it cannot be read: %s", error)
+                done = Removals()
+            if done is None:
+                return total if turn else None
+            _add(total, done)
+            if done.unfinished:
+                total.unfinished = True
+                break
+            self._next = (self._next + 1) % len(self._build)
+        return total
+
+    def plan(self) -> Removals:
+        """Return what runs would remove, without removing it. Raises LogUnavailable."""
+        total = Removals()
+        for build in self._build:
+            _add(total, build().plan())
+        return total
+
+
+def _add(total: Removals, done: Removals) -> None:
+    total.removed.update(done.removed)
+    total.freed_bytes.update(done.freed_bytes)
+    total.errors += done.errors
+    total.reposted += done.reposted
 
 
 def _until(deadline: float, items: Iterable[Item], done: Removals) -> Iterator[Item]:

@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from threading import Event, Lock
 from time import monotonic
+from typing import Protocol
 
 import httpx
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
@@ -17,16 +18,17 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from api.errors import LogUnavailable
 from api.metrics import Metrics
+from api.model_metrics import ModelMetrics
 from api.prediction_log.clock import seconds_since_boot
 from api.prediction_log.lease import Lease
 from api.prediction_log.reader import SnapshotProgress
-from api.prediction_log.windows import WindowStore
 from api.snapshots.retention_tiers import Removals
 from api.snapshots.worker import SnapshotWorker
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT, STATUS, ALERTS, RETENTION, MODEL_RELOAD = "heartbeat", "status", "alerts", "retention", "model_reload"
+NOTIFICATIONS = "notifications"
 """The names of the jobs, as the metrics show them."""
 STOP_GRACE_SECONDS = 5.0
 
@@ -166,11 +168,12 @@ class JobScheduler:
         for job in self._jobs.values():
             job.stop(deadline - monotonic())
 
-    def wake(self, name: str) -> None:
-        """Run a job now; one that is running runs once more. Does nothing where this process has no such job."""
-        if name in self._jobs:
-            self._jobs[name].woken.set()
-            self.run_in(name, timedelta(0))
+    def wake(self, *names: str) -> None:
+        """Run jobs now; one that is running runs once more. Leaves out those that this process does not have."""
+        for name in names:
+            if name in self._jobs:
+                self._jobs[name].woken.set()
+                self.run_in(name, timedelta(0))
 
     def run_in(self, name: str, delay: timedelta) -> None:
         """Have the next run of a job come after this time instead of at its interval."""
@@ -188,6 +191,16 @@ PAST_THE_END = timedelta(milliseconds=20)
 """A lease is over only after its end, and two processes that wait for it need not meet in the same instant."""
 
 
+class Timeline(Protocol):
+    """Windows that end and are to be processed: those of one model, or of several."""
+
+    def close_elapsed(self, interval: timedelta, /) -> object:
+        """Close every window that has ended by now; those of models without an interval of their own last this long."""
+
+    def has_due_window(self) -> bool:
+        """Whether a window can be processed now."""
+
+
 class SnapshotHeartbeat:
     """Renews the lease; while it is held, closes elapsed windows and gives the worker its work.
 
@@ -197,7 +210,7 @@ class SnapshotHeartbeat:
 
     def __init__(
         self,
-        store: WindowStore,
+        store: Timeline,
         lease: Lease,
         worker: SnapshotWorker,
         *,
@@ -229,6 +242,15 @@ class SnapshotHeartbeat:
         except LogUnavailable:
             self.lease_held = False
             raise
+
+    def while_held(self, action: Callable[[], object]) -> Callable[[], None]:
+        """Return a job that does something only while this process has the lease."""
+
+        def run() -> None:
+            if self.lease_held:
+                action()
+
+        return run
 
     def request_retention(self) -> None:
         """Have what is old removed at the next heartbeat that finds the lease held and the worker free.
@@ -280,9 +302,10 @@ MAX_ANSWER_SECONDS = 2.0
 
 
 class StatusProbe:
-    """Looks at what surrounds the API: Evidently UI, the lease, the progress of the snapshots. Shows it as metrics.
+    """Looks at what surrounds the API: Evidently UI, the lease, the progress of the snapshots, who reads the log.
 
-    ``evidently_up`` says whether Evidently UI answered at the last look; None until there was one.
+    ``progress`` returns how far the snapshots of each model are, with the metrics that show it. ``evidently_up`` says
+    whether Evidently UI answered at the last look; None until there was one.
     """
 
     def __init__(
@@ -290,13 +313,16 @@ class StatusProbe:
         metrics: Metrics,
         evidently_url: str,
         lease_held: Callable[[], bool],
-        progress: Callable[[], SnapshotProgress],
+        progress: Callable[[], Iterable[tuple[ModelMetrics, SnapshotProgress]]],
         client: httpx.Client | None = None,
+        *,
+        warn_of_long_reads: Callable[[], None] = lambda: None,
     ) -> None:
         self._metrics = metrics
         self._version_url = f"{evidently_url.rstrip('/')}/api/version"
         self._lease_held = lease_held
         self._progress = progress
+        self._warn_of_long_reads = warn_of_long_reads
         self._client = client or httpx.Client(timeout=MAX_ANSWER_SECONDS, trust_env=False)
         self.evidently_up: bool | None = None
 
@@ -304,8 +330,10 @@ class StatusProbe:
         """Look once."""
         held = False
         try:
-            self._metrics.observe_progress(self._progress())
+            for metrics, progress in self._progress():
+                metrics.observe_progress(progress)
             held = self._lease_held()
+            self._warn_of_long_reads()
         except LogUnavailable as error:
             logger.debug("the log could not be read: %s", error)  # requests and health checks say it loudly
         self.evidently_up = self._evidently_answers()

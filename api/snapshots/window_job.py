@@ -1,18 +1,20 @@
 """How a due window becomes a snapshot: evaluate, report, post, record. Runs in the worker process only."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, astuple
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from uuid import UUID
 
 from api.errors import LogUnavailable
+from api.prediction_log.changed_rows import RowsOfCheck
+from api.prediction_log.database import Database
 from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord, WindowStatus, WindowValue
 from api.prediction_log.retry import FailureCause
-from api.prediction_log.windows import WindowStore
+from api.prediction_log.windows import WindowStore, next_claimable
 from api.snapshots.measure import WindowEvaluation
 from api.snapshots.project import HealthProject
 from api.snapshots.reports import report_name, write_window_report
@@ -40,6 +42,7 @@ class WindowProcessor:
     """Processes windows, oldest first.
 
     ``evaluate`` evaluates the log in [start, end); ``learn`` is called after each posted window, with its model.
+    ``report_suffix`` tells the reports of several models apart.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class WindowProcessor:
         evaluate: Callable[[datetime, datetime], WindowEvaluation],
         *,
         reports_dir: Path,
+        report_suffix: str = "",
         learn: Callable[[Manifest], None],
     ) -> None:
         self._store = store
@@ -60,6 +64,7 @@ class WindowProcessor:
         self._evaluate = evaluate
         self._learn = learn
         self._reports_dir = reports_dir
+        self._report_suffix = report_suffix
 
     def process_due(self, max_windows: int) -> list[str]:
         """Process up to ``max_windows`` due windows, until one fails or the lease is lost; return the outcomes.
@@ -111,7 +116,7 @@ class WindowProcessor:
         if snapshot is None:
             self._record(window, evaluation, status=WindowStatus.SKIPPED, reason=evaluation.reason)
             return WindowStatus.SKIPPED
-        report_file = report_name(window.start, window.end)
+        report_file = report_name(window.start, window.end, self._report_suffix)
         write_window_report(self._reports_dir, report_file, snapshot.html)
         project_id, snapshot_id = self._post(window, snapshot, evaluation.manifest)
         self._record(
@@ -120,6 +125,7 @@ class WindowProcessor:
             status=WindowStatus.POSTED,
             reason=None,
             failed_checks=[asdict(check) for check in snapshot.failed_checks],
+            muted_checks=[asdict(one.failed) | asdict(one.mute) for one in snapshot.muted_checks],
             not_computed=list(snapshot.not_computed),
             project_id=str(project_id),
             snapshot_id=str(snapshot_id),
@@ -128,6 +134,7 @@ class WindowProcessor:
             duration_seconds=perf_counter() - began,
             alarms_version=evaluation.alarms_version,
         )
+        self._project.show_newest(project_id, evaluation.manifest)
         self._learn_from_windows(evaluation.manifest)
         return WindowStatus.POSTED
 
@@ -145,7 +152,9 @@ class WindowProcessor:
             "model_version": evaluation.manifest.version,
         }
         values = [WindowValue(value.name, value.column or "", value.value) for value in found]
-        if not self._store.finish(window, values, {**changed, **counts}):
+        snapshot = evaluation.snapshot
+        rows = [RowsOfCheck(*astuple(one)) for one in (() if snapshot is None else snapshot.changed_rows)]
+        if not self._store.finish(window, values, {**changed, **counts}, rows):
             raise LeaseLost
 
     def _post(self, window: WindowRecord, snapshot: WindowSnapshot, manifest: Manifest) -> tuple[UUID, UUID]:
@@ -174,3 +183,63 @@ class WindowProcessor:
             raise LeaseLost  # asked after the list was read: so it has no snapshot of a newer claim, which would count
         for snapshot_id in earlier:
             self._client.delete_snapshot(project_id, snapshot_id)
+
+
+MAX_PROCESSORS = 16
+"""Models whose reference rows and explainer are in memory together; another one is read again when its turn comes."""
+
+
+class DueWindows:
+    """The due windows of several models: the one that has waited longest is always next, whoever's it is.
+
+    ``build`` returns the processor of each model, by its id, or raises ArtifactError: such a model's windows wait.
+    """
+
+    def __init__(self, database: Database, build: Mapping[int, Callable[[], WindowProcessor]]) -> None:
+        self._database = database
+        self._build = build
+        self._built: dict[int, WindowProcessor] = {}
+
+    def warm(self) -> None:
+        """Read a model, and import what measures with it. Raises ArtifactError where it is the only one."""
+        for model_id in self._build:
+            if len(self._build) == 1:
+                self._processor(model_id)
+            elif self._try(model_id) is not None:
+                return
+
+    def process(self, max_windows: int) -> list[tuple[int, str]]:
+        """Process up to ``max_windows`` windows, until the lease is lost; return the outcomes, with their models' ids.
+
+        A model whose window fails, or whose artifact cannot be read, waits until the next call; the others go on.
+        """
+        outcomes: list[tuple[int, str]] = []
+        left = set(self._build)
+        while len(outcomes) < max_windows and (model_id := next_claimable(self._database, left)) is not None:
+            processor = self._try(model_id)
+            if processor is None:
+                left.discard(model_id)
+                continue
+            found = processor.process_due(1)
+            if not found:
+                break
+            outcomes += [(model_id, str(outcome)) for outcome in found]
+            if found[-1] == WindowStatus.FAILED:
+                left.discard(model_id)
+        return outcomes
+
+    def _try(self, model_id: int) -> WindowProcessor | None:
+        try:
+            return self._processor(model_id)
+        except ArtifactError as error:
+            if len(self._build) == 1:
+                raise
+            logger.warning("the windows of a model wait, as it cannot be read: %s", error)
+            return None
+
+    def _processor(self, model_id: int) -> WindowProcessor:
+        processor = self._built.pop(model_id, None) or self._build[model_id]()
+        self._built[model_id] = processor  # as the newest
+        if len(self._built) > MAX_PROCESSORS:
+            del self._built[next(iter(self._built))]
+        return processor

@@ -4,7 +4,7 @@ import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
@@ -22,8 +22,8 @@ from api.snapshots.retention_tiers import Removals
 
 if TYPE_CHECKING:  # the process that starts the worker does not import what measures
     from api.snapshots.project import HealthProject
-    from api.snapshots.retention import Retention
-    from api.snapshots.window_job import WindowProcessor
+    from api.snapshots.retention import RetentionOfModels
+    from api.snapshots.window_job import DueWindows
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +37,15 @@ RETENTION_SHARE = 0.9
 class WorkerContext:
     """What the worker process works with."""
 
-    project: "HealthProject"
-    processor: "WindowProcessor"
-    retention: "Retention"
+    projects: "Callable[[], Iterable[HealthProject]]"
+    windows: "DueWindows"
+    retention: "RetentionOfModels"
     windows_per_heartbeat: int
     retention_seconds: float
 
 
+Outcome = tuple[int, str]
+"""Of a window: the id of its model, and what became of it."""
 BuildContext = Callable[[], WorkerContext]
 """Returns the context that the worker process keeps; it is sent to that process by reference."""
 
@@ -68,16 +70,20 @@ def prepare_worker() -> None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
-def warm_up(build: BuildContext) -> list[str]:
-    """Import what a snapshot needs and show the project in Evidently UI; no window is touched, so no outcome."""
-    build().project.show()
+def warm_up(build: BuildContext) -> list[Outcome]:
+    """Import what a snapshot needs and show the projects in Evidently UI; no window is touched, so no outcome."""
+    context = build()
+    context.windows.warm()
+    for project in context.projects():
+        if not project.show():
+            break
     return []
 
 
-def process_due_windows(build: BuildContext) -> list[str]:
+def process_due_windows(build: BuildContext) -> list[Outcome]:
     """Process a heartbeat's share of the due windows, oldest first, and return the outcome of each."""
     context = build()
-    return [str(outcome) for outcome in context.processor.process_due(context.windows_per_heartbeat)]
+    return context.windows.process(context.windows_per_heartbeat)
 
 
 def remove_old(build: BuildContext) -> Removals:
@@ -86,17 +92,17 @@ def remove_old(build: BuildContext) -> Removals:
     return context.retention.run(context.retention_seconds) or Removals()
 
 
-Outcome = TypeVar("Outcome")
+Found = TypeVar("Found")
 
 
 class SnapshotWorker:
     """A pool of one spawned process that processes the due windows, or removes what is old, when told to.
 
-    ``report`` is called with the outcome of each window, and with "worker_failed" when the process died. A job that
-    takes longer than ``limit_seconds`` hangs, so its process is replaced.
+    ``report`` is called with the model's id and the outcome of each window, and with None and "worker_failed" when the
+    process died. A job that takes longer than ``limit_seconds`` hangs, so its process is replaced.
     """
 
-    def __init__(self, build: BuildContext, report: Callable[[str], None], limit_seconds: float) -> None:
+    def __init__(self, build: BuildContext, report: Callable[[int | None, str], None], limit_seconds: float) -> None:
         self._build = build
         self._report = report
         self._limit_seconds = limit_seconds
@@ -154,12 +160,12 @@ class SnapshotWorker:
         for child in self._children:
             child.kill()
 
-    def _begin(self, task: Callable[[], Outcome]) -> Future[Outcome]:
+    def _begin(self, task: Callable[[], Found]) -> Future[Found]:
         job = self._submit(task)
         self._job, self._began = job, monotonic()
         return job
 
-    def _submit(self, task: Callable[[], Outcome]) -> Future[Outcome]:
+    def _submit(self, task: Callable[[], Found]) -> Future[Found]:
         try:
             job = self._processes().submit(task)
         except BrokenProcessPool:
@@ -174,10 +180,10 @@ class SnapshotWorker:
             self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=prepare_worker)
         return self._pool
 
-    def _on_windows(self, job: Future[list[str]]) -> None:
+    def _on_windows(self, job: Future[list[Outcome]]) -> None:
         if not job.cancelled() and not self._stopping:
-            for outcome in ["worker_failed"] if self._failed(job) else job.result():
-                self._report(outcome)
+            for model_id, outcome in [(None, "worker_failed")] if self._failed(job) else job.result():
+                self._report(model_id, outcome)
 
     def _on_removals(self, done: Callable[[Removals | None], None], job: Future[Removals]) -> None:
         if not job.cancelled() and not self._stopping:

@@ -7,9 +7,9 @@ from evidently.tests import lt
 
 from evidently_workspace.checks.concept_drift import ConceptComparison, ErrorRow, add_errors, errors_table, judged_row
 from evidently_workspace.frames import ERROR, EXPECTED_ERROR, chances_and_labels, scored_predictions
-from evidently_workspace.results import FailedCheck
-from evidently_workspace.section import Section, require
-from model.artifact.manifest import ClassifierManifest
+from evidently_workspace.results import NO_PROBABILITIES, FailedCheck
+from evidently_workspace.section import NotEnoughDataError, Section, require
+from model.artifact.manifest import ClassifierManifest, ConceptThreshold
 from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.statistics.concept import (
     ClassificationDrift,
@@ -36,15 +36,17 @@ def concept_drift(
 ) -> Section:
     """Compare the errors on the labels that arrived with the errors that the calibrated probabilities predict.
 
-    NotEnoughDataError below `min_labels` labels whose prediction has probabilities. Fails when z reaches its
-    threshold for this number of labels and the gap reaches its floor; both are conditions on z, as the gap is z
-    times the standard deviation of the mean error, so the larger of the two bounds is the threshold of z.
+    NotEnoughDataError below `min_labels` labels whose prediction has probabilities, and for a model without any. Fails
+    when z reaches its threshold for this number of labels and the gap reaches its floor; both are conditions on z, as
+    the gap is z times the standard deviation of the mean error, so the larger of the two bounds is the threshold of z.
     """
+    if manifest.concept_threshold is None:
+        raise NotEnoughDataError(NO_PROBABILITIES)
     scored, known = (scored_predictions(frame, manifest) for frame in (labelled, reference))
     require("labels whose prediction has probabilities", len(scored), min_labels)
     section = Section("Concept drift", NOTE)
     gap_floor = traffic.limit("concept_gap", None, manifest.concept_threshold.gap_floor)
-    limit = traffic.limit("concept_z", None, _limit(scored, manifest, gap_floor))
+    limit = traffic.limit("concept_z", None, _limit(scored, manifest.concept_threshold, gap_floor))
     metric = ConceptDrift(error=ERROR, expected_error=EXPECTED_ERROR, tests={"z": [lt(limit)]})
     errors = add_errors(section, metric, _dataset(scored), _dataset(known) if len(known) else None)
     error, expected = (scored[name].to_numpy("float64") for name in (ERROR, EXPECTED_ERROR))
@@ -71,8 +73,8 @@ def _drift_of(scored: pd.DataFrame) -> ClassificationDrift:
     return classification_drift(error, expected, single_window(len(scored)))
 
 
-def _limit(scored: pd.DataFrame, manifest: ClassifierManifest, gap_floor: float) -> float:
-    threshold, rows = manifest.concept_threshold, len(scored)
+def _limit(scored: pd.DataFrame, threshold: ConceptThreshold, gap_floor: float) -> float:
+    rows = len(scored)
     deviation = _drift_of(scored).deviation
     return float(smallest_alarming_z(threshold.at(rows), gap_floor, rows, deviation)[0])
 

@@ -170,6 +170,9 @@ def _score_probabilities(
     section: Section, labelled: pd.DataFrame, reference: pd.DataFrame, manifest: ClassifierManifest, min_labels: int
 ) -> list[Score]:
     """Return the scores that need probabilities; none where too few labels have them."""
+    if manifest.calibration is None:
+        section.not_computed.append("ROC AUC, log loss and calibration error: the predictions have no probabilities")
+        return []
     rows = [with_probabilities(frame, manifest) for frame in (labelled, reference)]
     found, needed = len(rows[0]), max(min_labels, 1)
     if found < needed:

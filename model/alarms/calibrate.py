@@ -31,17 +31,20 @@ MAX_CALIBRATION_ROWS = 5_000
 """Rows that windows in control are drawn from; with more, sampling error is far below the floors."""
 MAX_ATTRIBUTED_ROWS = 1_000
 """Test and reference rows that are explained; of a window MAX_EXPLAINED_ROWS are."""
+_MIN_ATTRIBUTED_ROWS = 300
+_ATTRIBUTION_WORK = 1e8
+"""Steps of TreeSHAP: about 5 s of CPU, where rows would take longer fewer are explained."""
 
 
 @dataclass(frozen=True)
 class Alarms:
     """What the manifest says about alarms."""
 
-    calibration: Calibration | ErrorCalibration
+    calibration: Calibration | ErrorCalibration | None
     attributions: Attributions | None
     attributions_missing: str | None
     columns: tuple[DriftThreshold, ...]
-    concept: ConceptThreshold
+    concept: ConceptThreshold | None
     attribution: WindowThreshold | None
 
 
@@ -70,7 +73,7 @@ def calibrate_alarms(
 
     In a window in control the chance of any alarm of the family (columns, prediction, label, concept, attributions)
     is the policy's rate. `label_range` is that of the target where it is a number. Where the explainer cannot be made,
-    the family does without attributions.
+    the family does without attributions; where the predictions have no probabilities, without concept drift.
     """
     deviation = None if label_range is None else label_range.standard_deviation
     calibration = scored.calibration(rng) if deviation is None else scored.error_calibration(deviation)
@@ -80,20 +83,23 @@ def calibrate_alarms(
         explained = _explain(explainer(), population, parts, rng)
     except ExplanationError as error:
         missing = str(error)
-    others = [_null_concept(population, calibration, rng)]
+    others: dict[str, NullDistribution] = {}
+    if calibration is not None:
+        others["concept"] = _null_concept(population, calibration, rng)
     if explained:
-        others.append(NullAttributions(explained.reference, explained.phi, explained.rows, rng))
+        others["attribution"] = NullAttributions(explained.reference, explained.phi, explained.rows, rng)
     limits = calibrate_thresholds(
         scored.reference,
         population,
         drift_methods(features, numbers=label_range is not None),
         rng,
-        others=others,
+        others=list(others.values()),
         false_alarm_rate=policy.false_alarm_rate,
         floors=policy.drift_floors,
         progress=progress,
     )
     grid = limits.columns[0].window_rows
+    found = dict(zip(others, limits.others, strict=True))
     return Alarms(
         calibration=calibration,
         attributions=_attributions(explained, features) if explained else None,
@@ -101,11 +107,13 @@ def calibrate_alarms(
         columns=limits.columns,
         concept=ConceptThreshold(
             window_rows=grid,
-            thresholds=limits.others[0],
+            thresholds=found["concept"],
             gap_floor=policy.concept_gap_floor * (1.0 if deviation is None else deviation),
-        ),
-        attribution=WindowThreshold(window_rows=grid, thresholds=limits.others[1], floor=policy.attribution_floor)
-        if explained
+        )
+        if "concept" in found
+        else None,
+        attribution=WindowThreshold(window_rows=grid, thresholds=found["attribution"], floor=policy.attribution_floor)
+        if "attribution" in found
         else None,
     )
 
@@ -128,8 +136,9 @@ def drift_methods(features: tuple[Feature, ...], *, numbers: bool = False) -> di
 
 def _explain(explainer: Explainer, population: pd.DataFrame, parts: Parts, rng: np.random.Generator) -> _Explained:
     rows = np.flatnonzero(parts != "training")
-    if len(rows) > MAX_ATTRIBUTED_ROWS:
-        rows = np.sort(rng.choice(rows, MAX_ATTRIBUTED_ROWS, replace=False))
+    affordable = max(_MIN_ATTRIBUTED_ROWS, int(_ATTRIBUTION_WORK / max(explainer.work, 1.0)))
+    if len(rows) > min(MAX_ATTRIBUTED_ROWS, affordable):
+        rows = np.sort(rng.choice(rows, min(MAX_ATTRIBUTED_ROWS, affordable), replace=False))
     phi = explainer.attributions(population.iloc[rows])
     of_reference = parts[rows] == "reference"
     return _Explained(phi, rows, phi[of_reference].mean(axis=0), explainer, int(of_reference.sum()))

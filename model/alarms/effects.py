@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from model.alarms.policy import AlarmPolicy
 from model.alarms.window_values import Model, Name
-from model.artifact.manifest import LABEL, PREDICTION, Calibration, Manifest, RegressorManifest
+from model.artifact.manifest import LABEL, PREDICTION, ErrorCalibration, Manifest, RegressorManifest
 from model.artifact.traffic import LEVELS
 from model.statistics.bounds import SMALLEST_EFFECT
 from model.statistics.lasting import LevelStatistic
@@ -99,7 +99,7 @@ class SmallestEffects:
 
 def smallest_effects(model: Model, policy: AlarmPolicy) -> SmallestEffects:
     """Return the smallest changes of a model's statistics that are worth an alarm."""
-    numbers = not isinstance(model.calibration, Calibration)
+    numbers = isinstance(model.calibration, ErrorCalibration)
     deviation = float(model.reference[LABEL].std()) if numbers else 1.0
     return SmallestEffects(
         {column: policy.drift_floors[method] for column, method in model.methods.items()},
@@ -112,11 +112,11 @@ def smallest_effects(model: Model, policy: AlarmPolicy) -> SmallestEffects:
 
 def effects_of(manifest: Manifest) -> SmallestEffects:
     """Return the same, as a manifest records them."""
-    attribution = manifest.attribution_threshold
+    attribution, concept = manifest.attribution_threshold, manifest.concept_threshold
     return SmallestEffects(
         {threshold.column: threshold.floor for threshold in manifest.thresholds},
         attribution.floor if attribution is not None else 0.0,
-        manifest.concept_threshold.gap_floor,
+        concept.gap_floor if concept is not None else 0.0,
         SMALLEST_EFFECT * manifest.label_range.standard_deviation if isinstance(manifest, RegressorManifest) else 0.0,
         frozenset(threshold.column for threshold in manifest.thresholds if threshold.method == "jensenshannon"),
     )

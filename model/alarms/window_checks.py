@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from model.alarms.window_values import MIN_ROWS, Name, TimedRows, Windows, measure_windows, model_of
+from model.artifact.estimates import Estimates
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest, RegressorManifest
 from model.artifact.traffic import NOT_IN_OLDER_ALARMS, WindowTraffic
 from model.data.encoding import encoding_of
@@ -94,6 +95,7 @@ def check_windows(
     min_rows: int = MIN_ROWS,
     labelled: TimedRows | None = None,
     min_labels: int | None = None,
+    estimates: Estimates | None = None,
 ) -> list[JudgedWindow]:
     """Cut rows into windows as the API does, and return the verdict on each, in the order of time.
 
@@ -102,7 +104,7 @@ def check_windows(
     """
     model = model_of(manifest, reference)
     windows = measure_windows(
-        rows, seconds, interval_seconds, model, min_rows, labelled=labelled, min_labels=min_labels
+        rows, seconds, interval_seconds, model, min_rows, labelled=labelled, min_labels=min_labels, estimates=estimates
     )
     return judge_windows(windows, interval_seconds, manifest, reference)
 
@@ -160,7 +162,7 @@ def _judge(
     lasting: list[LastingChange],
 ) -> JudgedWindow:
     start = datetime.fromtimestamp(int(windows.starts[place]), UTC)
-    traffic = WindowTraffic(manifest.traffic, start, interval_seconds)
+    traffic = WindowTraffic(manifest.traffic, start, interval_seconds, manifest.overrides)
     values = {name: float(found[place]) for name, found in windows.values.items() if np.isfinite(found[place])}
     failures = []
     for name, value in values.items():
@@ -241,7 +243,7 @@ def _error_limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame)
     threshold = manifest.concept_threshold
     for name in ("concept", "concept_size", "concept_bias"):
         z, gap = (windows.values.get(Name(f"{name}_{part}", None)) for part in ("z", "gap"))
-        if z is not None and gap is not None:
+        if z is not None and gap is not None and threshold is not None:
             gap_floor = WindowTraffic(manifest.traffic).limit(f"{name}_gap", None, threshold.gap_floor)
             limits[Name(f"{name}_z", None)] = _z_limit(z, gap, lru_cache(maxsize=None)(threshold.at), gap_floor)
     if isinstance(manifest, ClassifierManifest):

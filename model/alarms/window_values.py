@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from model.artifact.estimates import Estimates
 from model.artifact.manifest import (
     LABEL,
     PREDICTION,
@@ -23,6 +24,7 @@ from model.data.encoding import encoding_of, number_features
 from model.statistics.calibration import expected_regression_errors
 from model.statistics.concept import classification_drift, flipped_share, random_label_share, regression_drift
 from model.statistics.drift import build_statistic, in_deviations
+from model.statistics.estimation import intervals, said, window_moments
 from model.statistics.windows import Counts, Numbers
 from model.training.out_of_fold import chances_and_labels, error_chances, number_errors, wrong_predictions
 
@@ -48,7 +50,7 @@ class Model:
 
     features: tuple[Feature, ...]
     methods: Mapping[str, DriftMethod]
-    calibration: Calibration | ErrorCalibration
+    calibration: Calibration | ErrorCalibration | None
     reference: pd.DataFrame
 
 
@@ -93,6 +95,7 @@ def measure_windows(
     *,
     labelled: TimedRows | None = None,
     min_labels: int | None = None,
+    estimates: Estimates | None = None,
 ) -> Windows:
     """Cut rows into windows that end on multiples of the interval in UTC, and measure each.
 
@@ -108,6 +111,8 @@ def measure_windows(
     arrived = _Cut.of(labelled, interval_seconds, min_rows if min_labels is None else min_labels)
     numbers = np.union1d(predicted.numbers[predicted.measured], arrived.numbers[arrived.measured])
     found = predicted.spread(numbers, len(reference), partial(_measure_rows, model=model, reference=reference))
+    if estimates is not None:
+        found |= _estimated(predicted, numbers, model, estimates, interval_seconds)
     found |= arrived.spread(numbers, len(reference), partial(_measure_labels, model=model, reference=reference))
     return Windows(
         numbers * interval_seconds,
@@ -188,6 +193,30 @@ class _Cut:
                 whole.values[places[chunk]] = values
                 whole.sizes[places[chunk]] = present
         return found
+
+
+def _estimated(
+    cut: _Cut, numbers: npt.NDArray[np.int64], model: Model, estimates: Estimates, interval_seconds: int
+) -> dict[Name, Measured]:
+    """Return the estimated performance of the windows that have rows enough."""
+    kept, names = cut.measured, class_names_of(model.reference)
+    moments = [
+        window_moments(cut.rows.iloc[cut.order[first : first + size]], names, estimates)
+        for first, size in zip(cut.first[kept], cut.sizes[kept], strict=True)
+    ]
+    places, sizes = np.searchsorted(numbers, cut.numbers[kept]), cut.sizes_of(numbers).astype(np.float64)
+    found = {}
+    for name, values in said(intervals(moments, estimates, interval_seconds)).items():
+        whole = np.full(len(numbers), np.nan)
+        whole[places] = values
+        found[Name(name, None)] = Measured(whole, sizes)
+    return found
+
+
+def class_names_of(rows: pd.DataFrame) -> tuple[str, ...] | None:
+    """Return the names of the classes that logged rows have probabilities of; None where they predict a number."""
+    names = [str(name) for name in rows if str(name).startswith(PROBABILITY_PREFIX)]
+    return tuple(name.removeprefix(PROBABILITY_PREFIX) for name in names) or None
 
 
 def places_together(sizes: npt.NDArray[np.intp], reference_rows: int) -> Iterator[npt.NDArray[np.intp]]:
@@ -300,38 +329,50 @@ def stuck_shares(column: pd.Series, counts: Counts, present_rows: Numbers) -> Me
 
 
 def _errors(
-    rows: pd.DataFrame, counts: Counts, calibration: Calibration | ErrorCalibration, *, gathered: bool = True
+    rows: pd.DataFrame, counts: Counts, calibration: Calibration | ErrorCalibration | None, *, gathered: bool = True
 ) -> dict[Name, Measured]:
     """Measure the errors; without `gathered`, only what a check judges by one window."""
     weights = counts.astype(np.float64)
-    found: dict[str, Numbers]
-    if isinstance(calibration, Calibration):
-        wrong = wrong_predictions(rows).astype(np.float64)
-        expected = error_chances(rows, calibration)
-        drift = classification_drift(wrong, expected, weights)
-        # not 1 - error: of 0.07 that is less than 0.93
-        accuracy = (1 - wrong) @ weights / weights.sum(axis=0)
-        found = {"concept_z": drift.z, "concept_gap": drift.gap, "accuracy": accuracy}
-        recalls = _recalls(rows, wrong, weights)
-        if gathered:
-            chances, codes = chances_and_labels(rows)
-            known = codes >= 0
-            found["flipped_share"] = flipped_share(wrong, expected, weights, chances.shape[1])
-            found["random_label_share"] = random_label_share(chances[known], codes[known], weights[known])
-    else:
-        predictions = rows[PREDICTION].to_numpy(dtype=np.float64)
-        errors = regression_drift(number_errors(rows), expected_regression_errors(calibration, predictions), weights)
-        found = {
-            "concept_size_z": errors.absolute_z,
-            "concept_size_gap": errors.absolute_gap,
-            "concept_bias_z": errors.bias_z,
-            "concept_bias_gap": errors.bias_gap,
-            "observed_bias": errors.observed_bias,
-            "mean_absolute_error": errors.observed_error,
-        }
-        recalls = {}
+    if not isinstance(calibration, ErrorCalibration):
+        return _class_errors(rows, weights, calibration, gathered=gathered)
+    predictions = rows[PREDICTION].to_numpy(dtype=np.float64)
+    errors = regression_drift(number_errors(rows), expected_regression_errors(calibration, predictions), weights)
+    found = {
+        "concept_size_z": errors.absolute_z,
+        "concept_size_gap": errors.absolute_gap,
+        "concept_bias_z": errors.bias_z,
+        "concept_bias_gap": errors.bias_gap,
+        "observed_bias": errors.observed_bias,
+        "mean_absolute_error": errors.observed_error,
+    }
     labels = weights.sum(axis=0)
-    return {Name(name, None): Measured(values, labels) for name, values in found.items()} | recalls
+    return {Name(name, None): Measured(values, labels) for name, values in found.items()}
+
+
+def _class_errors(
+    rows: pd.DataFrame, weights: Numbers, calibration: Calibration | None, *, gathered: bool
+) -> dict[Name, Measured]:
+    """Return accuracy and recalls, and concept drift on the rows whose prediction has probabilities."""
+    wrong = wrong_predictions(rows).astype(np.float64)
+    labels = weights.sum(axis=0)
+    # not 1 - error: of 0.07 that is less than 0.93
+    found = {Name("accuracy", None): Measured((1 - wrong) @ weights / labels, labels)} | _recalls(rows, wrong, weights)
+    expected = error_chances(rows, calibration)
+    known = np.isfinite(expected)
+    if not known.any():
+        return found
+    if not known.all():
+        rows, wrong, expected, weights = rows[known], wrong[known], expected[known], weights[known]
+        labels = weights.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drift = classification_drift(wrong, expected, weights)
+    concept = {"concept_z": drift.z, "concept_gap": drift.gap}
+    if gathered:
+        chances, codes = chances_and_labels(rows)
+        of_model = codes >= 0
+        concept["flipped_share"] = flipped_share(wrong, expected, weights, chances.shape[1])
+        concept["random_label_share"] = random_label_share(chances[of_model], codes[of_model], weights[of_model])
+    return {Name(name, None): Measured(values, labels) for name, values in concept.items()} | found
 
 
 def _recalls(rows: pd.DataFrame, wrong: Numbers, weights: Numbers) -> dict[Name, Measured]:

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from model.artifact.traffic import Frozen, TrafficAlarms
+from model.artifact.traffic import Frozen, ThresholdOverride, TrafficAlarms
 
 PREDICTION = "prediction"
 """Frame column: the predicted class name."""
@@ -27,7 +27,8 @@ FeatureType = Literal["number", "category", "boolean"]
 NumberNotation = Literal["point", "comma", "time"]
 """How numbers are written as text: a decimal point or comma, with currency, percent and thousands; or a time of day."""
 DriftMethod = Literal["wasserstein", "jensenshannon"]
-Engine = Literal["onnx", "scikit-learn"]
+Engine = Literal["onnx", "scikit-learn", "elsewhere"]
+"""What computes the answers; elsewhere: another program, whose predictions are sent here to be watched."""
 AnswerRule = Literal["most probable", "own predict"]
 """What decides which class is answered: the largest probability, or the model's own `predict`."""
 Task = Literal["classification", "regression"]
@@ -180,6 +181,22 @@ class ErrorCalibration(Frozen):
         return self
 
 
+class AnswerColumns(Frozen):
+    """The columns of a file that hold what a model answered elsewhere."""
+
+    prediction: str
+    probabilities: dict[str, str] = Field(
+        default_factory=dict,
+        description="Class to column; none where the model gives no probabilities, one where the other class has the "
+        "rest.",
+    )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the columns."""
+        return (self.prediction, *self.probabilities.values())
+
+
 class Attributions(Frozen):
     """How much each original feature moved the model's answers on the reference."""
 
@@ -211,7 +228,7 @@ class HoldOutQuality(Frozen):
     precision: float
     recall: float
     f1: float
-    log_loss: float
+    log_loss: float | None = Field(description="Null where the predictions have no probabilities.")
     roc_auc: float | None = Field(description="One-vs-rest mean; null where it is not defined.")
     per_class: dict[str, ClassQuality]
 
@@ -287,7 +304,7 @@ class ModelManifest(Frozen):
     attributions: Attributions | None
     attributions_missing: str | None = Field(description="Why there are no attributions; null where there are.")
     thresholds: tuple[DriftThreshold, ...]
-    concept_threshold: ConceptThreshold
+    concept_threshold: ConceptThreshold | None = Field(description="Null where there is no calibration.")
     attribution_threshold: WindowThreshold | None = Field(
         description="Of half the sum of absolute differences of the normalised attributions."
     )
@@ -302,6 +319,11 @@ class ModelManifest(Frozen):
     traffic: TrafficAlarms | None = Field(
         None, description="From where on a window cut in time is worth an alarm; null where rows alone decide."
     )
+    overrides: tuple[ThresholdOverride, ...] = Field((), exclude=True)
+    """Thresholds that people set for a service: in memory only, and in no artifact."""
+    answer_columns: AnswerColumns | None = Field(
+        None, description="Where files have the answers of a model that is served elsewhere; null for any other model."
+    )
     libraries: dict[str, str]
     files: dict[FileName, Sha256]
 
@@ -311,6 +333,11 @@ class ModelManifest(Frozen):
         if isinstance(data, dict) and "alarms" not in data and data.get("traffic") is not None:
             return {**data, "alarms": "time"}
         return data
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the model is served elsewhere and only watched here."""
+        return self.engine == "elsewhere"
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -337,7 +364,7 @@ class ClassifierManifest(ModelManifest):
     )
     parity: Parity
     quality: HoldOutQuality
-    calibration: Calibration
+    calibration: Calibration | None = Field(description="Null where the predictions have no probabilities.")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -350,6 +377,7 @@ class RegressorManifest(ModelManifest):
 
     task: Literal["regression"] = "regression"
     label_range: NumberRange = Field(description="Of the target in the rows known at training.")
+    concept_threshold: ConceptThreshold
     parity: RegressionParity
     quality: RegressionQuality
     calibration: ErrorCalibration

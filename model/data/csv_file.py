@@ -233,6 +233,7 @@ class KnownRows(NamedTuple):
     frame: pd.DataFrame
     labels: pd.Series | None
     times: RowTimes
+    text: CsvText
 
 
 def read_known_rows(
@@ -256,7 +257,7 @@ def read_known_rows(
     times = _read_time(path, text, cells, time, target)
     frame = pd.DataFrame({feature.name: _known_values(feature, text, cells[feature.name]) for feature in features})
     labels = _known_labels(target, text, cells[target], known) if target in cells else None
-    return KnownRows(frame, labels, times)
+    return KnownRows(frame, labels, times, text)
 
 
 def _known_values(feature: Feature, text: CsvText, texts: Cells) -> pd.Series:

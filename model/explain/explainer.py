@@ -173,5 +173,7 @@ def _as_numbers(encoded: Any) -> Numbers:
 def load_explainer(folder: Path) -> Explainer:
     """Return the explainer of an artifact folder; raises ArtifactError, or ExplanationError with the reason."""
     manifest = read_manifest(folder)
+    if manifest.is_watched:
+        raise ExplanationError(manifest.attributions_missing or "the model is served elsewhere")
     pipeline = load_pipeline(verified_bytes(folder, manifest, PIPELINE_FILE))
     return Explainer(pipeline, manifest.features, read_test(folder))

@@ -13,6 +13,7 @@ from model.errors import ArtifactError, PredictionError
 from model.serving.engines import (
     Answers,
     Classifier,
+    ElsewhereEngine,
     Numbers,
     OnnxClassifier,
     OnnxRegressor,
@@ -91,9 +92,15 @@ AnyPredictor = Predictor | RegressionPredictor
 def load_predictor(folder: Path, threads: int = 1) -> AnyPredictor:
     """Return the predictor of an artifact folder, with `threads` for each computation.
 
-    Raises ArtifactError if anything is missing or does not match its hash; no such file reaches a loader.
+    That of a model which is served elsewhere raises ServedElsewhereError for any row. Raises ArtifactError if anything
+    is missing or does not match its hash; no such file reaches a loader.
     """
     manifest = read_manifest(folder)
+    if manifest.is_watched:
+        nothing = ElsewhereEngine(manifest.name)
+        if isinstance(manifest, ClassifierManifest):
+            return Predictor(manifest, nothing)
+        return RegressionPredictor(manifest, nothing)
     name = ONNX_FILE if manifest.engine == "onnx" else PIPELINE_FILE
     content = verified_bytes(folder, manifest, name)
     try:

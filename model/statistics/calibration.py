@@ -57,8 +57,10 @@ def fit_calibration(probabilities: Numbers, right: Right, rng: np.random.Generat
     )
 
 
-def expected_errors(calibration: Calibration, probabilities: Numbers) -> Numbers:
-    """Return the chance of each prediction to be wrong, (rows,), from the probability of its class."""
+def expected_errors(calibration: Calibration | None, probabilities: Numbers) -> Numbers:
+    """Return the chance of each prediction to be wrong, (rows,), from the probability of its class; NaN if unknown."""
+    if calibration is None:
+        return np.full(len(probabilities), np.nan)
     return 1 - np.interp(probabilities, calibration.probabilities, calibration.calibrated)
 
 

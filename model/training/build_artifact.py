@@ -23,10 +23,12 @@ from model.alarms.learning import alarms_while_learning, gross_thresholds
 from model.alarms.policy import AlarmPolicy
 from model.alarms.traffic import calibrate_traffic
 from model.alarms.window_values import Model
+from model.artifact.estimates import EstimatesFile
 from model.artifact.estimators import libraries_of
 from model.artifact.manifest import (
     PREDICTION,
     AlarmKind,
+    AnswerColumns,
     ClassifierManifest,
     ClassQuality,
     DataCard,
@@ -35,14 +37,23 @@ from model.artifact.manifest import (
     RegressionQuality,
     RegressorManifest,
 )
-from model.artifact.store import ONNX_FILE, PIPELINE_FILE, REFERENCE_FILE, TEST_FILE, write_artifact
+from model.artifact.store import (
+    ESTIMATES_FILE,
+    ONNX_FILE,
+    PIPELINE_FILE,
+    REFERENCE_FILE,
+    TEST_FILE,
+    write_artifact,
+)
 from model.artifact.traffic import TrafficAlarms
 from model.data.dataset import AnyDataset, Codes, Dataset
 from model.data.split import Split
-from model.errors import DataError
+from model.errors import DataError, ExplanationError
 from model.explain.explainer import Explainer
 from model.serving.engines import Probabilities
 from model.serving.onnx import Engines
+from model.serving.parity import no_parity, no_regression_parity
+from model.training.fit_estimates import fit_estimates
 from model.training.out_of_fold import OutOfFoldRows, probabilities_in
 
 
@@ -51,10 +62,10 @@ def evaluate(
 ) -> HoldOutQuality:
     """Return accuracy, log loss, ROC AUC, and precision, recall and F1 per class and averaged unweighted.
 
-    `probabilities` (rows, classes) in the order of `class_names`; `codes` (rows,) the true classes, `predicted` (rows,)
-    those that were answered, if not the most probable ones.
+    `probabilities` (rows, classes) in the order of `class_names`, NaN where there are none; `codes` (rows,) the true
+    classes, `predicted` (rows,) those that were answered, if not the most probable ones.
     """
-    indices = np.arange(len(class_names))
+    indices, known = np.arange(len(class_names)), not np.isnan(probabilities).any()
     if predicted is None:
         predicted = probabilities.argmax(axis=1)
     correct = int((predicted == codes).sum())
@@ -67,8 +78,8 @@ def evaluate(
         precision=float(np.mean(precision)),
         recall=float(np.mean(recall)),
         f1=float(np.mean(f1)),
-        log_loss=float(log_loss(codes, probabilities, labels=indices)),
-        roc_auc=_roc_auc(probabilities, codes),
+        log_loss=float(log_loss(codes, probabilities, labels=indices)) if known else None,
+        roc_auc=_roc_auc(probabilities, codes) if known else None,
         per_class={
             name: ClassQuality(
                 rows=int(support[index]),
@@ -124,13 +135,23 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A fitted model, with rows scored by models that were not fitted on them; `estimator` says what it is."""
+    """A fitted model, with rows scored by models that were not fitted on them; `estimator` says what it is.
+
+    A model that is served elsewhere has no `engines`, and columns of a file that held its answers.
+    """
 
     dataset: AnyDataset
     split: Split
-    engines: Engines
+    engines: Engines | None
     scored: OutOfFoldRows
     estimator: str
+    answer_columns: AnswerColumns | None = None
+
+    def explainer(self) -> Explainer:
+        """Return what explains the answers; raises ExplanationError."""
+        if self.engines is None:
+            raise ExplanationError("the model is served elsewhere, and only its own program could explain its answers")
+        return Explainer(self.engines.pipeline, self.dataset.features, self.scored.test)
 
 
 def build_artifact(
@@ -146,13 +167,13 @@ def build_artifact(
 
     Raises DataError if the pipeline cannot be saved and ArtifactError if the folder cannot be written.
     """
-    dataset, engines, scored = candidate.dataset, candidate.engines, candidate.scored
-    files = _files(engines, scored)
+    dataset, scored = candidate.dataset, candidate.scored
+    files = _files(candidate.engines, scored)
     progress("explaining held-out rows", 0)
     alarms = calibrate_alarms(
         scored,
         dataset.features,
-        lambda: Explainer(engines.pipeline, dataset.features, scored.test),
+        candidate.explainer,
         rng,
         policy=policy,
         label_range=None if isinstance(dataset, Dataset) else dataset.label_range,
@@ -161,6 +182,8 @@ def build_artifact(
     progress("calibrating alarms on windows cut in time", 0)
     kind = policy.kind or ("rows" if dataset.times is None else "time")
     traffic = None if kind == "rows" else _traffic(candidate, alarms, policy, kind)
+    progress("fitting what estimates performance", 0)
+    files |= _estimates(candidate)
     progress("writing the artifact", 0)
     return write_artifact(folder, files, _manifest(candidate, alarms, kind, traffic, seed=seed, policy=policy))
 
@@ -200,7 +223,8 @@ def _manifest(
     seed: int,
     policy: AlarmPolicy,
 ) -> Manifest:
-    dataset, engines, test = candidate.dataset, candidate.engines, candidate.scored.test
+    dataset, test = candidate.dataset, candidate.scored.test
+    pipeline = None if candidate.engines is None else candidate.engines.pipeline
     common: dict[str, Any] = {
         "name": dataset.name,
         "version": "",
@@ -209,8 +233,7 @@ def _manifest(
         "target": dataset.target,
         "metadata": dataset.metadata,
         "estimator": candidate.estimator,
-        "engine": "scikit-learn" if engines.parity.reason else "onnx",
-        "parity": engines.parity,
+        **_served_by(candidate),
         "seed": seed,
         "data": _data_card(dataset, candidate.split),
         "calibration": alarms.calibration,
@@ -225,7 +248,7 @@ def _manifest(
         "libraries": {
             "python": platform.python_version(),
             **{name: version(name) for name in _LIBRARIES},
-            **libraries_of(engines.pipeline),
+            **({} if pipeline is None else libraries_of(pipeline)),
         },
         "files": {},
     }
@@ -234,13 +257,24 @@ def _manifest(
         probabilities = probabilities_in(test, dataset.class_names)
         predicted = pd.Index(dataset.class_names, dtype=object).get_indexer(pd.Index(test[PREDICTION], dtype=object))
         quality = evaluate(probabilities, dataset.codes[positions], dataset.class_names, predicted.astype(np.int64))
-        return ClassifierManifest(**common, classes=dataset.classes, answer=engines.answer, quality=quality)
+        answer = "own predict" if candidate.engines is None else candidate.engines.answer
+        return ClassifierManifest(**common, classes=dataset.classes, answer=answer, quality=quality)
     predictions = test[PREDICTION].to_numpy(dtype=np.float64)
     return RegressorManifest(
         **common,
         label_range=dataset.label_range,
         quality=evaluate_regression(predictions, dataset.numbers[positions]),
     )
+
+
+def _served_by(candidate: Candidate) -> dict[str, Any]:
+    """Return what the manifest says of the engine that answers."""
+    engines = candidate.engines
+    if engines is not None:
+        return {"engine": "scikit-learn" if engines.parity.reason else "onnx", "parity": engines.parity}
+    nothing = no_parity if isinstance(candidate.dataset, Dataset) else no_regression_parity
+    parity = nothing("another program answers, and only its predictions are known here")
+    return {"engine": "elsewhere", "parity": parity, "answer_columns": candidate.answer_columns}
 
 
 def _data_card(dataset: AnyDataset, split: Split) -> DataCard:
@@ -254,14 +288,28 @@ def _data_card(dataset: AnyDataset, split: Split) -> DataCard:
     )
 
 
-def _files(engines: Engines, scored: OutOfFoldRows) -> dict[str, bytes]:
-    files = {PIPELINE_FILE: _dumped(engines.pipeline)}
+def _files(engines: Engines | None, scored: OutOfFoldRows) -> dict[str, bytes]:
+    files = {} if engines is None else {PIPELINE_FILE: _dumped(engines.pipeline)}
     # an ONNX model that answers differently is not kept: nothing may serve it by mistake
-    if engines.onnx is not None:
+    if engines is not None and engines.onnx is not None:
         files[ONNX_FILE] = engines.onnx
     for name, rows in ((REFERENCE_FILE, scored.reference), (TEST_FILE, scored.test)):
         files[name] = rows.to_parquet(index=False)
     return files
+
+
+def _estimates(candidate: Candidate) -> dict[str, bytes]:
+    """Return the file of estimates, from all rows that were predicted by a model that was not fitted on them."""
+    dataset, scored, split = candidate.dataset, candidate.scored, candidate.split
+    parts = [(scored.training, split.train), (scored.test, split.test), (scored.reference, split.reference)]
+    held_out = [(rows, positions) for rows, positions in parts if len(rows)]
+    seconds = None
+    if dataset.times is not None:
+        seconds = dataset.times.seconds[np.concatenate([positions for _, positions in held_out])]
+    rows = pd.concat([rows for rows, _ in held_out], ignore_index=True)
+    class_names = dataset.class_names if isinstance(dataset, Dataset) else None
+    found = fit_estimates(rows, dataset.features, class_names, seconds)
+    return {} if found is None else {ESTIMATES_FILE: EstimatesFile(estimates=found).model_dump_json().encode()}
 
 
 def _dumped(pipeline: Pipeline) -> bytes:

@@ -51,14 +51,17 @@ class OutOfFoldRows:
     test: pd.DataFrame
     reference: pd.DataFrame
 
-    def calibration(self, rng: np.random.Generator) -> Calibration:
-        """Return the calibration fitted on the training and test rows.
+    def calibration(self, rng: np.random.Generator) -> Calibration | None:
+        """Return the calibration fitted on the training and test rows; None where these have no probabilities.
 
         The reference is left out, so that the gap and the calibration error that reports show for it were
         measured as they are in a window: on rows that the calibration has not seen.
         """
         rows = pd.concat([self.training, self.test], ignore_index=True)
-        return fit_calibration(predicted_probabilities(rows), ~wrong_predictions(rows), rng)
+        probabilities = predicted_probabilities(rows)
+        if np.isnan(probabilities).all():
+            return None
+        return fit_calibration(probabilities, ~wrong_predictions(rows), rng)
 
     def error_calibration(self, standard_deviation: float) -> ErrorCalibration:
         """Return the same for a regressor, whose target has this standard deviation."""
@@ -81,7 +84,7 @@ class OutOfFoldRows:
 def score(dataset: AnyDataset, serving: AnyEngine, positions: Positions) -> pd.DataFrame:
     """Return rows with the answers of the engine that serves."""
     frame = dataset.frame.iloc[positions]
-    return _logged(dataset, positions, answers_of(serving, rows_of(frame, dataset.features)))
+    return logged_rows(dataset, positions, answers_of(serving, rows_of(frame, dataset.features)))
 
 
 def score_out_of_fold(
@@ -116,7 +119,7 @@ def score_out_of_fold(
         raise DataError(
             f"{recipe.name} cannot be fitted on four fifths of the training rows: {type(error).__name__}: {error}"
         ) from error
-    return _logged(dataset, positions, answers.answers)
+    return logged_rows(dataset, positions, answers.answers)
 
 
 class _FoldAnswers:
@@ -202,12 +205,13 @@ def number_errors(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
     return np.asarray(frame[PREDICTION].to_numpy(dtype=np.float64) - frame[LABEL].to_numpy(dtype=np.float64))
 
 
-def error_chances(frame: pd.DataFrame, calibration: Calibration) -> npt.NDArray[np.float64]:
-    """Return the calibrated chance of each row's prediction to be wrong, (rows,)."""
+def error_chances(frame: pd.DataFrame, calibration: Calibration | None) -> npt.NDArray[np.float64]:
+    """Return the calibrated chance of each row's prediction to be wrong, (rows,); NaN where it is not known."""
     return expected_errors(calibration, predicted_probabilities(frame))
 
 
-def _logged(dataset: AnyDataset, positions: Positions, answers: Answers) -> pd.DataFrame:
+def logged_rows(dataset: AnyDataset, positions: Positions, answers: Answers) -> pd.DataFrame:
+    """Return rows as they are logged, with the answers that a model gave to them."""
     frame = dataset.frame.iloc[positions].reset_index(drop=True)
     # both columns are made here, so that the prediction stands before the label
     frame = frame.assign(**{PREDICTION: None, LABEL: dataset.labels[positions]})

@@ -21,12 +21,13 @@ from evidently_workspace.ui.options import DATABASE_VARIABLE, DEFAULT_DATABASE
 
 @dataclass(frozen=True)
 class Places:
-    """The addresses of both databases, and the folders of the model and the reports."""
+    """The addresses of both databases, and the folders of the model, or of all models, and of the reports."""
 
     log_url: str
     workspace_url: str
     model_dir: Path
     reports_dir: Path
+    models_dir: Path | None = None
 
     @property
     def databases(self) -> dict[str, str]:
@@ -40,6 +41,8 @@ class Places:
     @property
     def folders(self) -> dict[str, Path]:
         """Return the folders by their name in a backup."""
+        if self.models_dir is not None:
+            return {"models": self.models_dir, "reports": self.reports_dir}
         return {"model": self.model_dir, "reports": self.reports_dir}
 
 
@@ -56,6 +59,7 @@ def places(workspace_url: str | None = None) -> Places:
         workspace_url or _workspace_url(),
         settings.model_dir,
         settings.reports_dir,
+        settings.models_dir,
     )
 
 
@@ -69,7 +73,7 @@ def _workspace_url() -> str:
 FORMAT = 1
 LIST = "backup.json"
 DATABASES = "databases"
-PARTS = frozenset({DATABASES, "model", "reports"})
+PARTS = frozenset({DATABASES, "model", "models", "reports"})
 MAX_LIST_BYTES = 256 * 1024 * 1024
 _BLOCK = 1024 * 1024
 

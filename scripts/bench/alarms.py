@@ -92,10 +92,11 @@ def divisions(name: str, dataset: AnyDataset, count: int, seed: int) -> Iterator
     for _ in range(count):
         calibrates = rng.permutation(early)[: (len(early) + 1) // 2]
         known = np.isin(days[here], calibrates)
-        yield _divide(_rows(dataset, here), known, days[here], seed, seen_from, in_order=False)
+        yield _divide(rows_where(dataset, here), known, days[here], seed, seen_from, in_order=False)
 
 
-def _rows(dataset: AnyDataset, chosen: Fired) -> AnyDataset:
+def rows_where(dataset: AnyDataset, chosen: Fired) -> AnyDataset:
+    """Return some rows of a table, with their times."""
     times = times_of(dataset)
     return replace(part(dataset, np.flatnonzero(chosen)), times=times._replace(seconds=times.seconds[chosen]))
 
@@ -109,7 +110,7 @@ def _divide(
     *,
     in_order: bool,
 ) -> Division:
-    learned, judged = _rows(dataset, known), _rows(dataset, ~known)
+    learned, judged = rows_where(dataset, known), rows_where(dataset, ~known)
     with TemporaryDirectory() as place:
         folder = Path(place) / "model"
         recipe = named_recipe("hist_gradient_boosting", dataset.task)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -29,6 +30,9 @@ from scripts.stack.interruption import Interruption
 from scripts.stack.stack import Stack, check_ports, exit_status, show_addresses, show_error
 
 RUNS_KEPT = 5
+DATASETS = ("iris", "wine", "diabetes")
+"""What the models of the demo are trained on, and their names."""
+PATIENCE_SECONDS = 120.0
 _LOCK = "running.lock"
 
 
@@ -103,6 +107,7 @@ def _run(options: argparse.Namespace, folder: Path, console: Console, interrupti
         outcome = _play(stack, _plan(options), console, interruption)
         show_windows(outcome, console)
         show_scenarios(outcome, console)
+        _show_others(stack, outcome, console)
         differences = _differences(outcome, options.interval)
         for difference in differences:
             console.print(f"[red]not as expected[/]: {escape(difference)}", soft_wrap=True, highlight=False)
@@ -121,10 +126,22 @@ def _run(options: argparse.Namespace, folder: Path, console: Console, interrupti
     return 1 if differences else 0
 
 
+def _show_others(stack: Stack, outcome: Outcome, console: Console) -> None:
+    """Say what became of the models beside the one of the story."""
+    for name, summary in outcome.others.items():
+        windows = httpx.get(f"{stack.config.api_url}/models/{name}/snapshots", timeout=30, trust_env=False)
+        posted = [one for one in windows.raise_for_status().json()["windows"] if one["status"] == "posted"]
+        failed = sorted({check["check"] for window in posted for check in window["failed_checks"]})
+        console.print(
+            f"{name}: {summary.sent:,} requests, {len(posted)} windows, failed checks: {', '.join(failed) or 'none'}",
+            highlight=False,
+        )
+
+
 def _differences(outcome: Outcome, interval_seconds: int) -> list[str]:
     loads = [
         f"{summary.scenario}: {count} x {what}"
-        for summary in outcome.loads
+        for summary in (*outcome.loads, *outcome.others.values())
         for what, count in summary.unexpected.items()
     ]
     return loads + unexpected(outcome.played, outcome.windows, interval_seconds)
@@ -148,14 +165,28 @@ def _play(stack: Stack, plan: DemoPlan, console: Console, interruption: Interrup
 def _config(options: argparse.Namespace, folder: Path) -> StackConfig:
     # The demo must be the same everywhere, so it ignores the VIGIE_* settings of the shell.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("VIGIE_")}
+    others = _others(options)
+    if others:
+        inherited |= {"VIGIE_MODELS_DIR": str(_models_dir(options).resolve()), "VIGIE_DEFAULT_MODEL": DATASETS[0]}
     return StackConfig(
         data_dir=folder,
-        model_dir=options.data_dir / "model",
+        model_dir=_models_dir(options) / DATASETS[0] if others else options.data_dir / "model",
+        others=others,
         api_port=options.api_port,
         ui_port=options.ui_port,
         interval_seconds=options.interval,
         inherited=inherited,
     )
+
+
+def _models_dir(options: argparse.Namespace) -> Path:
+    folder: Path = options.data_dir / f"models-{options.models}"
+    return folder
+
+
+def _others(options: argparse.Namespace) -> dict[str, Path]:
+    """Return the folders of the models beside the one of the story, by the data set that each is trained on."""
+    return {name: (_models_dir(options) / name).resolve() for name in DATASETS[1 : options.models]}
 
 
 def _plan(options: argparse.Namespace) -> DemoPlan:
@@ -167,7 +198,8 @@ def _plan(options: argparse.Namespace) -> DemoPlan:
         Phase("concept_drift", windows, expects="concept_drift", must_pass=frozenset({"data_drift"})),
         Phase("bad_quality", windows, expects="data_quality"),
     )
-    return DemoPlan(phases, options.interval, options.rate, options.seed)
+    wait = PATIENCE_SECONDS * options.models  # one worker measures the windows of all
+    return DemoPlan(phases, options.interval, options.rate, options.seed, wait, _others(options))
 
 
 def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
@@ -185,6 +217,12 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     )
     parser.add_argument(
         "--drift-windows", type=whole_from(1), default=2, help="windows of each kind of drift (%(default)s)"
+    )
+    parser.add_argument(
+        "--models",
+        type=whole_from(1, len(DATASETS)),
+        default=1,
+        help=f"how many models: {', '.join(DATASETS)}; the others get steady traffic meanwhile (%(default)s)",
     )
     parser.add_argument("--seed", type=whole_from(0), default=1, help="seed of the traffic (%(default)s)")
     parser.add_argument(

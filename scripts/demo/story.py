@@ -1,10 +1,11 @@
 """Plays the phases of the demo on window boundaries, and reads the windows as they are posted."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 
@@ -24,6 +25,7 @@ _LEAD_SECONDS = 0.25
 _TAIL_SECONDS = LABEL_DELAY_SECONDS + 1.0
 _POLL_SECONDS = 0.5
 _CONCURRENCY = 16
+_RATE_OF_OTHERS = 5.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class DemoPlan:
     rate: float
     seed: int
     timeout_seconds: float = 120.0
+    others: Mapping[str, Path] = field(default_factory=dict)
+    """The folders of other models, by name: they get steady traffic meanwhile."""
 
 
 @dataclass
@@ -44,6 +48,7 @@ class Outcome:
     played: list[PlayedPhase] = field(default_factory=list)
     loads: list[Summary] = field(default_factory=list)
     windows: dict[datetime, SnapshotWindow] = field(default_factory=dict)
+    others: dict[str, Summary] = field(default_factory=dict)
 
 
 Say = Callable[[str], None]
@@ -73,6 +78,7 @@ class Story:
         target = probe(self._stack.config.api_url)
         pool = pool_for(target, self._stack.config.model_dir)
         phases = asyncio.create_task(self._play_phases(pool))
+        others = [asyncio.create_task(self._steady(name, folder)) for name, folder in self._plan.others.items()]
         try:
             async with httpx.AsyncClient(base_url=target.url, trust_env=False) as client:
                 while not phases.done():
@@ -82,9 +88,11 @@ class Story:
                     await self._see_windows(client)
                     await asyncio.wait({phases}, timeout=_POLL_SECONDS)
         finally:
-            phases.cancel()
+            for task in (phases, *others):
+                task.cancel()
             with suppress(asyncio.CancelledError):
                 await phases
+            await asyncio.gather(*others, return_exceptions=True)
         return self._outcome
 
     async def _play_phases(self, pool: Pool) -> None:
@@ -97,6 +105,17 @@ class Story:
             # A phase that was delayed ends late: the next one then starts a window later, not in its middle.
             boundary = max(planned, next_boundary(datetime.now(UTC), self._plan.interval_seconds))
         await self._await_windows()
+
+    async def _steady(self, name: str, folder: Path) -> None:
+        """Send steady traffic to another model for as long as the phases last."""
+        target = probe(self._stack.config.api_url, model=name)
+        calls = make_calls("steady", pool_for(target, folder), seed=self._plan.seed)
+        seconds = sum(phase.windows for phase in self._plan.phases) * self._plan.interval_seconds
+        plan = Plan("steady", _RATE_OF_OTHERS, seconds, LABEL_DELAY_SECONDS, _CONCURRENCY)
+        self._say(f"{name}: steady, {_RATE_OF_OTHERS:g} rows/s")
+        self._outcome.others[name] = await run_load(
+            target.url, calls, plan, asyncio.Event(), lambda _done, _doing: None
+        )
 
     async def _perform(self, phase: Phase, pool: Pool, boundary: datetime, seed: int) -> None:
         await asyncio.sleep(max((boundary - datetime.now(UTC)).total_seconds() + _LEAD_SECONDS, 0))

@@ -53,13 +53,23 @@ def parse(arguments: Sequence[str] | None = None, prog: str | None = None) -> ar
         default=1.0,
         help="share of the rows that get a label, 0 to 1 (%(default)s)",
     )
-    add("--model-dir", type=Path, default=Path(os.environ.get("VIGIE_MODEL_DIR", "data/model")),
-        help="artifact whose hold-out rows are sent; it must be the one that the API serves (%(default)s)")  # fmt: skip
+    add("--model-dir", type=Path,
+        help="artifact whose hold-out rows are sent; it must be the one that the API serves (default: VIGIE_MODEL_DIR, "
+        "or the folder of --model in VIGIE_MODELS_DIR, or data/model)")  # fmt: skip
+    add("--model", metavar="NAME", help="which of several models gets the rows (default: the default model of the API)")
     add("--batch", type=whole_from(1, 10_000), default=1, help="rows per request (%(default)s)")
     add("--concurrency", type=whole_from(1, 2000), default=64, help="maximum number of requests at once (%(default)s)")
     add("--key-file", type=Path, help="file with the API key, if the API needs one; or set VIGIE_API_KEY")
     add("--json", action="store_true", help="print the summary as JSON on standard output")
     return parser.parse_args(arguments)
+
+
+def _folder_of(model: str | None) -> Path:
+    """Return the folder of the artifact that the settings name."""
+    parent, chosen = os.environ.get("VIGIE_MODELS_DIR"), model or os.environ.get("VIGIE_DEFAULT_MODEL")
+    if parent and chosen:
+        return Path(parent) / chosen
+    return Path(os.environ.get("VIGIE_MODEL_DIR") or "data/model")
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
@@ -108,8 +118,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.
 
 async def _load(options: argparse.Namespace, console: Console) -> Summary:
     key = read_key(options.key_file)
-    target = probe(options.url, key)
-    pool = pool_for(target, options.model_dir)
+    target = probe(options.url, key, options.model)
+    pool = pool_for(target, options.model_dir or _folder_of(options.model))
     calls = make_calls(options.scenario, pool, seed=options.seed, batch=options.batch, label_share=options.label_share)
     plan = plan_of(options)
     with _progress(console) as progress:

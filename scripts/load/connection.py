@@ -7,12 +7,9 @@ from typing import Self
 
 import httpx
 
+from vigie.client import key_header
+
 _HEADERS = {"Content-Type": "application/json", "Accept": "*/*"}
-
-
-def key_header(key: str | None) -> dict[str, str]:
-    """Return the header that presents an API key; none without a key."""
-    return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
 @cache

@@ -7,8 +7,8 @@ import httpx
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
 
 from model.artifact.manifest import Feature
-from scripts.load.connection import key_header
 from scripts.load.errors import ApiUnreachableError, KeyRefusedError, ModelMismatchError, NotTheApiError
+from vigie.client import error_of, key_header
 
 _TIMEOUT_SECONDS = 10.0
 
@@ -22,6 +22,7 @@ class ServedModel(BaseModel):
     version: str
     features: tuple[Feature, ...]
     task: Literal["classification", "regression"]
+    engine: str = ""
     classes: tuple[StrictBool, ...] | tuple[StrictInt, ...] | tuple[StrictStr, ...] | None = None
 
     @model_validator(mode="after")
@@ -47,41 +48,41 @@ class Target:
             )
 
 
-def probe(url: str, key: str | None = None) -> Target:
-    """Return the API at `url`.
+def probe(url: str, key: str | None = None, model: str | None = None) -> Target:
+    """Return the API at `url`, or one of its several models, whose calls are below its own address.
 
-    Raises ApiUnreachableError, KeyRefusedError, or NotTheApiError if something else answers.
+    Raises ApiUnreachableError, KeyRefusedError, NotTheApiError if something else answers, or ModelMismatchError if the
+    model is served elsewhere.
     """
     base = url.rstrip("/")
+    card = f"{base}/model"
+    if model is not None:
+        base = card = f"{base}/models/{model}"
     try:
-        response = httpx.get(f"{base}/model", headers=key_header(key), timeout=_TIMEOUT_SECONDS, trust_env=False)
+        response = httpx.get(card, headers=key_header(key), timeout=_TIMEOUT_SECONDS, trust_env=False)
     except httpx.TimeoutException:
-        raise ApiUnreachableError(
-            f"no answer from {base}/model within {_TIMEOUT_SECONDS:g} s; is the API running?"
-        ) from None
+        raise ApiUnreachableError(f"no answer from {card} within {_TIMEOUT_SECONDS:g} s; is the API running?") from None
     except httpx.TransportError as error:
         raise ApiUnreachableError(f"cannot reach the API at {base}: {error}; start it with: make run") from None
     except httpx.InvalidURL as error:
         raise ApiUnreachableError(f"{url!r} is not an address: {error}") from None
     if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         raise KeyRefusedError(
-            f"{base} answered {response.status_code}: {_detail(response)}; name the file of a key with "
+            f"{base} answered {error_of(response)}; name the file of a key with "
             "the scopes predict and feedback with --key-file, or set VIGIE_API_KEY"
         )
     if response.status_code != httpx.codes.OK:
         raise NotTheApiError(
-            f"{base}/model answered {response.status_code} instead of a model card; is this the address of the API?"
+            f"{card} answered {response.status_code} instead of a model card; is this the address of the API?"
         )
     try:
-        return Target(base, ServedModel.model_validate_json(response.content))
+        found = ServedModel.model_validate_json(response.content)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the body"
-        raise NotTheApiError(f"{base}/model did not answer with a model card (see {where})") from None
-
-
-def _detail(response: httpx.Response) -> str:
-    """Return the detail of the problem document, or the status in words without one."""
-    try:
-        return str(response.json()["detail"])
-    except (ValueError, LookupError, TypeError):
-        return response.reason_phrase
+        raise NotTheApiError(f"{card} did not answer with a model card (see {where})") from None
+    if found.engine == "elsewhere":
+        raise ModelMismatchError(
+            f"the model {found.name} is served elsewhere, so there is nothing to ask it for; send its predictions "
+            "with python -m scripts.ingest"
+        )
+    return Target(base, found)

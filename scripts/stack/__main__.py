@@ -53,12 +53,22 @@ def _config(arguments: Sequence[str] | None, prog: str) -> StackConfig:
     options = parser.parse_args(arguments)
     return StackConfig(
         data_dir=options.data_dir,
-        model_dir=Path(os.environ.get("VIGIE_MODEL_DIR", options.data_dir / "model")),
+        model_dir=_model_dir(options.data_dir),
         api_port=options.api_port,
         ui_port=options.ui_port,
         interval_seconds=options.interval,
         workers=options.workers,
     )
+
+
+def _model_dir(data_dir: Path) -> Path:
+    """Return the folder where a model must be, or is trained: of several models the default one, or any."""
+    several = os.environ.get("VIGIE_MODELS_DIR")
+    if not several:
+        return Path(os.environ.get("VIGIE_MODEL_DIR", data_dir / "model"))
+    there = sorted(path.parent for path in Path(several).glob("[!.]*/manifest.json"))
+    default = os.environ.get("VIGIE_DEFAULT_MODEL") or (there[0].name if there else "iris")
+    return Path(several) / default
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from scripts.ports import API_PORT, HOST, UI_PORT
 
 # The stack sets this itself; a value inherited from the shell would contradict it.
 _OWN = {SECRET_VARIABLE, f"{SECRET_VARIABLE}_FILE"}
-_API_SECRETS = {"VIGIE_DATABASE_URL", "VIGIE_API_KEYS", "PGPASSWORD", "PGPASSFILE"}
+_API_SECRETS = {"VIGIE_DATABASE_URL", "VIGIE_API_KEYS", "VIGIE_NOTIFY_URLS", "PGPASSWORD", "PGPASSFILE"}
 _OTHER_SECRETS = {DATABASE_VARIABLE, "VIGIE_API_KEY"}
 """Secrets of the shell for other programs: a workspace elsewhere, and a caller's key."""
 _SECRET_NAME = re.compile(
@@ -36,6 +36,8 @@ class StackConfig:
     workers: int | None = None
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     ready_timeout_seconds: float = 180.0
+    others: Mapping[str, Path] = field(default_factory=dict)
+    """More models, by the bundled data set that each is trained on, and their folders."""
 
     @property
     def api_url(self) -> str:
@@ -60,6 +62,14 @@ class StackConfig:
     def train_command(self) -> list[str]:
         """Return the command that trains a model unless there is one."""
         return [sys.executable, "-m", "model.train", "--if-missing", "--out", str(self.model_dir)]
+
+    def train_commands(self) -> list[list[str]]:
+        """Return the commands that train each model unless it is there."""
+        others = [
+            [sys.executable, "-m", "model.train", "--if-missing", "--dataset", dataset, "--out", str(folder)]
+            for dataset, folder in self.others.items()
+        ]
+        return [self.train_command(), *others]
 
     def ui_command(self) -> list[str]:
         """Return the command that serves Evidently UI."""

@@ -85,7 +85,8 @@ class Stack:
             check_ports(self.config)
             self._prepare_folders()
             guard = self._open.enter_context(Guard())
-            self._train(guard)
+            for command in self.config.train_commands():
+                self._train(guard, command)
             ui = self._start(
                 guard, "Evidently UI", self.config.ui_command(), self.config.ui_environment(), "evidently-ui"
             )
@@ -142,8 +143,8 @@ class Stack:
         except OSError as error:
             raise DataDirError(f"cannot write to {self.config.data_dir}: {error.strerror or error}") from error
 
-    def _train(self, guard: Guard) -> None:
-        training = Child("training", self.config.train_command(), self.config.train_environment(), guard)
+    def _train(self, guard: Guard, command: list[str]) -> None:
+        training = Child("training", command, self.config.train_environment(), guard)
         try:
             while (status := training.exit_status()) is None:
                 if self._interruption.wait(_POLL_SECONDS):

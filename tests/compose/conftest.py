@@ -154,7 +154,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         pytest.skip("no Docker engine on this machine")
     folder = tmp_path_factory.mktemp("compose") / "vigie"
-    kept = ("model", "api", "evidently_workspace", "scripts", "deploy", "observability")
+    kept = ("model", "api", "evidently_workspace", "scripts", "vigie", "deploy", "observability")
     for name in kept:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     named = ("Dockerfile", ".dockerignore", "docker-compose.yml", "docker-compose.public.yml")

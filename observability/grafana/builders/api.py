@@ -21,8 +21,10 @@ from observability.grafana.builders.panels import (
 
 HERE = 'job="api", instance=~"$instance"'
 ROUTE = f'{HERE}, handler=~"$handler"'
+MODEL = 'model=~"$model|"'
+"""The chosen models; an installation of one model has no such label on its metrics of windows and rows."""
 RATE = "[$__rate_interval]"
-BUILDS = f"count by (version, model, model_version) (vigie_build_info{{{HERE}}})"
+BUILDS = f'count by (version, model, model_version) (vigie_build_info{{{HERE}, model=~"$model"}})'
 QUANTILES = {"p50": GREEN, "p95": BLUE, "p99": PURPLE}
 
 
@@ -30,6 +32,7 @@ def api() -> Dashboard:
     """Build the dashboard."""
     variables = [
         variable("instance", "Instance", 'label_values(vigie_build_info{job="api"}, instance)'),
+        variable("model", "Model", 'label_values(vigie_build_info{job="api"}, model)'),
         variable("handler", "Route", 'label_values(http_requests_total{job="api"}, handler)'),
     ]
     text = "What clients experience (rate, errors, latency), what limits the API, the prediction log and the snapshots."
@@ -100,7 +103,7 @@ def _refused() -> list[Panel]:
             "Rejected requests by reason",
             "Requests per second that were refused because of their content.",
             "reqps",
-            Query(f"sum by (reason) (rate(vigie_rejected_requests_total{{{HERE}}}{RATE}))", "{{reason}}"),
+            Query(f"sum by (reason) (rate(vigie_rejected_requests_total{{{HERE}, {MODEL}}}{RATE}))", "{{reason}}"),
             span=12,
             stacked=True,
             many=True,
@@ -135,9 +138,9 @@ def _refused() -> list[Panel]:
 
 def _versions() -> Section:
     by_version = "model, model_version"
-    buckets = f"sum by (le, {by_version}) (rate(vigie_prediction_seconds_bucket{{{HERE}}}{RATE}))"
-    failed = f"sum by ({by_version}) (rate(vigie_prediction_failures_total{{{HERE}}}{RATE}))"
-    called = f"sum by ({by_version}) (rate(vigie_prediction_seconds_count{{{HERE}}}{RATE}))"
+    buckets = f"sum by (le, {by_version}) (rate(vigie_prediction_seconds_bucket{{{HERE}, {MODEL}}}{RATE}))"
+    failed = f"sum by ({by_version}) (rate(vigie_prediction_failures_total{{{HERE}, {MODEL}}}{RATE}))"
+    called = f"sum by ({by_version}) (rate(vigie_prediction_seconds_count{{{HERE}, {MODEL}}}{RATE}))"
     return "Models and versions", [
         graph(
             "Latency by version (p95)",
@@ -166,15 +169,22 @@ def _versions() -> Section:
             ),
             steps=[(0, GREEN), (2, AMBER)],
             words={"1": ("serves alone", GREEN), "2": ("ONE OF 2", AMBER), "3": ("ONE OF 3", AMBER)},
-            span=16,
+            span=8,
             shown=BigValueTextMode.VALUE_AND_NAME,
         ),
         number(
             "Processes behind",
             "Processes that could not load the newest version of the model; their log says why.",
             "short",
-            Query("max(vigie_model_behind)"),
+            Query(f"max(vigie_model_behind{{{MODEL}}})"),
             limit=limit_of("ModelBehind"),
+        ),
+        number(
+            "Models that do not serve",
+            "Of several models, those whose artifact or own settings are not valid; GET /models says why.",
+            "none",
+            Query("count(min by (model) (vigie_model_serving) == 0) or vector(0)"),
+            limit=limit_of("ModelDisabled"),
         ),
     ]
 
@@ -212,8 +222,8 @@ def _log() -> Section:
             "Rows and labels",
             "Rows predicted and labels stored per second.",
             "rowsps",
-            Query(f"sum(rate(vigie_predicted_rows_total{{{HERE}}}{RATE}))", "rows predicted"),
-            Query(f"sum(rate(vigie_stored_labels_total{{{HERE}}}{RATE}))", "labels stored"),
+            Query(f"sum(rate(vigie_predicted_rows_total{{{HERE}, {MODEL}}}{RATE}))", "rows predicted"),
+            Query(f"sum(rate(vigie_stored_labels_total{{{HERE}, {MODEL}}}{RATE}))", "labels stored"),
         ),
         graph(
             "Rows in a request",
@@ -260,13 +270,13 @@ def _log() -> Section:
 
 
 def _snapshots() -> Section:
-    failed = 'outcome=~"failed|worker_failed"'
+    made, failed = 'outcome=~"posted|skipped"', 'outcome=~"failed|worker_failed"'
     return "Snapshots", [
         graph(
             "Behind",
             "Time since the oldest window without a snapshot ended, or should have; 0 if none waits.",
             "s",
-            Query("max by (job) (vigie_snapshot_behind_seconds)", "behind"),
+            Query(f"max by (job, model) (vigie_snapshot_behind_seconds{{{MODEL}}})", "behind {{model}}"),
             limit=limit_of("SnapshotsLate"),
             span=12,
         ),
@@ -274,7 +284,7 @@ def _snapshots() -> Section:
             "Duration of the last snapshot",
             "Time to measure and post a window. It must be shorter than a window.",
             "s",
-            Query("max(vigie_snapshot_last_duration_seconds)", "duration"),
+            Query(f"max by (model) (vigie_snapshot_last_duration_seconds{{{MODEL}}})", "duration {{model}}"),
             span=12,
         ),
         graph(
@@ -282,7 +292,7 @@ def _snapshots() -> Section:
             "Attempts to make a snapshot, by outcome. The failed ones are beside this.",
             "short",
             Query(
-                'round(sum by (outcome) (increase(vigie_snapshot_windows_total{outcome=~"posted|skipped"}[30m])))',
+                f"round(sum by (outcome) (increase(vigie_snapshot_windows_total{{{made}, {MODEL}}}[30m])))",
                 "{{outcome}}",
             ),
             span=12,
@@ -294,7 +304,9 @@ def _snapshots() -> Section:
             "Failed tries in 30 minutes",
             "Attempts that made no snapshot: of a window, and those that ended its process.",
             "short",
-            Query(f"sum by (outcome) (increase(vigie_snapshot_windows_total{{{failed}}}[30m]))", "{{outcome}}"),
+            Query(
+                f"sum by (outcome) (increase(vigie_snapshot_windows_total{{{failed}, {MODEL}}}[30m]))", "{{outcome}}"
+            ),
             limit=limit_of("SnapshotsFailing"),
             span=12,
             decimals=0,
@@ -343,14 +355,14 @@ def _snapshot_numbers() -> list[Panel]:
             "Windows ahead of the clock",
             "How far closed windows lie in the future, after a clock was wrong; 0 is normal.",
             "s",
-            Query("max(vigie_snapshot_ahead_seconds)"),
+            Query(f"max(vigie_snapshot_ahead_seconds{{{MODEL}}})"),
             limit=limit_of("SnapshotsAheadOfClock"),
         ),
         number(
             "Windows given up",
             "Windows that failed for a day and will not be tried again, in one hour.",
             "short",
-            Query('sum(increase(vigie_snapshot_windows_total{outcome="given_up"}[1h]))'),
+            Query(f'sum(increase(vigie_snapshot_windows_total{{outcome="given_up", {MODEL}}}[1h]))'),
             limit=limit_of("SnapshotGivenUp"),
             decimals=0,
             span=7,

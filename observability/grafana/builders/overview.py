@@ -36,8 +36,9 @@ FAILED = (
     ' / (sum(increase(http_requests_total{job="api"}[30d])) > 0)'
 )
 SLOW = (
-    '1 - sum(increase(http_request_duration_seconds_bucket{job="api", handler="/predict", le="0.1"}[30d]))'
-    ' / (sum(increase(http_request_duration_seconds_count{job="api", handler="/predict"}[30d])) > 0)'
+    '1 - sum(increase(http_request_duration_seconds_bucket{job="api", handler=~"(/models/.*)?/predict", '
+    'le="0.1"}[30d]))'
+    ' / (sum(increase(http_request_duration_seconds_count{job="api", handler=~"(/models/.*)?/predict"}[30d])) > 0)'
 )
 REACHABLE = 'avg_over_time(max(up{job="api"})[30d:1m]) or max(up{job="api"})'
 FIRING = 'ALERTS{alertstate="firing", alertname!="Watchdog"}'
@@ -53,8 +54,10 @@ MODEL_ALERTS = (
     ' - (count(ALERTS{alertstate="firing"}) or vector(0)), 0)'
 )
 """What Alertmanager has and Prometheus did not send: the API did."""
-OF_THE_HOLDER = "max by (severity) (vigie_model_alerts and on (instance) vigie_snapshot_lease_held == 1)"
-"""Only the holder of the lease looks at the windows: what others saw before is old."""
+OF_THE_HOLDER = (
+    "sum by (severity) (max by (severity, model) (vigie_model_alerts and on (instance) vigie_snapshot_lease_held == 1))"
+)
+"""Of all models. Only the holder of the lease looks at the windows: what others saw before is old."""
 LINKS = f"""The values are in [Evidently UI](${{{EVIDENTLY}:raw}}), one dashboard a model, and in the report that each
 alert names. Grafana never shows them: it says whether somebody has to look there."""
 
@@ -137,7 +140,7 @@ def _now() -> Section:
             "Windows waiting",
             "Windows that have ended and have no snapshot yet. One is normal for a short time.",
             "short",
-            Query("max(vigie_snapshot_windows_waiting)"),
+            Query("sum(max by (model) (vigie_snapshot_windows_waiting))"),
         ),
         number(
             "Last snapshot",

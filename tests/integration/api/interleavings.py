@@ -172,9 +172,9 @@ class WatchedExpiry(LogExpiry):
         super().__init__(database)
         self._faults = faults
 
-    def remove(self, before: datetime, most: int) -> Any:
+    def remove(self, before: datetime, most: int, *own: Any) -> Any:
         self._faults.reach("expiring")
-        gone = super().remove(before, most)
+        gone = super().remove(before, most, *own)
         self._faults.reach("expired")
         return gone
 

@@ -36,6 +36,38 @@ def test_a_shifted_window_is_flagged_with_the_columns_and_their_thresholds(calle
         assert check["value"] >= check["threshold"] > 0
 
 
+def test_the_rows_that_carry_a_change_are_named_with_what_was_logged_of_them(caller: Caller) -> None:
+    ids = caller.send(200, seed=5, shift=2.0)
+    window = caller.snapshot()
+    path = f"/snapshots/{window['start']}/rows"
+    found = caller.http.get(path, params={"check": "data_drift", "column": "petal_length", "limit": 20})
+    rows = found.raise_for_status().json()["rows"]
+    assert len(rows) == 20
+    assert {row["prediction_id"] for row in rows} <= set(ids)
+    assert {(row["check"], row["column"]) for row in rows} == {("data_drift", "petal_length")}
+    scores = [row["score"] for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > 0.5
+    first = rows[0]
+    assert set(first["features"]) == {"sepal_length", "sepal_width", "petal_length", "petal_width"}
+    assert first["prediction"] in first["probabilities"]
+    assert first["label"] in first["probabilities"]
+    failed = {(check["check"], check["column"]) for check in window["failed_checks"]}
+    every = caller.http.get(path).raise_for_status().json()["rows"]
+    assert {(row["check"], row["column"]) for row in every} <= failed
+    assert len(every) > 20
+    assert first["prediction_id"] in httpx.get(window["report_url"]).text
+
+
+def test_rows_of_a_window_that_never_began_are_not_found(caller: Caller) -> None:
+    answer = caller.http.get("/snapshots/2001-01-01T00:00:00Z/rows")
+    assert answer.status_code == 404
+    assert "no window starts at 2001-01-01T00:00:00+00:00" in answer.json()["detail"]
+    assert caller.http.get("/snapshots/yesterday/rows").status_code == 422
+    assert caller.http.get("/snapshots/2001-01-01T00:00:00Z/rows", params={"check": "x"}).status_code == 422
+    assert caller.http.get("/snapshots/2001-01-01T00:00:00Z/rows", params={"limit": 101}).status_code == 422
+
+
 def test_a_window_with_too_few_rows_is_skipped_with_the_reason(caller: Caller) -> None:
     caller.send(5)
     window = caller.snapshot()

@@ -24,7 +24,12 @@ ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "your-model.md").read_text(encoding="utf-8")
 EVERY = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 BOOSTED = [command for command in EVERY if "xgboost" in command]
-COMMANDS = [command for command in EVERY if command not in BOOSTED]
+ELSEWHERE = [
+    command
+    for command in EVERY
+    if command in PAGE.split("\n## A model that is served elsewhere\n")[1].split("\n## ")[0]
+]
+COMMANDS = [command for command in EVERY if command not in (*BOOSTED, *ELSEWHERE)]
 SERVE = "scripts.stack"
 
 pytestmark = [
@@ -41,7 +46,7 @@ class Walk:
         self.api, self.ui = free_port(), free_port()
         self._left = list(commands)
         self.server: Server | None = None
-        for name in ("model", "api", "evidently_workspace", "scripts"):
+        for name in ("model", "api", "evidently_workspace", "scripts", "vigie"):
             (folder / name).symlink_to(ROOT / name)
         (folder / ".venv").symlink_to(sys.prefix)
 
@@ -143,6 +148,37 @@ def test_the_walk_through_leads_from_a_messy_file_to_a_watched_model(walk: Walk)
     error = f"{manifest.quality.mean_absolute_error:.4g} on {manifest.quality.rows} rows, R2 {manifest.quality.r2:.3f}"
     assert f"test mean absolute error   {error}" in PAGE
     assert walk.finished(), "each command of the page was run"
+
+
+def test_a_model_that_no_python_could_load_is_watched_as_the_page_says(tmp_path: Path) -> None:
+    walk = Walk(tmp_path, [COMMANDS[0], *ELSEWHERE])
+    walk.run("awk")
+    walk.run("score.awk")
+    assert "probability of yes" in " ".join(walk.run("model.watch").split())
+    manifest = verify_artifact(tmp_path / "data/survival")
+    assert (manifest.is_watched, manifest.name) == (True, "survival")
+    assert {"gender", "age", "class"} <= set(manifest.feature_names)
+    assert not {"passenger", "verdict", "p_yes"} & set(manifest.feature_names)
+    try:
+        walk.serve()
+        refused = httpx.post(f"http://127.0.0.1:{walk.api}/predict", json={})
+        assert (refused.status_code, "/models/survival/log" in refused.json()["detail"]) == (409, True)
+        printed = walk.run("scripts.ingest")
+        assert "1,104 rows: 1,104 logged, 0 logged before, 0 refused; 1,104 labels" in printed
+        window = walk.window()
+        assert (window["status"], window["rows"], window["labelled_rows"]) == ("posted", 1_104, 1_104)
+        assert window["failed_checks"] == []
+        assert window["not_computed"] == [
+            "attributions: the model has no attributions on the reference: the model is served elsewhere, and only its "
+            "own program could explain its answers"
+        ]
+        assert httpx.get(window["report_url"]).is_success
+        receipt = json.loads(walk.run("/models/survival/log"))
+        assert (receipt["accepted"], receipt["prediction_ids"]) == (1, ["desk-4/17"])
+    finally:
+        if walk.server is not None:
+            walk.server.stop()
+    assert walk.finished(), "each command of the part was run"
 
 
 @pytest.mark.skipif(

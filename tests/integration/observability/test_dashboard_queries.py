@@ -76,7 +76,13 @@ def ask(url: str, expression: str) -> list[dict[str, Any]]:
 
 
 def filled_in(expression: str) -> str:
-    for name, value in {"$__rate_interval": "1m", "$instance": ".*", "$handler": ".*", "$container": ".*"}.items():
+    for name, value in {
+        "$__rate_interval": "1m",
+        "$instance": ".*",
+        "$handler": ".*",
+        "$container": ".*",
+        "$model": ".*",
+    }.items():
         expression = expression.replace(name, value)
     assert not re.search(r"\$[a-z_{]", expression)  # $1 is a group of label_replace
     return expression

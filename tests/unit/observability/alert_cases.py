@@ -206,6 +206,7 @@ API = (
         outcomes("vigie_alert_posts_total", "sent", "0+1x80"),
     ),
     Case("ModelBehind", api(vigie_model_behind="1x60"), "6m", "4m", api(vigie_model_behind="0x60")),
+    Case("ModelDisabled", api(vigie_model_serving="0x60"), "3m", "1m", api(vigie_model_serving="1x60")),
 )
 
 CONTAINERS = (

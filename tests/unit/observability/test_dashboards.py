@@ -171,7 +171,7 @@ def test_every_variable_is_used_and_every_used_one_is_declared() -> None:
         declared[name] = {one["name"] for one in board["templating"].get("list", [])}
         asked = [panel for panel in board["panels"] if "targets" in panel] + board["links"]
         assert set(re.findall(r"\$\{?(?!__)([a-z]\w*)", json.dumps(asked))) == declared[name], name
-    assert declared["api"] == {"instance", "handler", "evidently"}
+    assert declared["api"] == {"instance", "handler", "model", "evidently"}
     assert declared["containers"] == {"instance", "container", "evidently"}
     assert declared["host"] == {"instance", "evidently"}
 

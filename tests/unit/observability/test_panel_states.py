@@ -67,6 +67,7 @@ STATES = {
         "Failures by version": State(0, "0%, palette", 0.2, "20%, palette", "No data, secondary text"),
         "Build": State(1, "serves alone, green", 2, "ONE OF 2, orange", "unknown, grey"),
         "Processes behind": State(0, "0, green", 1, "1, red", "unknown, grey"),
+        "Models that do not serve": State(0, "0, green", 1, "1, red", "unknown, grey"),
         "Requests in progress": State(50, "50, palette", 50.5, "50.5, palette, beyond red", "No data, secondary text"),
         "CPU of the process": State(0.3, "0.3, palette", 0.95, "0.95, palette, beyond red", "No data, secondary text"),
         "Memory of the process": State(167772160, "160 MiB, palette", None, None, "No data, secondary text"),

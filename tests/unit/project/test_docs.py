@@ -16,7 +16,7 @@ from api.settings import Settings
 from scripts.load.traffic import NAMES
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("model", "api", "evidently_workspace", "scripts", "observability")
+PACKAGES = ("model", "api", "evidently_workspace", "scripts", "vigie", "observability")
 MAX_README_CHARACTERS = 12_000
 PAGES = {
     str(page.relative_to(ROOT)): page.read_text(encoding="utf-8")
@@ -78,7 +78,8 @@ def openapi(iris_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 def calls(openapi: dict[str, Any]) -> set[str]:
-    real = {f"{method.upper()} {path}" for path, methods in openapi["paths"].items() for method in methods}
+    paths = {re.sub("^/models/[^/]+", "/models/{model}", path): methods for path, methods in openapi["paths"].items()}
+    real = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     return real | {"GET /metrics", "GET /docs", "GET /"}
 
 

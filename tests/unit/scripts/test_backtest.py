@@ -1,6 +1,7 @@
 """What a backtest says of a file: with labels, without, with some; and of options that do not fit together."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from model.artifact.traffic import TrafficAlarms, TrafficThreshold
 from model.errors import DataError
 from scripts.backtest import failure_text, learning_note, main, seconds_of
 from scripts.past_rows import whole_windows
+from tests.watched import loans
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 ROWS = 60
@@ -169,3 +171,35 @@ def test_what_is_still_learned_is_named() -> None:
     ]
     assert "of attribution_ndcg, data_drift of price: only" in notes[0]
     assert "missing_share of 5 and 3 more: only" in notes[1]
+
+
+def watched_hours(*, flipped: bool = False) -> pd.DataFrame:
+    """Loans at one a minute with their answers; in the last of three hours, all decisions may be wrong."""
+    frame = pd.DataFrame(loans(3 * ROWS, seed=4))
+    if flipped:
+        wrong = frame["defaulted"].map({"yes": "no", "no": "yes"})
+        frame["decision"] = frame["decision"].where(frame.index < 2 * ROWS, wrong)
+    return frame.assign(when=[(START + timedelta(minutes=n)).isoformat() for n in range(len(frame))])
+
+
+@pytest.mark.parametrize("kind", ["classes", "plain"])
+def test_a_watched_model_is_judged_by_the_predictions_in_the_file(
+    watched_artifact: Callable[[str], Path], tmp_path: Path, kind: str
+) -> None:
+    folder = watched_artifact(kind)
+    found = backtest(folder, watched_hours(flipped=True), tmp_path)
+    failed = [{check["check"] for check in window["failed_checks"]} for window in found["windows"]]
+    assert failed[:2] == [set(), set()]
+    assert "performance" in failed[2]
+    not_checked = {"attribution_drift"} | ({"concept_drift"} if kind == "plain" else set())
+    assert set(found["summary"]["not_checked"]) == not_checked
+    assert [values(window, "accuracy")[None] for window in found["windows"]][2] == 0
+
+
+def test_a_file_without_the_predictions_of_a_watched_model_is_refused(
+    watched_artifact: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.csv"
+    watched_hours().drop(columns="decision").to_csv(file, index=False)
+    assert main(["--model-dir", str(watched_artifact("classes")), "--csv", str(file), "--time", "when"]) == 2
+    assert "has no column 'decision'; the model is served elsewhere" in capsys.readouterr().err

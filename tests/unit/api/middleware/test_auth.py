@@ -30,6 +30,7 @@ CALLS = {
     ("GET", "/model"): {"read", "predict"},
     ("GET", "/snapshots"): {"read"},
     ("GET", "/snapshots/metrics"): {"read"},
+    ("GET", "/snapshots/2026-11-23T04:45:00Z/rows"): {"read"},
     ("GET", "/reports/2026-11-23/one.html"): {"read"},
     ("GET", "/"): {"read"},
     ("GET", "/metrics"): {"metrics"},

@@ -45,7 +45,7 @@ from tests.logging_rows import as_they_are
 
 HOUR = timedelta(hours=1)
 ALWAYS = (NOON - 1000 * HOUR, NOON + 1000 * HOUR)
-ONE, TWO, THREE = 1, 2, 3
+ALL = ONE, TWO, THREE = 1, 2, 3
 
 
 @pytest.fixture
@@ -329,12 +329,12 @@ def test_the_window_that_has_waited_longest_is_next_whichever_model_it_is(databa
     log(database, NOON, record(THREE, "a"))
     log(database, NOON + HOUR, record(TWO, "a"))
     log(database, NOON + 2 * HOUR, record(ONE, "a"), record(THREE, "b"))
-    assert next_claimable(database) is None
+    assert next_claimable(database, ALL) is None
     database.time = NOON + 3 * HOUR
     for store in stores.values():
         store.close_elapsed(HOUR)
     order = []
-    while (model_id := next_claimable(database)) is not None:
+    while (model_id := next_claimable(database, ALL)) is not None:
         window = stores[model_id].claim()
         assert window is not None
         order.append((model_id, window.start))
@@ -349,7 +349,7 @@ def test_a_long_window_that_has_just_ended_does_not_overtake_a_short_one_that_wa
     WindowStore(database, TWO).close_elapsed(HOUR)
     database.time = NOON + 12 * HOUR
     WindowStore(database, ONE).close_elapsed(24 * HOUR)
-    assert next_claimable(database) == TWO
+    assert next_claimable(database, ALL) == TWO
 
 
 def test_a_model_whose_window_fails_keeps_no_other_model_waiting(database: ClockedDatabase) -> None:
@@ -363,18 +363,18 @@ def test_a_model_whose_window_fails_keeps_no_other_model_waiting(database: Clock
     assert failing is not None
     wait = stores[ONE].defer(failing, "no", FailureCause.SURROUNDINGS)
     assert wait is not None
-    assert (stores[ONE].has_due_window(), next_claimable(database)) == (False, TWO)
+    assert (stores[ONE].has_due_window(), next_claimable(database, ALL)) == (False, TWO)
     assert len(post_all(stores[TWO])) == 1
-    assert next_claimable(database) is None
+    assert next_claimable(database, ALL) is None
     database.time += wait
-    assert next_claimable(database) == ONE
+    assert next_claimable(database, ALL) == ONE
     for _ in range(FAULTS_UNTIL_DEFERRED):
         failing = stores[ONE].claim()
         assert failing is not None
         wait = stores[ONE].defer(failing, "no", FailureCause.WINDOW)
         assert wait is not None
         database.time += wait if failing.faults + 1 < FAULTS_UNTIL_DEFERRED else timedelta(0)
-    assert next_claimable(database) == ONE, "a window that is put off keeps its own model's others waiting no longer"
+    assert next_claimable(database, ALL) == ONE, "a window that is put off keeps its model waiting no longer"
     claimed = stores[ONE].claim()
     assert claimed is not None
     assert claimed.start == NOON + HOUR

@@ -1,20 +1,24 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import event
 
-from api.errors import LogOverloaded, LogUnavailable
+from api.errors import IdInUse, LogOverloaded, LogUnavailable
+from api.prediction_log import database as database_module
 from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.inserts import same_row
 from api.prediction_log.reader import read_labelled, read_predictions, read_rejections
 from api.prediction_log.records import LabelRecord, PredictionRecord
 from api.prediction_log.retained_windows import RetainedWindows
@@ -270,3 +274,135 @@ def test_a_window_is_read_from_the_index_and_sampled_in_the_database(tmp_path: P
         statement, values = asked[-1]
         assert len(connection.execute(statement, values).fetchall()) == 100
     database.dispose()
+
+
+def test_a_program_that_reads_for_long_is_told_of_and_leaves_no_large_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(database_module, "MAX_JOURNAL_BYTES", 100_000)
+    monkeypatch.setattr(database_module, "LONG_READ_BYTES", 4_000_000)
+    database = Database(f"sqlite:///{tmp_path}/log.db")
+    database.migrate()
+    journal = tmp_path / "log.db-wal"
+
+    def log_rows(rows: int) -> None:
+        async def write() -> None:
+            writer = LogWriter(database, 1000, respond=as_they_are)
+            writer.start()
+            for _ in range(rows):
+                await writer.log_responses([PredictionRecord(str(uuid4()), 0, "v1", "x" * 50_000, "a", "{}")])
+            await writer.close()
+
+        asyncio.run(write())
+        database.warn_of_long_reads()
+
+    log_rows(100)
+    assert caplog.messages == []
+    with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM predictions").fetchall()
+        for _ in range(3):
+            log_rows(100)
+        assert journal.stat().st_size > 12_000_000
+    warned = [message for message in caplog.messages if "in one transaction for long" in message]
+    assert len(warned) == 2  # and once more when it had doubled
+    assert "end it, and read a copy instead" in warned[0]
+    log_rows(100)
+    assert journal.stat().st_size < 6_000_000  # what one turn of it needs
+    database.dispose()
+
+
+def of_row(name: str, number: float, version: str = "v1") -> PredictionRecord:
+    return PredictionRecord(name, 0, version, f'{{"x":{number},"y":null}}', "a", '{"a":1.0}')
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ('{"x":1,"y":"a"}', '{"y":"a","x":1.0}', True),
+        ('{"x":1}', '{"x":1,"y":null}', True),
+        ('{"x":0.0}', '{"x":-0.0}', True),
+        ('{"x":1}', '{"x":true}', False),
+        ('{"x":1}', '{"x":"1"}', False),
+        ('{"x":9007199254740993}', '{"x":9007199254740992}', False),
+        ('{"x":"é"}', '{"x":"\\u00e9"}', True),
+        ('{"x":1}', '{"y":1}', False),
+    ],
+)
+def test_rows_are_the_same_if_they_mean_the_same(one: str, other: str, same: bool) -> None:
+    records = [PredictionRecord("p", 0, "v1", features, "a", "{}") for features in (one, other)]
+    assert same_row(records[0], records[1]) is same
+
+
+CALLERS, IDS = 8, 40
+
+
+def test_callers_that_race_with_the_same_ids_get_what_was_logged(database: Database, database_url: str) -> None:
+    """Each caller has a writer of its own, as another process or host would; each sends every id, in another order."""
+    outcomes: list[tuple[str, str]] = []
+    conflicts: list[IdInUse] = []
+    start = threading.Barrier(CALLERS)
+
+    def call(caller: int) -> None:
+        async def send() -> None:
+            own = Database(database_url, timeout_seconds=20)
+            writer = LogWriter(own, 1_000_000, respond=named, timeout_seconds=60)
+            writer.start()
+            start.wait()
+            order = Random(caller).sample(range(IDS), IDS)
+            for first in range(0, IDS, 4):
+                records = [
+                    of_row(f"p{n}", n if caller % 2 else float(n), f"v{caller}") for n in order[first : first + 4]
+                ]
+                found = await writer.log_own(records, same_row)
+                versions = [one.model_version if isinstance(one, PredictionRecord) else one.decode() for one in found]
+                outcomes.extend(zip((record.prediction_id for record in records), versions, strict=True))
+                try:
+                    await writer.log_own([of_row(f"other {caller} {first}", 1), of_row("p0", -1)], same_row)
+                except IdInUse as error:
+                    conflicts.append(error)
+            await writer.close()
+            own.dispose()
+
+        asyncio.run(send())
+
+    written(database, of_row("p0", 0, "v0"))
+    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    with database.reading() as connection:
+        rows = connection.exec_driver_sql("SELECT id, model_version FROM predictions").all()
+    assert len(rows) == IDS
+    assert len(outcomes) == CALLERS * IDS
+    assert set(outcomes) == {(key, version) for key, version in rows}, "each caller was told what the log holds"
+    assert len(conflicts) == CALLERS * IDS // 4
+    assert "'p0'" in str(conflicts[0])
+
+
+def named(records: Sequence[PredictionRecord]) -> tuple[Sequence[PredictionRecord], Sequence[bytes]]:
+    return records, [record.model_version.encode() for record in records]
+
+
+def test_a_request_in_conflict_harms_no_other_of_its_commit(database: Database) -> None:
+    async def write() -> list[Any]:
+        writer = LogWriter(database, 1000, lambda rows, _seconds: commits.append(rows), respond=named)
+        groups = [[of_row("a", 1)], [of_row("b", 2), of_row("a", 9)], [of_row("b", 3)], [of_row("a", 1)]]
+        pending = [asyncio.create_task(writer.log_own(group, same_row)) for group in groups]
+        pending.append(asyncio.create_task(writer.log_responses([of_row("c", 4)])))
+        await asyncio.sleep(0)
+        writer.start()
+        found = await asyncio.gather(*pending, return_exceptions=True)
+        await writer.close()
+        return found
+
+    commits: list[int] = []
+    first, conflict, alone, again, generated = asyncio.run(write())
+    assert (first, alone, generated) == ([b"v1"], [b"v1"], [b"v1"])
+    assert isinstance(conflict, IdInUse)
+    assert [one.prediction_id for one in again] == ["a"]
+    with database.reading() as connection:
+        rows = connection.exec_driver_sql("SELECT id, features FROM predictions ORDER BY id").all()
+    assert [(key, features[:6]) for key, features in rows] == [("a", '{"x":1'), ("b", '{"x":3'), ("c", '{"x":4')]
+    assert commits == [3]

@@ -368,7 +368,7 @@ def test_the_probe_shows_evidently_the_lease_and_the_progress(
         return httpx.Response(status)
 
     with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        probe = StatusProbe(metrics, "http://ui:8001/", lambda: True, lambda: PROGRESS, client)
+        probe = StatusProbe(metrics, "http://ui:8001/", lambda: True, lambda: [(metrics, PROGRESS)], client)
         probe.look()
     shown = {
         "vigie_evidently_up": up,
@@ -385,6 +385,6 @@ def test_the_probe_shows_evidently_the_lease_and_the_progress(
 
 def test_a_lease_that_cannot_be_read_is_not_held(metrics: Metrics, registry: CollectorRegistry) -> None:
     with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
-        StatusProbe(metrics, "http://ui:8001", unavailable, lambda: PROGRESS, client).look()
+        StatusProbe(metrics, "http://ui:8001", unavailable, lambda: [(metrics, PROGRESS)], client).look()
     assert registry.get_sample_value("vigie_snapshot_lease_held") == 0
     assert registry.get_sample_value("vigie_evidently_up") == 1

@@ -30,7 +30,7 @@ def test_the_worker_has_a_lower_priority_than_the_api() -> None:
 def test_a_worker_whose_job_takes_too_long_is_killed(limit_seconds: float, killed: bool) -> None:
     hanging = multiprocessing.get_context("spawn").Process(target=sleep, args=(3600,))
     hanging.start()
-    worker = SnapshotWorker(cast("BuildContext", None), lambda _outcome: None, limit_seconds)
+    worker = SnapshotWorker(cast("BuildContext", None), lambda _model_id, _outcome: None, limit_seconds)
     under_way: Future[Any] = Future()
     worker._job, worker._children = under_way, [hanging]
     try:

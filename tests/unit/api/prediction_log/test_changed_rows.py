@@ -1,0 +1,103 @@
+"""The rows that failed checks found, recorded with their window and read back with what the log has of them."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import delete, insert
+
+from api.prediction_log.changed_rows import CarryingRow, RowsOfCheck, read_changed_rows, record_changed_rows
+from api.prediction_log.database import Database, microseconds
+from api.prediction_log.inserts import insert_predictions, store_labels
+from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, prediction_key
+from api.prediction_log.retained_windows import RetainedWindows
+from api.prediction_log.tables import changed_rows, predictions, windows
+from api.prediction_log.windows import WindowStore
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FOUND = [
+    RowsOfCheck("data_drift", "x0", None, [("a", 1.0), ("b", 0.5), ("c", 0.25)]),
+    RowsOfCheck("data_drift", "x1", None, [("c", 0.9)]),
+    RowsOfCheck("performance", "accuracy", "accuracy", [("b", 0.8)]),
+]
+
+
+@pytest.fixture(params=[1, 2])
+def model_id(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def database(database_url: str, model_id: int) -> Iterator[Database]:
+    database = Database(database_url)
+    database.migrate()
+    start = microseconds(NOON)
+    window = {"model_id": model_id, "start": start, "end": start + 60_000_000, "status": "posted", "tries": 1}
+    records = [
+        PredictionRecord(prediction_key(model_id, one), 0, "v1", f'{{"x0":{place}}}', "yes", '{"yes":0.5}', model_id)
+        for place, one in enumerate("abc")
+    ]
+    with database.writing() as connection:
+        connection.execute(insert(windows).values(**window, snapshot_id="s", failed_checks=[], not_computed=[]))
+        insert_predictions(connection, {model_id: start}, records)
+        store_labels(connection, {model_id: start}, [LabelRecord(prediction_key(model_id, "b"), "no")])
+        record_changed_rows(connection, model_id, start, FOUND)
+    yield database
+    database.dispose()
+
+
+def ids(database: Database, model_id: int, **wanted: str | None) -> list[str]:
+    return [row.prediction_id for row in rows(database, model_id, 10, **wanted)]
+
+
+def rows(database: Database, model_id: int, limit: int, **wanted: str | None) -> list[CarryingRow]:
+    found = read_changed_rows(database, NOON, limit=limit, model_id=model_id, **wanted)
+    assert found is not None
+    return found
+
+
+def test_each_check_has_its_rows_with_what_was_logged_of_them(database: Database, model_id: int) -> None:
+    found = rows(database, model_id, 2)
+    assert [(row.check, row.column, row.prediction_id, row.score) for row in found] == [
+        ("data_drift", "x0", "a", 1.0),
+        ("data_drift", "x0", "b", 0.5),
+        ("data_drift", "x1", "c", 0.9),
+        ("performance", "accuracy", "b", 0.8),
+    ]
+    last = found[-1]
+    assert (last.features, last.prediction, last.probabilities, last.label) == ({"x0": 1}, "yes", {"yes": 0.5}, "no")
+    assert (last.logged_at, last.model_version, found[0].label) == (NOON, "v1", None)
+
+
+def test_one_check_or_column_can_be_asked_for(database: Database, model_id: int) -> None:
+    assert ids(database, model_id, check="data_drift") == ["a", "b", "c", "c"]
+    assert ids(database, model_id, column="x1") == ["c"]
+    assert ids(database, model_id, check="performance", column="x1") == []
+
+
+def test_rows_that_left_the_log_make_room_for_the_next(database: Database, model_id: int) -> None:
+    with database.writing() as connection:
+        connection.execute(delete(predictions).where(predictions.c.id == prediction_key(model_id, "a")))
+    found = rows(database, model_id, 2, check="data_drift", column="x0")
+    assert [row.prediction_id for row in found] == ["b", "c"]
+
+
+def test_a_second_try_replaces_what_the_first_recorded(database: Database, model_id: int) -> None:
+    with database.writing() as connection:
+        record_changed_rows(connection, model_id, microseconds(NOON), FOUND[1:2])
+    assert ids(database, model_id) == ["c"]
+    with database.writing() as connection:
+        record_changed_rows(connection, model_id, microseconds(NOON), [])
+        assert connection.execute(changed_rows.select()).all() == []
+
+
+def test_they_go_with_the_values_of_the_window(database: Database, model_id: int) -> None:
+    store = WindowStore(database, model_id)
+    (window,) = store.newest(1, WindowStatus.POSTED)
+    RetainedWindows(database, model_id).mark_snapshot_removed(window)
+    assert ids(database, model_id) == []
+
+
+def test_there_is_no_window_of_another_time_or_model(database: Database, model_id: int) -> None:
+    assert read_changed_rows(database, NOON + timedelta(minutes=1), limit=9, model_id=model_id) is None
+    assert read_changed_rows(database, NOON, limit=9, model_id=3) is None
