@@ -8,6 +8,7 @@ import logging
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -46,11 +47,12 @@ class Address:
                 "Separate addresses with spaces, line ends or commas"
             )
         _keep_addresses_out_of_the_log()
+        known: Any = apprise.NotificationManager
         asset = apprise.AppriseAsset(app_id="Vigie", app_desc="Vigie", app_url="", plugin_paths=[])
-        self._target = apprise.Apprise.instantiate(url.get_secret_value(), asset=asset)
+        self._target: Any = apprise.Apprise.instantiate(url.get_secret_value(), asset=asset)
         if self._target is None:
             begins = f"{named} begins with {self.service}://, but"
-            if self.service.lower() not in apprise.NotificationManager():
+            if self.service.lower() not in known():
                 raise BadAddresses(f"{begins} Apprise knows no such service; {SERVICES} lists them")
             raise BadAddresses(f"{begins} the rest of it is incomplete or wrong; {SERVICES} says how it is written")
 
