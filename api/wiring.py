@@ -35,7 +35,7 @@ from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, new_holder, retention_lease, snapshot_lease
 from api.prediction_log.models import register
 from api.prediction_log.notifications import NotificationStore
-from api.prediction_log.reader import SnapshotProgress, read_progress
+from api.prediction_log.reader import SnapshotProgress, read_health, read_progress
 from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.served_version import ServedVersionStore
@@ -46,21 +46,13 @@ from api.serving.model_archive import ModelArchive
 from api.serving.reload import ModelReloader
 from api.serving.served_model import ServedModel
 from api.settings import Settings
+from api.snapshots import scheduler as jobs
+from api.snapshots.health import SnapshotLinks, dashboard_state
 from api.snapshots.learning import ServiceAlarms
-from api.snapshots.queries import SnapshotLinks, SnapshotQueries
+from api.snapshots.queries import SnapshotQueries
 from api.snapshots.reports import report_suffix
 from api.snapshots.retention import LogAndFiles, Retention, RetentionOfModels, SnapshotRepair
-from api.snapshots.scheduler import (
-    ALERTS,
-    HEARTBEAT,
-    MODEL_RELOAD,
-    NOTIFICATIONS,
-    RETENTION,
-    STATUS,
-    JobScheduler,
-    SnapshotHeartbeat,
-    StatusProbe,
-)
+from api.snapshots.scheduler import JobScheduler, SnapshotHeartbeat, StatusProbe
 from api.snapshots.worker import BuildContext, SnapshotWorker, WorkerContext, retention_seconds
 from evidently_workspace.client import EvidentlyClient
 from model.artifact.manifest import Manifest
@@ -129,7 +121,7 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
         timeout_seconds=settings.log_timeout_seconds,
     )
     scheduler = JobScheduler(metrics)
-    parts = ModelParts(database, writer, partial(scheduler.wake, HEARTBEAT))
+    parts = ModelParts(database, writer, partial(scheduler.wake, jobs.HEARTBEAT))
     models = HostedModels(
         [HostedModel(one, metrics.of_model(one.name or ""), parts) for one in installation.models], installation.default
     )
@@ -143,13 +135,13 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
         partial(_progress, models, database),
         warn_of_long_reads=database.warn_of_long_reads,
     )
-    scheduler.add(MODEL_RELOAD, partial(each, models, HostedModel.follow), settings.heartbeat)
+    scheduler.add(jobs.MODEL_RELOAD, partial(each, models, HostedModel.follow), settings.heartbeat)
     if settings.snapshots:
         _add_snapshot_jobs(settings, scheduler, models, heartbeat, status)
     if settings.snapshots and (notifications := build_notifications(settings, database, lease, metrics)) is not None:
         # a job of its own: an address may take long to answer
         scheduler.add(
-            NOTIFICATIONS, heartbeat.while_held(partial(notifications.run, models.news)), settings.alert_repeat
+            jobs.NOTIFICATIONS, heartbeat.while_held(partial(notifications.run, models.news)), settings.alert_repeat
         )
     if models.is_single:  # its id in the log is known before the log is
         models.find().open(Place(SOLE_MODEL, settings.evidently_project))
@@ -199,6 +191,7 @@ class ModelParts:
             alarms=build_service_alarms(settings, self.database, place.model_id),
             next_steps=model.next_steps,
             wake=self.wake,
+            read_health=partial(read_health, self.database, place.model_id),
         )
         lifetime = REPEATS_PER_LIFETIME * settings.alert_repeat
         wording = Wording(model.name or manifest.name, links, lifetime, model.next_steps)
@@ -220,7 +213,7 @@ def _build_heartbeat(
     def report(model_id: int | None, outcome: str) -> None:
         of_model = next((model.metrics for model in models if model.model_id == model_id), metrics)
         of_model.count_window(outcome)
-        scheduler.wake(ALERTS, NOTIFICATIONS)
+        scheduler.wake(jobs.ALERTS, jobs.NOTIFICATIONS)
 
     return SnapshotHeartbeat(
         WindowsOfModels(models, database),
@@ -228,8 +221,8 @@ def _build_heartbeat(
         SnapshotWorker(context, report, settings.snapshot_timeout_seconds),
         window=settings.snapshot_interval,
         interval=settings.heartbeat,
-        lease_gained=partial(scheduler.wake, ALERTS, NOTIFICATIONS),
-        run_again_in=partial(scheduler.run_in, HEARTBEAT),
+        lease_gained=partial(scheduler.wake, jobs.ALERTS, jobs.NOTIFICATIONS),
+        run_again_in=partial(scheduler.run_in, jobs.HEARTBEAT),
         report_removals=metrics.observe_removals,
     )
 
@@ -246,11 +239,11 @@ def _add_snapshot_jobs(
 
     at_once = timedelta(0)
     retention_interval = timedelta(seconds=settings.retention_interval_seconds)
-    scheduler.add(HEARTBEAT, heartbeat.run, settings.heartbeat, at_once)
-    scheduler.add(STATUS, status.look, settings.heartbeat, at_once)
-    scheduler.add(ALERTS, heartbeat.while_held(notify), settings.alert_repeat)
+    scheduler.add(jobs.HEARTBEAT, heartbeat.run, settings.heartbeat, at_once)
+    scheduler.add(jobs.STATUS, status.look, settings.heartbeat, at_once)
+    scheduler.add(jobs.ALERTS, heartbeat.while_held(notify), settings.alert_repeat)
     scheduler.add(
-        RETENTION, heartbeat.request_retention, retention_interval, min(FIRST_RETENTION_AFTER, retention_interval)
+        jobs.RETENTION, heartbeat.request_retention, retention_interval, min(FIRST_RETENTION_AFTER, retention_interval)
     )
 
 
@@ -272,7 +265,15 @@ def build_worker_context(settings: Settings, installation: Installation, holder:
 
     def project_of(model: InstalledModel, manifest: Manifest) -> HealthProject:
         name = places[model.name].project or manifest.name
-        return HealthProject(client, manifest, name, database.log_id, shared=settings.evidently_share_project)
+        links = SnapshotLinks(settings.api_url, settings.evidently_link, name)
+        return HealthProject(
+            client,
+            manifest,
+            name,
+            database.log_id,
+            shared=settings.evidently_share_project,
+            state=partial(dashboard_state, database, links, places[model.name].model_id),
+        )
 
     def processor_of(model: InstalledModel) -> WindowProcessor:
         model_id = places[model.name].model_id

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import CounterData, counter
 
+from evidently_workspace.checks import CHECKS
 from evidently_workspace.client import ORIGIN
+from evidently_workspace.panels import written
 from evidently_workspace.results import FailedCheck, MutedCheck
 from evidently_workspace.section import Section, long_table
 from evidently_workspace.window import Window
@@ -74,6 +76,7 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     # If nothing could be measured, "no failed check" would promise too much.
     if any(other.values for other in sections):
         section.record("failed_checks", len(failed_checks), "FailedChecks")
+        _draw_for_the_dashboard(section, failed_checks)
         _record_by_version(section, facts, failed_checks, sections)
         counters.append(CounterData("Failed checks", str(len(failed_checks))))
     for version, rows in facts.version_rows.items():
@@ -88,6 +91,14 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     if facts.manifest.overrides:
         section.widgets.append(_overrides_table(facts.manifest.overrides))
     return section
+
+
+def _draw_for_the_dashboard(section: Section, failed_checks: Sequence[FailedCheck]) -> None:
+    """Add what only the charts of the dashboard need: failures by kind, and the level of the alarm."""
+    for check in CHECKS:
+        count = sum(failed.check == check.name for failed in failed_checks)
+        section.draw("failed_checks_of_kind", count, "FailedChecksOfKind", check=check.name)
+    section.draw("threshold", 1.0, "Threshold")
 
 
 def _record_by_version(
@@ -160,6 +171,6 @@ def _failed_row(check: FailedCheck) -> list[str]:
         check.check.replace("_", " "),
         check.column or "",
         (check.measure or "").replace("_", " "),
-        f"{check.value:.4g}",
-        f"{check.threshold:.4g}",
+        written(check.value),
+        written(check.threshold),
     ]

@@ -57,7 +57,11 @@ PANELS: dict[str, tuple[Command, ...]] = {
         Command("retention", "scripts.retention", "Remove old snapshots, reports and rows, or show what would go."),
     ),
     "For developers": (
-        Command("bench", "scripts.bench.__main__", "Measure the alarms, the API's speed, the log and the workspace."),
+        Command(
+            "bench",
+            "scripts.bench.__main__",
+            "Measure alarms, estimates, API, log and workspace.",
+        ),
         Command("screenshots", "scripts.screenshots", "Take the pictures of the docs from a running stack."),
         Command("audit", "scripts.audit", "Look up known vulnerabilities of the locked dependencies."),
         Command("licences", "scripts.licences", "Write the licences of all packages into docs/licences.md."),

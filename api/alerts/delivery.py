@@ -8,7 +8,6 @@ import logging
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from pydantic import SecretStr
 
@@ -47,14 +46,14 @@ class Address:
                 "Separate addresses with spaces, line ends or commas"
             )
         _keep_addresses_out_of_the_log()
-        known: Any = apprise.NotificationManager
         asset = apprise.AppriseAsset(app_id="Vigie", app_desc="Vigie", app_url="", plugin_paths=[])
-        self._target: Any = apprise.Apprise.instantiate(url.get_secret_value(), asset=asset)
-        if self._target is None:
+        target = apprise.Apprise.instantiate(url.get_secret_value(), asset=asset)
+        if target is None:
             begins = f"{named} begins with {self.service}://, but"
-            if self.service.lower() not in known():
+            if self.service.lower() not in apprise.NotificationManager():  # type: ignore[no-untyped-call] # as it ships
                 raise BadAddresses(f"{begins} Apprise knows no such service; {SERVICES} lists them")
             raise BadAddresses(f"{begins} the rest of it is incomplete or wrong; {SERVICES} says how it is written")
+        self._target = target
 
     def __str__(self) -> str:
         """Return what may be shown of it."""

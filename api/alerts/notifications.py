@@ -91,8 +91,7 @@ class Notifications:
         return error is None
 
     def _wait(self, claimed: NotificationState) -> timedelta:
-        doublings: int = min(claimed.tries - 1, 20)
-        return min(self._first_wait * (1 << doublings), MAX_WAIT)
+        return min(self._first_wait * (1 << min(claimed.tries - 1, 20)), MAX_WAIT)
 
     def _note(self, address: Address, model: str, error: str | None) -> None:
         self._metrics.count_notification("sent" if error is None else "failed")

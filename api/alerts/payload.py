@@ -8,7 +8,7 @@ from typing import Any
 from api.alerts.next_steps import NextSteps
 from api.alerts.rules import INCOMPLETE, CheckState, failed_parts
 from api.prediction_log.records import WindowRecord
-from api.snapshots.queries import SnapshotLinks
+from api.snapshots.health import SnapshotLinks
 from evidently_workspace.checks import Check
 
 NAMED_IN_SUMMARY = 5

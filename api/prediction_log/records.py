@@ -97,6 +97,18 @@ class WindowRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthRun:
+    """The newest posted window, and for how long it has been so: all windows since then failed, or none did.
+
+    ``count`` is the number of these windows; ``since`` is when the first of them starts.
+    """
+
+    newest: WindowRecord
+    since: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class WindowValue:
     """One number that a window's snapshot measured; ``column`` is empty where it belongs to none."""
 

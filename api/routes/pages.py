@@ -21,6 +21,7 @@ from api.prediction_log.windows import WindowRun
 from api.prediction_log.writer import LogWriter
 from api.routes.health import check_ready
 from api.settings import Settings
+from api.snapshots.health import Health
 from api.snapshots.learning import LearningState
 from api.snapshots.queries import SnapshotQueries
 from model.artifact.manifest import ClassifierManifest, Manifest
@@ -64,6 +65,7 @@ SHARED = "; the project may also show the windows of other prediction logs"
 GRAFANA = "the API, its containers and its host"
 UNKNOWN = "<p>Unknown while the log does not answer.</p>"
 HEADER = "<tr><th>Model</th><th>Version</th><th>Newest window (UTC)</th><th>Checks</th><th></th></tr>"
+HEALTH_STYLES = {True: "well", False: "failed", None: "unknown"}
 EVIDENTLY_STATUS = {
     True: ("well", "answers"),
     False: ("failed", "does not answer; windows wait, and are posted in order once it does"),
@@ -84,12 +86,18 @@ def landing_routes(
         plane, queries = models.find().serving.plane, models.find().monitoring.queries
         try:
             await check_ready(writer)
-            newest, windows, alarms = await run_in_threadpool(
-                lambda: (queries.latest_report(), queries.newest_runs(MAX_WINDOWS), queries.alarms(plane.manifest))
+            newest, windows, alarms, health = await run_in_threadpool(
+                lambda: (
+                    queries.latest_report(),
+                    queries.newest_runs(MAX_WINDOWS),
+                    queries.alarms(plane.manifest),
+                    queries.health(),
+                )
             )
             told = await run_in_threadpool(_notified, settings, [models.find()])
             changed = await run_in_threadpool(_changed, models.find())
-            failure_reason, table = None, _learning(alarms) + _next_steps(windows, queries) + changed + _table(windows)
+            steps = _next_steps(windows, queries)
+            failure_reason, table = None, _health(health) + _learning(alarms) + steps + changed + _table(windows)
         except LogUnavailable as error:  # the page shows it
             newest, failure_reason, table, told = None, str(error), UNKNOWN, ""
         manifest = plane.manifest
@@ -162,14 +170,21 @@ def _row(model: HostedModel, default: str | None) -> str:
     runs, report = queries.newest_runs(1), queries.latest_report()
     window = (_window_text(runs[0]), _verdict(runs[0]) or runs[0].window.status) if runs else ("none yet", "")
     if runs:
-        window = (window[0], window[1] + _next_steps(runs, queries) + _changed(model))
+        verdict = _health(queries.health()) + _next_steps(runs, queries) + _changed(model)
+        window = (window[0], window[1] + verdict)
     links = [
         _anchor(f"models/{model.name}/snapshots", "windows"),
         *([_anchor(f"reports/{report.report_file}", "report")] if report else []),
         _anchor(queries.project_url(), "health"),
     ]
     about = f"{escape(manifest.version)}<br>{escape(_quality(manifest))}"
-    return f"<tr><td>{name}</td><td>{about}</td><td>{window[0]}</td><td>{window[1]}</td><td>{' '.join(links)}</td></tr>"
+    cells = (name, about, window[0], window[1], " ".join(links))
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _health(health: Health) -> str:
+    """Return whether all is well, since when, and what failed, for people."""
+    return f'<p class="health {HEALTH_STYLES[health.well]}">{escape(health.sentence)}</p>'
 
 
 def _anchor(url: str, text: str) -> str:
@@ -209,7 +224,7 @@ def _notified(settings: Settings, models: Sequence[HostedModel]) -> str:
         worst = max(failing, key=lambda state: state.tries)
         services = ", ".join(sorted({state.service for state in failing}))
         again = "" if worst.retry_at is None else f", next at {worst.retry_at:%H:%M:%S} UTC"
-        text = f"{services} did not accept a message: {worst.error}; tried {worst.tries} times{again}"
+        text = f"{services} did not accept a message: {worst.error}; tried {_times(worst.tries)}{again}"
         return _status_line("Notifications", "failed", text)
     last = f"the last one was sent {max(told):%Y-%m-%d %H:%M} UTC" if told else "none had to be sent yet"
     return _status_line("Notifications", "well", last)
@@ -244,6 +259,10 @@ def _learning(state: LearningState) -> str:
     )
 
 
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
 def _next_steps(runs: Sequence[WindowRun], queries: SnapshotQueries) -> str:
     """Return what to do about the newest measured window, for the first column of each check that it failed."""
     newest = next((run.window for run in runs if run.window.status == WindowStatus.POSTED), None)
@@ -251,7 +270,7 @@ def _next_steps(runs: Sequence[WindowRun], queries: SnapshotQueries) -> str:
         return ""
     first = {str(failed["check"]): failed for failed in reversed(newest.failed_checks)}
     return "".join(
-        f'<p class="step"><b>{escape(name.replace("_", " "))}</b> {_linked(queries.next_step(failed, newest))}</p>'
+        f'<p class="step"><b>Next step for {escape(name.replace("_", " "))}:</b> {_linked(queries.next_step(failed, newest))}</p>'
         for name, failed in reversed(first.items())
     )
 

@@ -134,6 +134,7 @@ class WindowProcessor:
             duration_seconds=perf_counter() - began,
             alarms_version=evaluation.alarms_version,
         )
+        self._project.show_newest(project_id, evaluation.manifest)
         self._learn_from_windows(evaluation.manifest)
         return WindowStatus.POSTED
 

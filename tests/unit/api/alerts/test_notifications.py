@@ -27,7 +27,7 @@ from api.metrics import Metrics
 from api.prediction_log.lease import Lease
 from api.prediction_log.notifications import SENDING, NotificationStore
 from api.prediction_log.windows import WindowStore
-from api.snapshots.queries import SnapshotLinks
+from api.snapshots.health import SnapshotLinks
 from scripts.ports import free_port
 from tests.clocked import ClockedDatabase
 from tests.finished_windows import FAILED, Windows

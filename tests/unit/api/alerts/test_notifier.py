@@ -22,7 +22,7 @@ from api.prediction_log.database import Database
 from api.prediction_log.records import WindowStatus
 from api.prediction_log.tables import windows
 from api.prediction_log.windows import WindowStore
-from api.snapshots.queries import SnapshotLinks
+from api.snapshots.health import SnapshotLinks
 from scripts.ports import free_port
 from tests.finished_windows import Windows
 

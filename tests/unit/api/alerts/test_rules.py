@@ -10,7 +10,7 @@ from api.alerts.next_steps import NextSteps
 from api.alerts.payload import Wording, alert_of, summary
 from api.alerts.rules import CheckState, Quorum, state_of
 from api.prediction_log.records import WindowRecord, WindowStatus
-from api.snapshots.queries import SnapshotLinks
+from api.snapshots.health import SnapshotLinks
 from evidently_workspace.checks import CHECKS, CheckName
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

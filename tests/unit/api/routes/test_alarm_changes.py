@@ -22,7 +22,7 @@ from api.prediction_log.database import Database
 from api.prediction_log.tables import alarm_changes
 from api.prediction_log.windows import WindowStore
 from api.settings import Settings
-from api.snapshots.queries import SnapshotLinks
+from api.snapshots.health import SnapshotLinks
 from api.wiring import build_service_alarms
 from model.artifact.store import read_manifest
 from scripts import mute as mute_command
