@@ -270,7 +270,8 @@ def _next_steps(runs: Sequence[WindowRun], queries: SnapshotQueries) -> str:
         return ""
     first = {str(failed["check"]): failed for failed in reversed(newest.failed_checks)}
     return "".join(
-        f'<p class="step"><b>Next step for {escape(name.replace("_", " "))}:</b> {_linked(queries.next_step(failed, newest))}</p>'
+        f'<p class="step"><b>Next step for {escape(name.replace("_", " "))}:</b> '
+        f"{_linked(queries.next_step(failed, newest))}</p>"
         for name, failed in reversed(first.items())
     )
 
