@@ -52,8 +52,8 @@ def test_the_start_page_says_who_could_not_be_told_and_shows_no_address(
         store.record(claimed, {}, "it answered with status 503", timedelta(minutes=1))
         text = page.get("/").text
         assert (
-            '<li class="failed"><b>Notifications</b> json did not accept a message: it answered with status 503; tried once'
-            in text
+            '<li class="failed"><b>Notifications</b> json did not accept a message: it answered with status 503; '
+            "tried once" in text
         )
         claimed = store.claim(store.state("digest", "json")[0], lease)
         assert claimed is not None
