@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evidently_workspace.checks import CHECKS
-from evidently_workspace.classification.panels import ClassificationPanels
 from evidently_workspace.panels import (
     BY_LABEL,
     MAX_DRAWN_RATIO,
@@ -20,7 +19,7 @@ from evidently_workspace.panels import (
     series,
     text_panel,
 )
-from evidently_workspace.regression.panels import RegressionPanels
+from evidently_workspace.task_panels import ClassificationPanels, RegressionPanels
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Feature, Manifest
 from model.data.encoding import encoding_of
 
