@@ -81,7 +81,8 @@ class InstalledModel:
     @property
     def next_steps(self) -> NextSteps:
         """What says what to do after a check of the model failed."""
-        return NextSteps(self.settings.api_url, self.name, self.folder)
+        is_watched = not (self.folder / PIPELINE_FILE).exists()
+        return NextSteps(self.settings.api_url, self.name, self.folder, is_watched)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,9 +132,10 @@ def _next_steps(failed_checks: Sequence[FailedCheck], next_step: Callable[[Faile
     first = {check.check: check for check in reversed(failed_checks)}
     return long_table(
         title="Next steps",
-        column_names=["Check", "Column", "What to do"],
+        column_names=["What to do"],  # alone: Evidently sets all but the first column on the right
         data=[
-            [name.replace("_", " "), check.column or "", next_step(check)] for name, check in reversed(first.items())
+            [f"{name.replace('_', ' ')}{f' of {check.column}' if check.column else ''}: {next_step(check)}"]
+            for name, check in reversed(first.items())
         ],
     )
 

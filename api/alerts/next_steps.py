@@ -21,17 +21,21 @@ OF_COLUMNS = frozenset({"data_drift", "attribution_drift", "data_quality"})
 class NextSteps:
     """Says what to do after a failed check of a model.
 
-    ``home`` is the address of the API, ``model`` the model's name where there are several.
+    ``home`` is the address of the API, ``model`` the model's name where there are several. ``is_watched`` says whether
+    the model is served elsewhere: then it is also trained there.
     """
 
     home: str
     model: str | None
     model_dir: Path
+    is_watched: bool = False
 
     def after(self, failed: Mapping[str, Any], start: datetime) -> str:
         """Return the sentence about a failed check of the window that starts then."""
         check: str = failed["check"]
         column: str | None = failed.get("column")
+        if check in OF_THE_MODEL and self.is_watched:
+            return f"{self._look(check, column, start)}; then train the model again where it is served"
         if check in OF_THE_MODEL:
             return (
                 f"{self._look(check, column, start)}; then train the model again on the labels since then "

@@ -52,6 +52,8 @@ class ScopeRules:
             ("POST", "/log"): PREDICT,  # only under the name of a model
             ("GET", "/snapshots"): READ,
             ("GET", "/snapshots/metrics"): READ,
+            ("GET", "/mutes"): READ | ADMIN,
+            ("GET", "/thresholds"): READ | ADMIN,
             ("GET", "/"): READ,
             ("GET", "/metrics"): METRICS if guard_metrics else None,
             **{("GET", path): None for path in OPEN},

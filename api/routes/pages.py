@@ -224,7 +224,7 @@ def _notified(settings: Settings, models: Sequence[HostedModel]) -> str:
         worst = max(failing, key=lambda state: state.tries)
         services = ", ".join(sorted({state.service for state in failing}))
         again = "" if worst.retry_at is None else f", next at {worst.retry_at:%H:%M:%S} UTC"
-        text = f"{services} did not accept a message: {worst.error}; tried {worst.tries} times{again}"
+        text = f"{services} did not accept a message: {worst.error}; tried {_times(worst.tries)}{again}"
         return _status_line("Notifications", "failed", text)
     last = f"the last one was sent {max(told):%Y-%m-%d %H:%M} UTC" if told else "none had to be sent yet"
     return _status_line("Notifications", "well", last)
@@ -259,6 +259,10 @@ def _learning(state: LearningState) -> str:
     )
 
 
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
 def _next_steps(runs: Sequence[WindowRun], queries: SnapshotQueries) -> str:
     """Return what to do about the newest measured window, for the first column of each check that it failed."""
     newest = next((run.window for run in runs if run.window.status == WindowStatus.POSTED), None)
@@ -266,7 +270,8 @@ def _next_steps(runs: Sequence[WindowRun], queries: SnapshotQueries) -> str:
         return ""
     first = {str(failed["check"]): failed for failed in reversed(newest.failed_checks)}
     return "".join(
-        f'<p class="step"><b>{escape(name.replace("_", " "))}</b> {_linked(queries.next_step(failed, newest))}</p>'
+        f'<p class="step"><b>Next step for {escape(name.replace("_", " "))}:</b> '
+        f"{_linked(queries.next_step(failed, newest))}</p>"
         for name, failed in reversed(first.items())
     )
 

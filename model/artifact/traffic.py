@@ -52,6 +52,7 @@ LABELLED_LEVELS: dict[str, str] = {
     "label_mean": "target_drift",
     "concept_gap": "concept_drift",
     "flipped_share": "concept_drift",
+    "random_label_share": "concept_drift",
     "concept_size_gap": "concept_drift",
     "observed_bias": "concept_drift",
     "accuracy": "performance",

@@ -188,6 +188,13 @@ def predicted_probabilities(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
     return np.asarray(frame[columns].to_numpy(dtype=np.float64)[np.arange(len(frame)), places])
 
 
+def chances_and_labels(frame: pd.DataFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """Return the probability of each class, (rows, classes), and the place of each row's label among them, else -1."""
+    columns = [str(name) for name in frame if str(name).startswith(PROBABILITY_PREFIX)]
+    names = pd.Index([name.removeprefix(PROBABILITY_PREFIX) for name in columns], dtype=object)
+    return frame[columns].to_numpy(dtype=np.float64), names.get_indexer(pd.Index(frame[LABEL], dtype=object))
+
+
 def wrong_predictions(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Return for each row whether its prediction is not its label, (rows,)."""
     return np.asarray(frame[PREDICTION].to_numpy() != frame[LABEL].to_numpy())

@@ -11,7 +11,9 @@ import pytest
 
 from api.alerts.next_steps import NextSteps
 from evidently_workspace.checks import CHECKS
+from model.train import build_parser as build_train_parser
 from scripts.calibrate import build_parser
+from scripts.command_line import moment
 
 START = datetime(2026, 11, 23, 12, 5, 0, 250, tzinfo=UTC)
 ONE = NextSteps("https://vigie.example/", None, Path("data/model"))
@@ -38,6 +40,20 @@ def test_every_check_has_a_step_that_names_its_rows_and_its_command(check: str, 
     assert options.start == START
     assert (options.end - options.start).days == 7
     assert options.model == (None if steps is ONE else "credit-risk")
+
+
+def test_the_labels_since_then_train_a_candidate() -> None:
+    command = re.search(r"python -m model\.train ([^)]+)", OF_SEVERAL.after(failed("performance", None), START))
+    assert command is not None
+    options = build_train_parser().parse_args(shlex.split(command[1]))
+    assert options.from_log
+    assert (moment(options.since), options.model) == (START, "credit-risk")
+
+
+def test_a_model_that_is_served_elsewhere_is_trained_there() -> None:
+    watched = NextSteps("https://vigie.example", None, Path("data/model"), is_watched=True)
+    text = watched.after(failed("performance", None), START)
+    assert text.endswith("; then train the model again where it is served")
 
 
 def test_a_column_is_part_of_the_address_whatever_its_name_is() -> None:

@@ -29,9 +29,9 @@ def test_a_failed_check_says_the_next_step_in_the_call_and_on_the_page(
     assert length["next_step"].startswith(f"look at the rows: {rows}; ")
     assert width["next_step"].startswith(f"look at the rows: {rows.replace('length', 'width')}; ")
     page = client.get("/").text
-    assert re.findall(r'<p class="step"><b>data drift</b> look at the rows: <a href="([^"]+)">', page) == [
-        rows.replace("&", "&amp;")
-    ]
+    assert re.findall(
+        r'<p class="step"><b>Next step for data drift:</b> look at the rows: <a href="([^"]+)">', page
+    ) == [rows.replace("&", "&amp;")]
     Windows(database, first=1).add(failed=False)
     assert 'class="step"' not in client.get("/").text
     database.dispose()
@@ -52,7 +52,8 @@ def test_the_start_page_says_who_could_not_be_told_and_shows_no_address(
         store.record(claimed, {}, "it answered with status 503", timedelta(minutes=1))
         text = page.get("/").text
         assert (
-            '<li class="failed"><b>Notifications</b> json did not accept a message: it answered with status 503' in text
+            '<li class="failed"><b>Notifications</b> json did not accept a message: it answered with status 503; '
+            "tried once" in text
         )
         claimed = store.claim(store.state("digest", "json")[0], lease)
         assert claimed is not None
