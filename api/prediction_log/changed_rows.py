@@ -63,8 +63,8 @@ def read_changed_rows(
 ) -> list[CarryingRow] | None:
     """Return the recorded rows of a window that the log still has, by check and the foremost first.
 
-    They are at most ``limit`` rows, which the checks and columns share, or the ones given alone. None where no window starts then.
-    Raises LogUnavailable.
+    They are at most ``limit`` rows, which the checks and columns share, or the ones given alone. None where no window
+    starts then. Raises LogUnavailable.
     """
     same = changed_rows.c.model_id == windows.c.model_id, changed_rows.c.start == windows.c.start
     query = select(changed_rows.c.content).select_from(windows.outerjoin(changed_rows, and_(*same)))
