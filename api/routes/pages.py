@@ -97,9 +97,10 @@ def landing_routes(
             told = await run_in_threadpool(_notified, settings, [models.find()])
             changed = await run_in_threadpool(_changed, models.find())
             steps = _next_steps(windows, queries)
-            failure_reason, table = None, _health(health) + _learning(alarms) + steps + changed + _table(windows)
+            failure_reason, table = None, _learning(alarms) + steps + changed + _table(windows)
+            first_line = _health(health)
         except LogUnavailable as error:  # the page shows it
-            newest, failure_reason, table, told = None, str(error), UNKNOWN, ""
+            newest, failure_reason, table, told, first_line = None, str(error), UNKNOWN, "", ""
         manifest = plane.manifest
         page = PAGE.substitute(
             title=escape(manifest.name),
@@ -118,7 +119,7 @@ def landing_routes(
             ),
             grafana=_link(settings.grafana_url, "Grafana", GRAFANA),
             status=status_lines(failure_reason, evidently_up()) + told,
-            models="",
+            models=first_line,
             content=f"<h2>Newest windows</h2>\n{table}",
         )
         return HTMLResponse(page, headers={POLICY: PAGE_POLICY})
