@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from evidently import DataDefinition, Dataset
 from evidently.core.datasets import BinaryClassification, MulticlassClassification
@@ -188,6 +189,19 @@ def scored_predictions(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.
     expected = expected_errors(manifest.calibration, probability)
     columns = {PROBABILITY: probability, CORRECT: correct, ERROR: 1 - correct, EXPECTED_ERROR: expected}
     return pd.DataFrame(columns)
+
+
+def chances_and_labels(
+    frame: pd.DataFrame, manifest: ClassifierManifest
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """Return the probability of each class, (rows, classes), and the place of the label, of the rows that are scored.
+
+    Rows whose label is no class of the model are left out.
+    """
+    rows = with_probabilities(frame, manifest)
+    rows = rows[rows[PREDICTION].isin(manifest.class_names) & rows[LABEL].isin(manifest.class_names)]
+    codes = pd.Index(manifest.class_names, dtype=object).get_indexer(pd.Index(rows[LABEL], dtype=object))
+    return rows[_probability_columns(manifest)].to_numpy("float64"), codes
 
 
 def _probability_columns(manifest: ClassifierManifest) -> list[str]:

@@ -203,7 +203,7 @@ def _history(traffic: TrafficAlarms) -> str:
     """Return what the history had, and what can be promised from so much of it."""
     lengths = ", ".join(f"{windows:,} of {_duration(seconds)}" for seconds, windows in traffic.lengths.items())
     return (
-        f"from {traffic.days:g} days of held-out rows, with windows: {lengths}; in {traffic.false_alarm_days:g} days "
+        f"from {traffic.days:g} days of rows, with windows: {lengths}; in {traffic.false_alarm_days:g} days "
         "without a change, one window may fail all the same"
     )
 
