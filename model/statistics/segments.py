@@ -222,7 +222,8 @@ def fairness(name: str, current: pd.DataFrame, labelled: pd.DataFrame, manifest:
         selected = {value: _share(current[PREDICTION][mask] == one) for value, mask in of_rows.items()}
         odds = {value: _odds(labelled[mask], one) for value, mask in of_labels.items()}
         parity = _difference(list(selected.values()))
-        unequal = np.fmax(*(_difference([rates[place] for rates in odds.values()]) for place in (0, 1)))
+        true, false = (_difference([rates[place] for rates in odds.values()]) for place in (0, 1))
+        unequal = float(np.fmax(true, false))
         if not best.groups or np.fmax(parity, -1) > np.fmax(best.demographic_parity, -1):
             rates = {value: (int(of_rows[value].sum()), selected[value]) for value in selected}
             nothing = (np.nan, np.nan)

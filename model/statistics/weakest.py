@@ -147,9 +147,9 @@ def _width(manifest: Manifest) -> int:
 
 def _categories(name: str, values: pd.Series) -> Iterable[_Cut]:
     for value in values.value_counts().index[:MAX_CATEGORIES]:
-        yield _Cut(name, np.asarray(values == value, dtype=np.float64), category=str(value))
+        yield _Cut(name, np.asarray(values == value).astype(np.float64), category=str(value))
     if values.isna().any():
-        yield _Cut(name, values.isna().to_numpy(dtype=np.float64), category="missing")
+        yield _Cut(name, values.isna().to_numpy().astype(np.float64), category="missing")
 
 
 def _nodes(cuts: Sequence[_Cut], losses: Numbers, fits: Mask) -> list[_Node]:
