@@ -161,8 +161,8 @@ def segment_frames(
     estimates: Estimates | None,
 ) -> SegmentFrames:
     """Return the frames of a window with what each row counts."""
-    scores = (row_scores(rows, manifest) for rows in (labelled, reference))
-    return SegmentFrames(current, reference, *scores, _expected_scores(current, manifest, estimates))
+    scores, known = row_scores(labelled, manifest), row_scores(reference, manifest)
+    return SegmentFrames(current, reference, scores, known, _expected_scores(current, manifest, estimates))
 
 
 def row_scores(rows: pd.DataFrame, manifest: Manifest) -> Numbers:
@@ -170,7 +170,7 @@ def row_scores(rows: pd.DataFrame, manifest: Manifest) -> Numbers:
     known = (rows[LABEL].notna() & rows[PREDICTION].notna()).to_numpy()
     if isinstance(manifest, ClassifierManifest):
         return np.where(known, (rows[LABEL] == rows[PREDICTION]).to_numpy(dtype=np.float64), np.nan)
-    return np.abs(rows[PREDICTION].to_numpy(dtype=np.float64) - rows[LABEL].to_numpy(dtype=np.float64))
+    return np.asarray(np.abs(rows[PREDICTION].to_numpy("float64") - rows[LABEL].to_numpy("float64")))
 
 
 def _expected_scores(rows: pd.DataFrame, manifest: Manifest, estimates: Estimates | None) -> Numbers:
