@@ -19,6 +19,7 @@ from model.artifact.manifest import (
 )
 from model.data.encoding import category_features, encoding_of, number_features, text_column
 from model.statistics.calibration import expected_errors
+from model.statistics.segments import metadata_columns
 
 ACTUAL_CLASS = "actual class"
 PREDICTED_CLASS = "predicted class"
@@ -48,6 +49,8 @@ def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
         for column_name in _probability_columns(manifest):
             column = frame.get(column_name, pd.Series(math.nan, index=frame.index))
             columns[column_name] = column.astype("float64")
+    for name in metadata_columns(manifest).values():
+        columns[name] = text_column(frame.get(name, pd.Series(None, index=frame.index, dtype=object)))
     return pd.DataFrame(columns, index=frame.index).reset_index(drop=True)
 
 

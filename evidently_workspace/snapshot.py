@@ -25,6 +25,7 @@ with warnings.catch_warnings():
     from evidently_workspace.checks.changed_rows import changed_rows, changed_rows_section
     from evidently_workspace.checks.data_quality import data_quality
     from evidently_workspace.checks.drift import data_drift, prediction_drift, target_drift
+    from evidently_workspace.checks.segments import WindowRows, segments
     from evidently_workspace.classification.concept_drift import concept_drift as classification_concept_drift
     from evidently_workspace.classification.performance import performance as classification_performance
     from evidently_workspace.estimated_performance import Estimator, estimated_performance
@@ -124,6 +125,10 @@ def take_snapshot(
             )
         )
     sections.append(scored)
+    rows = WindowRows(current, labelled, reference)
+    divided = _attempt(window, "Segments", lambda: segments(rows, manifest, estimates, min_labels, traffic))
+    if divided.widgets or divided.not_computed:
+        sections.append(divided)
     _add_lasting(sections, past, traffic, len(current), len(labelled))
     muted = _set_muted_aside(sections, mute_of)
     found: list[ChangedRows] = []

@@ -321,4 +321,6 @@ def write_columns(columns: CsvColumns, path: Path) -> None:
         task=columns.task.task,
         decimal=schema.decimal,
         metadata=schema.metadata,
+        segments=schema.segments,
+        fairness=schema.fairness,
     )

@@ -297,6 +297,8 @@ class ModelManifest(Frozen):
     metadata: tuple[str, ...] = Field(
         (), description="More columns that a row may have: logged with it, and never given to the model."
     )
+    segments: tuple[str, ...] = Field((), description="Columns by whose values performance and drift are shown too.")
+    fairness: tuple[str, ...] = Field((), description="Columns between whose values rates are compared.")
     estimator: str = Field("random_forest", description="Its name, or where a custom or imported pipeline came from.")
     engine: Engine
     seed: int

@@ -232,6 +232,8 @@ def _manifest(
         "features": dataset.features,
         "target": dataset.target,
         "metadata": dataset.metadata,
+        "segments": dataset.segments,
+        "fairness": dataset.fairness,
         "estimator": candidate.estimator,
         **_served_by(candidate),
         "seed": seed,

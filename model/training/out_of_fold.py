@@ -220,4 +220,6 @@ def logged_rows(dataset: AnyDataset, positions: Positions, answers: Answers) -> 
     frame = dataset.frame.iloc[positions].reset_index(drop=True)
     # both columns are made here, so that the prediction stands before the label
     frame = frame.assign(**{PREDICTION: None, LABEL: dataset.labels[positions]})
+    if len(dataset.segment_values.columns):
+        frame = frame.join(dataset.segment_values.iloc[positions].reset_index(drop=True))
     return with_predictions(frame, answers, dataset.class_names if isinstance(dataset, Dataset) else None)
