@@ -40,8 +40,7 @@ Value = float | str | bool | None
 """One cell of a row; None is a missing value."""
 AlarmKind = Literal["time", "learn", "rows"]
 ALARM_KINDS: tuple[AlarmKind, ...] = get_args(AlarmKind)
-"""What alarms are calibrated on: training rows cut in time, the service's own first windows, or rows as drawn at random
-from one bag."""
+"""What alarms rest on: training rows cut in time, the service's own first windows, or rows as if drawn at random."""
 
 
 def _plain_file_name(name: str) -> str:
