@@ -31,7 +31,7 @@ def test_the_artifact_has_the_predictions_of_the_file_and_no_pipeline(watched_ar
     manifest = classifier(folder)
     assert (manifest.engine, manifest.is_watched, manifest.estimator) == ("elsewhere", True, "served elsewhere")
     assert manifest.feature_names == ("income", "age", "region")
-    assert set(manifest.files) == {"reference.parquet", "test.parquet"}
+    assert set(manifest.files) == {"reference.parquet", "test.parquet", "estimates.json"}
     assert manifest.answer_columns is not None
     assert manifest.answer_columns.model_dump() == {
         "prediction": "decision",
