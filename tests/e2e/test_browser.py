@@ -127,7 +127,7 @@ def test_the_landing_page_leads_everywhere(stack: Stack, page: Page, artefacts: 
 
 def test_every_panel_of_the_dashboard_has_points(stack: Stack, page: Page, artefacts: Path) -> None:
     page.goto(stack.project_url())
-    expect(page.get_by_text("Log loss").first).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Rows of each version").first).to_be_visible(timeout=20_000)
     expect(page.locator(".MuiLineElement-root").nth(30)).to_be_attached(timeout=20_000)
     page.wait_for_load_state("networkidle")
     drawn: list[dict[str, Any]] = page.evaluate(POINTS_OF_PANELS)
