@@ -106,3 +106,4 @@ lock: ## update the locks
 	@$(COMPILE) pyproject.toml --extra boosting --constraints requirements.lock --override deploy/boosting-overrides.txt --output-file requirements-boosting.lock
 	@$(COMPILE) --group setup --output-file requirements-setup.lock
 	@$(COMPILE) --group ui --constraints requirements.lock --override deploy/ui-overrides.txt --output-file requirements-ui.lock
+	@$(COMPILE) --no-deps --group bench --output-file requirements-bench.lock

@@ -16,8 +16,9 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from api import metrics_folder
+from api.alerts.delivery import check_addresses
 from api.app import create_app
-from api.errors import BadKeys
+from api.errors import BadAddresses, BadKeys
 from api.installed_models import find_models
 from api.log_output import log_to_stderr
 from api.middleware.head_limit import BoundedHeadProtocol
@@ -52,13 +53,14 @@ def main() -> int:
             uvicorn.run(_app(settings), **_options(settings))
         else:
             _check_models(settings)
+            check_addresses(settings.notify_urls)
             _serve_with_workers(settings)
     except ValidationError as error:
         for item in error.errors():
             name = "_".join(str(part) for part in item["loc"]).upper()
             sys.stderr.write(f"VIGIE_{name}: {item['msg']}\n" if name else f"{item['msg']}\n")
         return 2
-    except BadKeys as error:
+    except (BadKeys, BadAddresses) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except ArtifactError as error:

@@ -15,6 +15,7 @@ from api.middleware.body_limit import BodyLimit
 from api.middleware.headers import PathPrefix, PlainRouting
 from api.middleware.request_metrics import measure_requests, show_routes_from_zero
 from api.problems import Refuse, install_problem_handlers
+from api.routes.alarms import alarm_routes
 from api.routes.health import health_routes
 from api.routes.models import model_routes
 from api.routes.openapi import OF_MODEL, install_openapi
@@ -31,7 +32,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     """Build the API for the model in ``settings.model_dir``, or the models in ``settings.models_dir``.
 
     Only the models are read before the app starts: the request types follow their schemas. Raises
-    model.errors.ArtifactError where there is no valid model, BadKeys where the API keys cannot be read.
+    model.errors.ArtifactError where there is no valid model, BadKeys where the API keys cannot be read, BadAddresses
+    where an address for notifications cannot be used.
     """
     runtime = build_runtime(settings, registry or CollectorRegistry())
     manifest = runtime.models.find().manifest if runtime.models.is_single else None
@@ -103,6 +105,9 @@ def _add_routes(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     app.include_router(erasure, prefix=OF_MODEL)
     app.include_router(snapshots)
     app.include_router(snapshots, prefix=OF_MODEL)
+    alarms = alarm_routes(models)
+    app.include_router(alarms)
+    app.include_router(alarms, prefix=OF_MODEL)
     app.include_router(report_routes(settings.reports_dir))
     app.include_router(landing_routes(settings, runtime.writer, models, lambda: status.evidently_up))
     app.include_router(documentation_routes(app.title))

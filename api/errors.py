@@ -17,6 +17,7 @@ VigieError
 ├── NotFound            the named thing does not exist
 │   └── NoSuchModel     the installation has no model of this name, or no default one
 ├── BadKeys             the list of API keys cannot be read
+├── BadAddresses        an address for notifications cannot be used
 └── DependencyError     something that the API needs does not answer
     ├── ModelDisabled   the model's artifact or its own settings are not valid
     ├── LogUnavailable  the prediction log cannot be read or written
@@ -138,6 +139,10 @@ class NoSuchModel(NotFound):
 
 class BadKeys(VigieError):
     """The list of API keys cannot be read; the message does not quote it."""
+
+
+class BadAddresses(VigieError):
+    """An address for notifications cannot be used; the message does not quote it."""
 
 
 class DependencyError(VigieError):

@@ -7,11 +7,14 @@ from datetime import timedelta
 from threading import Lock
 from typing import Any, Protocol
 
+from api.alerts.notifications import ModelNews
 from api.alerts.notifier import AlertNotifier
 from api.errors import ModelDisabled
 from api.installed_models import InstalledModel, no_such_model, unknown_columns
 from api.metrics import Metrics
+from api.prediction_log.alarm_changes import AlarmChanges
 from api.prediction_log.database import Database
+from api.prediction_log.notifications import NotificationStore
 from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.served_version import ServedVersionStore
 from api.prediction_log.windows import WindowStore, next_claimable
@@ -44,11 +47,18 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """What watches one model: its windows and its alerts."""
+    """What watches one model: its windows, its alerts, who was told of them, and what people changed."""
 
     store: WindowStore
     queries: SnapshotQueries
     notifier: AlertNotifier
+    notified: NotificationStore
+    changes: AlarmChanges
+
+    @property
+    def news(self) -> ModelNews:
+        """What people are told of the model."""
+        return ModelNews(self.notifier, self.notified)
 
 
 class Parts(Protocol):
@@ -247,6 +257,10 @@ class HostedModels:
         """Return the models that the caller may see: all, or those that the key of the call is bound to."""
         bound: frozenset[str] | None = scope.get(KEY_MODELS)
         return [model for model in self if bound is None or model.name in bound]
+
+    def news(self) -> list[ModelNews]:
+        """Return what people are told of the models that serve now."""
+        return [model.monitoring.news for model in self.serving()]
 
     def serving(self) -> list[HostedModel]:
         """Return the models that serve now."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from api.alerts.next_steps import NextSteps
 from api.errors import NoSuchModel, shortened
 from api.prediction_log.records import SOLE_MODEL
 from api.security.keys import MODEL_NAME
@@ -76,6 +77,12 @@ class InstalledModel:
     def folder(self) -> Path:
         """The folder of its artifact."""
         return self.settings.model_dir
+
+    @property
+    def next_steps(self) -> NextSteps:
+        """What says what to do after a check of the model failed."""
+        is_watched = not (self.folder / PIPELINE_FILE).exists()
+        return NextSteps(self.settings.api_url, self.name, self.folder, is_watched)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ DENIALS = (
     "foreign_origin",
 )
 ALERT_OUTCOMES = ("sent", "unavailable", "rejected", "failed")
+NOTIFICATION_OUTCOMES = ("sent", "failed")
 RETENTION_OUTCOMES = ("done", "failed")
 ROW_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -128,6 +129,13 @@ class Metrics(ModelMetrics):
             values=ALERT_OUTCOMES,
         )
 
+        self._notifications = self._counter(
+            "vigie_notifications_total",
+            "Messages about model health to the addresses of VIGIE_NOTIFY_URLS, by outcome.",
+            "outcome",
+            values=NOTIFICATION_OUTCOMES,
+        )
+
     def _declare_retention(self) -> None:
         self._removed = self._counter(
             "vigie_retention_removed_total", "Removed because of its age, by kind.", "kind", values=KINDS
@@ -217,6 +225,10 @@ class Metrics(ModelMetrics):
     def count_alert_post(self, outcome: str) -> None:
         """Count one post of alerts to Alertmanager; ``outcome`` is one of `ALERT_OUTCOMES`."""
         self._alert_posts.labels(outcome).inc()
+
+    def count_notification(self, outcome: str) -> None:
+        """Count one message to an address; ``outcome`` is one of `NOTIFICATION_OUTCOMES`."""
+        self._notifications.labels(outcome).inc()
 
     def observe_status(self, now: float, *, lease_held: bool, evidently_up: bool) -> None:
         """Show the lease and Evidently UI as seen at ``now``, in seconds since the epoch."""

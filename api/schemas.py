@@ -25,6 +25,14 @@ class FailedCheck(BaseModel):
     measure: str | None = Field(None, description="Which of several measures failed, such as missing or new_category.")
     value: float
     threshold: float
+    next_step: str | None = Field(None, description="What to do, in one sentence, with the command filled in.")
+
+
+class MutedCheck(FailedCheck):
+    """One check that a window did not pass, and that does not count because somebody muted it."""
+
+    until: str = Field(description="When the mute ends.")
+    reason: str = Field(description="Why it is muted, and who did it.")
 
 
 class RecordedWindow(BaseModel):
@@ -39,6 +47,7 @@ class RecordedWindow(BaseModel):
     status: WindowStatus
     reason: str | None
     failed_checks: list[FailedCheck]
+    muted_checks: list[MutedCheck] = Field([], description="Failed too, but muted: they do not count and do not alert.")
     not_computed: list[str] = Field(description="Parts of the snapshot that could not be computed, and why.")
     model_version: str | None
     alarms_version: int | None = Field(

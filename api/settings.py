@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from api.snapshots.retention_tiers import DEFAULT_TIERS, RetentionPolicy, parse_tiers
 from evidently_workspace.ui.web_origin import LOOPBACK, allowed_hosts, origin_of
 
-SECRETS = ("database_url", "evidently_secret")
+SECRETS = ("database_url", "evidently_secret", "notify_urls")
 ORIGIN = re.compile(r"https?://[^/\s*]+")
 
 
@@ -192,7 +192,17 @@ class AlertSettings(BaseModel):
 
     alertmanager_url: Annotated[
         str | None,
-        Field(description="Where the API reaches Alertmanager; without it alerts on model health are logged only."),
+        Field(
+            description="Where the API reaches Alertmanager; without it, and without `VIGIE_NOTIFY_URLS`, alerts on "
+            "model health are logged only."
+        ),
+    ] = None
+    notify_urls: Annotated[
+        SecretStr | None,
+        Field(
+            description="Apprise addresses of those whom the API itself tells about alerts on model health, such as "
+            "mailto:// or slack://, with spaces, line ends or commas between them."
+        ),
     ] = None
     alert_windows_failed: Annotated[
         int, Field(ge=1, description="Failed windows, of the last few, at which a check's alert fires.")
@@ -218,6 +228,12 @@ class AlertSettings(BaseModel):
     def alert_repeat(self) -> timedelta:
         """How often a firing alert is repeated."""
         return timedelta(seconds=self.alert_repeat_seconds)
+
+    @field_validator("notify_urls", mode="before")
+    @classmethod
+    def _no_address_is_unset(cls, value: Any) -> Any:
+        """Take an empty text, such as that of a file which waits for its addresses, as no value."""
+        return None if isinstance(value, str) and not value.strip() else value
 
     @model_validator(mode="after")
     def _check_alert_windows(self) -> Self:

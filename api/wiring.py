@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 
 from api import __version__
-from api.alerts.notifier import Alertmanager, AlertNotifier
+from api.alerts.next_steps import NextSteps
+from api.alerts.notifications import build_notifications
+from api.alerts.notifier import build_notifier
 from api.alerts.payload import REPEATS_PER_LIFETIME, Wording
-from api.alerts.rules import Quorum
 from api.hosted_models import HostedModel, HostedModels, Monitoring, Place, Serving, WindowsOfModels, each
 from api.installed_models import (
     FOLDER_OF_MODELS,
@@ -27,12 +28,14 @@ from api.installed_models import (
     project_name,
 )
 from api.metrics import Metrics
+from api.prediction_log.alarm_changes import AlarmChanges
 from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, new_holder, retention_lease, snapshot_lease
 from api.prediction_log.models import register
-from api.prediction_log.reader import SnapshotProgress, read_progress
+from api.prediction_log.notifications import NotificationStore
+from api.prediction_log.reader import SnapshotProgress, read_health, read_progress
 from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.served_version import ServedVersionStore
@@ -43,20 +46,13 @@ from api.serving.model_archive import ModelArchive
 from api.serving.reload import ModelReloader
 from api.serving.served_model import ServedModel
 from api.settings import Settings
+from api.snapshots import scheduler as jobs
+from api.snapshots.health import SnapshotLinks, dashboard_state
 from api.snapshots.learning import ServiceAlarms
-from api.snapshots.queries import SnapshotLinks, SnapshotQueries
+from api.snapshots.queries import SnapshotQueries
 from api.snapshots.reports import report_suffix
 from api.snapshots.retention import LogAndFiles, Retention, RetentionOfModels, SnapshotRepair
-from api.snapshots.scheduler import (
-    ALERTS,
-    HEARTBEAT,
-    MODEL_RELOAD,
-    RETENTION,
-    STATUS,
-    JobScheduler,
-    SnapshotHeartbeat,
-    StatusProbe,
-)
+from api.snapshots.scheduler import JobScheduler, SnapshotHeartbeat, StatusProbe
 from api.snapshots.worker import BuildContext, SnapshotWorker, WorkerContext, retention_seconds
 from evidently_workspace.client import EvidentlyClient
 from model.artifact.manifest import Manifest
@@ -68,7 +64,6 @@ if TYPE_CHECKING:  # they import pandas
 
 FIRST_RETENTION_AFTER = timedelta(minutes=1)
 """A process that never lives for an interval still removes what is old; a start has other things to do first."""
-
 
 FOR_EVER = timedelta(days=36_500)
 """The age of what a run leaves alone: that of models that it is not about."""
@@ -110,7 +105,8 @@ class Runtime:
 def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
     """Put together a process that serves the models of the settings; only the models are read.
 
-    Raises model.errors.ArtifactError where there is no model, or the only one is not valid.
+    Raises model.errors.ArtifactError where there is no model, or the only one is not valid, BadAddresses where an
+    address for notifications cannot be used.
     """
     installation = find_models(settings)
     metrics = Metrics(registry, by_model=not installation.is_single)
@@ -125,7 +121,7 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
         timeout_seconds=settings.log_timeout_seconds,
     )
     scheduler = JobScheduler(metrics)
-    parts = ModelParts(database, writer, partial(scheduler.wake, HEARTBEAT))
+    parts = ModelParts(database, writer, partial(scheduler.wake, jobs.HEARTBEAT))
     models = HostedModels(
         [HostedModel(one, metrics.of_model(one.name or ""), parts) for one in installation.models], installation.default
     )
@@ -139,9 +135,14 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
         partial(_progress, models, database),
         warn_of_long_reads=database.warn_of_long_reads,
     )
-    scheduler.add(MODEL_RELOAD, partial(each, models, HostedModel.follow), settings.heartbeat)
+    scheduler.add(jobs.MODEL_RELOAD, partial(each, models, HostedModel.follow), settings.heartbeat)
     if settings.snapshots:
         _add_snapshot_jobs(settings, scheduler, models, heartbeat, status)
+    if settings.snapshots and (notifications := build_notifications(settings, database, lease, metrics)) is not None:
+        # a job of its own: an address may take long to answer
+        scheduler.add(
+            jobs.NOTIFICATIONS, heartbeat.while_held(partial(notifications.run, models.news)), settings.alert_repeat
+        )
     if models.is_single:  # its id in the log is known before the log is
         models.find().open(Place(SOLE_MODEL, settings.evidently_project))
     return Runtime(metrics, database, writer, installation, models, status, heartbeat, scheduler)
@@ -188,23 +189,15 @@ class ModelParts:
             enough=MinimalWindow(settings.snapshot_min_rows, settings.snapshot_min_labels),
             links=links,
             alarms=build_service_alarms(settings, self.database, place.model_id),
+            next_steps=model.next_steps,
             wake=self.wake,
+            read_health=partial(read_health, self.database, place.model_id),
         )
-        return Monitoring(store, queries, _build_notifier(model, store, manifest, links, metrics))
-
-
-def _build_notifier(
-    installed: InstalledModel, store: WindowStore, manifest: Manifest, links: SnapshotLinks, metrics: Metrics
-) -> AlertNotifier:
-    settings = installed.settings
-    return AlertNotifier(
-        store,
-        manifest.version,
-        quorum=Quorum(settings.alert_windows_failed, settings.alert_windows),
-        wording=Wording(installed.name or manifest.name, links, REPEATS_PER_LIFETIME * settings.alert_repeat),
-        alertmanager=Alertmanager(settings.alertmanager_url) if settings.alertmanager_url else None,
-        metrics=metrics,
-    )
+        lifetime = REPEATS_PER_LIFETIME * settings.alert_repeat
+        wording = Wording(model.name or manifest.name, links, lifetime, model.next_steps)
+        changes = AlarmChanges(self.database, place.model_id)
+        notifier = build_notifier(settings, store, changes, version=manifest.version, wording=wording, metrics=metrics)
+        return Monitoring(store, queries, notifier, NotificationStore(self.database, place.model_id), changes)
 
 
 def _build_heartbeat(
@@ -220,7 +213,7 @@ def _build_heartbeat(
     def report(model_id: int | None, outcome: str) -> None:
         of_model = next((model.metrics for model in models if model.model_id == model_id), metrics)
         of_model.count_window(outcome)
-        scheduler.wake(ALERTS)
+        scheduler.wake(jobs.ALERTS, jobs.NOTIFICATIONS)
 
     return SnapshotHeartbeat(
         WindowsOfModels(models, database),
@@ -228,8 +221,8 @@ def _build_heartbeat(
         SnapshotWorker(context, report, settings.snapshot_timeout_seconds),
         window=settings.snapshot_interval,
         interval=settings.heartbeat,
-        lease_gained=partial(scheduler.wake, ALERTS),
-        run_again_in=partial(scheduler.run_in, HEARTBEAT),
+        lease_gained=partial(scheduler.wake, jobs.ALERTS, jobs.NOTIFICATIONS),
+        run_again_in=partial(scheduler.run_in, jobs.HEARTBEAT),
         report_removals=metrics.observe_removals,
     )
 
@@ -241,17 +234,16 @@ def _add_snapshot_jobs(
     heartbeat: SnapshotHeartbeat,
     status: StatusProbe,
 ) -> None:
-    def notify_while_the_lease_is_held() -> None:
-        if heartbeat.lease_held:
-            each(models.serving(), lambda model: model.monitoring.notifier.notify())
+    def notify() -> None:
+        each(models.serving(), lambda model: model.monitoring.notifier.notify())
 
     at_once = timedelta(0)
     retention_interval = timedelta(seconds=settings.retention_interval_seconds)
-    scheduler.add(HEARTBEAT, heartbeat.run, settings.heartbeat, at_once)
-    scheduler.add(STATUS, status.look, settings.heartbeat, at_once)
-    scheduler.add(ALERTS, notify_while_the_lease_is_held, settings.alert_repeat)
+    scheduler.add(jobs.HEARTBEAT, heartbeat.run, settings.heartbeat, at_once)
+    scheduler.add(jobs.STATUS, status.look, settings.heartbeat, at_once)
+    scheduler.add(jobs.ALERTS, heartbeat.while_held(notify), settings.alert_repeat)
     scheduler.add(
-        RETENTION, heartbeat.request_retention, retention_interval, min(FIRST_RETENTION_AFTER, retention_interval)
+        jobs.RETENTION, heartbeat.request_retention, retention_interval, min(FIRST_RETENTION_AFTER, retention_interval)
     )
 
 
@@ -273,11 +265,19 @@ def build_worker_context(settings: Settings, installation: Installation, holder:
 
     def project_of(model: InstalledModel, manifest: Manifest) -> HealthProject:
         name = places[model.name].project or manifest.name
-        return HealthProject(client, manifest, name, database.log_id, shared=settings.evidently_share_project)
+        links = SnapshotLinks(settings.api_url, settings.evidently_link, name)
+        return HealthProject(
+            client,
+            manifest,
+            name,
+            database.log_id,
+            shared=settings.evidently_share_project,
+            state=partial(dashboard_state, database, links, places[model.name].model_id),
+        )
 
     def processor_of(model: InstalledModel) -> WindowProcessor:
         model_id = places[model.name].model_id
-        evaluator = build_evaluator(model.settings, database, model_id, model.drift_floors)
+        evaluator = build_evaluator(model.settings, database, model_id, model.drift_floors, model.next_steps)
         return WindowProcessor(
             WindowStore(database, model_id),
             lease,
@@ -319,6 +319,7 @@ def build_evaluator(
     database: Database,
     model_id: int = SOLE_MODEL,
     drift_floors: tuple[tuple[str, float], ...] = (),
+    next_steps: NextSteps | None = None,
 ) -> "WindowEvaluator":
     """Return what measures a stretch of a model's log. Raises model.errors.ArtifactError."""
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
@@ -327,9 +328,8 @@ def build_evaluator(
     limits = SampleLimits(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
     alarms = build_service_alarms(settings, database, model_id)
     archive = build_archive(settings, model_id)
-    return WindowEvaluator(
-        database, settings.model_dir, archive, limits, alarms, model_id=model_id, drift_floors=drift_floors
-    )
+    evaluator = partial(WindowEvaluator, model_id=model_id, drift_floors=drift_floors, next_steps=next_steps)
+    return evaluator(database, settings.model_dir, archive, limits, alarms)
 
 
 def build_service_alarms(settings: Settings, database: Database, model_id: int = SOLE_MODEL) -> ServiceAlarms:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from evidently import DataDefinition, Dataset
 from evidently.core.datasets import BinaryClassification, MulticlassClassification
@@ -18,6 +19,7 @@ from model.artifact.manifest import (
 )
 from model.data.encoding import category_features, encoding_of, number_features, text_column
 from model.statistics.calibration import expected_errors
+from model.statistics.segments import metadata_columns
 
 ACTUAL_CLASS = "actual class"
 PREDICTED_CLASS = "predicted class"
@@ -47,6 +49,8 @@ def with_schema(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
         for column_name in _probability_columns(manifest):
             column = frame.get(column_name, pd.Series(math.nan, index=frame.index))
             columns[column_name] = column.astype("float64")
+    for name in metadata_columns(manifest).values():
+        columns[name] = text_column(frame.get(name, pd.Series(None, index=frame.index, dtype=object)))
     return pd.DataFrame(columns, index=frame.index).reset_index(drop=True)
 
 
@@ -185,6 +189,19 @@ def scored_predictions(frame: pd.DataFrame, manifest: ClassifierManifest) -> pd.
     expected = expected_errors(manifest.calibration, probability)
     columns = {PROBABILITY: probability, CORRECT: correct, ERROR: 1 - correct, EXPECTED_ERROR: expected}
     return pd.DataFrame(columns)
+
+
+def chances_and_labels(
+    frame: pd.DataFrame, manifest: ClassifierManifest
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """Return the probability of each class, (rows, classes), and the place of the label, of the rows that are scored.
+
+    Rows whose label is no class of the model are left out.
+    """
+    rows = with_probabilities(frame, manifest)
+    rows = rows[rows[PREDICTION].isin(manifest.class_names) & rows[LABEL].isin(manifest.class_names)]
+    codes = pd.Index(manifest.class_names, dtype=object).get_indexer(pd.Index(rows[LABEL], dtype=object))
+    return rows[_probability_columns(manifest)].to_numpy("float64"), codes
 
 
 def _probability_columns(manifest: ClassifierManifest) -> list[str]:

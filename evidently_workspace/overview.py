@@ -1,16 +1,19 @@
 """The top of a report: which model, how many rows and labels, and which checks failed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import CounterData, counter
 
+from evidently_workspace.checks import CHECKS
 from evidently_workspace.client import ORIGIN
-from evidently_workspace.results import FailedCheck
+from evidently_workspace.panels import written
+from evidently_workspace.results import FailedCheck, MutedCheck
 from evidently_workspace.section import Section, long_table
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
+from model.artifact.traffic import ThresholdOverride
 
 SCORES = ("accuracy", "mean_absolute_error")
 """The score shown for each version: every classifier has the first, every regressor the second."""
@@ -28,6 +31,8 @@ class Facts:
     rows_by_version: Mapping[str, int] = field(default_factory=dict)
     other_labels: int = 0
     origin: str | None = None
+    next_step: Callable[[FailedCheck], str] | None = None
+    muted_checks: tuple[MutedCheck, ...] = ()
 
     @property
     def version_rows(self) -> dict[str, int]:
@@ -71,6 +76,7 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     # If nothing could be measured, "no failed check" would promise too much.
     if any(other.values for other in sections):
         section.record("failed_checks", len(failed_checks), "FailedChecks")
+        _draw_for_the_dashboard(section, failed_checks)
         _record_by_version(section, facts, failed_checks, sections)
         counters.append(CounterData("Failed checks", str(len(failed_checks))))
     for version, rows in facts.version_rows.items():
@@ -78,7 +84,21 @@ def overview(facts: Facts, sections: Sequence[Section]) -> Section:
     section.widgets.append(counter(counters=counters))
     if failed_checks:
         section.widgets.append(_failed_table(failed_checks))
+        if facts.next_step is not None:
+            section.widgets.append(_next_steps(failed_checks, facts.next_step))
+    if facts.muted_checks:
+        section.widgets.append(_muted_table(facts.muted_checks))
+    if facts.manifest.overrides:
+        section.widgets.append(_overrides_table(facts.manifest.overrides))
     return section
+
+
+def _draw_for_the_dashboard(section: Section, failed_checks: Sequence[FailedCheck]) -> None:
+    """Add what only the charts of the dashboard need: failures by kind, and the level of the alarm."""
+    for check in CHECKS:
+        count = sum(failed.check == check.name for failed in failed_checks)
+        section.draw("failed_checks_of_kind", count, "FailedChecksOfKind", check=check.name)
+    section.draw("threshold", 1.0, "Threshold")
 
 
 def _record_by_version(
@@ -107,18 +127,51 @@ def _scope(facts: Facts) -> str:
     )
 
 
+def _next_steps(failed_checks: Sequence[FailedCheck], next_step: Callable[[FailedCheck], str]) -> BaseWidgetInfo:
+    """Return a table of what to do, for the first column of each check."""
+    first = {check.check: check for check in reversed(failed_checks)}
+    return long_table(
+        title="Next steps",
+        column_names=["What to do"],  # alone: Evidently sets all but the first column on the right
+        data=[
+            [f"{name.replace('_', ' ')}{f' of {check.column}' if check.column else ''}: {next_step(check)}"]
+            for name, check in reversed(first.items())
+        ],
+    )
+
+
+def _muted_table(muted: Sequence[MutedCheck]) -> BaseWidgetInfo:
+    return long_table(
+        title="Muted checks, which do not count as failed",
+        column_names=[*FAILED_COLUMNS, "Muted until", "Why"],
+        data=[[*_failed_row(one.failed), one.mute.until, one.mute.reason] for one in muted],
+    )
+
+
+def _overrides_table(overrides: Sequence[ThresholdOverride]) -> BaseWidgetInfo:
+    return long_table(
+        title="Thresholds set by hand",
+        column_names=["Statistic", "Column", "Threshold"],
+        data=[[one.name.replace("_", " "), one.column or "", f"{one.value:.4g}"] for one in overrides],
+    )
+
+
+FAILED_COLUMNS = ("Check", "Column", "Measure", "Value", "Threshold")
+
+
 def _failed_table(failed_checks: Sequence[FailedCheck]) -> BaseWidgetInfo:
     return long_table(
         title="Failed checks",
-        column_names=["Check", "Column", "Measure", "Value", "Threshold"],
-        data=[
-            [
-                check.check.replace("_", " "),
-                check.column or "",
-                (check.measure or "").replace("_", " "),
-                f"{check.value:.4g}",
-                f"{check.threshold:.4g}",
-            ]
-            for check in failed_checks
-        ],
+        column_names=list(FAILED_COLUMNS),
+        data=[_failed_row(check) for check in failed_checks],
     )
+
+
+def _failed_row(check: FailedCheck) -> list[str]:
+    return [
+        check.check.replace("_", " "),
+        check.column or "",
+        (check.measure or "").replace("_", " "),
+        written(check.value),
+        written(check.threshold),
+    ]

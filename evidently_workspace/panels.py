@@ -28,6 +28,7 @@ BY_LABEL = "{{label}}"
 Panel = dict[str, Any]
 Series = dict[str, Any]
 Size = Literal["full", "half"]
+Aggregation = Literal["last", "avg"]
 
 
 def series(legend: str, metric: str, **labels: str) -> Series:
@@ -47,8 +48,8 @@ def text_panel(title: str, text: str) -> Panel:
     return _panel(title, text, "full", [], {"plot_type": "text"})
 
 
-def counter_panel(title: str, text: str | None, shown: Sequence[Series], aggregation: str = "last") -> Panel:
-    """Return a panel with one value of each series, side by side: the newest, or what another aggregation says."""
+def counter_panel(title: str, text: str | None, shown: Sequence[Series], aggregation: Aggregation = "last") -> Panel:
+    """Return a panel with one number of each series, side by side: the newest, or the mean of the windows shown."""
     return _panel(title, text, "full", list(shown), {"plot_type": "counter", "aggregation": aggregation})
 
 
@@ -57,36 +58,34 @@ def line_panel(title: str, text: str | None, shown: Sequence[Series], size: Size
     return _panel(title, text, size, list(shown), {"plot_type": "line"})
 
 
-def estimate_panels(title: str, score: str, metric: str, held: Mapping[str, str]) -> Iterator[Panel]:
-    """Yield the panels of estimated performance: a score beside the true one, and how often the intervals held.
-
-    `metric` is that of the true score; `held` has the legend of each score that is estimated.
-    """
-    text = (
-        "Of all predictions, with or without labels, and the interval that the true score should lie in 95 times of "
-        "100; beside it, the labels that arrived. The estimate cannot see concept drift."
-    )
+def estimated(score: str, metric: str, legend: str) -> list[Series]:
+    """Return the lines of a score: true, estimated with the ends of its interval, and on the test set."""
     kinds = {
         "estimated": "estimate",
-        "lowest": "estimate_low",
-        "highest": "estimate_high",
-        "on the test set": "test set",
+        "estimated, low": "estimate_low",
+        "estimated, high": "estimate_high",
+        "test set": "test set",
     }
-    lines = [series(legend, "EstimatedScore", score=score, kind=kind) for legend, kind in kinds.items()]
-    yield line_panel(f"{title}, estimated and true", text, [*lines, series("true", metric)], "full")
-    share = (
+    lines = [series(name, "EstimatedScore", score=score, kind=kind) for name, kind in kinds.items()]
+    return [series(legend, metric), *lines]
+
+
+def held_panel(scores: Mapping[str, str]) -> Panel:
+    """Return the panel that says how often the intervals of estimates were right, by score and its legend."""
+    text = (
         "Mean over the windows in which enough labels arrived: 1 if the true score of their rows lay in the interval "
         "estimated for these rows, else 0. Much below 0.95, the relation between inputs and labels has changed."
     )
-    shown = [series(legend, "EstimateHeld", score=name) for name, legend in held.items()]
-    yield counter_panel("How often the intervals were right", share, shown, "avg")
+    shown = [series(legend, "EstimateHeld", score=score) for score, legend in scores.items()]
+    return counter_panel("How often the estimates were right", text, shown, "avg")
 
 
-def on_test_set(scores: float | Mapping[str, float], form: str = ".3f") -> str:
-    """Return a sentence with the scores on the test set: one number, or several by name."""
-    if not isinstance(scores, Mapping):
-        return f"On the test set: {scores:{form}}."
-    return f"On the test set: {', '.join(f'{name} {score:{form}}' for name, score in scores.items())}."
+def written(value: float) -> str:
+    """Return a number as people write it: 32,400 rather than 3.24e+04."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    shown = f"{value:.4g}"
+    return f"{value:.7f}".rstrip("0") if "e-0" in shown and abs(value) >= 1e-6 else shown
 
 
 def dashboard(title: str, panels: Sequence[Panel]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def build_snapshot(facts: Facts, sections: list[Section], rejected_requests: Map
         failed_checks=failed_checks,
         values=tuple(value for section in sections for value in section.values),
         not_computed=not_computed,
+        muted_checks=facts.muted_checks,
     )
 
 

@@ -44,6 +44,22 @@ class FailedCheck:
 
 
 @dataclass(frozen=True)
+class Mute:
+    """Why a failed check is muted, and until when, as text."""
+
+    until: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class MutedCheck:
+    """A failed check that somebody muted: it is shown, and does not count as failed."""
+
+    failed: FailedCheck
+    mute: Mute
+
+
+@dataclass(frozen=True)
 class MetricValue:
     """One point of a time series; always finite."""
 
@@ -78,4 +94,5 @@ class WindowSnapshot:
     failed_checks: tuple[FailedCheck, ...]
     values: tuple[MetricValue, ...]
     not_computed: tuple[str, ...]
+    muted_checks: tuple[MutedCheck, ...] = ()
     changed_rows: tuple[ChangedRows, ...] = ()

@@ -25,6 +25,7 @@ with warnings.catch_warnings():
     from evidently_workspace.checks.changed_rows import changed_rows, changed_rows_section
     from evidently_workspace.checks.data_quality import data_quality
     from evidently_workspace.checks.drift import data_drift, prediction_drift, target_drift
+    from evidently_workspace.checks.segments import WindowRows, segments
     from evidently_workspace.classification.concept_drift import concept_drift as classification_concept_drift
     from evidently_workspace.classification.performance import performance as classification_performance
     from evidently_workspace.estimated_performance import Estimator, estimated_performance
@@ -35,7 +36,15 @@ with warnings.catch_warnings():
     from evidently_workspace.report_page import build_snapshot
     from evidently_workspace.section import NotEnoughDataError, Section, plain_figures
 
-from evidently_workspace.results import FAILED_WITH, ChangedRows, FailedCheck, RowIds, WindowSnapshot
+from evidently_workspace.results import (
+    FAILED_WITH,
+    ChangedRows,
+    FailedCheck,
+    Mute,
+    MutedCheck,
+    RowIds,
+    WindowSnapshot,
+)
 from evidently_workspace.window import Window
 from model.artifact.estimates import Estimates
 from model.artifact.manifest import ClassifierManifest, Manifest
@@ -66,6 +75,8 @@ def take_snapshot(
     estimates: Estimates | None = None,
     estimates_missing: str | None = None,
     past: Mapping[Key, Gathered] = MappingProxyType({}),
+    next_step: Callable[[FailedCheck], str] | None = None,
+    mute_of: Callable[[FailedCheck], Mute | None] = lambda _failed: None,
     ids: RowIds | None = None,
 ) -> WindowSnapshot:
     """Measure one window against the reference.
@@ -79,13 +90,16 @@ def take_snapshot(
     log that all this comes from. `estimates` say how well the model should do on the rows, or `estimates_missing` why
     nothing does. `past` are the sums over the windows before this one that show what lasts, in blocks of time that end
     with this window. `ids` are those of the rows: with them the snapshot has the rows that carry what its failed checks
-    found.
+    found. `next_step` returns what to do after a failed check, as the report says. `mute_of` returns the mute of a
+    failed check, which then does not count as failed.
 
     A section with fewer than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed;
     the other sections are computed all the same.
     """
     current, labelled, reference = (with_schema(frame, manifest) for frame in (current, labelled, reference))
-    traffic = WindowTraffic(manifest.traffic, window.start, (window.end - window.start).total_seconds())
+    traffic = WindowTraffic(
+        manifest.traffic, window.start, (window.end - window.start).total_seconds(), manifest.overrides
+    )
     sections = [
         _attempt(window, "Data drift", lambda: data_drift(current, reference, manifest, min_rows, traffic)),
         _attempt(window, "Prediction drift", lambda: prediction_drift(current, reference, manifest, min_rows, traffic)),
@@ -111,7 +125,12 @@ def take_snapshot(
             )
         )
     sections.append(scored)
+    rows = WindowRows(current, labelled, reference)
+    divided = _attempt(window, "Segments", lambda: segments(rows, manifest, estimates, min_labels, traffic))
+    if divided.widgets or divided.not_computed:
+        sections.append(divided)
     _add_lasting(sections, past, traffic, len(current), len(labelled))
+    muted = _set_muted_aside(sections, mute_of)
     found: list[ChangedRows] = []
     failed = [check for section in sections for check in section.failed_checks]
     if ids is not None and failed:
@@ -123,9 +142,30 @@ def take_snapshot(
 
         sections.insert(0, _attempt(window, "Rows that carry the changes", rows_section))
     facts = Facts(
-        window, manifest, len(current), len(labelled), sampled_fraction, rows_by_version, other_labels, origin
+        window,
+        manifest,
+        len(current),
+        len(labelled),
+        sampled_fraction,
+        rows_by_version,
+        other_labels,
+        origin,
+        next_step=next_step,
+        muted_checks=muted,
     )
     return replace(build_snapshot(facts, sections, rejected_requests), changed_rows=tuple(found))
+
+
+def _set_muted_aside(
+    sections: Sequence[Section], mute_of: Callable[[FailedCheck], Mute | None]
+) -> tuple[MutedCheck, ...]:
+    """Take the muted checks out of the failed ones of their sections, and return them."""
+    muted: list[MutedCheck] = []
+    for section in sections:
+        found = [(failed, mute_of(failed)) for failed in section.failed_checks]
+        section.failed_checks = [failed for failed, mute in found if mute is None]
+        muted += [MutedCheck(failed, mute) for failed, mute in found if mute is not None]
+    return tuple(muted)
 
 
 def _add_lasting(

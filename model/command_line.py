@@ -203,7 +203,7 @@ def _history(traffic: TrafficAlarms) -> str:
     """Return what the history had, and what can be promised from so much of it."""
     lengths = ", ".join(f"{windows:,} of {_duration(seconds)}" for seconds, windows in traffic.lengths.items())
     return (
-        f"from {traffic.days:g} days of held-out rows, with windows: {lengths}; in {traffic.false_alarm_days:g} days "
+        f"from {traffic.days:g} days of rows, with windows: {lengths}; in {traffic.false_alarm_days:g} days "
         "without a change, one window may fail all the same"
     )
 
@@ -321,4 +321,6 @@ def write_columns(columns: CsvColumns, path: Path) -> None:
         task=columns.task.task,
         decimal=schema.decimal,
         metadata=schema.metadata,
+        segments=schema.segments,
+        fairness=schema.fairness,
     )

@@ -14,7 +14,13 @@ DESCRIPTION = (
     "reached, the exit status is 2."
 )
 ROOT = Path(__file__).parents[1]
-LOCKS = ("requirements-dev.lock", "requirements-boosting.lock", "requirements-ui.lock", "requirements-setup.lock")
+LOCKS = (
+    "requirements-dev.lock",
+    "requirements-boosting.lock",
+    "requirements-ui.lock",
+    "requirements-setup.lock",
+    "requirements-bench.lock",
+)
 """The first contains all of requirements.lock."""
 _MAX_SECONDS = 300
 

@@ -24,10 +24,12 @@ from scripts.past_rows import Judged, Rules, judge_file, judge_log
 
 if TYPE_CHECKING:
     from model.alarms.window_checks import Failure, JudgedWindow
+    from model.artifact.traffic import TrafficAlarms
 
 UNITS = {"s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400}
 WEEK_SECONDS = 7 * 86_400
 WORST = 5
+MAX_NAMED = 8
 OF_A_FILE = ("time", "time_zone", "target")
 WITHOUT_COLUMN = ("prediction_drift", "target_drift")
 """Values that a snapshot records without a column."""
@@ -241,10 +243,7 @@ def _show(console: Console, judged: Judged, alerts: Sequence[AlertSpan]) -> None
     console.print(table)
     worst = sorted((window for window in windows if window.failures), key=lambda one: len(one.failures), reverse=True)
     for window in worst[:WORST]:
-        named = ", ".join(
-            f"{one.check} {one.column or ''} {one.value:.3g} (threshold {one.threshold:.3g})".replace("  ", " ")
-            for one in window.failures[:3]
-        )
+        named = ", ".join(map(failure_text, window.failures[:3]))
         more = f" and {len(window.failures) - 3} more" if len(window.failures) > 3 else ""
         console.print(
             f"{window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}: {named}{more}",
@@ -255,16 +254,30 @@ def _show(console: Console, judged: Judged, alerts: Sequence[AlertSpan]) -> None
         console.print(note, highlight=False, markup=False)
     traffic = judged.manifest.traffic
     if traffic is not None and traffic.gross:
-        console.print(
-            f"What is usual of {len(traffic.gross):,} statistics is still to be learned: only gross changes of them "
-            "alarm."
-        )
+        console.print(learning_note(traffic), highlight=False, markup=False)
     if traffic is None:
         console.print(
             "These alarms were calibrated on rows drawn at random, so hours, weekdays and weather count as drift. "
             "Train with --time to calibrate them on windows cut in time."
         )
     console.print("Attribution drift is not judged here.")
+
+
+def failure_text(failure: "Failure") -> str:
+    """Return a failure as text; one that several windows together show says so."""
+    about = " ".join(filter(None, [failure.check, failure.column]))
+    together = f", {failure.measure}, from several windows:" if failure.measure else ""
+    return f"{about}{together} {failure.value:.3g} (threshold {failure.threshold:.3g})"
+
+
+def learning_note(traffic: "TrafficAlarms") -> str:
+    """Return which statistics still have to be learned."""
+    learned = [f"{one.name} of {one.column}" if one.column else one.name for one in traffic.gross]
+    more = f" and {len(learned) - MAX_NAMED:,} more" if len(learned) > MAX_NAMED else ""
+    return (
+        f"What is usual is still to be learned of {', '.join(learned[:MAX_NAMED])}{more}: only gross changes of these "
+        "alarm."
+    )
 
 
 if __name__ == "__main__":

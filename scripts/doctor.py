@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.
         disk(ROOT),
         writable(ROOT / "data"),
         *models(),
+        *notifications(),
         *(stack_port(port, service) for port, service in _STACK_PORTS.items()),
         program("Chromium", CHROMIUMS, "tests in a browser are skipped, and make screenshots does not work"),
         program("Prometheus", ("prometheus",), "tests of scraping are skipped"),
@@ -159,6 +160,25 @@ def models() -> Iterable[Finding]:
         except Exception as error:  # noqa: BLE001 - as above
             lacks = str(error)
         yield Finding(f"model {model.name}", lacks, "this model does not serve; the others do")
+
+
+def notifications() -> Iterable[Finding]:
+    """Yield whether the addresses of VIGIE_NOTIFY_URLS can be used, where there are any; none of them is called."""
+    if not (os.environ.get("VIGIE_NOTIFY_URLS") or os.environ.get("VIGIE_NOTIFY_URLS_FILE")):
+        return
+    what = "addresses in VIGIE_NOTIFY_URLS"
+    try:
+        from api.alerts.delivery import Addresses  # noqa: PLC0415 - the packages may be missing
+        from api.settings import Settings  # noqa: PLC0415 - as above
+
+        setting = Settings().notify_urls
+        if setting is None:
+            yield Finding(what, "there is none", "nobody is told of an alert by the API itself")
+        else:
+            yield Finding(f"{what} ({Addresses(setting)})")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what is found
+        text = str(error).splitlines()[0].removeprefix("VIGIE_NOTIFY_URLS: ")
+        yield Finding(what, text, "the API does not start", needed=True)
 
 
 def stack_port(port: int, service: str) -> Finding:

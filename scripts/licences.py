@@ -9,8 +9,8 @@ from pathlib import Path
 
 DESCRIPTION = "Write the licences of the locked packages into docs/licences.md."
 ROOT = Path(__file__).parents[1]
-LOCKS = ("requirements.lock", "requirements-boosting.lock", "requirements-ui.lock")
-"""The packages of the API, those of its optional group, and those of the image of Evidently UI."""
+LOCKS = ("requirements.lock", "requirements-boosting.lock", "requirements-ui.lock", "requirements-bench.lock")
+"""The packages of the API, of its optional group, of the image of Evidently UI, and the tables of the benchmark."""
 PAGE = ROOT / "docs" / "licences.md"
 HEAD = "| package | licence |\n|---|---|\n"
 MAX_NAME = 60

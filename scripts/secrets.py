@@ -78,6 +78,7 @@ def make_secrets(folder: Path) -> list[str]:
         "alertmanager/webhook_url": NOBODY,
         "alertmanager/deadman_url": NOBODY,
         "alertmanager/smtp_password": secrets.token_urlsafe(24),
+        "notify_urls": "",  # nobody is told by the API itself until someone writes addresses into it
         "sqlite_log_url": "sqlite:////data/log/vigie.db",
         "sqlite_workspace_url": "sqlite:////data/workspace/evidently.db",
     }

@@ -37,6 +37,8 @@ PANELS: dict[str, tuple[Command, ...]] = {
         Command("watch", "model.watch", "Watch a model that is served elsewhere, in any language."),
         Command("ingest", "scripts.ingest.__main__", "Send a file of predictions that were made elsewhere."),
         Command("calibrate", "scripts.calibrate", "Set the alarms from windows of the log, or take that back."),
+        Command("mute", "scripts.mute", "Mute a check or a column until a time, or end that."),
+        Command("threshold", "scripts.threshold", "Set the threshold of a check, or take that back."),
         Command("backtest", "scripts.backtest", "Show what the alarms would have done on past rows."),
     ),
     "Look at it": (
@@ -55,7 +57,11 @@ PANELS: dict[str, tuple[Command, ...]] = {
         Command("retention", "scripts.retention", "Remove old snapshots, reports and rows, or show what would go."),
     ),
     "For developers": (
-        Command("bench", "scripts.bench.__main__", "Measure the alarms, the API's speed, the log and the workspace."),
+        Command(
+            "bench",
+            "scripts.bench.__main__",
+            "Measure alarms, estimates, API, log and workspace.",
+        ),
         Command("screenshots", "scripts.screenshots", "Take the pictures of the docs from a running stack."),
         Command("audit", "scripts.audit", "Look up known vulnerabilities of the locked dependencies."),
         Command("licences", "scripts.licences", "Write the licences of all packages into docs/licences.md."),

@@ -10,10 +10,12 @@ from http import HTTPStatus
 import httpx
 
 from api.alerts.payload import Alert, Wording, alert_of, summary
-from api.alerts.rules import INCOMPLETE, CheckState, Quorum, state_of
+from api.alerts.rules import INCOMPLETE, CheckState, Quorum, state_of, without_muted
 from api.errors import LogUnavailable
 from api.metrics import Metrics
+from api.prediction_log.alarm_changes import AlarmChange, AlarmChanges
 from api.prediction_log.windows import WindowStore
+from api.settings import Settings
 from evidently_workspace.checks import CHECKS, Check
 
 logger = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ class AlertNotifier:
     """Says which checks of one model version fire.
 
     Windows of other versions do not count: to train again is the answer to most of these alerts. Without an
-    Alertmanager the changes are only logged.
+    Alertmanager the changes are logged here.
     """
 
     def __init__(
@@ -80,15 +82,17 @@ class AlertNotifier:
         store: WindowStore,
         model_version: str,
         *,
+        changes: AlarmChanges | None = None,
         quorum: Quorum,
         wording: Wording,
         alertmanager: Alertmanager | None,
         metrics: Metrics,
     ) -> None:
         self._store = store
+        self._changes = changes
         self._model_version = model_version
         self._quorum = quorum
-        self._wording = wording
+        self.wording = wording
         self._alertmanager = alertmanager
         self._metrics = metrics
         self._firing: set[str] = set()
@@ -100,7 +104,7 @@ class AlertNotifier:
     def notify(self) -> None:
         """Post what fires and what has just ended. Raises LogUnavailable; the next call makes up for a failed one."""
         try:
-            states = list(self._states())
+            states = self.states()
             self._log_changes(states)
             self._post(states)
         except LogUnavailable:
@@ -109,10 +113,24 @@ class AlertNotifier:
             self._metrics.count_alert_post("failed")
             raise
 
+    @property
+    def model_version(self) -> str:
+        """The version whose windows count."""
+        return self._model_version
+
+    def states(self) -> list[tuple[Check, CheckState]]:
+        """Return where each check stands that fires, or fired a short while ago. Raises LogUnavailable."""
+        return list(self._states())
+
+    def mutes(self) -> list[AlarmChange]:
+        """Return the mutes that hold, and those that ended a short while ago. Raises LogUnavailable."""
+        return [] if self._changes is None else self._changes.mutes(ended=True)
+
     def _states(self) -> Iterator[tuple[Check, CheckState]]:
+        mutes = self.mutes()
         for check in (*CHECKS, INCOMPLETE):
             history = self._store.measured(check.measures, self._model_version, max(HISTORY, 2 * self._quorum.windows))
-            state = state_of(check.name, history, self._quorum)
+            state = state_of(check.name, without_muted(history, mutes), self._quorum)
             if state is not None:
                 yield check, state
 
@@ -123,15 +141,36 @@ class AlertNotifier:
         for check, state in states:
             if state.firing != (check.name in self._firing):
                 turn = "fires" if state.firing else "is over"
-                logger.warning("%s %s: %s", check.alertname, turn, summary(check, state, self._wording.model))
+                logger.warning("%s %s: %s", check.alertname, turn, summary(check, state, self.wording.model))
         self._firing = firing
 
     def _post(self, states: Sequence[tuple[Check, CheckState]]) -> None:
         now = datetime.now(UTC)
         alerts = [
-            alert_of(check, state, self._wording, now)
+            alert_of(check, state, self.wording, now)
             for check, state in states
             if state.firing or now - state.since < OVER_FOR
         ]
         if alerts and self._alertmanager is not None:
             self._metrics.count_alert_post(self._alertmanager.post(alerts))
+
+
+def build_notifier(
+    settings: Settings,
+    store: WindowStore,
+    changes: AlarmChanges,
+    *,
+    version: str,
+    wording: Wording,
+    metrics: Metrics,
+) -> AlertNotifier:
+    """Return what notifies of one model, from its settings."""
+    return AlertNotifier(
+        store,
+        version,
+        changes=changes,
+        quorum=Quorum(settings.alert_windows_failed, settings.alert_windows),
+        wording=wording,
+        alertmanager=Alertmanager(settings.alertmanager_url) if settings.alertmanager_url else None,
+        metrics=metrics,
+    )

@@ -1,12 +1,14 @@
 """What an alert says: one object of Alertmanager's v2 API from the state of a check."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from api.alerts.next_steps import NextSteps
 from api.alerts.rules import INCOMPLETE, CheckState, failed_parts
 from api.prediction_log.records import WindowRecord
-from api.snapshots.queries import SnapshotLinks
+from api.snapshots.health import SnapshotLinks
 from evidently_workspace.checks import Check
 
 NAMED_IN_SUMMARY = 5
@@ -26,6 +28,7 @@ class Wording:
     links: SnapshotLinks
     lifetime: timedelta
     """How long an alert fires in Alertmanager when it is not repeated."""
+    next_steps: NextSteps
 
 
 def alert_of(check: Check, state: CheckState, wording: Wording, now: datetime) -> Alert:
@@ -35,10 +38,12 @@ def alert_of(check: Check, state: CheckState, wording: Wording, now: datetime) -
     """
     window = state.newest_failed
     report = wording.links.report(window)
+    failures = newest_failures(check, window)
     annotations = {
         "summary": summary(check, state, wording.model),
         "window": f"{_rfc3339(window.start)}/{_rfc3339(window.end)}",
-        "columns": ", ".join(_columns(_failures(check, window))),
+        "columns": ", ".join(_columns(failures)),
+        "next_step": wording.next_steps.after(failures[0], window.start) if failures else "",
         "report_url": report,
         "evidently_url": wording.links.evidently(window),
     }
@@ -58,23 +63,28 @@ def alert_of(check: Check, state: CheckState, wording: Wording, now: datetime) -
 
 def summary(check: Check, state: CheckState, model: str) -> str:
     """Return one sentence: how many windows failed, and by how much the newest of them did, the worst column first."""
-    failures = _failures(check, state.newest_failed)
     if check == INCOMPLETE:
         named = "; ".join(failed_parts(state.newest_failed)[:NAMED_IN_SUMMARY])
         return (
             f"Parts of the snapshot failed in {state.failed} of the last {state.considered} windows of {model}, so "
             f"nobody sees what they should show; the newest: {named}."
         )
-    named = ", ".join(_measured(check, failed) for failed in failures[:NAMED_IN_SUMMARY])
-    more = len(failures) - NAMED_IN_SUMMARY
-    rest = f" and {more} more" if more > 0 else ""
+    named = named_in(check, newest_failures(check, state.newest_failed))
     return (
         f"{check.title} in {state.failed} of the last {state.considered} windows of {model}; "
-        f"the newest that failed: {named}{rest}."
+        f"the newest that failed: {named}."
     )
 
 
-def _failures(check: Check, window: WindowRecord) -> list[dict[str, Any]]:
+def named_in(check: Check, failures: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first of some failures of a check with their numbers, and how many more there are."""
+    named = ", ".join(_measured(check, failed) for failed in failures[:NAMED_IN_SUMMARY])
+    more = len(failures) - NAMED_IN_SUMMARY
+    return named + (f" and {more} more" if more > 0 else "")
+
+
+def newest_failures(check: Check, window: WindowRecord) -> list[dict[str, Any]]:
+    """Return the failures of a check in a window, the worst first."""
     failures = [failed for failed in window.failed_checks if failed["check"] == check.name]
     return sorted(failures, key=_excess, reverse=True)
 
@@ -90,12 +100,12 @@ def _columns(failures: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(str(one["column"]) for one in failures if one["column"] not in {None, _measure(one)}))
 
 
-def _measure(failed: dict[str, Any]) -> str | None:
+def _measure(failed: Mapping[str, Any]) -> str | None:
     measure: str | None = failed.get("measure")
     return measure
 
 
-def _measured(check: Check, failed: dict[str, Any]) -> str:
+def _measured(check: Check, failed: Mapping[str, Any]) -> str:
     names = dict.fromkeys(name for name in (failed["column"], _measure(failed)) if name) or check.measures[:1]
     return f"{' '.join(names)} {failed['value']:.3g} (threshold {failed['threshold']:.3g})"
 

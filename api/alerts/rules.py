@@ -1,9 +1,10 @@
 """When the alert of a check fires: k failed windows of the last n that computed the check."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from api.prediction_log.alarm_changes import AlarmChange, mute_of
 from api.prediction_log.records import WindowRecord
 from evidently_workspace.checks import Check
 from evidently_workspace.results import FAILED_WITH
@@ -27,6 +28,16 @@ class CheckState:
     failed: int
     considered: int
     newest_failed: WindowRecord
+
+
+def without_muted(history: Iterable[WindowRecord], mutes: Sequence[AlarmChange]) -> list[WindowRecord]:
+    """Return the windows as if the checks that are muted now had been muted when they were measured."""
+
+    def unmuted(window: WindowRecord) -> WindowRecord:
+        left = [one for one in window.failed_checks if mute_of(mutes, one, window.start) is None]
+        return window if len(left) == len(window.failed_checks) else replace(window, failed_checks=left)
+
+    return [unmuted(window) for window in history]
 
 
 def state_of(check: str, history: Sequence[WindowRecord], quorum: Quorum) -> CheckState | None:

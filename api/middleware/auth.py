@@ -52,6 +52,8 @@ class ScopeRules:
             ("POST", "/log"): PREDICT,  # only under the name of a model
             ("GET", "/snapshots"): READ,
             ("GET", "/snapshots/metrics"): READ,
+            ("GET", "/mutes"): READ | ADMIN,
+            ("GET", "/thresholds"): READ | ADMIN,
             ("GET", "/"): READ,
             ("GET", "/metrics"): METRICS if guard_metrics else None,
             **{("GET", path): None for path in OPEN},
@@ -134,9 +136,9 @@ class AuthMiddleware:
         key = self._keys.find(presented) if presented is not None else None
         if key is None or _has_expired(key):
             return _unauthorized(presented, key, wants_page=wants_page)
-        scope[KEY_NAME] = key.name
         if needed.isdisjoint(key.scopes):
             return _forbidden(key, needed)
+        scope[KEY_NAME] = key.name
         if key.models is not None:
             scope[KEY_MODELS] = key.models
             if not self._may_call(key.models, scope["path"]):

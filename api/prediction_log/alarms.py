@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, inser
 
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.records import SOLE_MODEL, WindowStatus, WindowValue
-from api.prediction_log.tables import alarm_versions, window_statistics, windows
+from api.prediction_log.tables import alarm_versions, models, window_statistics, windows
 
 MAX_WINDOWS = 12_000
 """Windows whose statistics are kept: six weeks at five minutes, more than a year at an hour."""
@@ -24,6 +24,8 @@ class AlarmAction(StrEnum):
     LEARNED = "learned"
     CALIBRATED = "calibrated"
     UNDONE = "undone"
+    THRESHOLD = "threshold"
+    """A person set a threshold, or took it back."""
     RESTARTED = "restarted"
 
 
@@ -36,6 +38,8 @@ class AlarmVersion:
     model_version: str
     action: AlarmAction
     content: str | None
+    overrides: list[dict[str, Any]] = field(default_factory=list)
+    """The thresholds that people set, as the log holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,14 @@ class AlarmLog:
         self.database = database
         self.model_id = model_id
 
-    def newest(self, model_version: str) -> AlarmVersion | None:
-        """Return the alarms that hold for a version of the model; None where those of the artifact always did."""
+    def newest(self, model_version: str, *, learned: bool = False) -> AlarmVersion | None:
+        """Return the alarms that hold for a version of the model; None where those of the artifact always did.
+
+        With ``learned``, versions that differ only in what people set are left out.
+        """
         query = select(alarm_versions).where(self._held_by(model_version))
+        if learned:
+            query = query.where(alarm_versions.c.action != AlarmAction.THRESHOLD)
         with self.database.reading() as connection:
             row = connection.execute(query.order_by(alarm_versions.c.id.desc()).limit(1)).first()
         return None if row is None else _version_of(row)
@@ -72,21 +81,44 @@ class AlarmLog:
     def add(self, model_version: str, action: AlarmAction, content: str | None) -> AlarmVersion:
         """Let these alarms hold from now on, and return their version."""
         with self.database.writing() as connection:
-            now = self.database.now(connection)
-            row = {
-                "made_at": now,
-                "model_version": model_version,
-                "action": action.value,
-                "content": content,
-                "model_id": self.model_id,
-            }
-            added = connection.execute(insert(alarm_versions).values(row).returning(alarm_versions.c.id)).scalar_one()
-        return AlarmVersion(added, moment(now), model_version, action, content)
+            before = self.newest_in(connection, model_version)
+            overrides = [] if before is None else before.overrides
+            return self.add_in(connection, model_version, action, content, overrides)
+
+    def add_in(
+        self,
+        connection: Connection,
+        model_version: str,
+        action: AlarmAction,
+        content: str | None,
+        overrides: list[dict[str, Any]],
+    ) -> AlarmVersion:
+        """Let these alarms hold from now on, with these thresholds of people beside them."""
+        now = self.database.now(connection)
+        row = {
+            "made_at": now,
+            "model_version": model_version,
+            "action": action.value,
+            "content": content,
+            "overrides": overrides,
+            "model_id": self.model_id,
+        }
+        added = connection.execute(insert(alarm_versions).values(row).returning(alarm_versions.c.id)).scalar_one()
+        return AlarmVersion(added, moment(now), model_version, action, content, overrides)
+
+    def newest_in(self, connection: Connection, model_version: str) -> AlarmVersion | None:
+        """Return the newest alarms, and let nobody else add some until the transaction ends."""
+        connection.execute(select(models.c.id).where(models.c.id == self.model_id).with_for_update())
+        query = select(alarm_versions).where(self._held_by(model_version)).order_by(alarm_versions.c.id.desc())
+        row = connection.execute(query.limit(1)).first()
+        return None if row is None else _version_of(row)
 
     def undo(self, model_version: str) -> AlarmVersion | None:
         """Let the alarms hold that held before the newest; None where there is nothing to take back."""
         held: list[str | None] = [None]
         for version in self.versions(model_version):
+            if version.action is AlarmAction.THRESHOLD:
+                continue  # what people set beside the alarms stays
             if version.action is AlarmAction.UNDONE:
                 held.pop()
             elif version.action is AlarmAction.RESTARTED:
@@ -174,4 +206,6 @@ def _unpacked(content: bytes) -> dict[tuple[str, str], float]:
 
 
 def _version_of(row: Row[Any]) -> AlarmVersion:
-    return AlarmVersion(row.id, moment(row.made_at), row.model_version, AlarmAction(row.action), row.content)
+    return AlarmVersion(
+        row.id, moment(row.made_at), row.model_version, AlarmAction(row.action), row.content, row.overrides or []
+    )

@@ -63,8 +63,8 @@ def read_changed_rows(
 ) -> list[CarryingRow] | None:
     """Return the recorded rows of a window that the log still has, by check and the foremost first.
 
-    They are at most ``limit`` rows of each check and column, or of the ones given. None where no window starts then.
-    Raises LogUnavailable.
+    They are at most ``limit`` rows, which the checks and columns share, or the ones given alone. None where no window
+    starts then. Raises LogUnavailable.
     """
     same = changed_rows.c.model_id == windows.c.model_id, changed_rows.c.start == windows.c.start
     query = select(changed_rows.c.content).select_from(windows.outerjoin(changed_rows, and_(*same)))
@@ -78,10 +78,11 @@ def read_changed_rows(
         wanted = [one for one in recorded if check in {None, one.check} and column in {None, one.column}]
         logged = _logged(connection, model_id, sorted({row_id for one in wanted for row_id, _ in one.rows}))
     found: list[CarryingRow] = []
-    for one in wanted:
-        held = [(row_id, score) for row_id, score in one.rows if row_id in logged][:limit]
+    for place, one in enumerate(wanted):
+        share = (limit - len(found)) // (len(wanted) - place) or 1
+        held = [(row_id, score) for row_id, score in one.rows if row_id in logged][:share]
         found += [CarryingRow(one.check, one.column, one.measure, score, **logged[row_id]) for row_id, score in held]
-    return found
+    return found[:limit]
 
 
 def _logged(connection: Connection, model_id: int, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

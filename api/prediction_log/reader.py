@@ -1,6 +1,7 @@
 """Reads of the log: the rows of a window, its rows by version, and the progress of the snapshots."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,8 +12,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Text,
     and_,
     case,
+    cast,
     func,
     literal_column,
     null,
@@ -21,10 +24,10 @@ from sqlalchemy import (
 )
 
 from api.prediction_log.database import Database, microseconds, moment
-from api.prediction_log.records import SOLE_MODEL, LoggedRow, WindowStatus, public_id
-from api.prediction_log.tables import labels, predictions, rejections, windows
+from api.prediction_log.records import SOLE_MODEL, HealthRun, LoggedRow, WindowStatus, public_id
+from api.prediction_log.tables import labels, predictions, rejections, window_values, windows
 from api.prediction_log.timeline import newest_end, next_boundary, open_since
-from api.prediction_log.windows import unfinished
+from api.prediction_log.windows import unfinished, window_of
 
 SAMPLE_KEYS = 2**31
 
@@ -199,6 +202,34 @@ def count_versions(
 def _by_version(connection: Connection, query: Select[Any]) -> dict[str, int]:
     found = connection.execute(query.group_by(predictions.c.model_version))
     return {row[0]: row[1] for row in found}
+
+
+def read_health(database: Database, model_id: int = SOLE_MODEL) -> HealthRun | None:
+    """Return whether a model is well, and since when; None before its first snapshot. Raises LogUnavailable."""
+    posted = select(windows).where(windows.c.model_id == model_id, windows.c.status == WindowStatus.POSTED)
+    failed = cast(windows.c.failed_checks, Text) != "[]"
+    with database.reading() as connection:
+        newest = connection.execute(posted.order_by(windows.c.start.desc()).limit(1)).first()
+        if newest is None:
+            return None
+        before = posted.where(~failed if newest.failed_checks else failed).with_only_columns(func.max(windows.c.start))
+        run = posted.where(windows.c.start > (connection.execute(before).scalar() or 0))
+        since, count = connection.execute(run.with_only_columns(func.min(windows.c.start), func.count())).one()
+    return HealthRun(window_of(newest), moment(since), count)
+
+
+def read_largest(
+    database: Database, names: Collection[str], *, windows_back: int, limit: int, model_id: int = SOLE_MODEL
+) -> list[str]:
+    """Return the columns that had the largest value of these names in the newest windows, the largest first."""
+    measured = window_values.c
+    starts = select(windows.c.start).where(windows.c.model_id == model_id, windows.c.status == WindowStatus.POSTED)
+    starts = starts.order_by(windows.c.start.desc()).offset(windows_back - 1).limit(1)
+    query = select(measured.column).where(measured.model_id == model_id, measured.name.in_(names))
+    with database.reading() as connection:
+        query = query.where(measured.start >= (connection.execute(starts).scalar() or 0))
+        ordered = query.group_by(measured.column).order_by(func.max(measured.value).desc(), measured.column)
+        return list(connection.execute(ordered.limit(limit)).scalars())
 
 
 @dataclass(frozen=True, slots=True)

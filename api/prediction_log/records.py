@@ -92,7 +92,20 @@ class WindowRecord:
     snapshot_removed_at: datetime | None = None
     report_removed_at: datetime | None = None
     alarms_version: int | None = None
+    muted_checks: list[dict[str, Any]] | None = None
     model_id: int = SOLE_MODEL
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRun:
+    """The newest posted window, and for how long it has been so: all windows since then failed, or none did.
+
+    ``count`` is the number of these windows; ``since`` is when the first of them starts.
+    """
+
+    newest: WindowRecord
+    since: datetime
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

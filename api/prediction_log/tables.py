@@ -126,6 +126,7 @@ windows = Table(
     Column("snapshot_removed_at", BigInteger),
     Column("report_removed_at", BigInteger),
     Column("alarms_version", Integer),
+    Column("muted_checks", JSON),
     Index("windows_by_status", "status", "start"),
     Index("windows_of_model", "model_id", "status", "start"),
     Index("windows_with_snapshot", "model_id", "status", "start", sqlite_where=_SNAPSHOT, postgresql_where=_SNAPSHOT),
@@ -184,11 +185,51 @@ alarm_versions = Table(
     Column("model_version", String(64), nullable=False),
     Column("action", String(16), nullable=False),
     Column("content", Text),
+    Column("overrides", JSON),
     _model_id(),
     Index("alarm_versions_by_model", "model_id", "model_version", "id"),
 )
 """The alarms of each version of the model that came from its own windows, as JSON; the newest row holds. Nothing is
-changed or deleted here: to take alarms back adds a row too. Without content the alarms are those of the artifact."""
+changed or deleted here: to take alarms back adds a row too. Without content the alarms are those of the artifact;
+``overrides`` are the thresholds that people set beside them."""
+
+alarm_changes = Table(
+    "alarm_changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _model_id(),
+    Column("made_at", BigInteger, nullable=False),
+    Column("made_by", String(128), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("check", String(64)),
+    Column("column", String(255)),
+    Column("measure", String(64)),
+    Column("value", Float),
+    Column("until", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("model_version", String(64)),
+    Column("undoes", Integer),
+    Index("alarm_changes_by_model", "model_id", "action", "id"),
+)
+"""What people changed about a model's alarms: mutes, thresholds, and what took them back (``undoes``). It is the list
+of who did what and when, so no row is ever changed or deleted."""
+
+notifications = Table(
+    "notifications",
+    metadata,
+    _model_id(in_key=True),
+    Column("address", String(32), primary_key=True),
+    Column("service", String(32), nullable=False),
+    Column("known", JSON, nullable=False),
+    Column("told_at", BigInteger),
+    Column("changes", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("retry_at", BigInteger),
+    Column("error", Text),
+)
+"""What each address was told of a model's alerts. ``address`` is a digest, from which the address cannot be read;
+``known`` has the alerts that it was told of, or that it could not be told of yet. ``changes`` grows with each change of
+the row: of two processes that read the same one only one may send a message."""
 
 lease = Table(
     "lease",

@@ -68,7 +68,8 @@ def _add_typed_calls(schema: dict[str, Any], model: str, routes: Sequence[BaseRo
 
 
 def _means_the_default(path: str) -> bool:
-    return path == "/model" or path.startswith(("/model/", "/snapshots", "/predictions/"))
+    own = ("/model/", "/snapshots", "/predictions/", "/mutes", "/thresholds")
+    return path == "/model" or path.startswith(own)
 
 
 def _named_calls(model: str, paths: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """GET / and GET /docs, from local files only."""
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from html import escape
@@ -14,11 +15,15 @@ from fastapi.responses import HTMLResponse
 from api.errors import LogUnavailable
 from api.hosted_models import HostedModel, HostedModels
 from api.middleware.headers import POLICY, page_policy
+from api.prediction_log.alarm_changes import AlarmChange
+from api.prediction_log.records import WindowStatus
 from api.prediction_log.windows import WindowRun
 from api.prediction_log.writer import LogWriter
 from api.routes.health import check_ready
 from api.settings import Settings
+from api.snapshots.health import Health
 from api.snapshots.learning import LearningState
+from api.snapshots.queries import SnapshotQueries
 from model.artifact.manifest import ClassifierManifest, Manifest
 
 ASSETS = "/static-offline-docs"
@@ -55,10 +60,12 @@ PAGE = Template((Path(__file__).parent / "landing.html").read_text(encoding="utf
 PAGE_POLICY = page_policy(PAGE.template)
 """Of the template, so that no script that a value might bring with it is allowed to run."""
 MAX_WINDOWS = 8
+ADDRESS = re.compile(r"https?://[^\s;]+/rows\?(?:&amp;|[^\s;])+")
 SHARED = "; the project may also show the windows of other prediction logs"
 GRAFANA = "the API, its containers and its host"
 UNKNOWN = "<p>Unknown while the log does not answer.</p>"
 HEADER = "<tr><th>Model</th><th>Version</th><th>Newest window (UTC)</th><th>Checks</th><th></th></tr>"
+HEALTH_STYLES = {True: "well", False: "failed", None: "unknown"}
 EVIDENTLY_STATUS = {
     True: ("well", "answers"),
     False: ("failed", "does not answer; windows wait, and are posted in order once it does"),
@@ -79,12 +86,21 @@ def landing_routes(
         plane, queries = models.find().serving.plane, models.find().monitoring.queries
         try:
             await check_ready(writer)
-            newest, windows, alarms = await run_in_threadpool(
-                lambda: (queries.latest_report(), queries.newest_runs(MAX_WINDOWS), queries.alarms(plane.manifest))
+            newest, windows, alarms, health = await run_in_threadpool(
+                lambda: (
+                    queries.latest_report(),
+                    queries.newest_runs(MAX_WINDOWS),
+                    queries.alarms(plane.manifest),
+                    queries.health(),
+                )
             )
-            failure_reason, table = None, _learning(alarms) + _table(windows)
+            told = await run_in_threadpool(_notified, settings, [models.find()])
+            changed = await run_in_threadpool(_changed, models.find())
+            steps = _next_steps(windows, queries)
+            failure_reason, table = None, _learning(alarms) + steps + changed + _table(windows)
+            first_line = _health(health)
         except LogUnavailable as error:  # the page shows it
-            newest, failure_reason, table = None, str(error), UNKNOWN
+            newest, failure_reason, table, told, first_line = None, str(error), UNKNOWN, "", ""
         manifest = plane.manifest
         page = PAGE.substitute(
             title=escape(manifest.name),
@@ -102,8 +118,8 @@ def landing_routes(
                 "one window, as a page that works offline",
             ),
             grafana=_link(settings.grafana_url, "Grafana", GRAFANA),
-            status=status_lines(failure_reason, evidently_up()),
-            models="",
+            status=status_lines(failure_reason, evidently_up()) + told,
+            models=first_line,
             content=f"<h2>Newest windows</h2>\n{table}",
         )
         return HTMLResponse(page, headers={POLICY: PAGE_POLICY})
@@ -122,9 +138,10 @@ async def _page_of_models(
     try:
         await check_ready(writer)
         rows = await run_in_threadpool(lambda: [_row(model, models.default) for model in shown])
+        told = await run_in_threadpool(_notified, settings, [model for model in shown if model.serves])
         failure_reason, table = None, f"<table>{HEADER}{''.join(rows)}</table>"
     except LogUnavailable as error:
-        failure_reason, table = str(error), UNKNOWN
+        failure_reason, table, told = str(error), UNKNOWN, ""
     if failure_reason is None and not models.serving():
         failure_reason = "none of the models can serve"
     serving = sum(model.serves for model in shown)
@@ -137,7 +154,7 @@ async def _page_of_models(
         json=_link("models", "Models as JSON", "every model, whether it serves, and the checks it failed"),
         report="",
         grafana=_link(settings.grafana_url, "Grafana", GRAFANA),
-        status=status_lines(failure_reason, evidently_up),
+        status=status_lines(failure_reason, evidently_up) + told,
         models=f'<div class="models">{table}</div>',
         content="",
     )
@@ -153,13 +170,22 @@ def _row(model: HostedModel, default: str | None) -> str:
     queries, manifest = model.monitoring.queries, model.serving.plane.manifest
     runs, report = queries.newest_runs(1), queries.latest_report()
     window = (_window_text(runs[0]), _verdict(runs[0]) or runs[0].window.status) if runs else ("none yet", "")
+    if runs:
+        verdict = _health(queries.health()) + _next_steps(runs, queries) + _changed(model)
+        window = (window[0], window[1] + verdict)
     links = [
         _anchor(f"models/{model.name}/snapshots", "windows"),
         *([_anchor(f"reports/{report.report_file}", "report")] if report else []),
         _anchor(queries.project_url(), "health"),
     ]
     about = f"{escape(manifest.version)}<br>{escape(_quality(manifest))}"
-    return f"<tr><td>{name}</td><td>{about}</td><td>{window[0]}</td><td>{window[1]}</td><td>{' '.join(links)}</td></tr>"
+    cells = (name, about, window[0], window[1], " ".join(links))
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _health(health: Health) -> str:
+    """Return whether all is well, since when, and what failed, for people."""
+    return f'<p class="health {HEALTH_STYLES[health.well]}">{escape(health.sentence)}</p>'
 
 
 def _anchor(url: str, text: str) -> str:
@@ -181,11 +207,28 @@ def _quality(manifest: Manifest) -> str:
 def status_lines(failure_reason: str | None, evidently_up: bool | None) -> str:
     """Return the status of the API, which is ready if there is no ``failure_reason``, and of Evidently UI."""
     api = ("well", "ready") if failure_reason is None else ("failed", f"not ready: {failure_reason}")
-    evidently = EVIDENTLY_STATUS[evidently_up]
-    return "".join(
-        f'<li class="{style}"><b>{name}</b> {escape(text)}</li>'
-        for name, (style, text) in (("API", api), ("Evidently UI", evidently))
-    )
+    return _status_line("API", *api) + _status_line("Evidently UI", *EVIDENTLY_STATUS[evidently_up])
+
+
+def _status_line(name: str, style: str, text: str) -> str:
+    return f'<li class="{style}"><b>{name}</b> {escape(text)}</li>'
+
+
+def _notified(settings: Settings, models: Sequence[HostedModel]) -> str:
+    """Return the status of the addresses for notifications, empty where there are none. Raises LogUnavailable."""
+    if settings.notify_urls is None:
+        return ""
+    states = [state for model in models for state in model.monitoring.notified.states()]
+    failing = [state for state in states if state.error is not None]
+    told = [state.told_at for state in states if state.told_at is not None]
+    if failing:
+        worst = max(failing, key=lambda state: state.tries)
+        services = ", ".join(sorted({state.service for state in failing}))
+        again = "" if worst.retry_at is None else f", next at {worst.retry_at:%H:%M:%S} UTC"
+        text = f"{services} did not accept a message: {worst.error}; tried {_times(worst.tries)}{again}"
+        return _status_line("Notifications", "failed", text)
+    last = f"the last one was sent {max(told):%Y-%m-%d %H:%M} UTC" if told else "none had to be sent yet"
+    return _status_line("Notifications", "well", last)
 
 
 def _link(url: str | None, name: str, note: str) -> str:
@@ -217,6 +260,48 @@ def _learning(state: LearningState) -> str:
     )
 
 
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def _next_steps(runs: Sequence[WindowRun], queries: SnapshotQueries) -> str:
+    """Return what to do about the newest measured window, for the first column of each check that it failed."""
+    newest = next((run.window for run in runs if run.window.status == WindowStatus.POSTED), None)
+    if newest is None:
+        return ""
+    first = {str(failed["check"]): failed for failed in reversed(newest.failed_checks)}
+    return "".join(
+        f'<p class="step"><b>Next step for {escape(name.replace("_", " "))}:</b> '
+        f"{_linked(queries.next_step(failed, newest))}</p>"
+        for name, failed in reversed(first.items())
+    )
+
+
+def _changed(model: HostedModel) -> str:
+    """Return the mutes and thresholds that people set for a model and that hold now. Raises LogUnavailable."""
+    changes, version = model.monitoring.changes, model.serving.plane.manifest.version
+    lines = [(f"{_what(mute)} muted until {mute.until:%Y-%m-%d %H:%M} UTC", mute) for mute in changes.mutes()] + [
+        (f"threshold of {_what(one)} set to {one.value:.4g}", one) for one in changes.thresholds(version)
+    ]
+    return "".join(
+        f'<p class="step">{escape(text)}: {escape(change.reason)} '
+        f"<span>{escape(change.made_by)}, no. {change.id}</span></p>"
+        for text, change in lines
+    )
+
+
+def _what(change: AlarmChange) -> str:
+    """Return what a change is about, such as "data quality (missing) of age"."""
+    check = "all checks" if change.check is None else change.check.replace("_", " ")
+    measure = "" if change.measure in {None, change.check} else f" ({change.measure.replace('_', ' ')})"
+    return f"{check}{measure}" + ("" if change.column is None else f" of {change.column}")
+
+
+def _linked(text: str) -> str:
+    """Return a text as HTML with its first address, where the rows are, as a link."""
+    return ADDRESS.sub(lambda found: f'<a href="{found[0]}">{found[0]}</a>', escape(text), count=1)
+
+
 def _window_text(run: WindowRun) -> str:
     window = run.window
     day = "" if window.start.date() == window.end.date() else "%Y-%m-%d "
@@ -232,10 +317,11 @@ def _verdict(run: WindowRun) -> str:
     window = run.window
     if run.windows > 1:
         return f"{run.windows:,} windows with too little data in a row"
+    muted = f" <span>{len(window.muted_checks)} muted</span>" if window.muted_checks else ""
     if window.failed_checks:
         failed = ", ".join(sorted({str(check["check"]) for check in window.failed_checks}))
-        return f'<span class="failed">{escape(failed)}</span>'
-    return "all passed" if window.status == "posted" else escape(window.reason or "")
+        return f'<span class="failed">{escape(failed)}</span>{muted}'
+    return f"all passed{muted}" if window.status == "posted" else escape(window.reason or "")
 
 
 def _count(number: int | None) -> str:

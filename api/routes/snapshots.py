@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path as FolderPath
 from typing import Annotated
@@ -35,7 +35,7 @@ DAY = timedelta(days=1)
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL cannot compare a text that contains NUL."""
 MAX_SKIPPED = 1_000_000_000
-MAX_ROWS_OF_CHECK = 100
+MAX_CHANGED_ROWS = 500
 REPORT_NAME = r"^[0-9A-Za-z_.-]{1,160}\.html$"
 
 
@@ -57,7 +57,10 @@ def snapshot_routes(models: HostedModels, public_url: str | None = None) -> APIR
                 report = str(request.url_for("report", day=day, name=name))
             else:
                 report = f"{public_url.rstrip('/')}/reports/{day}/{name}"
-        recorded = RecordedWindow.model_validate(window)
+        steps = [{**failed, "next_step": queries.next_step(failed, window)} for failed in window.failed_checks]
+        recorded = RecordedWindow.model_validate(
+            replace(window, failed_checks=steps, muted_checks=window.muted_checks or [])
+        )
         return SnapshotWindow(**dict(recorded), report_url=report, evidently_url=queries.evidently_url(window))
 
     @router.get("/snapshots", summary="The newest windows", responses=problem_responses(422, 503))
@@ -106,7 +109,9 @@ def snapshot_routes(models: HostedModels, public_url: str | None = None) -> APIR
         start: Annotated[datetime, Path(description="When the window starts, as GET /snapshots says it.")],
         check: Annotated[CheckName | None, Query(description="Only this check.")] = None,
         column: Annotated[str | None, Query(pattern=NO_NUL, description="Only this column.")] = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_ROWS_OF_CHECK, description="Most rows of one check and column.")] = 20,
+        limit: Annotated[
+            int, Query(ge=1, le=MAX_CHANGED_ROWS, description="Most rows in all; the failed checks share them.")
+        ] = 20,
     ) -> ChangedRows:
         found = model.monitoring.queries.rows(start, check, column, limit)
         read = answer_reader(model.serving.plane.manifest)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from api.prediction_log.alarms import AlarmAction, AlarmLog, AlarmVersion, MeasuredWindow
 from model.artifact.manifest import LABEL, PREDICTION, Manifest
-from model.artifact.traffic import TrafficAlarms
+from model.artifact.traffic import ThresholdOverride, TrafficAlarms
 
 if TYPE_CHECKING:
     from model.alarms.window_values import Windows
@@ -57,9 +57,12 @@ class ServiceAlarms:
         Raises LogUnavailable.
         """
         newest = self._log.newest(manifest.version)
-        found = None if newest is None else _alarms_in(newest)
-        if newest is None or found is None:
-            return manifest, None if newest is None else newest.id
+        if newest is None:
+            return manifest, None
+        overrides = tuple(ThresholdOverride(one["name"], one["column"], one["value"]) for one in newest.overrides)
+        manifest = manifest.model_copy(update={"overrides": overrides})
+        if (found := _alarms_in(newest)) is None:
+            return manifest, newest.id
         alarms = found if manifest.traffic is None else manifest.traffic.replaced(found)
         return manifest.model_copy(update={"traffic": alarms}), newest.id
 
@@ -113,7 +116,7 @@ class ServiceAlarms:
 
     def _since(self, model_version: str) -> datetime | None:
         """Return from when on windows count: since someone threw away what had been learned."""
-        newest = self._log.newest(model_version)
+        newest = self._log.newest(model_version, learned=True)
         return newest.made_at if newest is not None and newest.content is None else None
 
     def _tried_lately(self, model_version: str) -> bool:

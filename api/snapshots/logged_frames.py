@@ -13,9 +13,11 @@ from api.prediction_log.reader import WindowRows, read_labelled, read_prediction
 from api.prediction_log.records import SOLE_MODEL, LoggedRow
 from model.alarms.window_values import TimedRows
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest
+from model.data.cells import segment_value
 from model.data.encoding import encoding_of, rows_of
 from model.serving.engines import with_predictions
 from model.serving.predictor import AnyPredictor
+from model.statistics.segments import metadata_columns
 
 
 def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: bool) -> pd.DataFrame:
@@ -28,10 +30,18 @@ def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: boo
         feature.name: encoding_of(feature).column([row.features[feature.name] for row in rows])
         for feature in manifest.features
     }
-    columns |= _predictions(rows, manifest)
+    columns |= _predictions(rows, manifest) | _segments(rows, manifest)
     if labelled:
         columns[LABEL] = _answers([row.label for row in rows], manifest)
     return pd.DataFrame(columns)
+
+
+def _segments(rows: Sequence[LoggedRow], manifest: Manifest) -> dict[str, pd.Series]:
+    """Return the metadata by which rows are divided, as it was logged with them."""
+    return {
+        column: pd.Series([segment_value(row.features.get(name)) for row in rows], dtype=object)
+        for name, column in metadata_columns(manifest).items()
+    }
 
 
 def _predictions(rows: Sequence[LoggedRow], manifest: Manifest) -> dict[str, pd.Series]:
@@ -129,6 +139,7 @@ class PastWindows:
             frame = frame.assign(**_predictions(rows, manifest))
         else:
             frame = with_predictions(frame, self._predictor.answers(rows_of(frame, manifest.features)), names)
+        frame = frame.assign(**_segments(rows, manifest))
         return frame.assign(**{LABEL: _answers([row.label for row in rows], manifest)}) if labelled else frame
 
 

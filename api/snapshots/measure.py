@@ -1,14 +1,16 @@
 """Evaluates a stretch of the log: reads it, explains it, makes its snapshot. Runs in the worker: it needs pandas."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from api.alerts.next_steps import NextSteps
 from api.installed_models import with_drift_floors
+from api.prediction_log.alarm_changes import AlarmChanges, mute_of
 from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, count_versions, read_labelled, read_predictions, read_rejections
@@ -17,7 +19,7 @@ from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
 from api.snapshots.window_models import WindowModels, explained_places
-from evidently_workspace.results import RowIds, WindowSnapshot
+from evidently_workspace.results import FailedCheck, Mute, RowIds, WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
@@ -112,10 +114,12 @@ class WindowEvaluator:
         alarms: ServiceAlarms,
         *,
         model_id: int = SOLE_MODEL,
+        next_steps: NextSteps | None = None,
         drift_floors: Iterable[tuple[str, float]] = (),
     ) -> None:
         self._drift_floors = drift_floors
         self._database = database
+        self._next_steps = next_steps
         self._model_id = model_id
         self._alarms = alarms
         self._limits = limits
@@ -162,6 +166,8 @@ class WindowEvaluator:
             estimates=model.estimates,
             estimates_missing=NO_ESTIMATES,
             past=self._past.gathered(manifest, start, end),
+            next_step=self._next_step(start),
+            mute_of=self._mutes(start),
             ids=RowIds(
                 [row.prediction_id for row in logged.rows],
                 [row.prediction_id for row in labelled.rows],
@@ -173,6 +179,22 @@ class WindowEvaluator:
     def learn(self, manifest: Manifest) -> None:
         """Learn what is usual from the windows so far, if it is time; see `ServiceAlarms.learn`."""
         self._alarms.learn(manifest)
+
+    def _next_step(self, start: datetime) -> Callable[[FailedCheck], str] | None:
+        steps = self._next_steps
+        return None if steps is None else lambda failed: steps.after(asdict(failed), start)
+
+    def _mutes(self, start: datetime) -> Callable[[FailedCheck], Mute | None]:
+        """Return what finds the mute of a failed check of this window. Raises LogUnavailable."""
+        held = AlarmChanges(self._database, self._model_id).mutes(ended=True)
+
+        def find(failed: FailedCheck) -> Mute | None:
+            mute = mute_of(held, asdict(failed), start)
+            if mute is None or mute.until is None:
+                return None
+            return Mute(f"{mute.until:%Y-%m-%d %H:%M} UTC", f"{mute.reason} ({mute.made_by})")
+
+        return find
 
     def _shortage(self, logged: WindowRows, labelled: WindowRows) -> str:
         reason = (

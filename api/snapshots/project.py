@@ -7,8 +7,8 @@ from uuid import UUID
 
 from api.errors import LogUnavailable
 from evidently_workspace.client import EvidentlyClient
-from evidently_workspace.dashboard import build_dashboard
-from evidently_workspace.errors import EvidentlyRejected, EvidentlyUnavailable, ProjectTaken
+from evidently_workspace.dashboard import State, build_dashboard
+from evidently_workspace.errors import EvidentlyError, EvidentlyRejected, EvidentlyUnavailable, ProjectTaken
 from model.artifact.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -20,17 +20,25 @@ class HealthProject:
     """The project called ``name``, which belongs to the log that ``log_id`` returns the id of.
 
     Two logs whose windows are mixed in one project would be read as one. So a project that is another log's already is
-    refused, unless it is ``shared``.
+    refused, unless it is ``shared``. ``state`` returns what the dashboard says of the newest windows.
     """
 
     def __init__(
-        self, client: EvidentlyClient, manifest: Manifest, name: str, log_id: Callable[[], str], *, shared: bool
+        self,
+        client: EvidentlyClient,
+        manifest: Manifest,
+        name: str,
+        log_id: Callable[[], str],
+        *,
+        shared: bool,
+        state: Callable[[], State],
     ) -> None:
         self._client = client
         self._manifest = manifest
         self._name = name
         self._log_id = log_id
         self._shared = shared
+        self._state = state
 
     @property
     def log_id(self) -> str:
@@ -51,8 +59,15 @@ class HealthProject:
                 "one a project of its own with VIGIE_EVIDENTLY_PROJECT, or let both share it with "
                 "VIGIE_EVIDENTLY_SHARE_PROJECT=true"
             )
-        self._client.ensure_dashboard(project_id, build_dashboard(manifest))
+        self._client.ensure_dashboard(project_id, build_dashboard(manifest, self._state()))
         return project_id
+
+    def show_newest(self, project_id: UUID, manifest: Manifest) -> None:
+        """Have the dashboard say what the newest window showed; where that fails, the next window does it."""
+        try:
+            self._client.ensure_dashboard(project_id, build_dashboard(manifest, self._state()))
+        except (EvidentlyError, LogUnavailable) as error:
+            logger.warning("the dashboard could not be renewed: %s", error)
 
     def show(self) -> bool:
         """Make the project, so that people find it before the first window has ended.

@@ -1,41 +1,19 @@
 """Queries for people: the windows, their values, their reports, and closing a window by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from api.alerts.next_steps import NextSteps
 from api.errors import NotFound, NothingToSnapshot
 from api.prediction_log.changed_rows import CarryingRow
-from api.prediction_log.records import WindowRecord, WindowStatus
+from api.prediction_log.records import HealthRun, WindowRecord, WindowStatus
 from api.prediction_log.windows import MinimalWindow, WindowRun, WindowStore
+from api.snapshots.health import Health, SnapshotLinks, health_of
 from api.snapshots.learning import LearningState, ServiceAlarms
 from api.snapshots.reports import read_report
-from evidently_workspace.client import project_id_for
 from model.artifact.manifest import Manifest
-
-
-class SnapshotLinks:
-    """Links for people, from the addresses at which they reach the API and Evidently UI."""
-
-    def __init__(self, public_url: str, evidently_url: str, project_name: str) -> None:
-        self.home = public_url.rstrip("/")
-        self._evidently_url = evidently_url.rstrip("/")
-        self._project_name = project_name
-
-    def report(self, window: WindowRecord) -> str | None:
-        """Return the URL of a window's HTML report; None if it has none."""
-        return None if window.report_file is None else f"{self.home}/reports/{window.report_file}"
-
-    def project(self) -> str:
-        """Return the URL of the model's project in Evidently UI."""
-        return f"{self._evidently_url}/projects/{project_id_for(self._project_name)}"
-
-    def evidently(self, window: WindowRecord) -> str | None:
-        """Return the URL of a window's snapshot in Evidently UI; None if it has none."""
-        if window.snapshot_id is None:
-            return None
-        return f"{self._evidently_url}/projects/{window.project_id}/reports/{window.snapshot_id}"
-
 
 Points = list[tuple[datetime, datetime, float]]
 
@@ -51,14 +29,18 @@ class SnapshotQueries:
         enough: MinimalWindow,
         links: SnapshotLinks,
         alarms: ServiceAlarms,
+        next_steps: NextSteps,
         wake: Callable[[], None],
+        read_health: Callable[[], HealthRun | None],
     ) -> None:
         self._store = store
         self._interval = interval
         self._enough = enough
         self._links = links
         self._alarms = alarms
+        self._next_steps = next_steps
         self._wake = wake
+        self._read_health = read_health
 
     def newest(self, limit: int, status: WindowStatus | None = None) -> list[WindowRecord]:
         """Return the newest windows, or those of a status, newest first."""
@@ -71,6 +53,14 @@ class SnapshotQueries:
     def alarms(self, manifest: Manifest) -> LearningState:
         """Return what the alarms of a model rest on."""
         return self._alarms.state(manifest)
+
+    def health(self) -> Health:
+        """Return whether all is well, since when, and what failed."""
+        return health_of(self._read_health())
+
+    def next_step(self, failed: Mapping[str, Any], window: WindowRecord) -> str:
+        """Return what to do after a failed check of a window."""
+        return self._next_steps.after(failed, window.start)
 
     def latest_report(self) -> WindowRecord | None:
         """Return the newest window that has an HTML report."""

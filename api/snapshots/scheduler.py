@@ -28,6 +28,7 @@ from api.snapshots.worker import SnapshotWorker
 logger = logging.getLogger(__name__)
 
 HEARTBEAT, STATUS, ALERTS, RETENTION, MODEL_RELOAD = "heartbeat", "status", "alerts", "retention", "model_reload"
+NOTIFICATIONS = "notifications"
 """The names of the jobs, as the metrics show them."""
 STOP_GRACE_SECONDS = 5.0
 
@@ -167,11 +168,12 @@ class JobScheduler:
         for job in self._jobs.values():
             job.stop(deadline - monotonic())
 
-    def wake(self, name: str) -> None:
-        """Run a job now; one that is running runs once more. Does nothing where this process has no such job."""
-        if name in self._jobs:
-            self._jobs[name].woken.set()
-            self.run_in(name, timedelta(0))
+    def wake(self, *names: str) -> None:
+        """Run jobs now; one that is running runs once more. Leaves out those that this process does not have."""
+        for name in names:
+            if name in self._jobs:
+                self._jobs[name].woken.set()
+                self.run_in(name, timedelta(0))
 
     def run_in(self, name: str, delay: timedelta) -> None:
         """Have the next run of a job come after this time instead of at its interval."""
@@ -240,6 +242,15 @@ class SnapshotHeartbeat:
         except LogUnavailable:
             self.lease_held = False
             raise
+
+    def while_held(self, action: Callable[[], object]) -> Callable[[], None]:
+        """Return a job that does something only while this process has the lease."""
+
+        def run() -> None:
+            if self.lease_held:
+                action()
+
+        return run
 
     def request_retention(self) -> None:
         """Have what is old removed at the next heartbeat that finds the lease held and the worker free.

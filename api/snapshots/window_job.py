@@ -125,6 +125,7 @@ class WindowProcessor:
             status=WindowStatus.POSTED,
             reason=None,
             failed_checks=[asdict(check) for check in snapshot.failed_checks],
+            muted_checks=[asdict(one.failed) | asdict(one.mute) for one in snapshot.muted_checks],
             not_computed=list(snapshot.not_computed),
             project_id=str(project_id),
             snapshot_id=str(snapshot_id),
@@ -133,6 +134,7 @@ class WindowProcessor:
             duration_seconds=perf_counter() - began,
             alarms_version=evaluation.alarms_version,
         )
+        self._project.show_newest(project_id, evaluation.manifest)
         self._learn_from_windows(evaluation.manifest)
         return WindowStatus.POSTED
 

@@ -43,3 +43,22 @@ if TYPE_CHECKING:
 else:
     CheckName = Literal[tuple(check.name for check in CHECKS)]
 """The name of one of the checks; pydantic refuses any other, and a type checker sees a text."""
+
+STATISTICS: dict[tuple[str, str | None], str] = {
+    ("data_drift", None): "data_drift",
+    ("prediction_drift", None): "prediction_drift",
+    ("target_drift", None): "target_drift",
+    ("concept_drift", None): "concept_z",
+    ("concept_drift", "size_z"): "concept_size_z",
+    ("concept_drift", "bias_z"): "concept_bias_z",
+    ("attribution_drift", "ndcg"): "attribution_ndcg",
+    ("attribution_drift", "distance"): "attribution_distance",
+    ("data_quality", "missing"): "missing_share",
+    ("data_quality", "out_of_range"): "out_of_range_share",
+    ("data_quality", "new_category"): "new_category_share",
+    ("data_quality", "stuck"): "stuck_share",
+    ("performance", "accuracy"): "accuracy",
+    ("performance", "recall"): "recall_by_class",
+    ("performance", "mean_absolute_error"): "mean_absolute_error",
+}
+"""The value of a window that has a threshold, by the check and the measure that fail beyond it."""

@@ -6,12 +6,18 @@ from evidently.core.metric_types import ByLabelCalculation, ByLabelMetric, ByLab
 from evidently.tests import lt
 
 from evidently_workspace.checks.concept_drift import ConceptComparison, ErrorRow, add_errors, errors_table, judged_row
-from evidently_workspace.frames import ERROR, EXPECTED_ERROR, scored_predictions
+from evidently_workspace.frames import ERROR, EXPECTED_ERROR, chances_and_labels, scored_predictions
 from evidently_workspace.results import NO_PROBABILITIES, FailedCheck
 from evidently_workspace.section import NotEnoughDataError, Section, require
 from model.artifact.manifest import ClassifierManifest, ConceptThreshold
 from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
-from model.statistics.concept import ClassificationDrift, classification_drift, flipped_share, smallest_alarming_z
+from model.statistics.concept import (
+    ClassificationDrift,
+    classification_drift,
+    flipped_share,
+    random_label_share,
+    smallest_alarming_z,
+)
 from model.statistics.windows import single_window
 
 NOTE = (
@@ -46,6 +52,8 @@ def concept_drift(
     error, expected = (scored[name].to_numpy("float64") for name in (ERROR, EXPECTED_ERROR))
     flipped = flipped_share(error, expected, single_window(len(scored)), len(manifest.classes))
     section.add_value("flipped_share", None, flipped[0])
+    chances, codes = chances_and_labels(labelled, manifest)
+    section.add_value("random_label_share", None, random_label_share(chances, codes, single_window(len(codes)))[0])
     if (z := errors.window["z"]) >= limit:
         section.failed_checks.append(FailedCheck("concept_drift", None, z, limit))
     rows = [

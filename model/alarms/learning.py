@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from model.alarms.effects import SmallestEffects, Statistic, effects_of
 from model.alarms.traffic import (
     MIN_BLOCKS,
-    SmallestEffects,
-    Statistic,
-    effects_of,
     failed_block_rate,
     fit_traffic_thresholds,
     promised_days,

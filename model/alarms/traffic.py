@@ -12,8 +12,8 @@ Distances, shares and absolute errors are compared as logarithms of themselves a
 more the larger they are, and their tails are long.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Literal
 
@@ -21,14 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from model.alarms.effects import SmallestEffects, Statistic, smallest_effects
 from model.alarms.policy import FAILED_DAY_IN_DAYS, AlarmPolicy
-from model.alarms.window_values import Model, Name, TimedRows, Windows, measure_windows
-from model.artifact.manifest import LABEL, PREDICTION, ErrorCalibration, Manifest, RegressorManifest
-from model.artifact.traffic import DAY_SECONDS, LEVELS, TrafficAlarms, TrafficLevel, TrafficThreshold
+from model.alarms.window_values import Model, Windows, measure_windows
+from model.artifact.traffic import DAY_SECONDS, TrafficAlarms, TrafficLevel, TrafficThreshold
 from model.data.dataset import RowTimes
 from model.data.time_column import zone_of
-from model.statistics.bounds import SMALLEST_EFFECT
-from model.statistics.lasting import LevelStatistic, fit_levels
+from model.statistics.lasting import fit_levels
 
 Numbers = npt.NDArray[np.float64]
 Cycle = Literal["none", "hour", "hour_of_week"]
@@ -51,23 +50,8 @@ _CLEARLY = 3.0  # and gains more than so many standard errors of its daily gains
 
 
 @dataclass(frozen=True)
-class Statistic:
-    """One statistic of many windows: where it is in a snapshot's values, its direction and scale.
-
-    No alarm is worth less than `smallest_effect` beyond the usual, however steady the history.
-    """
-
-    name: str
-    column: str | None
-    values: Numbers
-    smallest_effect: float
-    above: bool = True
-    logarithmic: bool = True
-
-
-@dataclass(frozen=True)
 class _Fitted:
-    """One statistic on the history: its usual values, and where its tail begins and how long it is."""
+    """One statistic on the history: its usual values, where its tail begins, how long it is, and the worst value."""
 
     statistic: Statistic
     cycle: Cycle
@@ -77,6 +61,7 @@ class _Fitted:
     tail_start: float
     mean_excess: float
     windows: int
+    worst: float
 
 
 def fit_traffic_thresholds(
@@ -134,7 +119,8 @@ def _fit(
     np.maximum.at(maxima, block_of_window[known], _held_out_excesses(values, bins, usual))
     start, mean_excess = _tail(maxima[np.isfinite(maxima)])
     seen = np.bincount(bins, minlength=_BINS[cycle]) > 0
-    return _Fitted(statistic, cycle, usual, seen, maxima, start, max(mean_excess, _SMALLEST_EXCESS), len(values))
+    worst = float(np.nanmax(statistic.values) if statistic.above else np.nanmin(statistic.values))
+    return _Fitted(statistic, cycle, usual, seen, maxima, start, max(mean_excess, _SMALLEST_EXCESS), len(values), worst)
 
 
 def _threshold(fitted: _Fitted, margin: float, interval_seconds: int) -> TrafficThreshold:
@@ -234,8 +220,20 @@ def _thresholds(fitted: _Fitted, margin: float) -> Numbers:
     effect = statistic.smallest_effect if statistic.above else -statistic.smallest_effect
     found, least = _unscaled(statistic, usual + margin), _unscaled(statistic, usual) + effect
     thresholds = np.maximum(found, least) if statistic.above else np.maximum(np.minimum(found, least), 0.0)
+    if statistic.bound is not None:
+        thresholds = _reachable(thresholds, least, (fitted.worst + statistic.bound) / 2, above=statistic.above)
     known = thresholds[fitted.seen]
     return np.where(fitted.seen, thresholds, known.max() if statistic.above else known.min())
+
+
+def _reachable(thresholds: Numbers, least: Numbers, halfway: float, *, above: bool) -> Numbers:
+    """Return thresholds no further than halfway from the worst value of the history to where no value can go.
+
+    A tail that is extrapolated may promise that no share of missing values is unusual, not even all of them.
+    """
+    if above:
+        return np.minimum(thresholds, np.maximum(halfway, least))
+    return np.maximum(thresholds, np.minimum(halfway, least))
 
 
 def _scaled(statistic: Statistic, values: Numbers) -> Numbers:
@@ -249,71 +247,16 @@ def _unscaled(statistic: Statistic, scaled: Numbers) -> Numbers:
     return signed if statistic.above else -signed
 
 
-_DISTANCES = frozenset({"data_drift", "prediction_drift", "target_drift"})
-_SHARES = frozenset({"missing_share", "out_of_range_share", "new_category_share", "stuck_share"})
-_Z = frozenset({"concept_z", "concept_size_z", "concept_bias_z"})
 _MAX_PROMISE = 3.0  # times the days of the history: what lies beyond is a guess
 LASTING_SHARE = 0.5
 """Of the false alerts that a month may have: what several windows together may raise."""
-SMALLEST_Z = 1.0
-"""A z that is less than one standard deviation beyond the usual one says nothing."""
 
 
-_DIRECTIONS: dict[str, Literal["both", "above", "below"]] = {"accuracy": "below"}
-_DIRECTIONS |= dict.fromkeys(("concept_gap", "flipped_share", "concept_size_gap", "mean_absolute_error"), "above")
-
-
-@dataclass(frozen=True)
-class SmallestEffects:
-    """The smallest changes that are worth an alarm: of the drift of each column, of attributions, of concept gaps.
-
-    `error` is that of a mean absolute error, in the unit of the target; 0 for a classifier.
-    """
-
-    drift: Mapping[str, float]
-    attribution: float
-    concept_gap: float
-    error: float = 0.0
-
-    def statistic(self, name: Name, values: Numbers) -> Statistic | None:
-        """Return a value of many windows as a statistic; None for one that no alarm looks at by itself."""
-        key = name.name
-        if key in _DISTANCES:
-            column = {"prediction_drift": PREDICTION, "target_drift": LABEL}.get(key, name.column or "")
-            effect = self.drift.get(column)
-            return None if effect is None else Statistic(key, column, values, effect)
-        if key in _SHARES:
-            return Statistic(key, name.column, values, SMALLEST_EFFECT)
-        if key in _Z:
-            return Statistic(key, None, values, SMALLEST_Z, logarithmic=False)
-        return {
-            "accuracy": Statistic(key, None, values, SMALLEST_EFFECT, above=False, logarithmic=False),
-            "recall_by_class": Statistic(key, name.column, values, SMALLEST_EFFECT, above=False, logarithmic=False),
-            "mean_absolute_error": Statistic(key, None, values, self.error),
-            "attribution_distance": Statistic(key, None, values, self.attribution),
-            "attribution_ndcg": Statistic(key, None, values, SMALLEST_EFFECT, above=False, logarithmic=False),
-        }.get(key)
-
-    def level(self, name: Name, values: Numbers, rows: Numbers) -> LevelStatistic | None:
-        """Return a value of many windows as one that several of them are gathered by; None for any other."""
-        if name.name not in LEVELS:
-            return None
-        deviation = self.error / SMALLEST_EFFECT if self.error else 1.0
-        effects = dict.fromkeys(("concept_gap", "flipped_share", "concept_size_gap", "observed_bias"), self.concept_gap)
-        effects["mean"] = self.drift.get(name.column or "", 0.0)
-        effects["prediction_mean"] = self.drift.get(PREDICTION, 0.0) * deviation
-        effects["label_mean"] = self.drift.get(LABEL, 0.0) * deviation
-        effect = effects.get(name.name, SMALLEST_EFFECT * deviation)
-        return LevelStatistic(name.name, name.column, values, rows, effect, _DIRECTIONS.get(name.name, "both"))
-
-
-def calibrate_traffic(
-    rows: pd.DataFrame, times: RowTimes, model: Model, policy: AlarmPolicy, history: TimedRows
-) -> TrafficAlarms | None:
+def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy: AlarmPolicy) -> TrafficAlarms | None:
     """Return the thresholds that windows cut in time give, for each length of which there is history enough.
 
-    `rows` are held-out rows as in the log, with their labels, `times` when each happened. None if no length has.
-    `history` are all rows that the model which predicted them had not seen: from these come the levels.
+    `rows` are as in the log, with their labels, each predicted by a model that had not seen it; `times` say when each
+    happened. None if no length has history enough.
     """
     days = len(np.unique(_local(times.seconds.astype(np.int64), zone_of(times.zone)) // DAY_SECONDS))
     false_alarm_days = promised_days(policy.false_alarm_days, days)
@@ -326,8 +269,7 @@ def calibrate_traffic(
         statistics = [one for one in found if one is not None]
         rate = failed_block_rate(max(length, DAY_SECONDS), false_alarm_days)
         thresholds += fit_traffic_thresholds(statistics, windows.starts, length, rate, zone_of(times.zone))
-        past = measure_windows(history.rows, history.seconds, length, replace(model, methods={}))
-        levels += traffic_levels(past, length, effects, policy.false_alarm_days, zone_of(times.zone))
+        levels += traffic_levels(windows, length, effects, policy.false_alarm_days, zone_of(times.zone))
     if not thresholds:
         return None
     start, end = (datetime.fromtimestamp(float(moment), UTC) for moment in (times.seconds.min(), times.seconds.max()))
@@ -362,29 +304,6 @@ def traffic_levels(
     blocks = _local(windows.starts, zone) // max(interval_seconds, DAY_SECONDS)
     budget = LASTING_SHARE * FAILED_DAY_IN_DAYS / false_alarm_days
     return fit_levels([one for one in found if one is not None], blocks, interval_seconds, budget)
-
-
-def smallest_effects(model: Model, policy: AlarmPolicy) -> SmallestEffects:
-    """Return the smallest changes of a model's statistics that are worth an alarm."""
-    numbers = isinstance(model.calibration, ErrorCalibration)
-    deviation = float(model.reference[LABEL].std()) if numbers else 1.0
-    return SmallestEffects(
-        {column: policy.drift_floors[method] for column, method in model.methods.items()},
-        policy.attribution_floor,
-        policy.concept_gap_floor * deviation,
-        SMALLEST_EFFECT * deviation if numbers else 0.0,
-    )
-
-
-def effects_of(manifest: Manifest) -> SmallestEffects:
-    """Return the same, as a manifest records them."""
-    attribution, concept = manifest.attribution_threshold, manifest.concept_threshold
-    return SmallestEffects(
-        {threshold.column: threshold.floor for threshold in manifest.thresholds},
-        attribution.floor if attribution is not None else 0.0,
-        concept.gap_floor if concept is not None else 0.0,
-        SMALLEST_EFFECT * manifest.label_range.standard_deviation if isinstance(manifest, RegressorManifest) else 0.0,
-    )
 
 
 def promised_days(wanted: float, days: float) -> float:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from model.alarms.window_values import MIN_ROWS, Name, TimedRows, Windows, measure_windows, model_of
 from model.artifact.estimates import Estimates
-from model.artifact.manifest import LABEL, ClassifierManifest, Manifest, RegressorManifest
+from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest, RegressorManifest
 from model.artifact.traffic import NOT_IN_OLDER_ALARMS, WindowTraffic
 from model.data.encoding import encoding_of
 from model.statistics.attribution import MAX_EXPLAINED_ROWS, NDCG_ALARM
@@ -121,6 +121,21 @@ def judge_windows(
     ]
 
 
+def failed_checks(windows: Windows, manifest: Manifest, reference: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return for each check which of some windows fail it by what the rows alone say, (windows,)."""
+    failed: dict[str, npt.NDArray[np.bool_]] = {}
+    for name, limit in _limits(windows, manifest, reference).items():
+        if name in windows.values:
+            values, sizes = windows.values[name], windows.sizes[name].astype(int)
+            fails = [
+                bool(np.isfinite(value)) and _fails(name.name, float(value), limit(place, int(size)))
+                for place, (value, size) in enumerate(zip(values, sizes, strict=True))
+            ]
+            check = CHECK_OF[name.name]
+            failed[check] = failed.get(check, np.zeros(len(values), dtype=bool)) | np.array(fails, dtype=bool)
+    return failed
+
+
 def _lasting(windows: Windows, interval_seconds: int, manifest: Manifest) -> Callable[[int], list[LastingChange]]:
     """Return what finds the changes that last until a window, from it and those before it."""
     levels = manifest.traffic.levels_of(interval_seconds) if manifest.traffic else []
@@ -147,7 +162,7 @@ def _judge(
     lasting: list[LastingChange],
 ) -> JudgedWindow:
     start = datetime.fromtimestamp(int(windows.starts[place]), UTC)
-    traffic = WindowTraffic(manifest.traffic, start, interval_seconds)
+    traffic = WindowTraffic(manifest.traffic, start, interval_seconds, manifest.overrides)
     values = {name: float(found[place]) for name, found in windows.values.items() if np.isfinite(found[place])}
     failures = []
     for name, value in values.items():
@@ -182,16 +197,19 @@ def _attribution_limits(manifest: Manifest) -> dict[Name, Limit]:
     limits: dict[Name, Limit] = {Name("attribution_ndcg", None): lambda _place, _rows: NDCG_ALARM}
     threshold = manifest.attribution_threshold
     if threshold is not None:
-        limits[Name("attribution_distance", None)] = lambda _place, rows: threshold.at(min(rows, MAX_EXPLAINED_ROWS))
+        limits[Name("attribution_distance", None)] = _by_rows(lambda rows: threshold.at(min(rows, MAX_EXPLAINED_ROWS)))
     return limits
 
 
 def _drift_limits(manifest: Manifest) -> dict[Name, Limit]:
-    names = {"prediction": "prediction_drift", "label": "target_drift"}
-    return {
-        Name(names.get(one.column, "data_drift"), one.column): lambda _place, rows, at=one.at: at(rows)  # type: ignore[misc]
-        for one in manifest.thresholds
-    }
+    names = {PREDICTION: "prediction_drift", LABEL: "target_drift"}
+    return {Name(names.get(one.column, "data_drift"), one.column): _by_rows(one.at) for one in manifest.thresholds}
+
+
+def _by_rows(limit: Callable[[int], float]) -> Limit:
+    """Return a limit that follows from the number of values alone, worked out once for each."""
+    known = lru_cache(maxsize=None)(limit)
+    return lambda _place, rows: known(rows)
 
 
 def _quality_limits(manifest: Manifest, reference: pd.DataFrame) -> dict[Name, Limit]:
@@ -227,24 +245,23 @@ def _error_limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame)
         z, gap = (windows.values.get(Name(f"{name}_{part}", None)) for part in ("z", "gap"))
         if z is not None and gap is not None and threshold is not None:
             gap_floor = WindowTraffic(manifest.traffic).limit(f"{name}_gap", None, threshold.gap_floor)
-            limits[Name(f"{name}_z", None)] = _z_limit(z, gap, threshold.at, gap_floor)
+            limits[Name(f"{name}_z", None)] = _z_limit(z, gap, lru_cache(maxsize=None)(threshold.at), gap_floor)
     if isinstance(manifest, ClassifierManifest):
         right = ~wrong_predictions(reference)
-        lowest = lru_cache(maxsize=None)(lambda rows: lowest_accuracy(rows, right, manifest))
-        limits[Name("accuracy", None)] = lambda _place, rows: lowest(rows)
+        limits[Name("accuracy", None)] = _by_rows(lambda rows: lowest_accuracy(rows, right, manifest))
         for name in manifest.class_names:
             of_class = right[(reference[LABEL] == name).to_numpy()]
             limits[Name("recall_by_class", name)] = _recall_limit(name, of_class, manifest)
     elif isinstance(manifest, RegressorManifest):
         errors = number_errors(reference)
-        highest = lru_cache(maxsize=None)(lambda rows: highest_mean_absolute_error(rows, errors, manifest))
-        limits[Name("mean_absolute_error", None)] = lambda _place, rows: highest(rows)
+        limits[Name("mean_absolute_error", None)] = _by_rows(
+            lambda rows: highest_mean_absolute_error(rows, errors, manifest)
+        )
     return limits
 
 
 def _recall_limit(name: str, right_of_class: npt.NDArray[np.bool_], manifest: ClassifierManifest) -> Limit:
-    lowest = lru_cache(maxsize=None)(lambda labels: lowest_recall(labels, name, right_of_class, manifest))
-    return lambda _place, labels: lowest(labels)
+    return _by_rows(lambda labels: lowest_recall(labels, name, right_of_class, manifest))
 
 
 def _z_limit(z: Numbers, gap: Numbers, at: Callable[[int], float], gap_floor: float) -> Limit:

@@ -22,11 +22,11 @@ from model.artifact.manifest import (
 )
 from model.data.encoding import encoding_of, number_features
 from model.statistics.calibration import expected_regression_errors
-from model.statistics.concept import classification_drift, flipped_share, regression_drift
+from model.statistics.concept import classification_drift, flipped_share, random_label_share, regression_drift
 from model.statistics.drift import build_statistic, in_deviations
 from model.statistics.estimation import intervals, said, window_moments
 from model.statistics.windows import Counts, Numbers
-from model.training.out_of_fold import error_chances, number_errors, wrong_predictions
+from model.training.out_of_fold import chances_and_labels, error_chances, number_errors, wrong_predictions
 
 MIN_ROWS = 30
 """As in the API's settings: with fewer rows, or values of a column, a snapshot says "not enough data"."""
@@ -122,6 +122,19 @@ def measure_windows(
     )
 
 
+def measure_counts(rows: pd.DataFrame, counts: Counts, model: Model, min_rows: int = MIN_ROWS) -> Windows:
+    """Measure windows that are given by how often each holds each row, (rows, windows); all rows have labels.
+
+    What no check judges by a single window is left out. Windows are numbered instead of having a start.
+    """
+    reference = _sampled(model.reference)
+    found = _drifts(rows, counts, min_rows, model.methods, reference)
+    found |= _quality(rows, counts, model.features)
+    found |= _errors(rows, counts, model.calibration, gathered=False)
+    values, sizes = ({name: one[part] for name, one in found.items()} for part in (0, 1))
+    return Windows(np.arange(counts.shape[1]), np.round(counts.sum(axis=0)).astype(np.int64), values, sizes)
+
+
 def _with_labels(given: TimedRows) -> TimedRows:
     known = given.rows[LABEL].notna().to_numpy() if LABEL in given.rows else np.zeros(len(given.rows), dtype=bool)
     return given if known.all() and LABEL in given.rows else TimedRows(given.rows[known], given.seconds[known])
@@ -168,7 +181,7 @@ class _Cut:
         places = np.searchsorted(numbers, self.numbers[kept])
         first, sizes = self.first[kept], self.sizes[kept]
         found: dict[Name, Measured] = {}
-        for chunk in _chunks(sizes, reference_rows):
+        for chunk in places_together(sizes, reference_rows):
             rows_of_chunk = np.concatenate(
                 [np.arange(start, start + size) for start, size in zip(first[chunk], sizes[chunk], strict=True)]
             )
@@ -206,8 +219,8 @@ def class_names_of(rows: pd.DataFrame) -> tuple[str, ...] | None:
     return tuple(name.removeprefix(PROBABILITY_PREFIX) for name in names) or None
 
 
-def _chunks(sizes: npt.NDArray[np.intp], reference_rows: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Yield the places of windows that are measured together, so that no array has too many cells."""
+def places_together(sizes: npt.NDArray[np.intp], reference_rows: int) -> Iterator[npt.NDArray[np.intp]]:
+    """Yield the places of windows of so many rows that are measured together: no array gets too many cells."""
     start, rows = 0, 0
     for place, size in enumerate(sizes):
         rows += int(size)
@@ -222,13 +235,8 @@ def _measure_rows(
     rows: pd.DataFrame, counts: Counts, min_rows: int, *, model: Model, reference: pd.DataFrame
 ) -> dict[Name, Measured]:
     """Measure what needs no label."""
-    found = {
-        Name(_DRIFT_NAMES.get(column, "data_drift"), column): _drift(
-            method, reference[column], rows[column], counts, min_rows
-        )
-        for column, method in model.methods.items()
-        if column != LABEL
-    }
+    methods = {column: method for column, method in model.methods.items() if column != LABEL}
+    found = _drifts(rows, counts, min_rows, methods, reference)
     found |= _means(rows, counts, model) | _answers(PREDICTION, rows, counts, reference)
     return found | _quality(rows, counts, model.features)
 
@@ -238,10 +246,20 @@ def _measure_labels(
 ) -> dict[Name, Measured]:
     """Measure what needs labels; each row has one."""
     found = _errors(rows, counts, model.calibration) | _answers(LABEL, rows, counts, reference)
-    if LABEL in model.methods:
-        drift = _drift(model.methods[LABEL], reference[LABEL], rows[LABEL], counts, min_labels)
-        found[Name(_DRIFT_NAMES[LABEL], LABEL)] = drift
-    return found
+    methods = {column: method for column, method in model.methods.items() if column == LABEL}
+    return found | _drifts(rows, counts, min_labels, methods, reference)
+
+
+def _drifts(
+    rows: pd.DataFrame, counts: Counts, min_rows: int, methods: Mapping[str, DriftMethod], reference: pd.DataFrame
+) -> dict[Name, Measured]:
+    """Measure the drift of each column that has a method."""
+    return {
+        Name(_DRIFT_NAMES.get(column, "data_drift"), column): _drift(
+            method, reference[column], rows[column], counts, min_rows
+        )
+        for column, method in methods.items()
+    }
 
 
 def _drift(method: DriftMethod, reference: pd.Series, column: pd.Series, counts: Counts, min_rows: int) -> Measured:
@@ -311,11 +329,12 @@ def stuck_shares(column: pd.Series, counts: Counts, present_rows: Numbers) -> Me
 
 
 def _errors(
-    rows: pd.DataFrame, counts: Counts, calibration: Calibration | ErrorCalibration | None
+    rows: pd.DataFrame, counts: Counts, calibration: Calibration | ErrorCalibration | None, *, gathered: bool = True
 ) -> dict[Name, Measured]:
+    """Measure the errors; without `gathered`, only what a check judges by one window."""
     weights = counts.astype(np.float64)
     if not isinstance(calibration, ErrorCalibration):
-        return _class_errors(rows, weights, calibration)
+        return _class_errors(rows, weights, calibration, gathered=gathered)
     predictions = rows[PREDICTION].to_numpy(dtype=np.float64)
     errors = regression_drift(number_errors(rows), expected_regression_errors(calibration, predictions), weights)
     found = {
@@ -330,23 +349,29 @@ def _errors(
     return {Name(name, None): Measured(values, labels) for name, values in found.items()}
 
 
-def _class_errors(rows: pd.DataFrame, weights: Numbers, calibration: Calibration | None) -> dict[Name, Measured]:
+def _class_errors(
+    rows: pd.DataFrame, weights: Numbers, calibration: Calibration | None, *, gathered: bool
+) -> dict[Name, Measured]:
     """Return accuracy and recalls, and concept drift on the rows whose prediction has probabilities."""
     wrong = wrong_predictions(rows).astype(np.float64)
     labels = weights.sum(axis=0)
-    found = {Name("accuracy", None): Measured(1 - wrong @ weights / labels, labels)} | _recalls(rows, wrong, weights)
+    # not 1 - error: of 0.07 that is less than 0.93
+    found = {Name("accuracy", None): Measured((1 - wrong) @ weights / labels, labels)} | _recalls(rows, wrong, weights)
     expected = error_chances(rows, calibration)
     known = np.isfinite(expected)
     if not known.any():
         return found
     if not known.all():
-        wrong, expected, weights = wrong[known], expected[known], weights[known]
+        rows, wrong, expected, weights = rows[known], wrong[known], expected[known], weights[known]
         labels = weights.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         drift = classification_drift(wrong, expected, weights)
-    classes = sum(str(name).startswith(PROBABILITY_PREFIX) for name in rows)
     concept = {"concept_z": drift.z, "concept_gap": drift.gap}
-    concept["flipped_share"] = flipped_share(wrong, expected, weights, classes)
+    if gathered:
+        chances, codes = chances_and_labels(rows)
+        of_model = codes >= 0
+        concept["flipped_share"] = flipped_share(wrong, expected, weights, chances.shape[1])
+        concept["random_label_share"] = random_label_share(chances[of_model], codes[of_model], weights[of_model])
     return {Name(name, None): Measured(values, labels) for name, values in concept.items()} | found
 
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from model.artifact.traffic import Frozen, TrafficAlarms
+from model.artifact.traffic import Frozen, ThresholdOverride, TrafficAlarms
 
 PREDICTION = "prediction"
 """Frame column: the predicted class name."""
@@ -297,6 +297,8 @@ class ModelManifest(Frozen):
     metadata: tuple[str, ...] = Field(
         (), description="More columns that a row may have: logged with it, and never given to the model."
     )
+    segments: tuple[str, ...] = Field((), description="Columns by whose values performance and drift are shown too.")
+    fairness: tuple[str, ...] = Field((), description="Columns between whose values rates are compared.")
     estimator: str = Field("random_forest", description="Its name, or where a custom or imported pipeline came from.")
     engine: Engine
     seed: int
@@ -319,6 +321,8 @@ class ModelManifest(Frozen):
     traffic: TrafficAlarms | None = Field(
         None, description="From where on a window cut in time is worth an alarm; null where rows alone decide."
     )
+    overrides: tuple[ThresholdOverride, ...] = Field((), exclude=True)
+    """Thresholds that people set for a service: in memory only, and in no artifact."""
     answer_columns: AnswerColumns | None = Field(
         None, description="Where files have the answers of a model that is served elsewhere; null for any other model."
     )

@@ -52,6 +52,7 @@ LABELLED_LEVELS: dict[str, str] = {
     "label_mean": "target_drift",
     "concept_gap": "concept_drift",
     "flipped_share": "concept_drift",
+    "random_label_share": "concept_drift",
     "concept_size_gap": "concept_drift",
     "observed_bias": "concept_drift",
     "accuracy": "performance",
@@ -144,6 +145,14 @@ class TrafficAlarms(Frozen):
         return [one for one in self.levels if one.interval_seconds == nearest]
 
 
+class ThresholdOverride(NamedTuple):
+    """A threshold that a person set for a statistic, whatever the rows and the traffic say."""
+
+    name: str
+    column: str | None
+    value: float
+
+
 class Usual(NamedTuple):
     """What a statistic usually is in windows like one; `when` says which these are, empty for all."""
 
@@ -165,12 +174,16 @@ class WindowTraffic:
     alarms: TrafficAlarms | None = None
     start: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     seconds: float = 1.0
+    overrides: tuple[ThresholdOverride, ...] = ()
 
     def limit(self, name: str, column: str | None, limit: float) -> float:
         """Return the limit of a statistic in this window, given the one that the rows alone allow.
 
-        It is whichever allows more: traffic says how days differ, the rows how far so few of them stray by chance.
+        It is whichever allows more: traffic says how days differ, the rows how far so few of them stray by chance. What
+        a person set comes first.
         """
+        if (override := self.override(name, column)) is not None:
+            return override
         found = self._threshold(name, column)
         if found is None:
             return limit
@@ -188,12 +201,20 @@ class WindowTraffic:
 
     def covers(self, name: str, column: str | None) -> bool:
         """Whether a limit makes sense: artifacts calibrated in time before a statistic existed know nothing of it."""
-        return self.alarms is None or self.alarms.threshold(name, column, self.seconds) is not None
+        return (
+            self.alarms is None
+            or self.override(name, column) is not None
+            or self.alarms.threshold(name, column, self.seconds) is not None
+        )
 
     def is_learning(self, name: str, column: str | None) -> bool:
         """Whether what is usual of a statistic is still being learned, so that only a gross change of it alarms."""
         found = self._threshold(name, column)
-        return found is not None and found.is_gross
+        return found is not None and found.is_gross and self.override(name, column) is None
+
+    def override(self, name: str, column: str | None) -> float | None:
+        """Return the threshold that a person set, None if nobody did."""
+        return next((one.value for one in self.overrides if one.name == name and one.column == column), None)
 
     def _threshold(self, name: str, column: str | None) -> TrafficThreshold | None:
         return None if self.alarms is None else self.alarms.threshold(name, column, self.seconds)

@@ -50,6 +50,25 @@ def cell_value(text: str, missing: Collection[str] = MISSING_WORDS) -> str | Non
     return None if text.lower() in missing else text
 
 
+SEGMENT_PREFIX = "segment: "
+"""How the column of a frame begins that holds metadata by which rows are divided; no feature has such a name."""
+_WHOLE = re.compile(r"(-?\d+)\.0+")
+
+
+def segment_value(value: Value) -> str | None:
+    """Return metadata as the name of a segment, the same for a file and a request; None where it is missing.
+
+    Blanks around it do not count, nor does how a whole number or a boolean is written: 3.0 is "3", true is "True".
+    """
+    text = cell_value(str(value)) if value is not None else None
+    if text is None:
+        return None
+    whole = _WHOLE.fullmatch(text)
+    if whole is not None:
+        return whole[1]
+    return text.capitalize() if text.lower() in {"true", "false"} else text
+
+
 def read_text(value: object, missing: Collection[str]) -> object:
     """Return what a text in a request means, as the same text in a file; any other value as it is."""
     return cell_value(value, missing) if isinstance(value, str) else value

@@ -35,7 +35,7 @@ from model.data.dataset import (
     describe_column,
 )
 from model.data.encoding import encoding_of, missing_words
-from model.data.schema_file import ColumnOverride, SchemaFile
+from model.data.schema_file import ColumnOverride, SchemaFile, segment_fields
 from model.data.target import TaskVerdict, classes_of, codes_among, infer_task, numbers_of, target_reading
 from model.data.time_column import read_times, zone_of
 from model.errors import DataError
@@ -137,6 +137,7 @@ class CsvColumns:
             "times": self.times,
             "metadata": self.metadata,
         }
+        rows |= segment_fields(self.schema, {one.name: one.type for one in self.columns}, self.text, self.task.task)
         if known is None and self.task.task == "regression":
             reading = target_reading(target, self.decimal, self.text.likely_decimal)
             numbers = numbers_of(target, reading)

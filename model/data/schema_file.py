@@ -2,17 +2,22 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, field_validator
 
 from model.artifact.manifest import FeatureType, Task
+from model.data.cells import SEGMENT_PREFIX, segment_value
 from model.data.column_types import MAX_CATEGORIES_ON_REQUEST
+from model.data.csv_text import CsvText
 from model.data.yaml_file import read_yaml
 from model.errors import DataError
 
+MAX_SEGMENTS = 20
+"""Columns that rows may be divided by: each adds up to eleven values to every figure of a window."""
 DecimalMark = Literal[".", ","]
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -42,6 +47,12 @@ class SchemaFile(_Strict):
     columns: dict[StrictStr, ColumnOverride] = Field(default_factory=dict)
     drop: tuple[StrictStr, ...] = ()
     metadata: tuple[StrictStr, ...] = Field((), description="Logged with a row, and never given to the model.")
+    segments: tuple[StrictStr, ...] = Field(
+        (), max_length=MAX_SEGMENTS, description="Performance and drift are shown for each of their values too."
+    )
+    fairness: tuple[StrictStr, ...] = Field(
+        (), max_length=MAX_SEGMENTS, description="Rates of predictions are compared between their values."
+    )
     missing: tuple[StrictStr, ...] = Field((), description="More texts that stand for a missing value, in any case.")
     decimal: DecimalMark | None = Field(None, description="What stands before the fraction of a number.")
 
@@ -77,6 +88,55 @@ class SchemaFile(_Strict):
                 raise DataError(
                     f"the schema names {name!r} under metadata and under columns; remove it from one of the two"
                 )
+        self._check_segments(header, target)
+
+    def _check_segments(self, header: Sequence[str], target: str) -> None:
+        """Raise DataError for a column that rows cannot be divided by; types that are inferred are checked later."""
+        for key, names in (("segments", self.segments), ("fairness", self.fairness)):
+            for place, name in enumerate(names):
+                if name in names[:place]:
+                    raise DataError(f"the schema names {name!r} twice under {key}; remove one")
+                if name == target:
+                    raise DataError(f"the schema names {name!r}, which is the target, under {key}; remove it there")
+                if name not in header and name not in self.metadata:
+                    raise DataError(
+                        f"the schema names a column {name!r} under {key}, which is neither in the file nor under "
+                        "metadata; correct the name or remove it"
+                    )
+                if (override := self.columns.get(name)) is not None and override.type == "number":
+                    raise number_segment(key, name)
+
+
+def number_segment(key: str, name: str) -> DataError:
+    """Return the error for a column of numbers under segments or fairness."""
+    return DataError(
+        f"the schema names {name!r} under {key}, but it is a number; name a category, a boolean or metadata, or say "
+        f"under columns that {name!r} is a category"
+    )
+
+
+def segment_fields(
+    schema: SchemaFile, types: Mapping[str, FeatureType | None], text: CsvText, task: Task
+) -> dict[str, Any]:
+    """Return the fields of rows that say how they are divided; columns without a type are metadata.
+
+    Raises DataError for a column of numbers, and for fairness where numbers are predicted.
+    """
+    if schema.fairness and task == "regression":
+        raise DataError("fairness compares how often classes are predicted, and the target is a number; remove it")
+    for key, names in (("segments", schema.segments), ("fairness", schema.fairness)):
+        for name in names:
+            if types.get(name) == "number":
+                raise number_segment(key, name)
+    cells = dict(zip(text.header, text.columns, strict=True))
+    kept = {
+        f"{SEGMENT_PREFIX}{name}": pd.Series([segment_value(cell) for cell in cells[name]], dtype=object)
+        for name in dict.fromkeys([*schema.segments, *schema.fairness])
+        if types.get(name) is None and name in cells
+    }
+    if taken := [name for name in kept if types.get(name) is not None]:
+        raise DataError(f"column {taken[0]!r} has the name that a segment has in logged rows; rename it")
+    return {"segments": schema.segments, "fairness": schema.fairness, "segment_values": pd.DataFrame(kept)}
 
 
 def read_schema(path: Path) -> SchemaFile:
@@ -94,6 +154,8 @@ def write_schema(
     task: Task = "classification",
     decimal: str | None = None,
     metadata: Sequence[str] = (),
+    segments: Sequence[str] = (),
+    fairness: Sequence[str] = (),
 ) -> None:
     """Write a schema to be edited, with the reason of each dropped column; raises DataError.
 
@@ -108,6 +170,8 @@ def write_schema(
         lines.append(f"  {_text(name)}: {{{inner}}}")
     lines += ["drop:"] + [f"  - {_text(name)}  # {why}" for name, why in dropped] if dropped else ["drop: []"]
     lines.append(f"metadata: [{', '.join(map(_text, metadata))}]  # logged with a row, and never given to the model")
+    lines.append(f"segments: [{', '.join(map(_text, segments))}]  # performance and drift for each of their values too")
+    lines.append(f"fairness: [{', '.join(map(_text, fairness))}]  # rates are compared between their values")
     lines.append(f"missing: [{', '.join(map(_text, missing))}]  # more texts that stand for a missing value")
     if decimal is not None:
         lines.append(f"decimal: {_text(decimal)}")

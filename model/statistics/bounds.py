@@ -15,6 +15,8 @@ SMALLEST_EFFECT = 0.05
 """A change of a share by less than this is never worth an alarm, however certain it is; nor one of a mean absolute
 error by less than this part of the standard deviation of the labels."""
 
+MIN_ROWS_OF_SPREAD = 30
+
 
 def highest_share(hits: int, rows: int, window_rows: int, alarm_rate: float) -> float:
     """Return the largest share that a window may have, given `hits` of `rows` in the reference.
@@ -88,10 +90,11 @@ def lowest_accuracy(labels: int, right: npt.NDArray[np.bool_], manifest: Classif
     """Return the accuracy below which a window with this many labels is worse than held-out data explain.
 
     Held-out data are the test set and the reference, for whose rows `right` (rows,) says whether the prediction is the
-    label; see `lowest_share`, at half of the model's false alarm rate: the recalls have the other half.
+    label; see `lowest_share`, at half of the model's false alarm rate: the recalls have the other half. Where rows are
+    divided into segments, these have half of both.
     """
     correct, rows = manifest.quality.correct + int(right.sum()), manifest.quality.rows + len(right)
-    return lowest_share(correct, rows, labels, manifest.false_alarm_rate / 2)
+    return lowest_share(correct, rows, labels, _whole_rate(manifest) / 2)
 
 
 def lowest_recall(labels: int, name: str, right_of_class: npt.NDArray[np.bool_], manifest: ClassifierManifest) -> float:
@@ -105,7 +108,7 @@ def lowest_recall(labels: int, name: str, right_of_class: npt.NDArray[np.bool_],
     hits, rows = round(known.recall * known.rows) + int(right_of_class.sum()), known.rows + len(right_of_class)
     if rows == 0:
         return 0.0
-    return lowest_share(hits, rows, labels, manifest.false_alarm_rate / 2 / len(manifest.classes))
+    return lowest_share(hits, rows, labels, _whole_rate(manifest) / 2 / len(manifest.classes))
 
 
 def highest_mean_absolute_error(labels: int, errors: Numbers, manifest: RegressorManifest) -> float:
@@ -120,5 +123,35 @@ def highest_mean_absolute_error(labels: int, errors: Numbers, manifest: Regresso
     mean = (quality.rows * quality.mean_absolute_error + float(absolute.sum())) / rows
     squares = (quality.rows * quality.root_mean_squared_error**2 + float(np.square(absolute).sum())) / rows
     deviation = math.sqrt(max(squares - mean**2, 0.0))
-    bound = highest_mean(mean, deviation, rows, labels, manifest.false_alarm_rate)
+    bound = highest_mean(mean, deviation, rows, labels, _whole_rate(manifest))
     return max(bound, mean + SMALLEST_EFFECT * manifest.label_range.standard_deviation)
+
+
+def _whole_rate(manifest: Manifest) -> float:
+    """Return the false alarm rate of the scores of all rows: half of the model's where segments have the other."""
+    return manifest.false_alarm_rate / (2 if manifest.segments else 1)
+
+
+def segment_bound(
+    labels: int, of_segment: Numbers, of_all: Numbers, manifest: Manifest, segments: int
+) -> tuple[float, float]:
+    """Return the usual score of a segment, and the one beyond which a window with so many labels of it is worse.
+
+    Scores of the reference, (rows,) each, are 1 or 0 for a right or wrong prediction, or absolute errors; so the bound
+    is the lowest accuracy or the highest mean absolute error. A segment is compared with its own rows of the reference,
+    be they few, as that widens the bound; one that the reference lacks with all rows. All segments of the window that
+    have labels enough share half of the model's false alarm rate.
+    """
+    rate = manifest.false_alarm_rate / 2 / max(1, segments)
+    known = of_segment if len(of_segment) else of_all
+    if not len(known):
+        return math.nan, math.nan
+    usual = float(known.mean())
+    if isinstance(manifest, ClassifierManifest):
+        return usual, lowest_share(int(known.sum()), len(known), labels, rate)
+    # the spread of few errors says little: theirs is then as wide, for their mean, as that of all
+    spread = known if len(known) >= MIN_ROWS_OF_SPREAD else of_all
+    mean = float(spread.mean())
+    deviation = usual * float(spread.std()) / mean if mean > 0 else 0.0
+    bound = highest_mean(usual, deviation, len(known), labels, rate)
+    return usual, max(bound, usual + SMALLEST_EFFECT * manifest.label_range.standard_deviation)

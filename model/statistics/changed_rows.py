@@ -1,5 +1,6 @@
 """Which rows of a window carry a change most: a score for each row, by what the check measures."""
 
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Class
 from model.data.encoding import encoding_of
 from model.statistics.calibration import expected_regression_errors
 from model.statistics.drift import column_deviation
+from model.statistics.segments import segments_of
 
 Scores = npt.NDArray[np.float64]
 MAX_BINS = 20
@@ -60,7 +62,8 @@ def most_changed(
 def _score(check: str, column: str | None, measure: str | None, frames: WindowFrames, manifest: Manifest) -> Scores:
     current, labelled, reference, *_ = frames
     if check in {"concept_drift", "performance"}:
-        return _wrong_answers(labelled, manifest, column if measure == "recall" else None)
+        scores = _wrong_answers(labelled, manifest, column if measure == "recall" else None)
+        return scores * _in_segment(column, frames, manifest) if measure == "segment" else scores
     if check == "attribution_drift":
         return _attributions(frames, manifest)
     if check == "target_drift":
@@ -71,6 +74,13 @@ def _score(check: str, column: str | None, measure: str | None, frames: WindowFr
     if check == "data_quality":
         return _bad_values(current[feature.name], feature, measure)
     return unexplained(current[feature.name], reference[feature.name])
+
+
+def _in_segment(label: str | None, frames: WindowFrames, manifest: Manifest) -> Scores:
+    """Return 1 for the labelled rows of a segment, else 0."""
+    segments = chain.from_iterable(segments_of(frames.current, frames.labelled, frames.reference, manifest))
+    found = next((one.labelled for one in segments if one.label == label), None)
+    return np.zeros(len(frames.labelled)) if found is None else found.astype(np.float64)
 
 
 def unexplained(values: pd.Series, reference: pd.Series) -> Scores:

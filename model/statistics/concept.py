@@ -60,6 +60,68 @@ def flipped_share(wrong: Numbers, expected: Numbers, counts: Counts, classes: in
         return np.asarray((of_row * (errors - chances)) @ weights / effect)
 
 
+_LEAST_CHANCE = 0.005
+_SHIFTED_CLASSES = 20  # the commonest ones: a shift of its own for each of a thousand would take a while
+_SHIFT_PRECISION, _SHARE_PRECISION = 0.25, 4.0  # of normal distributions around 0: a shift of 2, a share of one half
+_STEPS, _CONVERGED = 25, 1e-6
+
+
+def random_label_share(probabilities: Numbers, codes: npt.NDArray[np.integer], counts: Counts) -> Numbers:
+    """Return the share of labels that look drawn at random, beside what a day does to each class, (windows,).
+
+    `probabilities` (rows, classes) are the model's, `codes` (rows,) the classes of the labels, `counts` has labelled
+    rows only. On a bad day some class is more frequent than the model says, whoever is asked; labels that another class
+    has replaced at random are also wrong where the model is sure of the contrary. So each window first gets a shift of
+    each class's log probability, fitted to its labels. With q the probabilities after that and k classes, a share f of
+    replaced labels makes q into q + f ((1 - q) / (k - 1) - q); f is estimated by one step of its likelihood from 0, in
+    the direction that no shift imitates (Neyman's efficient score). No q is taken to be below 0.05, so that no single
+    label decides; normal priors keep small windows near 0.
+    """
+    return np.array([_random_share(probabilities, codes, counts[:, place]) for place in range(counts.shape[1])])
+
+
+def _random_share(probabilities: Numbers, codes: npt.NDArray[np.integer], counts: npt.NDArray[np.floating]) -> float:
+    held = np.flatnonzero(counts)
+    if not len(held):
+        return float("nan")
+    weights, codes = counts[held].astype(np.float64), codes[held]
+    bounded = np.clip(probabilities[held], _LEAST_CHANCE, 1.0)
+    classes = bounded.shape[1]
+    shifted = np.argsort(-(weights @ bounded), kind="stable")[:_SHIFTED_CLASSES]
+    seen = np.bincount(codes, weights, minlength=classes).astype(np.float64)
+    chances = _after_shifts(bounded, weights, seen, shifted)
+    replaced = (1 - chances) / (classes - 1) - chances
+    cautious = np.clip(chances, _SUREST, None)
+    score = (1 - cautious) / (classes - 1) / cautious - 1
+    score -= (chances * score).sum(axis=1, keepdims=True)
+    excess = (seen - weights @ chances)[shifted]
+    imitated = np.linalg.solve(_information(chances[:, shifted], weights), (weights @ (chances * score))[shifted])
+    found = weights @ score[np.arange(len(held)), codes] - imitated @ excess
+    effect = weights @ (replaced * score).sum(axis=1) - imitated @ (weights @ replaced)[shifted]
+    return float(found / (effect + _SHARE_PRECISION))
+
+
+def _after_shifts(chances: Numbers, weights: Numbers, seen: Numbers, shifted: npt.NDArray[np.integer]) -> Numbers:
+    """Return the probabilities after shifts of some classes that fit how often each class was seen."""
+    shifts = np.zeros(chances.shape[1])
+    found: Numbers = np.asarray(chances / chances.sum(axis=1, keepdims=True))
+    for _ in range(_STEPS):
+        slope = seen[shifted] - weights @ found[:, shifted] - _SHIFT_PRECISION * shifts[shifted]
+        step = np.linalg.solve(_information(found[:, shifted], weights), slope)
+        shifts[shifted] += np.clip(step, -1.0, 1.0)
+        raised = chances * np.exp(shifts)
+        found = np.asarray(raised / raised.sum(axis=1, keepdims=True))
+        if np.abs(step).max() < _CONVERGED:
+            break
+    return found
+
+
+def _information(chances: Numbers, weights: Numbers) -> Numbers:
+    """Return what labels say of the shifts: the negative second derivative of their likelihood."""
+    weighted = chances * weights[:, None]
+    return np.diag(weighted.sum(axis=0) + _SHIFT_PRECISION) - weighted.T @ chances
+
+
 class RegressionDrift(NamedTuple):
     """Errors of windows beside the expected ones, (windows,) each; in the unit of the target, `..._z` in deviations.
 

@@ -18,10 +18,11 @@ from sklearn.metrics import log_loss, precision_recall_fscore_support, roc_auc_s
 from sklearn.pipeline import Pipeline
 
 from model.alarms.calibrate import Alarms, calibrate_alarms
+from model.alarms.effects import smallest_effects
 from model.alarms.learning import alarms_while_learning, gross_thresholds
 from model.alarms.policy import AlarmPolicy
-from model.alarms.traffic import calibrate_traffic, smallest_effects
-from model.alarms.window_values import Model, TimedRows
+from model.alarms.traffic import calibrate_traffic
+from model.alarms.window_values import Model
 from model.artifact.estimates import EstimatesFile
 from model.artifact.estimators import libraries_of
 from model.artifact.manifest import (
@@ -200,21 +201,17 @@ def _traffic(candidate: Candidate, alarms: Alarms, policy: AlarmPolicy, kind: Al
 
 
 def _calibrate_traffic(candidate: Candidate, model: Model, policy: AlarmPolicy) -> TrafficAlarms | None:
-    """Return the thresholds of the held-out rows, cut in time; None where there are too few days.
+    """Return the thresholds of all rows, cut in time; None where there are too few days.
 
-    What several days are compared with comes from all rows: how days differ is seen from few days already, and half
-    of them would say half as much. Those that trained the model were predicted by models fitted on other days.
+    How days differ is seen from few of them already, and held-out rows alone would be fewer still, and all of one
+    season. The rows that trained the model were predicted by models fitted on other days.
     """
     dataset, scored, split = candidate.dataset, candidate.scored, candidate.split
     if dataset.times is None:
         raise DataError("alarms calibrated in time need a time column; name it with --time, or choose --alarms learn")
-    seconds = dataset.times.seconds
-    held_out = np.concatenate([split.test, split.reference])
-    rows = pd.concat([scored.test, scored.reference], ignore_index=True)
-    history = TimedRows(
-        pd.concat([scored.training, rows], ignore_index=True), seconds[np.concatenate([split.train, held_out])]
-    )
-    return calibrate_traffic(rows, dataset.times._replace(seconds=seconds[held_out]), model, policy, history)
+    rows = pd.concat([scored.training, scored.test, scored.reference], ignore_index=True)
+    seconds = dataset.times.seconds[np.concatenate([split.train, split.test, split.reference])]
+    return calibrate_traffic(rows, dataset.times._replace(seconds=seconds), model, policy)
 
 
 def _manifest(
@@ -235,6 +232,8 @@ def _manifest(
         "features": dataset.features,
         "target": dataset.target,
         "metadata": dataset.metadata,
+        "segments": dataset.segments,
+        "fairness": dataset.fairness,
         "estimator": candidate.estimator,
         **_served_by(candidate),
         "seed": seed,

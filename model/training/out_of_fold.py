@@ -163,12 +163,17 @@ def targets_of(dataset: AnyDataset, *, by_name: bool) -> npt.NDArray[Any]:
 
 
 def _folds(dataset: AnyDataset, positions: Positions, rng: np.random.Generator) -> Any:
-    """Return the folds for scikit-learn. With times, no day is in two: a model must not know a day that it predicts."""
+    """Return the folds for scikit-learn. With times, no day is in two: a model must not know a day that it predicts.
+
+    Rows of less than a day for each fold are divided into stretches of time.
+    """
     if dataset.times is not None:
         moments = pd.to_datetime(dataset.times.seconds[positions], unit="s", utc=True)
         days = moments.tz_convert(zone_of(dataset.times.zone)).tz_localize(None).normalize()
-        fold_of_row = (np.unique(days, return_inverse=True)[1] % _FOLDS).astype(np.int64)
-        return PredefinedSplit(fold_of_row)
+        different, day_of_row = np.unique(days, return_inverse=True)
+        if len(different) < _FOLDS:
+            day_of_row = np.argsort(np.argsort(moments, kind="stable")) * _FOLDS // len(moments)
+        return PredefinedSplit((day_of_row % _FOLDS).astype(np.int64))
     if isinstance(dataset, Dataset):
         return _FOLDS
     # rows in order of their numbers would have each fifth predicted from numbers unlike its own
@@ -186,6 +191,13 @@ def predicted_probabilities(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
     names = [name.removeprefix(PROBABILITY_PREFIX) for name in columns]
     places = pd.Index(names, dtype=object).get_indexer(pd.Index(frame[PREDICTION], dtype=object))
     return np.asarray(frame[columns].to_numpy(dtype=np.float64)[np.arange(len(frame)), places])
+
+
+def chances_and_labels(frame: pd.DataFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """Return the probability of each class, (rows, classes), and the place of each row's label among them, else -1."""
+    columns = [str(name) for name in frame if str(name).startswith(PROBABILITY_PREFIX)]
+    names = pd.Index([name.removeprefix(PROBABILITY_PREFIX) for name in columns], dtype=object)
+    return frame[columns].to_numpy(dtype=np.float64), names.get_indexer(pd.Index(frame[LABEL], dtype=object))
 
 
 def wrong_predictions(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
@@ -208,4 +220,6 @@ def logged_rows(dataset: AnyDataset, positions: Positions, answers: Answers) -> 
     frame = dataset.frame.iloc[positions].reset_index(drop=True)
     # both columns are made here, so that the prediction stands before the label
     frame = frame.assign(**{PREDICTION: None, LABEL: dataset.labels[positions]})
+    if len(dataset.segment_values.columns):
+        frame = frame.join(dataset.segment_values.iloc[positions].reset_index(drop=True))
     return with_predictions(frame, answers, dataset.class_names if isinstance(dataset, Dataset) else None)

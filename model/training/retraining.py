@@ -54,7 +54,7 @@ def labelled_rows(serving: Path, since: str, until: str | None, model: str | Non
         _export(serving, since, end, model, exported)
         frame = pd.read_parquet(exported)
         file = Path(folder) / "rows.csv"
-        time = _another_name("logged_at", {*manifest.feature_names, manifest.target})
+        time = _another_name("logged_at", {*manifest.feature_names, manifest.target, *manifest.metadata})
         _training_frame(frame, manifest, time).to_csv(file, index=False)
         first, last = frame["logged_at"].min(), frame["logged_at"].max()
         source = f"prediction log: {len(frame):,} labelled rows, {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
@@ -74,16 +74,31 @@ def _export(serving: Path, since: str, until: str, model: str | None, out: Path)
 
 def _training_frame(frame: pd.DataFrame, manifest: Manifest, time: str) -> pd.DataFrame:
     columns = {feature.name: _written(frame, feature) for feature in manifest.features}
+    columns |= {name: _sent(frame, name) for name in _sent_segments(manifest)}
     return pd.DataFrame({**columns, manifest.target: frame[LABEL], time: frame["logged_at"].map(datetime.isoformat)})
+
+
+def _sent_segments(manifest: Manifest) -> list[str]:
+    """Return the metadata by which rows are divided."""
+    return [name for name in manifest.metadata if name in (*manifest.segments, *manifest.fairness)]
+
+
+def _sent(frame: pd.DataFrame, name: str) -> pd.Series:
+    name = _exported_name(name)
+    return frame.get(name, pd.Series(None, index=frame.index, dtype=object))
 
 
 def _written(frame: pd.DataFrame, feature: Feature) -> pd.Series:
     # as `scripts.export` names a feature that has the name of one of its own columns
-    name = feature.name
-    while name in {"prediction_id", "logged_at", "model_version", PREDICTION, LABEL, "label_arrived_at"}:
-        name += "_"
+    name = _exported_name(feature.name)
     values = frame[name if name in frame else f"{name}_"]
     return values if encoding_of(feature).is_number else values.map(str, na_action="ignore")
+
+
+def _exported_name(name: str) -> str:
+    while name in {"prediction_id", "logged_at", "model_version", PREDICTION, LABEL, "label_arrived_at"}:
+        name += "_"
+    return name
 
 
 def _another_name(name: str, taken: set[str]) -> str:
@@ -104,7 +119,14 @@ def _schema(manifest: Manifest) -> SchemaFile:
         )
         for feature in manifest.features
     }
-    return SchemaFile(target=manifest.target, task=manifest.task, columns=columns)
+    return SchemaFile(
+        target=manifest.target,
+        task=manifest.task,
+        columns=columns,
+        metadata=tuple(_sent_segments(manifest)),
+        segments=manifest.segments,
+        fairness=manifest.fairness,
+    )
 
 
 @dataclass(frozen=True, slots=True)

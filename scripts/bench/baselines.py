@@ -1,5 +1,8 @@
 """The verdicts of other methods on the same windows: Evidently's default preset, and Bonferroni's correction."""
 
+from collections.abc import Sequence
+from functools import cache
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -19,20 +22,23 @@ _MIN_NUMBERS = 6
 
 
 class Baselines:
-    """The tests of other methods; `rows` and counts are as for `VectorisedChecks`."""
+    """The tests of other methods; `rows` and counts are as for `VectorisedChecks`; `only` limits the columns."""
 
-    def __init__(self, manifest: Manifest, reference: pd.DataFrame, rows: pd.DataFrame) -> None:
+    def __init__(
+        self, manifest: Manifest, reference: pd.DataFrame, rows: pd.DataFrame, only: Sequence[str] | None = None
+    ) -> None:
         columns = [*manifest.feature_names, PREDICTION, LABEL]
+        self._columns = len(columns)
         self._rate = manifest.false_alarm_rate
         self._tests: list[_Numbers | _Categories] = []
-        for name in columns:
+        for name in columns if only is None else only:
             numeric = pd.api.types.is_numeric_dtype(reference[name]) and reference[name].nunique() >= _MIN_NUMBERS
             self._tests.append((_Numbers if numeric else _Categories)(reference[name], rows[name]))
 
     def fired(self, counts: Counts) -> dict[str, Fired]:
         """Return for each baseline which of the windows it would call drifted."""
         preset = np.array([test.rejects(counts, PRESET_P) for test in self._tests])
-        corrected = [test.rejects(counts, self._rate / len(self._tests)) for test in self._tests]
+        corrected = [test.rejects(counts, self._rate / self._columns) for test in self._tests]
         return {
             PRESET: preset.any(axis=0),
             PRESET_DATASET: preset.mean(axis=0) >= PRESET_SHARE,
@@ -59,7 +65,13 @@ class _Numbers:
         distance = np.abs(cumulated[self._up_to] / rows - self._expected).max(axis=0)
         sizes, places = np.unique(rows, return_inverse=True)
         effective = np.round(sizes * self._reference_rows / (sizes + self._reference_rows))
-        return np.asarray(distance > kstwo.isf(p, effective)[places])
+        return np.asarray(distance > np.array([_critical(p, int(one)) for one in effective])[places])
+
+
+@cache
+def _critical(p: float, rows: int) -> float:
+    """Return the distance of Kolmogorov and Smirnov that is exceeded with chance p; it takes scipy a while."""
+    return float(kstwo.isf(p, rows))
 
 
 class _Categories:

@@ -6,18 +6,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from evidently_workspace.checks import CheckName
+from evidently_workspace.checks import CHECKS, CheckName
+from model.alarms.window_checks import failed_checks
+from model.alarms.window_values import Name, measure_counts, model_of
+from model.artifact.manifest import Manifest
 from model.artifact.store import read_reference
 from model.data.dataset import AnyDataset
 from model.explain.explainer import load_explainer
 from model.serving.predictor import load_predictor
+from model.statistics.attribution import MAX_EXPLAINED_ROWS, attribution_distance, attribution_ndcg
 from model.training.fit import train_model
 from scripts.bench.baselines import Baselines
 from scripts.bench.datasets import halves, part
 from scripts.bench.traffic import Traffic, make_traffic
-from scripts.bench.vectorised_checks import VectorisedChecks
 
 WINDOW_ROWS = (50, 200, 1_000)
 ALL_ROWS, UNSEEN_ROWS = "rows of the whole data set", "rows that no training or calibration has seen"
@@ -41,6 +45,47 @@ class Outcome:
     def any_check(self) -> Fired:
         """Return which windows failed any check."""
         return np.asarray(np.any(list(self.ours.values()), axis=0))
+
+
+class VectorisedChecks:
+    """The checks of a snapshot on windows drawn from some rows, as the alarms of past rows are judged.
+
+    `rows` as in the log, each with its label; `phi` (rows, features) their attributions, None where the model has
+    none. A window is a column of counts (rows, windows): how often it holds each row.
+    """
+
+    def __init__(
+        self, manifest: Manifest, reference: pd.DataFrame, rows: pd.DataFrame, phi: NDArray[np.float64] | None
+    ) -> None:
+        self._manifest, self._reference, self._rows, self._phi = manifest, reference, rows, phi
+        self._model = model_of(manifest, reference)
+
+    def fired(self, counts: NDArray[np.float32], rng: np.random.Generator) -> dict[CheckName, Fired]:
+        """Return for each check which of the windows fail it, in the order of CHECKS."""
+        windows = measure_counts(self._rows, counts, self._model)
+        if self._phi is not None and self._manifest.attributions is not None:
+            for name, values in self._attributions(self._phi, counts, rng).items():
+                windows.values[name], windows.sizes[name] = values, windows.rows.astype(np.float64)
+        failed = failed_checks(windows, self._manifest, self._reference)
+        none = np.zeros(counts.shape[1], dtype=bool)
+        always = {"data_drift", "concept_drift", "attribution_drift", "data_quality", "performance"}
+        return {one.name: failed.get(one.name, none) for one in CHECKS if one.name in failed or one.name in always}
+
+    def _attributions(
+        self, phi: NDArray[np.float64], counts: NDArray[np.float32], rng: np.random.Generator
+    ) -> dict[Name, NDArray[np.float64]]:
+        known, rows = self._manifest.attributions, int(counts[:, 0].sum())
+        assert known is not None  # noqa: S101 - for the type checker: the caller asked
+        if rows > MAX_EXPLAINED_ROWS:
+            # the snapshot explains a random part of the window's rows
+            picked = [rng.multivariate_hypergeometric(one, MAX_EXPLAINED_ROWS) for one in counts.T.astype(np.int64)]
+            counts = np.array(picked, dtype=np.float32).T
+        reference = np.array(list(known.mean_absolute.values()))
+        means = counts.T.astype(np.float64) @ phi
+        return {
+            Name("attribution_distance", None): attribution_distance(reference, means),
+            Name("attribution_ndcg", None): attribution_ndcg(reference, means),
+        }
 
 
 def replay(dataset: AnyDataset, *, windows: int, splits: int, seed: int) -> Iterator[Outcome]:

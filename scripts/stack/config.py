@@ -12,7 +12,7 @@ from scripts.ports import API_PORT, HOST, UI_PORT
 
 # The stack sets this itself; a value inherited from the shell would contradict it.
 _OWN = {SECRET_VARIABLE, f"{SECRET_VARIABLE}_FILE"}
-_API_SECRETS = {"VIGIE_DATABASE_URL", "VIGIE_API_KEYS", "PGPASSWORD", "PGPASSFILE"}
+_API_SECRETS = {"VIGIE_DATABASE_URL", "VIGIE_API_KEYS", "VIGIE_NOTIFY_URLS", "PGPASSWORD", "PGPASSFILE"}
 _OTHER_SECRETS = {DATABASE_VARIABLE, "VIGIE_API_KEY"}
 """Secrets of the shell for other programs: a workspace elsewhere, and a caller's key."""
 _SECRET_NAME = re.compile(

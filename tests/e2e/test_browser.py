@@ -31,15 +31,13 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 LINE_PANELS = {
     "Rows per window",
-    "Drift distance of each feature",
-    "Drifted features",
-    "Prediction drift",
-    "Missing share of each feature",
-    "Target drift",
-    "Accuracy, precision, recall, F1",
+    "Failed checks by kind",
+    "Data drift, in thresholds",
+    "Prediction and target drift, in thresholds",
+    "Missing values",
+    "Accuracy, true and estimated",
     "F1 of each class",
-    "ROC AUC",
-    "Log loss",
+    "What moves the predictions",
 }
 
 POINTS_OF_PANELS = """() => [...document.querySelectorAll('.MuiCard-root')]

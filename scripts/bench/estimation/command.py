@@ -26,7 +26,8 @@ from model.training.fit import fit
 from model.training.fit_estimates import MIN_ROWS, fit_estimates
 from model.training.out_of_fold import score, score_out_of_fold
 from model.training.pipelines import named_recipe
-from scripts.bench.alarms import HOW_TO_INSTALL, PACKAGE, TABLES, days_of, load_dated, rows_where
+from scripts.bench.alarms import rows_where
+from scripts.bench.dated_tables import HOW_TO_INSTALL, PACKAGE, TABLES, days_of, load_dated
 from scripts.bench.detection_tables import markdown
 from scripts.command_line import whole_from
 

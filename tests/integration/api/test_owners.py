@@ -27,7 +27,7 @@ from api.snapshots.project import HealthProject
 from api.snapshots.retention import GONE, SnapshotRepair
 from api.snapshots.window_job import WindowProcessor
 from evidently_workspace.client import EvidentlyClient, project_id_for
-from evidently_workspace.dashboard import build_dashboard
+from evidently_workspace.dashboard import State, build_dashboard
 from evidently_workspace.results import MetricValue, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
@@ -55,7 +55,7 @@ class Log:
         self.project_id = project_id_for(project)
         self._manifest = manifest
         self.lease = snapshot_lease(database, uuid4().hex, FIVE_MINUTES)
-        self._project = HealthProject(self.client, manifest, project, database.log_id, shared=shared)
+        self._project = HealthProject(self.client, manifest, project, database.log_id, shared=shared, state=State)
         self.processor = WindowProcessor(
             self.store,
             self.lease,

@@ -14,7 +14,7 @@ from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.results import WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
-from model.artifact.store import read_manifest, read_reference
+from model.artifact.store import read_estimates, read_manifest, read_reference
 from model.explain.explainer import load_explainer
 from tests.integration.conftest import RunningUI
 from tests.postgres import MISSING, fresh_database
@@ -44,12 +44,14 @@ def snap(iris_artifact: Path, manifest: Manifest, windows) -> Callable[..., Wind
     from evidently_workspace.snapshot import take_snapshot  # noqa: PLC0415 - takes seconds
 
     reference, explainer = read_reference(iris_artifact), load_explainer(iris_artifact)
+    estimates = read_estimates(iris_artifact)
 
     def take(n: int, rows: int, *, shift: float = 0.0, labelled: int | None = None, **rest: object) -> WindowSnapshot:
         current = reference.sample(rows, replace=True, random_state=n)
         current[list(manifest.feature_names)] += shift
         labels = reference.sample(rows if labelled is None else labelled, replace=True, random_state=n + 1_000)
         rest.setdefault("attributions", explainer.attributions(current.head(200)))
+        rest.setdefault("estimates", estimates)
         return take_snapshot(windows(n), current, labels, reference, manifest, min_rows=30, min_labels=30, **rest)
 
     return take

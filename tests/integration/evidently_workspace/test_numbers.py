@@ -9,7 +9,7 @@ from playwright.sync_api import expect, sync_playwright
 from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.dashboard import build_dashboard
 from model.artifact.manifest import LABEL, PREDICTION
-from model.artifact.store import read_manifest, read_reference
+from model.artifact.store import read_estimates, read_manifest, read_reference
 from model.explain.explainer import load_explainer
 from tests.integration.evidently_workspace.test_pages import address
 from tests.integration.evidently_workspace.test_workspace import points
@@ -30,6 +30,7 @@ def story(diabetes_artifact, numbers, windows):
     from evidently_workspace.snapshot import take_snapshot  # noqa: PLC0415 - takes seconds
 
     reference, explainer = read_reference(diabetes_artifact), load_explainer(diabetes_artifact)
+    estimates = read_estimates(diabetes_artifact)
 
     def drawn(n, rows=reference):
         return rows.sample(ROWS, replace=True, random_state=n)
@@ -45,6 +46,7 @@ def story(diabetes_artifact, numbers, windows):
             min_labels=30,
             attributions=explainer.attributions(rows.head(100)),
             rejected_requests=REFUSED,
+            estimates=estimates,
         )
 
     deviation = numbers.label_range.standard_deviation
@@ -89,21 +91,19 @@ def test_each_trouble_is_found_under_its_own_name(story):
 def test_every_line_of_every_panel_has_its_points(ui, project, numbers, story):
     shown = [panel for panel in build_dashboard(numbers)["panels"] if panel["values"]]
     titles = {panel["title"] for panel in shown}
-    assert {"Predicted numbers", "Numbers of the labels", "Mean absolute percentage error"} <= titles
+    assert {"Predicted numbers", "Mean absolute error, true and estimated", "Mean error (bias)"} <= titles
     for panel in shown:
         for legend, lines in points(ui, project[0], panel).items():
             assert lines, (panel["title"], legend)
             # the lines of refused requests are as many as there were reasons, and one for all of them
             assert len(lines) == (2 if panel["title"] == "Rejected requests" else 1), (panel["title"], legend)
-            # labels of twice the standard deviation come near zero, where percentages say nothing
-            windows = len(story) - (panel["title"] == "Mean absolute percentage error")
             for line in lines:
-                assert len([value for value in line if value is not None]) == windows, (panel["title"], legend)
+                assert len([value for value in line if value is not None]) == len(story), (panel["title"], legend)
 
 
 def test_the_charts_have_the_numbers_of_the_snapshots(ui, project, numbers, story):
     by_title = {panel["title"]: panel for panel in build_dashboard(numbers)["panels"]}
-    (errors,) = points(ui, project[0], by_title["Mean absolute error, root mean squared error"])["mean absolute error"]
+    (errors,) = points(ui, project[0], by_title["Mean absolute error, true and estimated"])["mean absolute error"]
     measured = [
         next(value.value for value in snapshot.values if value.name == "mean_absolute_error")
         for snapshot in story.values()
@@ -119,12 +119,12 @@ def test_a_classifier_that_takes_the_project_over_gets_its_own_panels(ui, story,
         assert client.ensure_dashboard(project, build_dashboard(manifest)) is True
         client.post_snapshot(project, snap(20, 60).body)
     panels = {panel["title"]: panel for panel in build_dashboard(manifest)["panels"]}
-    (accuracy,) = points(ui, project, panels["Accuracy, precision, recall, F1"])["accuracy"]
+    (accuracy,) = points(ui, project, panels["Accuracy, true and estimated"])["accuracy"]
     (rows,) = points(ui, project, panels["Rows per window"])["predicted rows"]
-    assert len(accuracy) == 1
+    assert [value for value in accuracy if value is not None] == accuracy[-1:], "the first window had no classes"
     assert rows == [ROWS, 60]
-    (gap,) = points(ui, project, panels["Concept gap"])["gap"]
-    assert len(gap) == 1
+    (observed,) = points(ui, project, panels["Observed and expected errors"])["observed error"]
+    assert [value for value in observed if value is not None] == observed[-1:]
     with httpx.Client(base_url=ui.url) as http:
         stored = http.get(f"/api/projects/{project}/snapshots").json()
     assert {json.dumps(one["tags"]) for one in stored} == {
@@ -142,9 +142,8 @@ def test_the_dashboard_and_a_report_are_drawn(project, numbers, artefacts):
         page.goto(project[1])
         for panel in build_dashboard(numbers)["panels"]:
             expect(page.get_by_text(panel["title"], exact=True).first).to_be_visible(timeout=60_000)
-        lines = [line for panel in build_dashboard(numbers)["panels"] for line in panel["values"]]
-        counters = build_dashboard(numbers)["panels"][0]["values"]
-        drawn = len(lines) - len(counters) + len(REFUSED)
+        charts = [one for one in build_dashboard(numbers)["panels"] if one["plot_params"]["plot_type"] == "line"]
+        drawn = sum(len(panel["values"]) for panel in charts) + len(REFUSED)
         expect(page.locator(".MuiLineElement-root")).to_have_count(drawn, timeout=60_000)
         page.screenshot(path=artefacts / "evidently-numbers-dashboard.png", full_page=True)
         page.goto(project[2])

@@ -63,7 +63,7 @@ def test_metadata_comes_back_as_it_was_sent(ui, client, project, snap, windows):
 
 def test_every_line_of_every_panel_has_its_points(ui, project, manifest):
     shown = [panel for panel in build_dashboard(manifest)["panels"] if panel["values"]]
-    assert len(shown) > 25
+    assert len(shown) > 10
     for panel in shown:
         for legend, found in points(ui, project, panel).items():
             if panel["title"] == "Rejected requests":
@@ -77,7 +77,7 @@ def test_every_line_of_every_panel_has_its_points(ui, project, manifest):
 
 def test_too_few_rows_leave_a_gap_rather_than_a_zero(ui, project, manifest):
     by_title = {panel["title"]: panel for panel in build_dashboard(manifest)["panels"]}
-    (accuracy,) = points(ui, project, by_title["Accuracy, precision, recall, F1"])["accuracy"]
+    (accuracy,) = points(ui, project, by_title["Accuracy, true and estimated"])["accuracy"]
     (rows,) = points(ui, project, by_title["Rows per window"])["predicted rows"]
     assert len(accuracy) == 2
     assert rows == [60, 200, 10]

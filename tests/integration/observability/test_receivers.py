@@ -1,39 +1,26 @@
 """Who is notified: e-mail through a real mail server, and Slack, Teams and PagerDuty once their secret is there."""
 
-import asyncio
 import os
 import re
 import shutil
-import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from email import message_from_bytes
-from email.message import Message
-from email.policy import default
-from ipaddress import ip_address
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import yaml
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from tests.integration.observability.conftest import await_until, running
+from tests.mail import PASSWORD, Mailbox, certificate, mail_server
 from tests.observability import ALERTMANAGER, ROOT, without_url_files
 from tests.servers import free_port
 
 START = ROOT / "deploy/alertmanager/start.sh"
-PASSWORD = "hidden"  # noqa: S105 - of a mailbox that lives for one test
 CRITICAL = {"alertname": "ApiDown", "job": "api", "severity": "critical", "subject": "api"}
 WARNING = {"alertname": "HostLoadHigh", "job": "node-exporter", "severity": "warning", "subject": "host"}
 WORDS = {
@@ -43,74 +30,6 @@ WORDS = {
     "runbook_url": "docs/runbook.md#apidown",
 }
 ON = {"slack_url": "/slack", "teams_url": "/teams", "pagerduty_key": "a-routing-key"}
-
-
-def certificate(folder: Path) -> Path:
-    """A certificate of this machine that its own key signed, with that key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    file = folder / "mail.pem"
-    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return file
-
-
-class Mailbox:
-    """What the mail server has accepted: it wants TLS and the password."""
-
-    def __init__(self) -> None:
-        self.messages: list[tuple[Envelope, Message]] = []
-        self.logins: list[bytes] = []
-
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - its name
-        assert isinstance(envelope.content, bytes)
-        self.messages.append((envelope, message_from_bytes(envelope.content, policy=default)))
-        return "250 taken"
-
-    def authenticate(
-        self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: Any
-    ) -> AuthResult:
-        assert isinstance(data, LoginPassword)
-        self.logins.append(data.login)
-        return AuthResult(success=data.password == PASSWORD.encode())
-
-
-@contextmanager
-def mail_server(mailbox: Mailbox, file: Path) -> Iterator[int]:
-    """A real mail server; its port."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(file)
-    port = free_port()
-    server = Controller(
-        mailbox,
-        hostname="127.0.0.1",
-        port=port,
-        loop=asyncio.new_event_loop(),
-        tls_context=context,
-        require_starttls=True,
-        authenticator=mailbox.authenticate,
-        auth_required=True,
-        auth_exclude_mechanism=["LOGIN"],  # asks in words that Alertmanager does not know
-    )
-    server.start()
-    try:
-        yield port
-    finally:
-        server.stop()
 
 
 class Chats:

@@ -24,7 +24,7 @@ FOLDER = ROOT / "deploy/kubernetes"
 OVERLAY = FOLDER / "overlays/production"
 OLDEST, NEWEST = "1.30", "1.37"
 SECRET_FILES = {
-    "api": {"log_url", "evidently_secret", "keys.jsonl"},
+    "api": {"log_url", "evidently_secret", "keys.jsonl", "notify_urls"},
     "evidently-ui": {"workspace_url", "evidently_secret"},
 }
 ALLOWED_KINDS = {"Kustomization", "Component", "ServiceMonitor"}  # which Kubernetes itself does not know

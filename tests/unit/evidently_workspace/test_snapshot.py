@@ -9,8 +9,8 @@ import pytest
 from api.snapshots.reports import SCRIPT_END, SCRIPT_START, split_page
 from evidently_workspace import snapshot as snapshot_module
 from evidently_workspace.panels import MAX_DRAWN_RATIO
-from evidently_workspace.results import RowIds
-from model.artifact.traffic import TrafficAlarms, TrafficThreshold
+from evidently_workspace.results import Mute, RowIds
+from model.artifact.traffic import ThresholdOverride, TrafficAlarms, TrafficThreshold
 
 WITHOUT_ANY_SECTION = {"rows", "labelled_rows", "labelled_share", "rejected_requests", "version_rows"}
 
@@ -508,6 +508,44 @@ def test_classes_named_like_rows_of_a_report_are_measured(snap, make_manifest, m
         model, labelled=labelled.assign(prediction=labelled["label"].map(lambda one: classes[one == classes[0]]))
     )
     assert {("performance", name) for name in classes[:2]} <= checks_of(wrong)
+
+
+def test_the_report_says_the_next_step_of_each_failed_check_once(snap, make_rows, manifest):
+    moved = make_rows(manifest, 200, seed=4)
+    moved[["x0", "x1"]] += 3.0
+    snapshot = snap(manifest, moved, next_step=lambda failed: f"ask about {failed.check} of {failed.column}")
+    columns = [failed.column for failed in snapshot.failed_checks if failed.check == "data_drift"]
+    assert len(columns) > 1
+    assert snapshot.html.count(f"ask about data_drift of {columns[0]}") == 1
+    assert f"ask about data_drift of {columns[1]}" not in snapshot.html
+
+
+def test_a_muted_check_is_listed_in_the_report_and_does_not_count_as_failed(snap, make_rows, manifest):
+    moved = make_rows(manifest, 200, seed=4)
+    moved[["x0", "x1"]] += 3.0
+
+    def mute_of(failed):
+        return Mute("2026-12-01 00:00 UTC", "the sensor is replaced") if failed.column == "x0" else None
+
+    plain, muted = snap(manifest, moved), snap(manifest, moved, mute_of=mute_of)
+    about = [failed for failed in plain.failed_checks if failed.column == "x0"]
+    assert about
+    assert set(muted.failed_checks) == set(plain.failed_checks) - set(about)
+    assert [one.failed for one in muted.muted_checks] == about
+    assert values_of(muted, "failed_checks")[None] == values_of(plain, "failed_checks")[None] - len(about)
+    assert "the sensor is replaced" in muted.html
+
+
+def test_a_threshold_set_by_hand_decides_alone_and_the_report_says_so(snap, make_rows, manifest):
+    moved = make_rows(manifest, 200, seed=4)
+    moved["x0"] += 3.0
+    distance = values_of(snap(manifest, moved), "data_drift")["x0"]
+    for factor, fails in ((0.99, True), (1.01, False)):
+        override = ThresholdOverride("data_drift", "x0", distance * factor)
+        snapshot = snap(manifest.model_copy(update={"overrides": (override,)}), moved)
+        found = [failed.threshold for failed in snapshot.failed_checks if failed.check == "data_drift"]
+        assert found == ([distance * factor] if fails else [])
+        assert "Thresholds set by hand" in snapshot.html
 
 
 def test_the_rows_that_carry_what_failed_are_named_by_their_ids(snap, manifest, make_rows):

@@ -16,6 +16,7 @@ EVERY_MODEL = {
     "EstimateHeld",
     "EstimatedScore",
     "FailedChecks",
+    "FailedChecksOfKind",
     "LabelledShare",
     "MeanAttribution",
     "MissingValueCount",
@@ -23,6 +24,7 @@ EVERY_MODEL = {
     "OutRangeValueCount",
     "RejectedRequests",
     "RowCount",
+    "Threshold",
     "ValueDrift",
     "VersionFailedChecks",
     "VersionRows",
@@ -56,17 +58,17 @@ REGRESSOR = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "names", "estimates"),
+    ("kind", "names", "with_estimates"),
     [
         ("manifest", CLASSIFIER, "estimates"),
         ("regression_manifest", REGRESSOR, "regression_estimates"),
     ],
 )
-def test_metrics_are_stored_under_the_names_that_dashboards_refer_to(request, snap, kind, names, estimates):
+def test_metrics_are_stored_under_the_names_that_dashboards_refer_to(request, snap, kind, names, with_estimates):
     model = request.getfixturevalue(kind)
-    results = json.loads(snap(model, estimates=request.getfixturevalue(estimates)).body)["metric_results"].values()
+    results = json.loads(snap(model, estimates=request.getfixturevalue(with_estimates)).body)["metric_results"].values()
     stored = {result["metric_value_location"]["metric"]["params"]["type"] for result in results}
     prefix = "evidently:metric_v2:"
     assert {name.removeprefix(prefix) for name in stored} == EVERY_MODEL | names
     shown = {line["metric"] for panel in build_dashboard(model)["panels"] for line in panel["values"]}
-    assert shown == stored
+    assert shown <= stored, "the rest is for the panels that people add, and for those of earlier releases"

@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 
 from api.prediction_log.reader import HeldSpan
+from model.alarms.window_checks import Failure
 from model.artifact.manifest import LABEL
 from model.artifact.store import read_manifest, read_test
+from model.artifact.traffic import TrafficAlarms, TrafficThreshold
 from model.errors import DataError
-from scripts.backtest import main, seconds_of
+from scripts.backtest import failure_text, learning_note, main, seconds_of
 from scripts.past_rows import whole_windows
 from tests.watched import loans
 
@@ -148,6 +150,27 @@ def test_only_windows_that_lie_wholly_in_the_span_and_have_ended_are_judged() ->
     )
     with pytest.raises(DataError, match="no whole window of 3600 s lies between 2026-11-23 00:30 UTC and"):
         whole_windows(START + minutes, START + timedelta(hours=1, minutes=59), 3_600, held)
+
+
+def test_a_failure_that_several_windows_show_says_so() -> None:
+    lasting = Failure("data_drift", "price", 1.5, 1.25, "mean of 7 days")
+    assert failure_text(lasting) == "data_drift price, mean of 7 days, from several windows: 1.5 (threshold 1.25)"
+    assert failure_text(lasting._replace(measure=None)) == "data_drift price 1.5 (threshold 1.25)"
+    assert failure_text(Failure("concept_drift", None, 5.0, 4.0)) == "concept_drift 5 (threshold 4)"
+
+
+def test_what_is_still_learned_is_named() -> None:
+    def gross(name: str, column: str | None) -> TrafficThreshold:
+        one = {"interval_seconds": 3_600, "cycle": "none", "usual": (0.0,), "thresholds": (1.0,)}
+        return TrafficThreshold(name=name, column=column, above=True, blocks=0, windows=0, **one)
+
+    few = (gross("attribution_ndcg", None), gross("data_drift", "price"))
+    many = (*few, *(gross("missing_share", str(number)) for number in range(9)))
+    notes = [
+        learning_note(TrafficAlarms(time_zone="UTC", days=0, false_alarm_days=90, thresholds=t)) for t in (few, many)
+    ]
+    assert "of attribution_ndcg, data_drift of price: only" in notes[0]
+    assert "missing_share of 5 and 3 more: only" in notes[1]
 
 
 def watched_hours(*, flipped: bool = False) -> pd.DataFrame:

@@ -43,6 +43,29 @@ def test_an_optional_program_says_what_is_disabled_without_it() -> None:
     assert str(finding) == "optional Nothing: not on the path; without it: nothing at all"
 
 
+@pytest.mark.parametrize(
+    ("text", "lacks"),
+    [
+        ("json://127.0.0.1, mailto://vigie:hidden@example.org", ""),
+        ("json://127.0.0.1, slack://hidden", "address 2 begins with slack://, but the rest of it is incomplete"),
+        ("", "there is none"),
+    ],
+)
+def test_addresses_for_notifications_are_checked_and_not_shown(
+    text: str, lacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(doctor.notifications()) == []
+    (tmp_path / "urls").write_text(text)
+    monkeypatch.setenv("VIGIE_NOTIFY_URLS_FILE", str(tmp_path / "urls"))
+    (finding,) = doctor.notifications()
+    assert finding.lacks.startswith(lacks)
+    assert bool(finding.lacks) == bool(lacks)
+    assert finding.needed is ("address" in lacks)
+    assert "hidden" not in str(finding)
+    if not lacks:
+        assert "(2: json, mailto)" in finding.what
+
+
 def test_the_doctor_needs_no_package_to_speak() -> None:
     command = [sys.executable, "-S", "-m", "scripts.doctor"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

@@ -11,7 +11,14 @@ from scripts.vigie import PANELS, Command, app
 ROOT = Path(__file__).parents[3]
 PAGES = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md"))
 COMMANDS = {command.name: command for commands in PANELS.values() for command in commands}
-NOT_SUBCOMMANDS = {"scripts.vigie", "scripts.stack.guard", "scripts.bench.reading", "scripts.bench.serving.loader"}
+NOT_SUBCOMMANDS = {
+    "scripts.vigie",
+    "scripts.stack.guard",
+    "scripts.bench.estimation.nannyml_program",
+    "scripts.bench.reading",
+    "scripts.bench.scale",
+    "scripts.bench.serving.loader",
+}
 """The command itself, and processes that a command starts."""
 
 

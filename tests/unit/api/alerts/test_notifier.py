@@ -4,28 +4,27 @@ import logging
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 from pytest_httpserver import HTTPServer
-from sqlalchemy import insert
 from werkzeug import Request, Response
 
+from api.alerts.next_steps import NextSteps
 from api.alerts.notifier import Alertmanager, AlertNotifier
 from api.alerts.payload import Wording
 from api.alerts.rules import Quorum
 from api.errors import LogUnavailable
 from api.metrics import Metrics
-from api.prediction_log.database import Database, microseconds
-from api.prediction_log.records import WindowStatus, WindowValue
+from api.prediction_log.database import Database
+from api.prediction_log.records import WindowStatus
 from api.prediction_log.tables import windows
 from api.prediction_log.windows import WindowStore
-from api.snapshots.queries import SnapshotLinks
+from api.snapshots.health import SnapshotLinks
 from scripts.ports import free_port
-
-STEP = timedelta(minutes=5)
-FAILED = [{"check": "data_drift", "column": "petal_length", "value": 0.8, "threshold": 0.4}]
+from tests.finished_windows import Windows
 
 
 class Receiver:
@@ -60,36 +59,6 @@ def store(database: Database) -> WindowStore:
     return WindowStore(database)
 
 
-class Windows:
-    """Adds finished windows to a log, each after the one before."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._store = WindowStore(database)
-        self._next = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-
-    def add(
-        self,
-        *,
-        failed: bool,
-        measured: str | None = "data_drift",
-        status: WindowStatus = WindowStatus.POSTED,
-        model_version: str = "v1",
-        not_computed: tuple[str, ...] = (),
-    ) -> None:
-        row = {"start": microseconds(self._next), "end": microseconds(self._next + STEP), "tries": 1}
-        row |= {
-            "status": WindowStatus.RUNNING,
-            "failed_checks": FAILED if failed else [],
-            "not_computed": list(not_computed),
-        }
-        with self._database.writing() as connection:
-            connection.execute(insert(windows).values(row | {"model_version": model_version}))
-        values = [WindowValue(measured, "petal_length", 0.1)] if measured else []
-        assert self._store.finish(self._store.newest(1)[0], values, {"status": status})
-        self._next += STEP
-
-
 @pytest.fixture
 def log(database: Database) -> Windows:
     return Windows(database)
@@ -121,7 +90,7 @@ def notifier(store: WindowStore, metrics: Metrics, url: str | None) -> AlertNoti
         store,
         "v1",
         quorum=Quorum(2, 3),
-        wording=Wording("iris", links, timedelta(minutes=4)),
+        wording=Wording("iris", links, timedelta(minutes=4), NextSteps("http://api", None, Path("data/model"))),
         alertmanager=Alertmanager(url) if url else None,
         metrics=metrics,
     )

@@ -1,14 +1,16 @@
 """When an alert fires, when it is over, and what it says: from windows alone."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from api.alerts.next_steps import NextSteps
 from api.alerts.payload import Wording, alert_of, summary
 from api.alerts.rules import CheckState, Quorum, state_of
 from api.prediction_log.records import WindowRecord, WindowStatus
-from api.snapshots.queries import SnapshotLinks
+from api.snapshots.health import SnapshotLinks
 from evidently_workspace.checks import CHECKS, CheckName
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -17,7 +19,7 @@ DELAY = timedelta(seconds=3)
 TWO_OF_THREE = Quorum(2, 3)
 DATA_DRIFT = next(check for check in CHECKS if check.name == "data_drift")
 LINKS = SnapshotLinks("https://vigie.example/", "https://evidently.example", "iris")
-WORDING = Wording("iris", LINKS, timedelta(minutes=4))
+WORDING = Wording("iris", LINKS, timedelta(minutes=4), NextSteps("https://vigie.example", None, Path("data/model")))
 
 
 def failure(column: str | None = "petal_length", value: float = 0.8, check: str = "data_drift") -> dict[str, object]:
@@ -122,6 +124,10 @@ def test_a_firing_alert_lives_until_it_is_missed_and_labels_hold_no_column() -> 
             "petal_length 0.8 (threshold 0.4).",
             "window": "2026-11-23T12:10:00Z/2026-11-23T12:15:00Z",
             "columns": "petal_length",
+            "next_step": "look at the rows: "
+            "https://vigie.example/snapshots/2026-11-23T12:10:00Z/rows?check=data_drift&column=petal_length; correct "
+            "what sends them, or, if this is the new normal, set the alarms by it after a week: "
+            "python -m scripts.calibrate --from 2026-11-23T12:10:00Z --to 2026-11-30T12:10:00Z",
             "report_url": "https://vigie.example/reports/r2.html",
             "evidently_url": "https://evidently.example/projects/p/reports/s2",
         },

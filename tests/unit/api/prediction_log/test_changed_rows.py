@@ -57,16 +57,17 @@ def rows(database: Database, model_id: int, limit: int, **wanted: str | None) ->
 
 
 def test_each_check_has_its_rows_with_what_was_logged_of_them(database: Database, model_id: int) -> None:
-    found = rows(database, model_id, 2)
+    found = rows(database, model_id, 4)
     assert [(row.check, row.column, row.prediction_id, row.score) for row in found] == [
         ("data_drift", "x0", "a", 1.0),
-        ("data_drift", "x0", "b", 0.5),
         ("data_drift", "x1", "c", 0.9),
         ("performance", "accuracy", "b", 0.8),
     ]
+    assert len(rows(database, model_id, 2)) == 2
     last = found[-1]
     assert (last.features, last.prediction, last.probabilities, last.label) == ({"x0": 1}, "yes", {"yes": 0.5}, "no")
     assert (last.logged_at, last.model_version, found[0].label) == (NOON, "v1", None)
+    assert len(rows(database, model_id, 9)) == 5
 
 
 def test_one_check_or_column_can_be_asked_for(database: Database, model_id: int) -> None:

@@ -11,7 +11,11 @@ from api.app import create_app
 from api.settings import SECRETS, Settings
 from scripts.keys import create_key
 
-PLANTED = {"database_url": "planted-password", "evidently_secret": "planted-evidently"}
+PLANTED = {
+    "database_url": "planted-password",
+    "evidently_secret": "planted-evidently",
+    "notify_urls": "planted-address",
+}
 
 
 @pytest.fixture
@@ -21,6 +25,7 @@ def planted(tmp_path: Path, iris_artifact: Path) -> Settings:
         model_dir=iris_artifact,
         database_url=SecretStr("postgresql://vigie:planted-password@127.0.0.1:1/vigie?connect_timeout=2"),
         evidently_secret=SecretStr("planted-evidently"),
+        notify_urls=SecretStr("json://vigie:planted-address@127.0.0.1:1/planted-address"),
         api_keys_file=tmp_path / "keys.jsonl",
         reports_dir=tmp_path / "reports",
         snapshots=False,

@@ -8,8 +8,8 @@ import pytest
 
 from api.prediction_log.alarms import AlarmAction, AlarmLog
 from api.snapshots.learning import ServiceAlarms
+from model.alarms.effects import effects_of
 from model.alarms.learning import alarms_while_learning, gross_thresholds
-from model.alarms.traffic import effects_of
 from model.alarms.window_values import model_of
 from model.artifact.manifest import Manifest
 from model.artifact.store import read_manifest, read_reference

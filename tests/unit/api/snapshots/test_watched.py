@@ -102,5 +102,5 @@ def test_its_dashboard_has_no_charts_of_what_is_never_measured(folder: Path) -> 
     manifest = read_manifest(folder)
     titles = {panel["title"] for panel in build_dashboard(manifest)["panels"] if panel["title"]}
     measured = manifest.concept_threshold is not None
-    assert ("Concept gap" in titles, "ROC AUC" in titles) == (measured, measured)
-    assert "Attribution distance" not in titles
+    assert ("Observed and expected errors" in titles) == measured
+    assert "What moves the predictions" not in titles

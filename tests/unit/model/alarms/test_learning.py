@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from model.alarms.effects import effects_of
 from model.alarms.learning import (
     StoredWindow,
     alarms_while_learning,
@@ -15,7 +16,6 @@ from model.alarms.learning import (
     learn,
     windows_of,
 )
-from model.alarms.traffic import effects_of
 from model.alarms.window_checks import check_windows
 from model.alarms.window_values import Name, Windows, model_of
 from model.artifact.manifest import Manifest

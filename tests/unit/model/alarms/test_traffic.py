@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from model.alarms.traffic import WEEK_SECONDS, Numbers, Statistic, cycle_bins, fit_traffic_thresholds
+from model.alarms.effects import Numbers, Statistic
+from model.alarms.traffic import WEEK_SECONDS, cycle_bins, fit_traffic_thresholds
 from model.artifact.traffic import DAY_SECONDS, TrafficAlarms, TrafficThreshold, WindowTraffic
 
 HOUR = 3_600
@@ -92,6 +93,26 @@ def test_scores_alarm_when_they_fall() -> None:
     (found,) = fit_traffic_thresholds([statistic], starts, HOUR, RATE)
     assert not found.above
     assert 0.6 < found.thresholds[0] <= found.usual[0] - 0.05
+
+
+def test_a_share_alarms_before_it_is_one_however_wild_the_history() -> None:
+    starts, rng = starts_of(30), np.random.default_rng(4)
+    missing = np.where(rng.random(len(starts)) < 0.03, 0.8, 0.0)
+    accuracy = np.where(rng.random(len(starts)) < 0.03, 0.2, 0.9)
+    statistics = [
+        Statistic("missing_share", "x", missing, 0.05, bound=1.0),
+        Statistic("accuracy", None, accuracy, 0.05, above=False, logarithmic=False, bound=0.0),
+    ]
+    gaps, low = fit_traffic_thresholds(statistics, starts, HOUR, RATE)
+    assert 0.8 < gaps.thresholds[0] <= 0.9
+    assert 0.1 <= low.thresholds[0] < 0.2
+
+
+def test_a_share_that_was_one_in_the_history_may_be_one() -> None:
+    starts = starts_of(30)
+    always = Statistic("stuck_share", "x", np.ones(len(starts)), 0.05, bound=1.0)
+    (found,) = fit_traffic_thresholds([always], starts, HOUR, RATE)
+    assert found.thresholds[0] >= 1
 
 
 def test_windows_that_did_not_compute_the_statistic_count_for_nothing() -> None:

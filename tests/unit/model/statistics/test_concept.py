@@ -5,7 +5,12 @@ import pytest
 
 from model.artifact.manifest import ErrorCalibration
 from model.statistics.calibration import ExpectedErrors, expected_regression_errors
-from model.statistics.concept import classification_drift, regression_drift, smallest_alarming_z
+from model.statistics.concept import (
+    classification_drift,
+    random_label_share,
+    regression_drift,
+    smallest_alarming_z,
+)
 from model.statistics.windows import single_window
 
 
@@ -109,3 +114,40 @@ def test_an_alarm_needs_the_threshold_of_z_and_the_floor_of_the_gap() -> None:
     deviation = np.array([4.0, 4.0, 2.0])
     assert smallest_alarming_z(3.0, 0.1, 100, deviation).tolist() == [3.0, 3.0, 5.0]
     assert smallest_alarming_z(1.0, 0.1, 100, deviation).tolist() == [2.5, 2.5, 5.0]
+
+
+def labelled(classes: int, shift: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of 6,000 rows, and labels drawn from them after the first class became more likely."""
+    odds = np.exp(rng.normal(0, 1.5, (6_000, classes)))
+    true = odds * np.exp(shift * (np.arange(classes) == 0))
+    chances = true / true.sum(axis=1, keepdims=True)
+    codes = (chances.cumsum(axis=1) > rng.random((6_000, 1))).argmax(axis=1)
+    return odds / odds.sum(axis=1, keepdims=True), codes
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_replaced_labels_are_told_apart_from_a_class_that_is_more_frequent_that_day(classes: int, shift: float) -> None:
+    rng = np.random.default_rng(3)
+    chances, codes = labelled(classes, shift, rng)
+    others = (codes + rng.integers(1, classes, len(codes))) % classes
+    replaced = np.where(rng.random(len(codes)) < 0.2, others, codes)
+    windows = np.repeat(np.eye(6), 1_000, axis=0)
+    assert random_label_share(chances, codes, windows) == pytest.approx(np.zeros(6), abs=0.07)
+    assert random_label_share(chances, codes, windows).mean() == pytest.approx(0, abs=0.025)
+    assert random_label_share(chances, replaced, windows).mean() == pytest.approx(0.2, abs=0.04)
+
+
+def test_a_window_without_labels_has_no_share_of_random_ones_and_a_tiny_one_hardly_any() -> None:
+    chances, codes = np.array([[0.99, 0.01], [0.5, 0.5]]), np.array([1, 0])
+    found = random_label_share(chances, codes, np.array([[0.0, 1.0], [0.0, 0.0]]))
+    assert np.isnan(found[0])
+    assert 0 < found[1] < 0.5
+
+
+def test_many_classes_and_repeated_rows_are_counted() -> None:
+    rng = np.random.default_rng(4)
+    chances, codes = labelled(40, 0.0, rng)
+    chances, codes = chances[:50], codes[:50]
+    twice = random_label_share(np.tile(chances, (2, 1)), np.tile(codes, 2), single_window(100))
+    assert twice == pytest.approx(random_label_share(chances, codes, np.full((50, 1), 2.0)))

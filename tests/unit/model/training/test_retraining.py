@@ -77,6 +77,14 @@ def test_a_candidate_from_the_log_is_compared_with_the_serving_model(
     assert read_manifest(iris_artifact) == before
 
 
+def test_rows_of_less_than_a_day_are_enough(
+    log: Database, iris_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--from-log", "--since", "2026-03-03", "--until", "2026-03-04", "--out", str(tmp_path / "day")]) == 0
+    assert read_manifest(tmp_path / "day").data.rows == 96
+    assert "the candidate is better" in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_serving_model_wins_where_it_is_right(iris_artifact: Path) -> None:
     found = compare(iris_artifact, load_predictor(iris_artifact))
     assert (found.difference, found.low, found.high) == (0.0, 0.0, 0.0)

@@ -15,9 +15,8 @@ from model.serving.predictor import load_predictor
 from scripts.bench import __main__ as command
 from scripts.bench.datasets import halves, load_table, part, titanic_file
 from scripts.bench.detection_tables import delay, detection_table, false_alarm_table, markdown, windows_until_alert
-from scripts.bench.replay import ALL_ROWS, UNSEEN_ROWS, draw_windows, replay
+from scripts.bench.replay import ALL_ROWS, UNSEEN_ROWS, VectorisedChecks, draw_windows, replay
 from scripts.bench.traffic import IN_CONTROL, Traffic, make_traffic
-from scripts.bench.vectorised_checks import VectorisedChecks
 
 
 @pytest.fixture(scope="module")

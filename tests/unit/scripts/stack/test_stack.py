@@ -117,7 +117,15 @@ def test_the_services_share_the_secret_by_file_and_never_by_value(config: StackC
 
 
 def test_each_process_gets_the_secrets_that_it_needs_and_no_other(config: StackConfig) -> None:
-    of_api = ("VIGIE_DATABASE_URL", "VIGIE_API_KEYS_FILE", "PGPASSWORD", "SOME_CLOUD_SECRET_KEY", "HUB_TOKEN")
+    of_api = (
+        "VIGIE_DATABASE_URL",
+        "VIGIE_NOTIFY_URLS",
+        "VIGIE_NOTIFY_URLS_FILE",
+        "VIGIE_API_KEYS_FILE",
+        "PGPASSWORD",
+        "SOME_CLOUD_SECRET_KEY",
+        "HUB_TOKEN",
+    )
     of_others = (
         "VIGIE_EVIDENTLY_DATABASE_URL",
         "VIGIE_EVIDENTLY_DATABASE_URL_FILE",

@@ -1,0 +1,193 @@
+"""Segments: performance and drift by the values of columns, the weakest segments, and fairness between values."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from evidently.legacy.model.widget import BaseWidgetInfo
+from evidently.legacy.renderers.html_widgets import table_data
+
+from evidently_workspace.frames import shortened
+from evidently_workspace.results import FailedCheck
+from evidently_workspace.section import Section
+from model.artifact.estimates import Estimates
+from model.artifact.manifest import ClassifierManifest, Manifest, RegressorManifest
+from model.artifact.traffic import WindowTraffic
+from model.statistics.bounds import highest_mean_absolute_error, lowest_accuracy, segment_bound
+from model.statistics.segments import (
+    MIN_ROWS,
+    Fairness,
+    SegmentFrames,
+    SegmentScores,
+    fairness,
+    is_compared,
+    score_segment,
+    segment_frames,
+    segments_of,
+)
+from model.statistics.weakest import weakest_segments
+
+NOTE = (
+    "The rows of the window by the values of the columns that the schema names: the ten largest values, and the rest. "
+    f"Segments with fewer than {MIN_ROWS} rows or labels have no figures. The weakest ones come first."
+)
+WEAKEST_NOTE = (
+    "The weakest segments were found by a tree on half of the labels that arrived; their figures, with 95 % intervals, "
+    "are those of the other half."
+)
+
+
+class WindowRows(NamedTuple):
+    """The rows of a window, those whose label arrived, and the reference."""
+
+    current: pd.DataFrame
+    labelled: pd.DataFrame
+    reference: pd.DataFrame
+
+
+def segments(
+    rows: WindowRows, manifest: Manifest, estimates: Estimates | None, min_labels: int, traffic: WindowTraffic
+) -> Section:
+    """Measure each segment, find the weakest ones, and compare the rates of values.
+
+    A segment fails `performance` where its score is worse than its own on the reference by more than `segment_bound`,
+    in a window with `min_labels` labels; the bound is as much wider as this traffic strays beyond chance as a whole.
+    """
+    section = Section("Segments", NOTE if manifest.segments else "")
+    frames = segment_frames(*rows, manifest, estimates)
+    judged = len(rows.labelled) >= max(min_labels, 1)
+    columns = [
+        [score_segment(one, frames, manifest) for one in found] for found in segments_of(*rows, manifest) if found
+    ]
+    for scored in columns:
+        name = scored[0].segment.column
+        if not is_compared(name, rows.reference, manifest):
+            section.not_computed.append(
+                f"{name}: the reference lacks this column, so its segments have no drift and no alarm"
+            )
+    enough = sum(bool(np.isfinite(one.score)) for scored in columns for one in scored)
+    judge = _Judge(rows, frames, manifest, enough, _allowance(rows, frames, manifest, traffic) if judged else 0.0)
+    for scored in columns:
+        bounds = [judge.bound(one) if judged else _NO_BOUND for one in scored]
+        for one, bound in zip(scored, bounds, strict=True):
+            _add(section, one, bound, manifest)
+        section.widgets.append(_table(scored, bounds, manifest))
+    _add_weakest(section, rows, frames, manifest)
+    if isinstance(manifest, ClassifierManifest):
+        for name in manifest.fairness:
+            _add_fairness(section, fairness(name, rows.current, rows.labelled, manifest))
+    return section
+
+
+class Bound(NamedTuple):
+    """The usual score of a segment, and the one beyond which it fails; NaN where it is not judged."""
+
+    usual: float
+    limit: float
+
+
+_NO_BOUND = Bound(np.nan, np.nan)
+
+
+def _allowance(rows: WindowRows, frames: SegmentFrames, manifest: Manifest, traffic: WindowTraffic) -> float:
+    """Return by how much the score of all rows may be worse in this traffic than chance alone would let it be."""
+    known = frames.reference_scores[np.isfinite(frames.reference_scores)]
+    labels = len(rows.labelled)
+    if isinstance(manifest, ClassifierManifest):
+        limit = lowest_accuracy(labels, known == 1, manifest)
+        return limit - traffic.limit("accuracy", None, limit)
+    limit = highest_mean_absolute_error(labels, known, manifest)
+    return traffic.limit("mean_absolute_error", None, limit) - limit
+
+
+class _Judge(NamedTuple):
+    """What the score of a segment is compared with; `enough` segments of the window have labels enough."""
+
+    rows: WindowRows
+    frames: SegmentFrames
+    manifest: Manifest
+    enough: int
+    allowance: float
+
+    def bound(self, one: SegmentScores) -> Bound:
+        """Return what is usual of a segment, and from where on it fails."""
+        if not np.isfinite(one.score) or not is_compared(one.segment.column, self.rows.reference, self.manifest):
+            return _NO_BOUND
+        scores = self.frames.reference_scores
+        known = np.isfinite(scores)
+        of_segment, of_all = scores[known & one.segment.reference], scores[known]
+        usual, limit = segment_bound(one.labels, of_segment, of_all, self.manifest, self.enough)
+        worse = -self.allowance if isinstance(self.manifest, ClassifierManifest) else self.allowance
+        return Bound(usual, limit + worse)
+
+
+def _add(section: Section, one: SegmentScores, bound: Bound, manifest: Manifest) -> None:
+    is_accuracy, label = isinstance(manifest, ClassifierManifest), one.segment.label
+    section.add_value("segment_rows", label, one.rows)
+    section.add_value("segment_accuracy" if is_accuracy else "segment_mean_absolute_error", label, one.score)
+    section.add_value("segment_estimated_accuracy" if is_accuracy else "segment_estimated_mae", label, one.estimated)
+    section.add_value("segment_drift", label, one.drift)
+    if one.score < bound.limit if is_accuracy else one.score > bound.limit:
+        section.failed_checks.append(FailedCheck("performance", label, one.score, bound.limit, "segment"))
+
+
+def _table(scored: Sequence[SegmentScores], bounds: Sequence[Bound], manifest: Manifest) -> BaseWidgetInfo:
+    is_accuracy = isinstance(manifest, ClassifierManifest)
+    score = "Accuracy" if is_accuracy else "Mean absolute error"
+    form, side = (".3f", "below") if is_accuracy else (".4g", "above")
+
+    def weakness(pair: tuple[SegmentScores, Bound]) -> tuple[bool, float]:
+        value = pair[0].score if np.isfinite(pair[0].score) else pair[0].estimated
+        return not np.isfinite(value), value if is_accuracy else -value
+
+    data = [
+        [
+            shortened(one.segment.shown),
+            f"{one.rows:,}",
+            f"{one.labels:,}",
+            _shown(one.score, form),
+            _shown(bound.usual, form),
+            f"{side} {bound.limit:{form}}" if np.isfinite(bound.limit) else "",
+            _shown(one.estimated, form),
+            _shown(one.drift, ".3f"),
+        ]
+        for one, bound in sorted(zip(scored, bounds, strict=True), key=weakness)
+    ]
+    header = ["Segment", "Rows", "Labels", score, f"{score}, reference", "Fails", f"{score}, estimated"]
+    title = f"By {shortened(scored[0].segment.column)}"
+    return table_data(title=title, column_names=[*header, "Prediction drift"], data=data)
+
+
+def _shown(value: float, form: str) -> str:
+    return f"{value:{form}}" if np.isfinite(value) else ""
+
+
+def _add_weakest(section: Section, rows: WindowRows, frames: SegmentFrames, manifest: Manifest) -> None:
+    found = weakest_segments(rows.labelled, frames.scores, manifest)
+    if not found:
+        return
+    name = "weakest_segment_error" if isinstance(manifest, RegressorManifest) else "weakest_segment_accuracy"
+    section.add_value(name, None, found[0].score)
+    section.note = f"{section.note} {WEAKEST_NOTE}"
+    data = [[one.sentence()] for one in found]
+    section.widgets.append(table_data(title="Weakest segments", column_names=["Segment"], data=data))
+
+
+def _add_fairness(section: Section, found: Fairness) -> None:
+    section.add_value("demographic_parity_difference", found.column, found.demographic_parity)
+    section.add_value("equalized_odds_difference", found.column, found.equalized_odds)
+    column = shortened(found.column)
+    if not np.isfinite(found.demographic_parity) and not np.isfinite(found.equalized_odds):
+        section.not_computed.append(f"fairness by {column}: fewer than two values have {MIN_ROWS} rows or labels")
+        return
+    data = [
+        [shortened(value), f"{rows:,}", *(_shown(rate, ".3f") for rate in rates)]
+        for value, (rows, *rates) in sorted(found.groups.items(), key=lambda one: -one[1][0])
+    ][:MIN_ROWS]
+    differences = (
+        f"demographic parity difference {_shown(found.demographic_parity, '.3f') or 'unknown'}, "
+        f"equalised odds difference {_shown(found.equalized_odds, '.3f') or 'unknown'}"
+    )
+    header = ["Value", "Rows", "Selection rate", "True positive rate", "False positive rate"]
+    section.widgets.append(table_data(title=f"Fairness by {column}: {differences}", column_names=header, data=data))
