@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Integer, Table, and_, delete, func, literal_column, select
 
@@ -22,7 +21,6 @@ ROW_OVERHEAD_BYTES = 160
 """About what a row takes besides its text: ids, keys, and its entries in the indexes."""
 
 _ROWID: ColumnElement[int] = literal_column("predictions.rowid", Integer)
-_CTID: ColumnElement[Any] = literal_column("predictions.ctid")
 _Removed = tuple[int, int, int | None]
 """Rows, labels, and the time of the newest of the rows."""
 _Remove = Callable[[Connection, ColumnElement[bool], int], _Removed]
@@ -100,22 +98,16 @@ class LogExpiry:
 
     @staticmethod
     def _remove_postgresql(connection: Connection, old: ColumnElement[bool], max_rows: int) -> _Removed:
-        """Remove rows by their place in the table, without a way of the keys to this program and back."""
-        # a plan for any number of rows would sort all old rows of the table for each step
-        connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_custom_plan")
-        query = select(_CTID.label("place"), predictions.c.id, predictions.c.logged_at).where(old)
+        """Remove rows and labels by their ids; one statement for all was slower (tried at 500 and 2,000 rows)."""
+        query = select(predictions.c.id, predictions.c.logged_at).where(old).order_by(predictions.c.logged_at)
         # a row whose label is being stored stays until the next time
-        query = query.order_by(predictions.c.logged_at).limit(max_rows).with_for_update(skip_locked=True)
-        picked = query.cte("picked")
-        keys, places = (func.array(select(column).scalar_subquery()) for column in (picked.c.id, picked.c.place))
-        unlabelled = delete(labels).where(labels.c.prediction_id == func.any(keys)).returning(labels.c.model_id)
-        gone = delete(predictions).where(_CTID == func.any(places)).returning(predictions.c.logged_at)
-        labelled, removed = unlabelled.cte("unlabelled"), gone.cte("gone")
-        count = select(func.count()).select_from(labelled).scalar_subquery()
-        rows, reached, its_labels = connection.execute(
-            select(func.count(), func.max(removed.c.logged_at), count).select_from(removed)
-        ).one()
-        return rows, its_labels, reached
+        picked = connection.execute(query.limit(max_rows).with_for_update(skip_locked=True)).all()
+        if not picked:
+            return 0, 0, None
+        ids = [row.id for row in picked]
+        labelled = connection.execute(delete(labels).where(labels.c.prediction_id.in_(ids))).rowcount
+        connection.execute(delete(predictions).where(predictions.c.id.in_(ids)))
+        return len(ids), labelled, picked[-1].logged_at
 
     def remove_rejections(self, before: datetime, max_rows: int, own: Mapping[int, datetime] = NO_OWN) -> int:
         """Remove up to ``max_rows`` old counts of refused requests, and return how many."""
