@@ -4,12 +4,12 @@ A row is removed once it is old and no window needs it any more, together with i
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, Table, and_, delete, func, literal_column, select
 
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.tables import horizon, labels, models, predictions, rejections, windows
@@ -19,6 +19,11 @@ RESERVE_PAGES = 1024
 """Free pages that a SQLite file keeps (4 MB) for the next rows."""
 ROW_OVERHEAD_BYTES = 160
 """About what a row takes besides its text: ids, keys, and its entries in the indexes."""
+
+_ROWID: ColumnElement[int] = literal_column("predictions.rowid", Integer)
+_Removed = tuple[int, int, int | None]
+"""Rows, labels, and the time of the newest of the rows."""
+_Remove = Callable[[Connection, ColumnElement[bool], int], _Removed]
 
 NO_OWN: Mapping[int, datetime] = MappingProxyType({})
 
@@ -40,6 +45,7 @@ class LogExpiry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._reached: dict[int, int] = {}
 
     def now(self) -> datetime:
         """Return the database's time."""
@@ -47,21 +53,61 @@ class LogExpiry:
             return moment(self._database.now(connection))
 
     def remove(self, before: datetime, max_rows: int, own: Mapping[int, datetime] = NO_OWN) -> ExpiredRows:
-        """Remove up to ``max_rows`` old predictions with their labels; return how many."""
+        """Remove up to ``max_rows`` old predictions with their labels; return how many.
+
+        A call goes on at the time that the last one reached, and looks from the first row on where that finds none:
+        PostgreSQL would read the entries of removed rows in its index again and again, and both what a window needs.
+        """
+        remove = self._remove_sqlite if self._database.is_sqlite else self._remove_postgresql
         with self._database.writing() as connection:
-            ids: list[str] = []
-            for model_id, bound in _overdue(connection, predictions, before, own):
-                query = select(predictions.c.id).where(_expired(model_id, bound))
-                # a row whose label is being stored stays until the next time
-                query = query.order_by(predictions.c.logged_at).with_for_update(skip_locked=True)
-                ids += connection.execute(query.limit(max_rows - len(ids))).scalars()
-                if len(ids) == max_rows:
-                    break
-            if not ids:
-                return ExpiredRows()
-            labelled = connection.execute(delete(labels).where(labels.c.prediction_id.in_(ids))).rowcount
-            connection.execute(delete(predictions).where(predictions.c.id.in_(ids)))
-            return ExpiredRows(len(ids), labelled)
+            overdue = _overdue(connection, predictions, before, own)
+            gone = self._remove_in(connection, overdue, max_rows, remove)
+            if gone.predictions == 0 and self._reached:
+                self._reached.clear()
+                gone = self._remove_in(connection, overdue, max_rows, remove)
+        return gone
+
+    def _remove_in(
+        self, connection: Connection, overdue: Sequence[tuple[int, int]], max_rows: int, remove: _Remove
+    ) -> ExpiredRows:
+        rows = labelled = 0
+        for model_id, bound in overdue:
+            since = self._reached.get(model_id, 0)
+            old = and_(_expired(model_id, bound), predictions.c.logged_at >= since)
+            removed, removed_labels, reached = remove(connection, old, max_rows - rows)
+            rows, labelled = rows + removed, labelled + removed_labels
+            if reached is not None:
+                self._reached[model_id] = reached
+            if rows == max_rows:
+                break
+        return ExpiredRows(rows, labelled)
+
+    @staticmethod
+    def _remove_sqlite(connection: Connection, old: ColumnElement[bool], max_rows: int) -> _Removed:
+        """Remove rows by their place in the table; the foreign key removes their labels, at half of the cost."""
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - as the database is SQLite
+        picked = select(_ROWID).select_from(predictions).where(old).order_by(predictions.c.logged_at).limit(max_rows)
+        changes = driver.total_changes
+        last = select(func.max(predictions.c.logged_at)).where(_ROWID.in_(picked))
+        reached = connection.execute(last).scalar_one()
+        if reached is None:
+            return 0, 0, None
+        rows = connection.execute(delete(predictions).where(_ROWID.in_(picked))).rowcount
+        return rows, driver.total_changes - changes - rows, reached
+
+    @staticmethod
+    def _remove_postgresql(connection: Connection, old: ColumnElement[bool], max_rows: int) -> _Removed:
+        """Remove rows and labels by their ids; one statement for all was slower (tried at 500 and 2,000 rows)."""
+        query = select(predictions.c.id, predictions.c.logged_at).where(old).order_by(predictions.c.logged_at)
+        # a row whose label is being stored stays until the next time
+        picked = connection.execute(query.limit(max_rows).with_for_update(skip_locked=True)).all()
+        if not picked:
+            return 0, 0, None
+        ids = [row.id for row in picked]
+        labelled = connection.execute(delete(labels).where(labels.c.prediction_id.in_(ids))).rowcount
+        connection.execute(delete(predictions).where(predictions.c.id.in_(ids)))
+        return len(ids), labelled, picked[-1].logged_at
 
     def remove_rejections(self, before: datetime, max_rows: int, own: Mapping[int, datetime] = NO_OWN) -> int:
         """Remove up to ``max_rows`` old counts of refused requests, and return how many."""

@@ -122,8 +122,8 @@ def _start_of(key: str) -> datetime | None:
         return None
 
 
-ROWS_AT_ONCE = 100
-"""About ten milliseconds of SQLite's write lock; with 500 rows a prediction waited twice as long (p99)."""
+MIN_ROWS, MAX_ROWS, BATCH_SECONDS = 100, 5_000, 0.02
+"""A batch has as many rows as were removed in this time of SQLite's write lock: a prediction waits for one of them."""
 PAGES_AT_ONCE = 500
 REST, MAX_REST_SECONDS = 2.0, 0.2
 """After a batch comes a pause for other writers: this many times as long as the batch took."""
@@ -170,6 +170,7 @@ class Retention:
         self._repair = repair
         self._lease = lease
         self._policy = policy
+        self._batch_rows = MIN_ROWS
         self._reports_dir = reports_dir
         self._pause = pause
 
@@ -253,12 +254,14 @@ class Retention:
             return
         before, own = now - self._policy.rows, _times(now, self._log_and_files.rows)
         for _ in self._batches(deadline, done):
-            expired = self._expiry.remove(before, ROWS_AT_ONCE, own)
+            began = monotonic()
+            expired = self._expiry.remove(before, self._batch_rows, own)
+            self._batch_rows = next_batch(self._batch_rows, monotonic() - began)
             done.removed.update(predictions=expired.predictions, labels=expired.labels)
             if expired.predictions == 0:
                 break
         for _ in self._batches(deadline, done):
-            counts = self._expiry.remove_rejections(before, ROWS_AT_ONCE, own)
+            counts = self._expiry.remove_rejections(before, MIN_ROWS, own)
             done.removed["rejections"] += counts
             if counts == 0:
                 break
@@ -303,6 +306,11 @@ class Retention:
         if path is not None:
             _unlink(path, done)
             self._windows.mark_report_removed(window)
+
+
+def next_batch(rows: int, seconds: float) -> int:
+    """Return how many rows the next batch should have, after one of so many took so long: at most twice as many."""
+    return max(MIN_ROWS, min(MAX_ROWS, int(rows * min(2.0, BATCH_SECONDS / max(seconds, 1e-6)))))
 
 
 def _times(now: datetime, ages: Mapping[int, timedelta]) -> dict[int, datetime]:

@@ -66,7 +66,9 @@ def run_expiring(options: argparse.Namespace) -> int:
         )
         train_model(load_bundled("iris"), config.model_dir)
         console.print(f"logging {options.rows:,} rows")
+        began = perf_counter()
         asyncio.run(_fill(f"sqlite:///{folder / 'vigie.db'}", config.model_dir, options.rows))
+        intake = options.rows / (perf_counter() - began)
         with Stack(config, console):
             _await_removed(config.api_url, 1)
             began = perf_counter()
@@ -78,7 +80,9 @@ def run_expiring(options: argparse.Namespace) -> int:
     if still <= 0:
         print("error: the rows were gone before the load was over; take more rows, or a shorter load", file=sys.stderr)
         return 1
-    print(f"{options.rows:,} rows expired in {took:,.0f} s: {options.rows / took:,.0f} a second\n")
+    print(f"{options.rows:,} rows expired in {took:,.0f} s: {options.rows / took:,.0f} a second")
+    print(f"the log took them in, in batches of {COMMIT_ROWS:,}, at {intake:,.0f} a second")
+    print(f"expiry to intake {options.rows / took / intake:.2f}\n")
     print(f"| {options.rate:g} predictions a second | p50 | p99 | slowest |")
     print("|---|---|---|---|")
     for what, seen in (("while rows expire", during), ("after that", afterwards)):
