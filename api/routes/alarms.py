@@ -75,7 +75,7 @@ class ThresholdRequest(BaseModel):
 
 def alarm_routes(models: HostedModels) -> APIRouter:
     """Build the routes of each model, which are those of the default model too. They use the log, so on a thread."""
-    router = APIRouter(tags=["alarms"], responses=problem_responses(404, 422, 503))
+    router = APIRouter(tags=["alarms"], responses=problem_responses(400, 404, 422, 503))
     named = Annotated[HostedModel, Depends(model_of_call(models))]
     change_id = Annotated[int, Query(alias="id", ge=1, le=MAX_ID, description="The id of what is to be taken back.")]
 

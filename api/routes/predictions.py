@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic.json_schema import SkipJsonSchema
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
@@ -329,7 +330,7 @@ def documented_routes(manifest: Manifest, max_rows: int, model: str | None = Non
     )
     def predict(
         body: row,  # type: ignore[valid-type] # made at run time
-        prediction_id: Annotated[OwnId | None, Query(description=_OWN_ID)] = None,
+        prediction_id: Annotated[OwnId | SkipJsonSchema[None], Query(description=_OWN_ID)] = None,
     ) -> None: ...
 
     @router.post(
