@@ -47,14 +47,39 @@ def text_panel(title: str, text: str) -> Panel:
     return _panel(title, text, "full", [], {"plot_type": "text"})
 
 
-def counter_panel(title: str, text: str | None, shown: Sequence[Series]) -> Panel:
-    """Return a panel with the newest value of each series, side by side."""
-    return _panel(title, text, "full", list(shown), {"plot_type": "counter", "aggregation": "last"})
+def counter_panel(title: str, text: str | None, shown: Sequence[Series], aggregation: str = "last") -> Panel:
+    """Return a panel with one value of each series, side by side: the newest, or what another aggregation says."""
+    return _panel(title, text, "full", list(shown), {"plot_type": "counter", "aggregation": aggregation})
 
 
 def line_panel(title: str, text: str | None, shown: Sequence[Series], size: Size = "half") -> Panel:
     """Return a panel with one line per series."""
     return _panel(title, text, size, list(shown), {"plot_type": "line"})
+
+
+def estimate_panels(title: str, score: str, metric: str, held: Mapping[str, str]) -> Iterator[Panel]:
+    """Yield the panels of estimated performance: a score beside the true one, and how often the intervals held.
+
+    `metric` is that of the true score; `held` has the legend of each score that is estimated.
+    """
+    text = (
+        "Of all predictions, with or without labels, and the interval that the true score should lie in 95 times of "
+        "100; beside it, the labels that arrived. The estimate cannot see concept drift."
+    )
+    kinds = {
+        "estimated": "estimate",
+        "lowest": "estimate_low",
+        "highest": "estimate_high",
+        "on the test set": "test set",
+    }
+    lines = [series(legend, "EstimatedScore", score=score, kind=kind) for legend, kind in kinds.items()]
+    yield line_panel(f"{title}, estimated and true", text, [*lines, series("true", metric)], "full")
+    share = (
+        "Mean over the windows in which enough labels arrived: 1 if the true score of their rows lay in the interval "
+        "estimated for these rows, else 0. Much below 0.95, the relation between inputs and labels has changed."
+    )
+    shown = [series(legend, "EstimateHeld", score=name) for name, legend in held.items()]
+    yield counter_panel("How often the intervals were right", share, shown, "avg")
 
 
 def on_test_set(scores: float | Mapping[str, float], form: str = ".3f") -> str:

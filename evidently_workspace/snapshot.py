@@ -22,11 +22,12 @@ with warnings.catch_warnings():
     from evidently.legacy.renderers.html_widgets import table_data
 
     from evidently_workspace.checks.attributions import attributions as attributions_section
-    from evidently_workspace.checks.changed_rows import RowIds, changed_rows, changed_rows_section
+    from evidently_workspace.checks.changed_rows import changed_rows, changed_rows_section
     from evidently_workspace.checks.data_quality import data_quality
     from evidently_workspace.checks.drift import data_drift, prediction_drift, target_drift
     from evidently_workspace.classification.concept_drift import concept_drift as classification_concept_drift
     from evidently_workspace.classification.performance import performance as classification_performance
+    from evidently_workspace.estimated_performance import Estimator, estimated_performance
     from evidently_workspace.frames import with_schema
     from evidently_workspace.overview import Facts
     from evidently_workspace.regression.concept_drift import concept_drift as regression_concept_drift
@@ -34,8 +35,9 @@ with warnings.catch_warnings():
     from evidently_workspace.report_page import build_snapshot
     from evidently_workspace.section import NotEnoughDataError, Section, plain_figures
 
-from evidently_workspace.results import FAILED_WITH, ChangedRows, FailedCheck, WindowSnapshot
+from evidently_workspace.results import FAILED_WITH, ChangedRows, FailedCheck, RowIds, WindowSnapshot
 from evidently_workspace.window import Window
+from model.artifact.estimates import Estimates
 from model.artifact.manifest import ClassifierManifest, Manifest
 from model.artifact.traffic import LABELLED_LEVELS, TrafficLevel, WindowTraffic
 from model.statistics.changed_rows import WindowFrames
@@ -61,6 +63,8 @@ def take_snapshot(
     rows_by_version: Mapping[str, int] = MappingProxyType({}),
     other_labels: int = 0,
     origin: str | None = None,
+    estimates: Estimates | None = None,
+    estimates_missing: str | None = None,
     past: Mapping[Key, Gathered] = MappingProxyType({}),
     ids: RowIds | None = None,
 ) -> WindowSnapshot:
@@ -72,9 +76,10 @@ def take_snapshot(
     some rows of `current`, or `attributions_missing` says why there are none. `rejected_requests` counts the requests
     refused in the window by reason, `rows_by_version` the window's rows by the version of the model that predicted
     them, and `other_labels` the labels that arrived for other versions than the manifest's. `origin` is the id of the
-    log that all this comes from. `past` are the sums over the windows before this one that show what lasts, in blocks
-    of time that end with this window. `ids` are those of the rows: with them the snapshot has the rows
-    that carry what its failed checks found.
+    log that all this comes from. `estimates` say how well the model should do on the rows, or `estimates_missing` why
+    nothing does. `past` are the sums over the windows before this one that show what lasts, in blocks of time that end
+    with this window. `ids` are those of the rows: with them the snapshot has the rows that carry what its failed checks
+    found.
 
     A section with fewer than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed;
     the other sections are computed all the same.
@@ -92,8 +97,20 @@ def take_snapshot(
         _attempt(window, "Data quality", lambda: data_quality(current, reference, manifest, min_rows, traffic)),
         _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels, traffic)),
         _attempt(window, "Concept drift", lambda: _concept_drift(labelled, reference, manifest, min_labels, traffic)),
-        _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic)),
     ]
+    scored = _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic))
+    if estimates is not None or estimates_missing is not None:
+        given = Estimator(estimates, estimates_missing, manifest, traffic.seconds)
+        sections.append(
+            _attempt(
+                window,
+                "Estimated performance",
+                lambda: estimated_performance(
+                    given, current, labelled, scored, min_rows=min_rows, min_labels=min_labels
+                ),
+            )
+        )
+    sections.append(scored)
     _add_lasting(sections, past, traffic, len(current), len(labelled))
     found: list[ChangedRows] = []
     failed = [check for section in sections for check in section.failed_checks]

@@ -14,8 +14,9 @@ import pandas as pd
 
 from api.prediction_log.reader import VersionCount
 from api.serving.model_archive import ModelArchive
+from model.artifact.estimates import Estimates
 from model.artifact.manifest import Manifest
-from model.artifact.store import read_manifest, read_reference
+from model.artifact.store import read_estimates, read_manifest, read_reference
 from model.errors import ArtifactError, ExplanationError
 from model.explain.explainer import Explainer, load_explainer
 from model.statistics.attribution import MAX_EXPLAINED_ROWS
@@ -86,11 +87,12 @@ MAX_LOADED = 3
 
 @dataclass(frozen=True, slots=True)
 class WindowModel:
-    """What a window is measured against: a version's manifest, its reference rows and its explainer."""
+    """What a window is measured against: a version's manifest, reference rows, explainer and what it estimates by."""
 
     manifest: Manifest
     reference: pd.DataFrame
     explanations: WindowExplanations
+    estimates: Estimates | None
 
 
 class WindowModels:
@@ -166,7 +168,7 @@ class WindowModels:
     @staticmethod
     def _load(folder: Path) -> WindowModel:
         manifest = read_manifest(folder)
-        model = WindowModel(manifest, read_reference(folder), WindowExplanations(folder))
+        model = WindowModel(manifest, read_reference(folder), WindowExplanations(folder), read_estimates(folder))
         if read_manifest(folder).version != manifest.version:
             raise ArtifactError(f"{folder} changed while it was read; it will be read again soon")
         return model

@@ -2,7 +2,17 @@
 
 from collections.abc import Iterator
 
-from evidently_workspace.panels import BY_LABEL, LABEL_DELAY, Panel, Series, line_panel, on_test_set, series, text_panel
+from evidently_workspace.panels import (
+    BY_LABEL,
+    LABEL_DELAY,
+    Panel,
+    Series,
+    estimate_panels,
+    line_panel,
+    on_test_set,
+    series,
+    text_panel,
+)
 from evidently_workspace.results import NO_PROBABILITIES
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest
 
@@ -54,6 +64,8 @@ class ClassificationPanels:
         scope = f"Precision, recall and F1 are those of class {classes[-1]}. " if len(classes) == 2 else ""
         known = {"accuracy": quality.accuracy, "precision": of.precision, "recall": of.recall, "F1": of.f1}
         yield line_panel("Accuracy, precision, recall, F1", scope + on_test_set(known), _scores(*SCORES), "full")
+        names = {"accuracy": "accuracy", "f1": "F1", "roc_auc": "ROC AUC"}
+        yield from estimate_panels("Accuracy", "accuracy", "Accuracy", names)
         yield from self._scores_of_classes()
         yield from self._scores_of_probabilities()
 

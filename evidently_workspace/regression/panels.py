@@ -2,7 +2,16 @@
 
 from collections.abc import Iterator
 
-from evidently_workspace.panels import BY_LABEL, LABEL_DELAY, Panel, Series, line_panel, series, text_panel
+from evidently_workspace.panels import (
+    BY_LABEL,
+    LABEL_DELAY,
+    Panel,
+    Series,
+    estimate_panels,
+    line_panel,
+    series,
+    text_panel,
+)
 from evidently_workspace.panels import on_test_set as scores_on_test_set
 from model.artifact.manifest import LABEL, PREDICTION, RegressorManifest
 
@@ -58,6 +67,8 @@ class RegressionPanels:
         lines = [series("mean absolute error", "MAE"), series("root mean squared error", "RMSE")]
         title = "Mean absolute error, root mean squared error"
         yield line_panel(title, f"Of prediction - label{self._in_unit}. {_on_test_set(errors)}", lines, "full")
+        names = {"mae": "mean absolute error", "rmse": "root mean squared error"}
+        yield from estimate_panels("Mean absolute error", "mae", "MAE", names)
         r2 = None if quality.r2 is None else _on_test_set(quality.r2)
         share = "Share of the variance of the labels that is explained; 0 is as good as always predicting their mean."
         yield line_panel("R2", " ".join(filter(None, (share, r2))), [series("R2", "R2Score")])

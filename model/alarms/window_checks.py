@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from model.alarms.window_values import MIN_ROWS, Name, TimedRows, Windows, measure_windows, model_of
+from model.artifact.estimates import Estimates
 from model.artifact.manifest import LABEL, ClassifierManifest, Manifest, RegressorManifest
 from model.artifact.traffic import NOT_IN_OLDER_ALARMS, WindowTraffic
 from model.data.encoding import encoding_of
@@ -94,6 +95,7 @@ def check_windows(
     min_rows: int = MIN_ROWS,
     labelled: TimedRows | None = None,
     min_labels: int | None = None,
+    estimates: Estimates | None = None,
 ) -> list[JudgedWindow]:
     """Cut rows into windows as the API does, and return the verdict on each, in the order of time.
 
@@ -102,7 +104,7 @@ def check_windows(
     """
     model = model_of(manifest, reference)
     windows = measure_windows(
-        rows, seconds, interval_seconds, model, min_rows, labelled=labelled, min_labels=min_labels
+        rows, seconds, interval_seconds, model, min_rows, labelled=labelled, min_labels=min_labels, estimates=estimates
     )
     return judge_windows(windows, interval_seconds, manifest, reference)
 

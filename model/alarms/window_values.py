@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from model.artifact.estimates import Estimates
 from model.artifact.manifest import (
     LABEL,
     PREDICTION,
@@ -23,6 +24,7 @@ from model.data.encoding import encoding_of, number_features
 from model.statistics.calibration import expected_regression_errors
 from model.statistics.concept import classification_drift, flipped_share, regression_drift
 from model.statistics.drift import build_statistic, in_deviations
+from model.statistics.estimation import intervals, said, window_moments
 from model.statistics.windows import Counts, Numbers
 from model.training.out_of_fold import error_chances, number_errors, wrong_predictions
 
@@ -93,6 +95,7 @@ def measure_windows(
     *,
     labelled: TimedRows | None = None,
     min_labels: int | None = None,
+    estimates: Estimates | None = None,
 ) -> Windows:
     """Cut rows into windows that end on multiples of the interval in UTC, and measure each.
 
@@ -108,6 +111,8 @@ def measure_windows(
     arrived = _Cut.of(labelled, interval_seconds, min_rows if min_labels is None else min_labels)
     numbers = np.union1d(predicted.numbers[predicted.measured], arrived.numbers[arrived.measured])
     found = predicted.spread(numbers, len(reference), partial(_measure_rows, model=model, reference=reference))
+    if estimates is not None:
+        found |= _estimated(predicted, numbers, model, estimates, interval_seconds)
     found |= arrived.spread(numbers, len(reference), partial(_measure_labels, model=model, reference=reference))
     return Windows(
         numbers * interval_seconds,
@@ -175,6 +180,30 @@ class _Cut:
                 whole.values[places[chunk]] = values
                 whole.sizes[places[chunk]] = present
         return found
+
+
+def _estimated(
+    cut: _Cut, numbers: npt.NDArray[np.int64], model: Model, estimates: Estimates, interval_seconds: int
+) -> dict[Name, Measured]:
+    """Return the estimated performance of the windows that have rows enough."""
+    kept, names = cut.measured, class_names_of(model.reference)
+    moments = [
+        window_moments(cut.rows.iloc[cut.order[first : first + size]], names, estimates)
+        for first, size in zip(cut.first[kept], cut.sizes[kept], strict=True)
+    ]
+    places, sizes = np.searchsorted(numbers, cut.numbers[kept]), cut.sizes_of(numbers).astype(np.float64)
+    found = {}
+    for name, values in said(intervals(moments, estimates, interval_seconds)).items():
+        whole = np.full(len(numbers), np.nan)
+        whole[places] = values
+        found[Name(name, None)] = Measured(whole, sizes)
+    return found
+
+
+def class_names_of(rows: pd.DataFrame) -> tuple[str, ...] | None:
+    """Return the names of the classes that logged rows have probabilities of; None where they predict a number."""
+    names = [str(name) for name in rows if str(name).startswith(PROBABILITY_PREFIX)]
+    return tuple(name.removeprefix(PROBABILITY_PREFIX) for name in names) or None
 
 
 def _chunks(sizes: npt.NDArray[np.intp], reference_rows: int) -> Iterator[npt.NDArray[np.intp]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ValidationError
 
 from model.artifact.atomic_folder import Content, recover, staged_folder, write_flushed
+from model.artifact.estimates import Estimates, EstimatesFile
 from model.artifact.manifest import ClassifierManifest, Manifest, RegressorManifest, Task
 from model.errors import ArtifactError
 
@@ -21,6 +22,8 @@ PIPELINE_FILE = "pipeline.joblib"
 ONNX_FILE = "model.onnx"
 REFERENCE_FILE = "reference.parquet"
 TEST_FILE = "test.parquet"
+ESTIMATES_FILE = "estimates.json"
+NO_ESTIMATES = "this version of the model was made before estimates were; train or import it again to get them"
 OWN_SETTINGS_FILE = "vigie.yaml"
 """A person writes it beside the artifact, to set what differs from one model of an installation to the other."""
 
@@ -93,6 +96,17 @@ def read_reference(folder: Path) -> "pd.DataFrame":
 def read_test(folder: Path) -> "pd.DataFrame":
     """Return the test rows (features, prediction, label, probabilities); raises ArtifactError."""
     return _read_frame(folder, TEST_FILE)
+
+
+def read_estimates(folder: Path) -> Estimates | None:
+    """Return what estimated performance needs; None for a model that was made without. Raises ArtifactError."""
+    manifest = read_manifest(folder)
+    if ESTIMATES_FILE not in manifest.files:
+        return None
+    try:
+        return EstimatesFile.model_validate_json(verified_bytes(folder, manifest, ESTIMATES_FILE)).estimates
+    except ValidationError as error:
+        raise ArtifactError(f"{folder / ESTIMATES_FILE} was written by another version of this program") from error
 
 
 def _read_frame(folder: Path, name: str) -> "pd.DataFrame":

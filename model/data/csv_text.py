@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
+MAX_COLUMNS = 5_000
+"""Most columns that a file may have: each becomes a field of a request and a part of every snapshot."""
 _SAMPLED_RECORDS = 200
 _NOT_TEXT = {
     b"PK\x03\x04": "a spreadsheet or zip file",
@@ -82,6 +84,11 @@ def read_csv_text(path: Path, target: str, separator: str | None = None) -> CsvT
         names = _first_record(reader)
         if not names:
             raise DataError(f"{path} is empty; it needs a header line")
+        if len(names) > MAX_COLUMNS:
+            raise DataError(
+                f"{path} has {len(names):,} columns, and at most {MAX_COLUMNS:,} are taken; leave out those that the "
+                "model does not need"
+            )
         header = tuple(name or unnamed(place) for place, name in enumerate(names, start=1))
         with _without_collector():
             rows, lines = _read_rows(path, reader, len(header))

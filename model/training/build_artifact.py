@@ -22,6 +22,7 @@ from model.alarms.learning import alarms_while_learning, gross_thresholds
 from model.alarms.policy import AlarmPolicy
 from model.alarms.traffic import calibrate_traffic, smallest_effects
 from model.alarms.window_values import Model, TimedRows
+from model.artifact.estimates import EstimatesFile
 from model.artifact.estimators import libraries_of
 from model.artifact.manifest import (
     PREDICTION,
@@ -35,7 +36,14 @@ from model.artifact.manifest import (
     RegressionQuality,
     RegressorManifest,
 )
-from model.artifact.store import ONNX_FILE, PIPELINE_FILE, REFERENCE_FILE, TEST_FILE, write_artifact
+from model.artifact.store import (
+    ESTIMATES_FILE,
+    ONNX_FILE,
+    PIPELINE_FILE,
+    REFERENCE_FILE,
+    TEST_FILE,
+    write_artifact,
+)
 from model.artifact.traffic import TrafficAlarms
 from model.data.dataset import AnyDataset, Codes, Dataset
 from model.data.split import Split
@@ -44,6 +52,7 @@ from model.explain.explainer import Explainer
 from model.serving.engines import Probabilities
 from model.serving.onnx import Engines
 from model.serving.parity import no_parity, no_regression_parity
+from model.training.fit_estimates import fit_estimates
 from model.training.out_of_fold import OutOfFoldRows, probabilities_in
 
 
@@ -172,6 +181,8 @@ def build_artifact(
     progress("calibrating alarms on windows cut in time", 0)
     kind = policy.kind or ("rows" if dataset.times is None else "time")
     traffic = None if kind == "rows" else _traffic(candidate, alarms, policy, kind)
+    progress("fitting what estimates performance", 0)
+    files |= _estimates(candidate)
     progress("writing the artifact", 0)
     return write_artifact(folder, files, _manifest(candidate, alarms, kind, traffic, seed=seed, policy=policy))
 
@@ -288,6 +299,20 @@ def _files(engines: Engines | None, scored: OutOfFoldRows) -> dict[str, bytes]:
     for name, rows in ((REFERENCE_FILE, scored.reference), (TEST_FILE, scored.test)):
         files[name] = rows.to_parquet(index=False)
     return files
+
+
+def _estimates(candidate: Candidate) -> dict[str, bytes]:
+    """Return the file of estimates, from all rows that were predicted by a model that was not fitted on them."""
+    dataset, scored, split = candidate.dataset, candidate.scored, candidate.split
+    parts = [(scored.training, split.train), (scored.test, split.test), (scored.reference, split.reference)]
+    held_out = [(rows, positions) for rows, positions in parts if len(rows)]
+    seconds = None
+    if dataset.times is not None:
+        seconds = dataset.times.seconds[np.concatenate([positions for _, positions in held_out])]
+    rows = pd.concat([rows for rows, _ in held_out], ignore_index=True)
+    class_names = dataset.class_names if isinstance(dataset, Dataset) else None
+    found = fit_estimates(rows, dataset.features, class_names, seconds)
+    return {} if found is None else {ESTIMATES_FILE: EstimatesFile(estimates=found).model_dump_json().encode()}
 
 
 def _dumped(pipeline: Pipeline) -> bytes:

@@ -10,6 +10,7 @@ from model.data.dataset import Dataset
 from scripts.bench.alarms import add_alarms, run_alarms
 from scripts.bench.datasets import NAMES, load_table
 from scripts.bench.detection_tables import detection_table, false_alarm_table
+from scripts.bench.estimation.command import add_estimation, run_estimation
 from scripts.bench.expiry import add_expiring, run_expiring
 from scripts.bench.many import add_many, run_many
 from scripts.bench.reading import add_reading, run_reading
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m scripts.benc
     subjects = {
         "detection": _run_detection,
         "alarms": run_alarms,
+        "estimation": run_estimation,
         "serving": run_serving,
         "reading": run_reading,
         "expiring": run_expiring,
@@ -82,6 +84,9 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help=f"data sets among {', '.join(NAMES)} (default: all)",
     )
     add_alarms(subjects.add_parser("alarms", help="quiet days and known changes in real rows that have times"))
+    add_estimation(
+        subjects.add_parser("estimation", help="estimated performance beside the true one, and beside NannyML's")
+    )
     add_serving(
         subjects.add_parser(
             "serving", help="the API compared with an endpoint that does nothing and with that of a tutorial"

@@ -153,17 +153,20 @@ def divisions(name: str, dataset: AnyDataset, count: int, seed: int) -> Iterator
     for number in range(count):
         calibrates = rng.permutation(early)[: (len(early) + 1) // 2]
         here = days <= last
-        yield _divide(_rows(dataset, here), np.isin(days[here], calibrates), days[here], f"division {number + 1}", seed)
+        yield _divide(
+            rows_where(dataset, here), np.isin(days[here], calibrates), days[here], f"division {number + 1}", seed
+        )
 
 
-def _rows(dataset: AnyDataset, chosen: Fired) -> AnyDataset:
+def rows_where(dataset: AnyDataset, chosen: Fired) -> AnyDataset:
+    """Return some rows of a table, with their times."""
     kept = part(dataset, np.flatnonzero(chosen))
     assert dataset.times is not None  # noqa: S101 - as above
     return replace(kept, times=dataset.times._replace(seconds=dataset.times.seconds[chosen]))
 
 
 def _divide(dataset: AnyDataset, known: Fired, days: NDArray[np.int64], name: str, seed: int) -> Division:
-    learned, judged = _rows(dataset, known), _rows(dataset, ~known)
+    learned, judged = rows_where(dataset, known), rows_where(dataset, ~known)
     assert learned.times is not None and judged.times is not None  # noqa: S101, PT018 - as above
     with TemporaryDirectory() as place:
         folder = Path(place) / "model"

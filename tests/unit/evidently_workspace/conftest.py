@@ -23,6 +23,7 @@ from model.artifact.manifest import (
     RegressorManifest,
     WindowThreshold,
 )
+from model.training.fit_estimates import fit_estimates
 from tests.unit.evidently_workspace.regression_model import build_regression_manifest, build_regression_rows
 
 COLOURS = ("blue", "green", "red")
@@ -177,6 +178,16 @@ def make_attributions() -> Callable[..., np.ndarray]:
 @pytest.fixture(scope="session")
 def always() -> Callable[..., pd.DataFrame]:
     return predict_always
+
+
+@pytest.fixture(scope="session")
+def estimates(manifest, make_rows):
+    return fit_estimates(make_rows(manifest, 600, seed=9), manifest.features, manifest.class_names)
+
+
+@pytest.fixture(scope="session")
+def regression_estimates(regression_manifest, make_regression_rows):
+    return fit_estimates(make_regression_rows(regression_manifest, 600, seed=9), regression_manifest.features, None)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ EVERY_MODEL = {
     "DriftedColumnsCount",
     "DuplicatedColumnsCount",
     "DuplicatedRowCount",
+    "EstimateHeld",
+    "EstimatedScore",
     "FailedChecks",
     "LabelledShare",
     "MeanAttribution",
@@ -53,10 +55,16 @@ REGRESSOR = {
 }
 
 
-@pytest.mark.parametrize(("kind", "names"), [("manifest", CLASSIFIER), ("regression_manifest", REGRESSOR)])
-def test_metrics_are_stored_under_the_names_that_dashboards_refer_to(request, snap, kind, names):
+@pytest.mark.parametrize(
+    ("kind", "names", "estimates"),
+    [
+        ("manifest", CLASSIFIER, "estimates"),
+        ("regression_manifest", REGRESSOR, "regression_estimates"),
+    ],
+)
+def test_metrics_are_stored_under_the_names_that_dashboards_refer_to(request, snap, kind, names, estimates):
     model = request.getfixturevalue(kind)
-    results = json.loads(snap(model).body)["metric_results"].values()
+    results = json.loads(snap(model, estimates=request.getfixturevalue(estimates)).body)["metric_results"].values()
     stored = {result["metric_value_location"]["metric"]["params"]["type"] for result in results}
     prefix = "evidently:metric_v2:"
     assert {name.removeprefix(prefix) for name in stored} == EVERY_MODEL | names

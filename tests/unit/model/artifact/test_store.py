@@ -13,11 +13,14 @@ import joblib
 import pytest
 
 from model.artifact import atomic_folder
+from model.artifact.estimates import ClassEstimates
 from model.artifact.manifest import ClassifierManifest
 from model.artifact.store import (
+    ESTIMATES_FILE,
     MANIFEST_FILE,
     ONNX_FILE,
     PIPELINE_FILE,
+    read_estimates,
     read_manifest,
     read_reference,
     read_test,
@@ -111,6 +114,29 @@ def test_a_manifest_of_an_older_version_asks_for_a_new_training(folder: Path) ->
 def test_a_folder_without_a_model_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"python -m model\.train"):
         read_manifest(tmp_path / "nothing")
+
+
+def test_a_trained_artifact_has_what_estimates_performance(folder: Path) -> None:
+    estimates = read_estimates(folder)
+    assert isinstance(estimates, ClassEstimates)
+    assert len(estimates.curves) == 3
+    assert estimates.rows == read_manifest(folder).data.rows
+
+
+def test_an_artifact_from_before_estimates_has_none(folder: Path) -> None:
+    files = read_manifest(folder).files
+    rewrite_manifest(folder, files={name: files[name] for name in files if name != ESTIMATES_FILE})
+    (folder / ESTIMATES_FILE).unlink()
+    verify_artifact(folder)
+    assert read_estimates(folder) is None
+
+
+def test_damaged_estimates_are_reported(folder: Path) -> None:
+    content = b'{"estimates": {"task": "another"}}'
+    (folder / ESTIMATES_FILE).write_bytes(content)
+    rewrite_manifest(folder, files=dict(read_manifest(folder).files) | {ESTIMATES_FILE: sha256(content).hexdigest()})
+    with pytest.raises(ArtifactError, match=ESTIMATES_FILE):
+        read_estimates(folder)
 
 
 def test_frames_hold_what_the_manifest_says(folder: Path) -> None:

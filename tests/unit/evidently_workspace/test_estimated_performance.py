@@ -1,0 +1,110 @@
+"""Estimated performance in a snapshot: values, what is drawn, the page, and models that have no estimates."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from evidently_workspace.results import FAILED_WITH, NO_PROBABILITIES
+from model.artifact.manifest import LABEL
+from model.artifact.store import NO_ESTIMATES
+
+CLASS_SCORES = ("accuracy", "f1", "roc_auc")
+NUMBER_SCORES = ("mae", "rmse")
+
+
+def estimated(snapshot):
+    return {one.name: one.value for one in snapshot.values if one.name.startswith("estimated_")}
+
+
+def expected_names(scores):
+    return {f"estimated_{name}{end}" for name in scores for end in ("", "_low", "_high")}
+
+
+def test_every_score_of_a_classifier_is_estimated_with_its_interval(snap, estimates):
+    found = estimated(snap(estimates=estimates))
+
+    assert set(found) == expected_names(CLASS_SCORES)
+    for name in CLASS_SCORES:
+        low, value, high = (found[f"estimated_{name}{end}"] for end in ("_low", "", "_high"))
+        assert 0 <= low < value < high <= 1
+
+
+def test_errors_of_a_regressor_are_estimated(snap, regression_manifest, regression_estimates):
+    found = estimated(snap(regression_manifest, estimates=regression_estimates))
+
+    assert set(found) == expected_names(NUMBER_SCORES)
+    assert 0 < found["estimated_mae_low"] < found["estimated_mae"] < found["estimated_mae_high"]
+    assert found["estimated_rmse"] > found["estimated_mae"]
+
+
+def test_rows_without_labels_are_estimated_all_the_same(snap, manifest, make_rows, estimates):
+    nothing = make_rows(manifest, 200, seed=2).head(0)
+
+    snapshot = snap(labelled=nothing, estimates=estimates)
+
+    assert set(estimated(snapshot)) == expected_names(CLASS_SCORES)
+    assert not [one for one in snapshot.values if one.name == "estimate_held"]
+
+
+def test_labels_say_whether_the_interval_of_their_rows_held(snap, manifest, make_rows, estimates):
+    labelled = make_rows(manifest, 200, seed=2)
+    others = dict(zip(manifest.class_names, [*manifest.class_names[1:], manifest.class_names[0]], strict=True))
+    wrong = labelled.assign(**{LABEL: labelled["prediction"].map(others)})
+
+    held, missed = (
+        {
+            one.column: one.value
+            for one in snap(labelled=rows, estimates=estimates).values
+            if one.name == "estimate_held"
+        }
+        for rows in (labelled, wrong)
+    )
+
+    assert held["accuracy"] == 1
+    assert missed["accuracy"] == 0
+
+
+def test_the_dashboard_can_draw_estimate_interval_and_test_set(snap, estimates):
+    results = json.loads(snap(estimates=estimates).body)["metric_results"].values()
+    params = [result["metric_value_location"]["metric"]["params"] for result in results]
+
+    kinds = {(one["score"], one["kind"]) for one in params if one["type"].endswith("EstimatedScore")}
+
+    assert kinds == {
+        (score, kind) for score in CLASS_SCORES for kind in ("estimate", "estimate_low", "estimate_high", "test set")
+    }
+
+
+def test_the_page_shows_the_estimates_and_says_what_they_cannot_see(snap, estimates):
+    page = snap(estimates=estimates).html
+
+    assert "Estimated and true scores" in page
+    assert "cannot see concept drift" in page
+
+
+def test_a_model_without_estimates_says_so_and_fails_nothing(snap):
+    snapshot = snap(estimates_missing=NO_ESTIMATES)
+
+    assert not estimated(snapshot)
+    (said,) = (one for one in snapshot.not_computed if one.startswith("estimated performance"))
+    assert NO_ESTIMATES in said
+    assert FAILED_WITH not in said
+
+
+def test_a_model_that_has_no_probabilities_says_that(snap, manifest):
+    without = manifest.model_copy(update={"concept_threshold": None})
+
+    snapshot = snap(without, estimates_missing=NO_ESTIMATES)
+
+    assert f"estimated performance: {NO_PROBABILITIES}" in snapshot.not_computed
+
+
+def test_rows_without_probabilities_are_not_estimated_by_guessing(snap, manifest, make_rows, estimates):
+    rows = make_rows(manifest, 200, seed=1)
+    gaps = rows.assign(**{name: np.nan for name in rows if name.startswith("probability_")})
+
+    snapshot = snap(current=gaps, estimates=estimates)
+
+    assert isinstance(gaps, pd.DataFrame)
+    assert not estimated(snapshot)
