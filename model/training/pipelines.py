@@ -110,8 +110,8 @@ _FOREST: dict[str, Any] = {
     "n_estimators": 100,
     # Leaves of two rows or more: a smaller model whose probabilities are less often exactly 0 or 1
     "min_samples_leaf": 2,
-    # Where there are tens of thousands of rows, leaves of more: a tree stops growing at some thousand leaves, which bounds
-    # what it costs to explain. Below 10,000 rows of training it changes nothing.
+    # Where there are tens of thousands of rows, leaves of more: a tree stops growing at some thousand leaves, which
+    # bounds what it costs to explain. Below 10,000 rows of training it changes nothing.
     "min_weight_fraction_leaf": 0.0001,
 }
 
