@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from api import metrics_folder
 from api.app import create_app
 from api.errors import BadKeys
+from api.installed_models import find_models
 from api.log_output import log_to_stderr
 from api.middleware.head_limit import BoundedHeadProtocol
 from api.settings import Settings
@@ -50,7 +51,7 @@ def main() -> int:
         if settings.workers == 1:
             uvicorn.run(_app(settings), **_options(settings))
         else:
-            verify_artifact(settings.model_dir)
+            _check_models(settings)
             _serve_with_workers(settings)
     except ValidationError as error:
         for item in error.errors():
@@ -61,9 +62,17 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     except ArtifactError as error:
-        sys.stderr.write(f"{error}\ntrain a model first: python -m model.train --out {settings.model_dir}\n")
+        place = settings.model_dir if settings.models_dir is None else settings.models_dir / "NAME"
+        sys.stderr.write(f"{error}\ntrain a model first: python -m model.train --out {place}\n")
         return 2
     return 0
+
+
+def _check_models(settings: Settings) -> None:
+    """Refuse a start without a model before any worker does. Raises ArtifactError."""
+    installation = find_models(settings)
+    if installation.is_single:
+        verify_artifact(settings.model_dir)
 
 
 def build() -> FastAPI:

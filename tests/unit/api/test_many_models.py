@@ -350,6 +350,21 @@ def test_settings_about_several_models_say_what_is_wrong(
     assert Settings(models_dir="", default_model="").models_dir is None, "as Docker Compose passes what is not set"
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_start_without_any_model_says_where_to_train_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workers: str
+) -> None:
+    from api.__main__ import main  # noqa: PLC0415
+
+    monkeypatch.setenv("VIGIE_MODELS_DIR", str(tmp_path))
+    monkeypatch.setenv("VIGIE_WORKERS", workers)
+    monkeypatch.setattr("api.__main__.signal", lambda *_arguments: None)
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert "which VIGIE_MODELS_DIR names: each model is a folder in it" in said
+    assert f"python -m model.train --out {tmp_path}/NAME" in said
+
+
 def test_a_key_that_is_bound_to_models_calls_and_sees_only_these(models: Path, tmp_path: Path) -> None:
     file = tmp_path / "keys.jsonl"
     bound = {"X-API-Key": create_key(file, "shop", ["predict", "feedback", "read", "admin"], models=["shop"])}

@@ -31,6 +31,7 @@ MIN_LINES_FOR_ONE_IMPORTER = 80
 MAY_BE_SMALL = {
     "api.middleware.body_limit": "each middleware is a module",
     "api.middleware.error_boundary": "each middleware is a module",
+    "evidently_workspace.checks.changed_rows": "imports Evidently, which what the API imports must not",
     "scripts.stack.guard": "runs by its path, on the standard library alone",
 }
 """Modules with one importer that stay apart, and why."""

@@ -16,6 +16,8 @@ from tests.watched import loans, losses
 from tests.watched import logged as sent
 
 LOG = "/models/loans/log"
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what both databases do alike."""
 
 
 @pytest.fixture
@@ -97,6 +99,7 @@ def test_an_id_of_something_else_is_refused_with_all_that_came_with_it(watching:
     assert logged("labels") == []
 
 
+@ON_SQLITE
 def test_without_an_id_the_api_makes_one(watching: TestClient, logged: Logged) -> None:
     row = one()
     del row["prediction_id"]
@@ -104,12 +107,14 @@ def test_without_an_id_the_api_makes_one(watching: TestClient, logged: Logged) -
     assert len({*first, *second}) == 4 == len(logged("predictions"))
 
 
+@ON_SQLITE
 def test_probabilities_may_be_left_out(watching: TestClient, logged: Logged) -> None:
     row = one(probabilities=None)
     assert post(watching, row).json()["accepted"] == 1
     assert logged("predictions")[0]["probabilities"] == "{}"
 
 
+@ON_SQLITE
 def test_rounded_probabilities_are_made_to_add_up(watching: TestClient, logged: Logged) -> None:
     assert post(watching, one(probabilities={"yes": 0.33, "no": 0.66})).status_code == 200
     shares = json.loads(logged("predictions")[0]["probabilities"])
@@ -139,6 +144,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 }  # fmt: skip
 
 
+@ON_SQLITE
 def test_what_is_wrong_is_refused_and_named(watching: TestClient, logged: Logged) -> None:
     for changes, field, said in REFUSED.values():
         answer = post(watching, one(prediction_id="fine"), one(prediction_id="other") | changes)
@@ -149,12 +155,14 @@ def test_what_is_wrong_is_refused_and_named(watching: TestClient, logged: Logged
     assert logged("predictions") == []
 
 
+@ON_SQLITE
 def test_an_id_twice_in_one_call_is_refused(watching: TestClient) -> None:
     answer = post(watching, one(), one())
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["type"] == "id_twice"
 
 
+@ON_SQLITE
 def test_the_number_of_predictions_is_limited(watching: TestClient) -> None:
     for count, kind in ((0, "too_few_rows"), (101, "too_many_rows")):
         answer = post(watching, *[one(prediction_id=str(number)) for number in range(count)])
@@ -162,6 +170,7 @@ def test_the_number_of_predictions_is_limited(watching: TestClient) -> None:
         assert answer.json()["errors"][0]["type"] == kind
 
 
+@ON_SQLITE
 def test_many_errors_in_one_prediction_are_few_in_the_answer(watching: TestClient) -> None:
     many = range(3_000)
     for changes in (
@@ -190,6 +199,7 @@ def test_a_number_is_logged(numbers: TestClient, logged: Logged) -> None:
         assert numbers.post("/models/losses/log", content=body, headers=headers).status_code == 422
 
 
+@ON_SQLITE
 def test_a_watched_model_does_not_predict_and_says_where_to_send_predictions(watching: TestClient) -> None:
     features = one()["features"]
     for path, body in (("/predict", features), ("/predict/batch", {"rows": [features]})):
@@ -201,6 +211,7 @@ def test_a_watched_model_does_not_predict_and_says_where_to_send_predictions(wat
         assert path not in watching.get("/openapi.json").json()["paths"]
 
 
+@ON_SQLITE
 def test_its_card_says_that_it_is_served_elsewhere(watching: TestClient) -> None:
     card = watching.get("/model").json()
     assert card["engine"] == "elsewhere"
@@ -210,6 +221,7 @@ def test_its_card_says_that_it_is_served_elsewhere(watching: TestClient) -> None
     assert 'engine="elsewhere"' in watching.get("/metrics").text
 
 
+@ON_SQLITE
 def test_predictions_of_a_served_model_may_be_logged_too(client: TestClient, setosa: Any, logged: Logged) -> None:
     name = client.get("/model").json()["name"]
     body = {"predictions": [{"features": setosa, "prediction": "setosa", "prediction_id": "night-1"}]}
@@ -217,6 +229,7 @@ def test_predictions_of_a_served_model_may_be_logged_too(client: TestClient, set
     assert [row["id"] for row in logged("predictions")] == ["night-1"]
 
 
+@ON_SQLITE
 def test_of_several_models_each_has_its_own_ids(
     settings: Settings, watched_artifact: Callable[[str], Path], tmp_path: Path, logged: Logged
 ) -> None:
@@ -237,6 +250,7 @@ def test_of_several_models_each_has_its_own_ids(
     assert {row["model_id"]: row["label"] for row in logged("labels")}.keys() == answers.keys()
 
 
+@ON_SQLITE
 def test_a_new_reference_is_taken_up_by_reload(
     settings: Settings, watched_artifact: Callable[[str], Path], tmp_path: Path, logged: Logged
 ) -> None:
@@ -252,12 +266,14 @@ def test_a_new_reference_is_taken_up_by_reload(
     assert versions == {"0-0000000": manifest["version"], "0-0000001": "20270101T000000Z-00000000"}
 
 
+@ON_SQLITE
 def test_another_model_is_not_here(watching: TestClient) -> None:
     answer = watching.post("/models/iris/log", json={"predictions": [one()]})
     assert answer.status_code == 404
     assert answer.json()["detail"] == "there is no model 'iris'; the models are: loans"
 
 
+@ON_SQLITE
 def test_the_call_needs_the_scope_predict(caller: TestClient, bearer: Callable[[str], Bearer], setosa: Any) -> None:
     body = {"predictions": [{"features": setosa, "prediction": "setosa"}]}
     name = caller.get("/model", headers=bearer("read")).json()["name"]
@@ -266,6 +282,7 @@ def test_the_call_needs_the_scope_predict(caller: TestClient, bearer: Callable[[
     assert caller.post(f"/models/{name}/log", json=body, headers=bearer("predict")).status_code == 200
 
 
+@ON_SQLITE
 def test_logged_rows_are_counted(watching: TestClient) -> None:
     post(watching, *(sent(row, label=True) for row in loans(4)))
     post(watching, *(sent(row, label=True) for row in loans(6)))

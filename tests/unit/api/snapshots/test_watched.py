@@ -71,9 +71,11 @@ def test_a_window_is_measured_and_what_cannot_be_is_said(settings: Settings, dat
         assert snapshot.not_computed == (attributions,)
     else:
         assert not of_probabilities & names
+        why = "the predictions of this model have no probabilities, which say how many errors to expect"
         assert snapshot.not_computed == (
             attributions,
-            "concept drift: the predictions of this model have no probabilities, which say how many errors to expect",
+            f"concept drift: {why}",
+            f"estimated performance: {why}",
             "performance: ROC AUC, log loss and calibration error: the predictions have no probabilities",
         )
     assert not any(check.check == "attribution_drift" for check in snapshot.failed_checks)
