@@ -29,6 +29,7 @@ from evidently_workspace.panels import MAX_DRAWN_RATIO
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import (
     LEARNING,
+    ROWS_PER_PAGE,
     Section,
     finite,
     plain_figures,
@@ -322,6 +323,7 @@ def _unfolding_table(rows: list[DriftRow], metric: Callable[[str], ColumnDriftCa
     only = f"; figures of the {MAX_FIGURES} furthest from the reference" if len(rows) > MAX_FIGURES else ""
     return rich_table_data(
         title=f"{drifted} of {len(rows)} columns drifted{only}",
+        rows_per_page=ROWS_PER_PAGE,
         columns=[ColumnDefinition(title, title) for title in _cells(rows[0], with_usual=with_usual)],
         data=[
             _table_row(_cells(row, with_usual=with_usual), _figures(row, metric) if place < MAX_FIGURES else {})

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from evidently_workspace.checks.data_quality import summary_table
+from evidently_workspace.section import ROWS_PER_PAGE
 from tests.work import counted_calls
 
 PROBABILITIES = ["probability_a", "probability_b", "probability_c"]
@@ -203,6 +205,19 @@ def test_a_wide_model_has_every_column_in_its_table_and_figures_of_the_furthest(
     assert rows[0]["Column"] == "x27"
     assert ["details" in row for row in rows] == [True] * 12 + [False] * 18
     assert len(taken.body) < 1_000_000
+
+
+def test_a_table_of_hundreds_of_columns_has_pages_and_begins_with_what_moved_most(make_manifest, make_rows):
+    model = make_manifest(numbers=120)
+    reference, current = (make_rows(model, 60, seed=seed) for seed in (1, 2))
+    current["x77"] += 3.0
+    table = summary_table(current, reference, model)
+    assert table.params["data"][0]["Column"] == "x77"
+    assert (table.params["rowsPerPage"], len(table.params["data"])) == (ROWS_PER_PAGE, 122)
+    assert "search for a column" in table.title
+    few = make_manifest()
+    short = summary_table(make_rows(few, 60), make_rows(few, 60), few)
+    assert [row[0] for row in short.params["data"]] == list(few.feature_names)
 
 
 def test_as_many_long_categories_as_rows_make_neither_snapshot_nor_report_grow(snap, manifest, make_rows):

@@ -26,9 +26,16 @@ def test_the_same_data_and_seed_give_the_same_predictions_and_thresholds(iris_ar
     assert read_test(iris_artifact).equals(read_test(tmp_path / "model"))
 
 
-def test_another_seed_gives_another_model(iris_artifact: Path, tmp_path: Path) -> None:
-    train_model(load_bundled("iris"), tmp_path / "model", seed=7)
-    assert not read_reference(iris_artifact).equals(read_reference(tmp_path / "model"))
+@pytest.fixture(scope="module")
+def of_another_seed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    """A model of another seed, and the last share of each step of its training."""
+    folder, steps = tmp_path_factory.mktemp("seed") / "model", dict[str, float]()
+    train_model(load_bundled("iris"), folder, seed=7, progress=steps.__setitem__)
+    return folder, steps
+
+
+def test_another_seed_gives_another_model(iris_artifact: Path, of_another_seed: tuple[Path, dict[str, float]]) -> None:
+    assert not read_reference(iris_artifact).equals(read_reference(of_another_seed[0]))
 
 
 def test_the_manifest_tells_how_the_model_did_on_the_test_set(iris_artifact: Path) -> None:
@@ -50,9 +57,8 @@ def test_parts_of_the_data_are_disjoint(iris_artifact: Path) -> None:
     assert sum(len(part) for part in held_out) == 75
 
 
-def test_progress_names_each_step(tmp_path: Path) -> None:
-    steps: dict[str, float] = {}
-    train_model(load_bundled("iris"), tmp_path / "model", progress=steps.__setitem__)
+def test_progress_names_each_step(of_another_seed: tuple[Path, dict[str, float]]) -> None:
+    steps = of_another_seed[1]
     assert steps["calibrating alarms"] == pytest.approx(1)
     assert len(steps) >= 6
     assert np.all(np.array([*steps.values()]) >= 0)
