@@ -52,7 +52,7 @@ up: secrets ## start the whole stack with docker compose, wait until it is healt
 down: ## stop the whole stack; its data stays in the volumes
 	@docker compose --profile '*' down
 
-bench: ## measure: make bench SUBJECT=detection, serving, reading, expiring, many or workspace
+bench: ## measure: make bench SUBJECT=detection, serving, reading, expiring, many, workspace, training or snapshot
 	@scripts/setup.sh dev
 	@$(BIN)/python -m scripts.bench $(SUBJECT)
 

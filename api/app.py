@@ -19,7 +19,7 @@ from api.routes.health import health_routes
 from api.routes.models import model_routes
 from api.routes.openapi import OF_MODEL, install_openapi
 from api.routes.pages import documentation_routes, landing_routes
-from api.routes.predictions import prediction_routes
+from api.routes.predictions import erasure_routes, prediction_routes
 from api.routes.snapshots import report_routes, snapshot_routes
 from api.settings import Settings
 from api.wiring import Runtime, build_runtime
@@ -82,10 +82,10 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     install_problem_handlers(app, refuse)
     app.add_middleware(PlainRouting)  # innermost, right around the routes
     app.add_middleware(
-        BodyLimit, max_bytes=settings.max_body_bytes, max_seconds=settings.body_timeout_seconds, refuse=refuse
-    )
-    app.add_middleware(
         Admission, max_requests=settings.max_requests_in_progress, max_body_bytes=settings.max_body_bytes
+    )
+    app.add_middleware(  # outside of admission, so that what it reads of a body to discard it does not count
+        BodyLimit, max_bytes=settings.max_body_bytes, max_seconds=settings.body_timeout_seconds, refuse=refuse
     )
     install_security(app, settings, metrics, models)
     measure_requests(app, metrics, models.names)  # outside of the others, so that what is refused above is measured too
@@ -98,6 +98,9 @@ def _add_routes(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     snapshots = snapshot_routes(models, settings.public_url)
     app.include_router(health_routes(runtime.writer, models))
     app.include_router(model_routes(models))
+    erasure = erasure_routes(models, runtime.database)
+    app.include_router(erasure)
+    app.include_router(erasure, prefix=OF_MODEL)
     app.include_router(snapshots)
     app.include_router(snapshots, prefix=OF_MODEL)
     app.include_router(report_routes(settings.reports_dir))

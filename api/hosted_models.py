@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from api.alerts.notifier import AlertNotifier
 from api.errors import ModelDisabled
-from api.installed_models import InstalledModel, no_such_model
+from api.installed_models import InstalledModel, no_such_model, unknown_columns
 from api.metrics import Metrics
 from api.prediction_log.database import Database
 from api.prediction_log.records import SOLE_MODEL
@@ -87,6 +87,7 @@ class HostedModel:
         self._lock = Lock()
         try:
             self._predictor = load_predictor(installed.folder)
+            self.error = self.error or unknown_columns(installed, self._predictor.manifest)
         except ArtifactError as error:
             if installed.name is None:
                 raise
@@ -174,7 +175,9 @@ class HostedModel:
             except ArtifactError as error:
                 self.error = str(error)
                 raise ModelDisabled(self._disabled()) from error
-            self.error = None
+            self.error = unknown_columns(self.installed, self._predictor.manifest)
+            if self.error is not None:
+                raise ModelDisabled(self._disabled())
             self.open(self.place)
             self.start()
             logger.info("the model %s is valid now, and serves", self.name)

@@ -5,15 +5,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from api.errors import NoSuchModel, shortened
 from api.prediction_log.records import SOLE_MODEL
 from api.security.keys import MODEL_NAME
 from api.settings import Settings
 from model.artifact.atomic_folder import recover
+from model.artifact.manifest import Manifest
 from model.artifact.store import MANIFEST_FILE, OWN_SETTINGS_FILE, PIPELINE_FILE, REFERENCE_FILE, read_manifest
 from model.data.yaml_file import read_yaml
 from model.errors import ArtifactError, DataError
@@ -39,12 +40,17 @@ OWN = (
 )
 """The settings that a model may have of its own, each under its name without VIGIE_ and in lower case."""
 PROJECT = "evidently_project"
+DRIFT_FLOORS = "drift_floors"
+"""By column, the smallest distance from the reference that is worth an alarm: a person's, above that of training."""
 FOLDER_OF_MODELS = "by-model"
 """Below the folder of the reports: the archived versions of each model but the first."""
 
 
 def _own_settings_type() -> type[BaseModel]:
-    fields: dict[str, Any] = {name: (Settings.model_fields[name].rebuild_annotation() | None, None) for name in OWN}
+    floors = (dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None, None)
+    fields: dict[str, Any] = {DRIFT_FLOORS: floors} | {
+        name: (Settings.model_fields[name].rebuild_annotation() | None, None) for name in OWN
+    }
     return create_model("OwnSettings", __config__=ConfigDict(extra="forbid", strict=True, frozen=True), **fields)
 
 
@@ -63,6 +69,7 @@ class InstalledModel:
     name: str | None
     settings: Settings
     project: str | None = None
+    drift_floors: tuple[tuple[str, float], ...] = ()
     error: str | None = None
 
     @property
@@ -157,8 +164,8 @@ def _installed(folder: Path, settings: Settings) -> InstalledModel:
         return InstalledModel(folder.name, shared)
     try:
         own = read_yaml(path, OwnSettings).model_dump(exclude_none=True)
-        project = own.pop(PROJECT, None)
-        return InstalledModel(folder.name, shared.with_changes(own), project)
+        project, floors = own.pop(PROJECT, None), own.pop(DRIFT_FLOORS, {})
+        return InstalledModel(folder.name, shared.with_changes(own), project, tuple(floors.items()))
     except DataError as error:
         return InstalledModel(folder.name, shared, error=_with_keys(str(error)))
     except ValueError as error:
@@ -177,7 +184,29 @@ def _with_own_projects(models: Iterable[InstalledModel]) -> Iterator[InstalledMo
 
 
 def _with_keys(text: str) -> str:
-    return f"{text}; the keys are {', '.join(OWN)}" if "Extra inputs are not permitted" in text else text
+    return (
+        f"{text}; the keys are {', '.join((*OWN, DRIFT_FLOORS))}" if "Extra inputs are not permitted" in text else text
+    )
+
+
+def unknown_columns(model: InstalledModel, manifest: Manifest) -> str | None:
+    """Return what is wrong with a model's own settings in view of its columns; None where nothing is."""
+    known = [threshold.column for threshold in manifest.thresholds]
+    unknown = [column for column, _ in model.drift_floors if column not in known]
+    if not unknown:
+        return None
+    path = model.folder / OWN_SETTINGS_FILE
+    return f"{path}: {DRIFT_FLOORS}: no drift is measured of {unknown[0]!r}, but of {', '.join(known)}"
+
+
+def with_drift_floors(manifest: Manifest, floors: Iterable[tuple[str, float]]) -> Manifest:
+    """Return a manifest whose drift thresholds are at least so high."""
+    least = dict(floors)
+    raised = tuple(
+        one.model_copy(update={"floor": max(one.floor, least[one.column])}) if one.column in least else one
+        for one in manifest.thresholds
+    )
+    return manifest.model_copy(update={"thresholds": raised}) if least else manifest
 
 
 def project_name(model: InstalledModel, model_id: int, name_of_first: str | None) -> str | None:

@@ -132,7 +132,13 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
     lease = snapshot_lease(database, new_holder(), settings.heartbeat)
     context = partial(build_worker_context, settings, installation, lease.holder)
     heartbeat = _build_heartbeat(settings, lease, scheduler, metrics, models=models, database=database, context=context)
-    status = StatusProbe(metrics, settings.evidently_url, lease.held, partial(_progress, models, database))
+    status = StatusProbe(
+        metrics,
+        settings.evidently_url,
+        lease.held,
+        partial(_progress, models, database),
+        warn_of_long_reads=database.warn_of_long_reads,
+    )
     scheduler.add(MODEL_RELOAD, partial(each, models, HostedModel.follow), settings.heartbeat)
     if settings.snapshots:
         _add_snapshot_jobs(settings, scheduler, models, heartbeat, status)
@@ -271,7 +277,7 @@ def build_worker_context(settings: Settings, installation: Installation, holder:
 
     def processor_of(model: InstalledModel) -> WindowProcessor:
         model_id = places[model.name].model_id
-        evaluator = build_evaluator(model.settings, database, model_id)
+        evaluator = build_evaluator(model.settings, database, model_id, model.drift_floors)
         return WindowProcessor(
             WindowStore(database, model_id),
             lease,
@@ -308,7 +314,12 @@ def build_evidently_client(settings: Settings) -> EvidentlyClient:
     )
 
 
-def build_evaluator(settings: Settings, database: Database, model_id: int = SOLE_MODEL) -> "WindowEvaluator":
+def build_evaluator(
+    settings: Settings,
+    database: Database,
+    model_id: int = SOLE_MODEL,
+    drift_floors: tuple[tuple[str, float], ...] = (),
+) -> "WindowEvaluator":
     """Return what measures a stretch of a model's log. Raises model.errors.ArtifactError."""
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
     from api.snapshots.measure import SampleLimits, WindowEvaluator  # noqa: PLC0415 - it imports Evidently, which takes seconds
@@ -316,7 +327,9 @@ def build_evaluator(settings: Settings, database: Database, model_id: int = SOLE
     limits = SampleLimits(settings.snapshot_min_rows, settings.snapshot_min_labels, settings.snapshot_max_rows)
     alarms = build_service_alarms(settings, database, model_id)
     archive = build_archive(settings, model_id)
-    return WindowEvaluator(database, settings.model_dir, archive, limits, alarms, model_id=model_id)
+    return WindowEvaluator(
+        database, settings.model_dir, archive, limits, alarms, model_id=model_id, drift_floors=drift_floors
+    )
 
 
 def build_service_alarms(settings: Settings, database: Database, model_id: int = SOLE_MODEL) -> ServiceAlarms:

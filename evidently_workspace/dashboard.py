@@ -3,7 +3,7 @@
 The labels of each series are those under which `section.Section.add_result` stores a result. Imports no Evidently.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evidently_workspace.classification.panels import ClassificationPanels
@@ -30,6 +30,8 @@ _RATIO = (
     f"The distance divided by its threshold in that window: 1 is the alarm. It is drawn up to {MAX_DRAWN_RATIO:g}. "
     "Snapshots of earlier releases do not have it."
 )
+MAX_ALL_FEATURES, MAX_FEATURES = 50, 12
+"""A chart has a line for each feature of up to so many; of more, for those that move the predictions most."""
 Kind = ClassificationPanels | RegressionPanels
 """The panels that depend on the kind of model."""
 
@@ -72,11 +74,11 @@ def _drift_panels(manifest: Manifest, kind: Kind) -> Iterator[Panel]:
         "standard deviations of the reference. Everything else: Jensen-Shannon distance. The threshold of a column "
         "depends on the number of rows in the window; each report shows it.",
     )
-    names = manifest.feature_names
+    names, which = _shown_features(manifest, manifest.feature_names)
     ratios = [series(name, "DriftRatio", column=name) for name in names]
-    yield line_panel("Drift of each feature, in thresholds", _RATIO, ratios, "full")
+    yield line_panel("Drift of each feature, in thresholds", f"{which or ''} {_RATIO}".strip(), ratios, "full")
     drifts = [series(name, "ValueDrift", column=name) for name in names]
-    yield line_panel("Drift distance of each feature", None, drifts, "full")
+    yield line_panel("Drift distance of each feature", which, drifts, "full")
     yield line_panel(
         "Drifted features", "The number of features whose distance reached their threshold.", [_drifted("count")]
     )
@@ -96,7 +98,9 @@ def _attribution_panels(manifest: Manifest) -> Iterator[Panel]:
         f"Ranking (nDCG): 1 is the order of the reference; below {NDCG_ALARM} the check fails. Distance: the share of "
         "all attribution that belongs to other features than on the reference.",
     )
-    means = [series(name, "MeanAttribution", label=name) for name in manifest.feature_names]
+    means = [
+        series(name, "MeanAttribution", label=name) for name in _shown_features(manifest, manifest.feature_names)[0]
+    ]
     yield line_panel("Attribution of each feature", _attributions_on_reference(manifest), means, "full")
     yield line_panel("Attribution ranking (nDCG)", None, [series("nDCG", "AttributionDrift", label="ndcg")])
     yield line_panel("Attribution distance", None, [series("distance", "AttributionDrift", label="distance")])
@@ -115,14 +119,15 @@ def _quality_panels(manifest: Manifest) -> Iterator[Panel]:
     )
     numbers = [feature.name for feature in number_features(manifest.features)]
     others = [feature.name for feature in text_features(manifest.features)]
-    missing = [_share(name, "MissingValueCount") for name in manifest.feature_names]
-    yield line_panel("Missing share of each feature", None, missing)
-    if numbers:
-        outside = [_share(name, "OutRangeValueCount") for name in numbers]
-        yield line_panel("Share outside the training range", None, outside)
-    if others:
-        new = [_share(name, "OutListValueCount") for name in others]
-        yield line_panel("Share of categories new since training", None, new)
+    charts = [
+        ("Missing share of each feature", "MissingValueCount", manifest.feature_names),
+        ("Share outside the training range", "OutRangeValueCount", numbers),
+        ("Share of categories new since training", "OutListValueCount", others),
+    ]
+    for title, metric, names in charts:
+        shown, which = _shown_features(manifest, names)
+        if names:
+            yield line_panel(title, which, [_share(name, metric) for name in shown])
     yield line_panel("Duplicated rows", None, [series("duplicated rows", "DuplicatedRowCount")])
     same = [
         series("constant columns", "ConstantColumnsCount"),
@@ -132,6 +137,16 @@ def _quality_panels(manifest: Manifest) -> Iterator[Panel]:
     # One line per reason that occurred.
     rejected = [series(BY_LABEL, "RejectedRequests")]
     yield line_panel("Rejected requests", "Requests that the API refused in each window, by reason.", rejected)
+
+
+def _shown_features(manifest: Manifest, names: Sequence[str]) -> tuple[Sequence[str], str | None]:
+    """Return the features that a chart has lines for, and what to say where they are not all of these."""
+    if len(names) <= MAX_ALL_FEATURES:
+        return names, None
+    weights = {} if manifest.attributions is None else manifest.attributions.mean_absolute
+    chosen = sorted(names, key=lambda name: weights.get(name, 0.0), reverse=True)[:MAX_FEATURES]
+    those = "that move the predictions most" if weights else "that come first in the schema"
+    return chosen, f"The {MAX_FEATURES} of {len(names)} features {those}; each report has all."
 
 
 def _target_panels(kind: Kind) -> Iterator[Panel]:

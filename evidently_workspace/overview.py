@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evidently.legacy.model.widget import BaseWidgetInfo
-from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data
+from evidently.legacy.renderers.html_widgets import CounterData, counter
 
 from evidently_workspace.client import ORIGIN
 from evidently_workspace.results import FailedCheck
-from evidently_workspace.section import Section
+from evidently_workspace.section import Section, long_table
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
 
@@ -108,7 +108,7 @@ def _scope(facts: Facts) -> str:
 
 
 def _failed_table(failed_checks: Sequence[FailedCheck]) -> BaseWidgetInfo:
-    return table_data(
+    return long_table(
         title="Failed checks",
         column_names=["Check", "Column", "Measure", "Value", "Threshold"],
         data=[

@@ -3,18 +3,19 @@
 import json
 from collections.abc import Mapping
 
-from evidently.core.metric_types import metric_tests_widget
+from evidently.core.metric_types import MetricTestResult, metric_tests_widget
 from evidently.core.report import Snapshot, metric_tests_stats
 from evidently.core.serialization import ReportModel, SnapshotModel
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import text_widget
+from evidently.legacy.tests.base_test import TestStatus
 from evidently.legacy.utils import NumpyEncoder
 
 from evidently_workspace.checks.data_quality import rejected_requests as rejections_section
 from evidently_workspace.checks.data_quality import rejections_text
 from evidently_workspace.overview import Facts, overview
 from evidently_workspace.results import FailedCheck, WindowSnapshot
-from evidently_workspace.section import Section
+from evidently_workspace.section import MAX_LISTED_ROWS, Section
 
 DATA_START = "<script>\n    var metric_"
 DATA_END = ";\n</script>"
@@ -59,8 +60,16 @@ def join_sections(facts: Facts, sections: list[Section], metadata: dict[str, str
         metric_results=results,
         top_level_metrics=list(results),
         widgets=[widget for section in sections for widget in _section_widgets(section)],
-        tests_widgets=[metric_tests_stats(tests), metric_tests_widget(tests)] if tests else [],
+        tests_widgets=_tests_widgets(tests),
     )
+
+
+def _tests_widgets(tests: list[MetricTestResult]) -> list[BaseWidgetInfo]:
+    """Return how many tests failed, and the list of the tests; of very many only those that did not pass."""
+    if not tests:
+        return []
+    listed = [test for test in tests if len(tests) <= MAX_LISTED_ROWS or test.status != TestStatus.SUCCESS]
+    return [metric_tests_stats(tests), *([metric_tests_widget(listed)] if listed else [])]
 
 
 def _section_widgets(section: Section) -> list[BaseWidgetInfo]:

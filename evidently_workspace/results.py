@@ -3,7 +3,12 @@
 Imports neither Evidently nor pandas, so that the API may import it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evidently_workspace.checks import CheckName
 
@@ -11,6 +16,14 @@ FAILED_WITH = "failed with"
 """How the reason begins that a section was not computed for, if it failed although it had enough data."""
 NO_PROBABILITIES = "the predictions of this model have no probabilities, which say how many errors to expect"
 """Why there is no concept drift of some models that are served elsewhere."""
+
+
+class RowIds(NamedTuple):
+    """The ids of a window's rows and of its labelled rows, and the places of the rows that were explained."""
+
+    current: Sequence[str]
+    labelled: Sequence[str]
+    explained: NDArray[np.intp] | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,12 @@ from evidently.core.metric_types import (
 )
 from evidently.core.report import Snapshot
 from evidently.legacy.model.widget import BaseWidgetInfo, WidgetType
+from evidently.legacy.renderers.html_widgets import (
+    ColumnDefinition,
+    RichTableDataRow,
+    rich_table_data,
+    table_data,
+)
 
 from evidently_workspace.results import FailedCheck, MetricValue
 from model.artifact.traffic import WindowTraffic
@@ -40,6 +46,11 @@ STILL_LEARNING = (
     "What is usual in this traffic is still being learned. Until it is known, only gross changes alarm; their verdict "
     f'here is "{LEARNING}" while they do not.'
 )
+
+
+MAX_LISTED_ROWS = 100
+"""Rows of a table that are shown all at once; of longer ones a page, with a search."""
+ROWS_PER_PAGE = 12
 
 
 class NotEnoughDataError(Exception):
@@ -157,6 +168,18 @@ def finite(result: MetricResult) -> MetricResult | None:
     if isinstance(result, ByLabelCountValue):
         return result if all(finite(value) for value in result.shares.values()) else None
     raise TypeError(f"a result of type {type(result).__name__} cannot be stored as points")
+
+
+def long_table(*, title: str, column_names: Sequence[str], data: Sequence[Sequence[str]]) -> BaseWidgetInfo:
+    """Return a table that may have hundreds of rows, the most interesting ones first."""
+    if len(data) <= MAX_LISTED_ROWS:
+        return table_data(title=title, column_names=column_names, data=data)
+    return rich_table_data(
+        title=f"{title} ({len(data):,} rows; search for a column)",
+        rows_per_page=ROWS_PER_PAGE,
+        columns=[ColumnDefinition(name, name) for name in column_names],
+        data=[RichTableDataRow(fields=dict(zip(column_names, map(str, row), strict=True))) for row in data],
+    )
 
 
 def figures_of(widgets: Sequence[BaseWidgetInfo] | None, title: str) -> list[BaseWidgetInfo]:

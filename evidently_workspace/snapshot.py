@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from evidently.legacy.renderers.html_widgets import table_data
 
     from evidently_workspace.checks.attributions import attributions as attributions_section
-    from evidently_workspace.checks.changed_rows import RowIds, changed_rows, changed_rows_section
+    from evidently_workspace.checks.changed_rows import changed_rows, changed_rows_section
     from evidently_workspace.checks.data_quality import data_quality
     from evidently_workspace.checks.drift import data_drift, prediction_drift, target_drift
     from evidently_workspace.classification.concept_drift import concept_drift as classification_concept_drift
@@ -35,7 +35,7 @@ with warnings.catch_warnings():
     from evidently_workspace.report_page import build_snapshot
     from evidently_workspace.section import NotEnoughDataError, Section, plain_figures
 
-from evidently_workspace.results import FAILED_WITH, ChangedRows, FailedCheck, WindowSnapshot
+from evidently_workspace.results import FAILED_WITH, ChangedRows, FailedCheck, RowIds, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.estimates import Estimates
 from model.artifact.manifest import ClassifierManifest, Manifest

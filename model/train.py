@@ -67,6 +67,11 @@ def _retrain(options: argparse.Namespace, console: Console) -> int:
     serving = serving_folder(options)
     with console.status("reading the log"):
         before = load_predictor(serving)  # the candidate may take its place
+        if before.manifest.is_watched:
+            raise DataError(
+                f"the model {before.manifest.name} is served elsewhere and only watched here; train it there, on the "
+                "rows of python -m scripts.export, and make its new artifact with python -m model.watch"
+            )
         with labelled_rows(serving, options.since, options.until, options.model) as logged:
             time = TimeColumn(logged.time, options.time_zone)
             only = list(logged.features)

@@ -116,7 +116,9 @@ def _run(options: argparse.Namespace) -> int:
         def id_in(database: Database) -> int:
             return places_of(installation, database)[model.name].model_id
 
-        judged = judge_log(options, rules, folder, model.settings, progress=progress, id_in=id_in)
+        judged = judge_log(
+            options, rules, folder, model.settings, progress=progress, id_in=id_in, drift_floors=model.drift_floors
+        )
     if not judged.windows:
         enough = f"{rules.min_rows} rows or {rules.min_labels} labels"
         raise DataError(f"no window of {rules.seconds} s has {enough}; give a longer --interval")

@@ -1,7 +1,7 @@
 """The past rows that a backtest judges: those of a CSV file, or those of the prediction log."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 
 from api.alerts.rules import Quorum
+from api.installed_models import with_drift_floors
 from api.prediction_log.database import Database, missing_file
 from api.prediction_log.reader import HeldSpan, read_filled_windows, read_held_span
 from api.settings import Settings
@@ -116,6 +117,7 @@ def judge_log(
     *,
     progress: Console,
     id_in: Callable[[Database], int],
+    drift_floors: Iterable[tuple[str, float]] = (),
 ) -> Judged:
     """Judge the rows that the log has in a span, and the labels that arrived in it.
 
@@ -127,7 +129,8 @@ def judge_log(
     database = build_database(settings)
     try:
         database.migrate()
-        return _judge_windows(options, rules, folder, settings, (database, id_in(database)), progress=progress)
+        of_model = (database, id_in(database))
+        return _judge_windows(options, rules, folder, settings, of_model, progress=progress, drift_floors=drift_floors)
     finally:
         database.dispose()
 
@@ -140,6 +143,7 @@ def _judge_windows(
     of_model: tuple[Database, int],
     *,
     progress: Console,
+    drift_floors: Iterable[tuple[str, float]],
 ) -> Judged:
     from api.snapshots.logged_frames import PastWindows  # noqa: PLC0415 - as above
     from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
@@ -151,7 +155,8 @@ def _judge_windows(
     if held is None or not filled:
         raise DataError(f"the log has no rows from {in_utc(start)} to {in_utc(end)}; {holding(held)}")
     past = PastWindows(database, load_predictor(folder), settings.snapshot_max_rows, model_id)
-    manifest, alarms_version = build_service_alarms(settings, database, model_id).current(past.manifest)
+    calibrated, alarms_version = build_service_alarms(settings, database, model_id).current(past.manifest)
+    manifest = with_drift_floors(calibrated, drift_floors)
     judged = Judged(manifest)
     with Progress(*Progress.get_default_columns()[:3], TimeRemainingColumn(), console=progress, transient=True) as bar:
         task = bar.add_task("windows of the log", total=len(filled))

@@ -45,7 +45,7 @@ def _make(options: argparse.Namespace, common: Settings) -> int:
     database.migrate()
     settings, model_id = model.settings, places_of(installation, database)[model.name].model_id
     print("measuring; Evidently takes some seconds to start", file=sys.stderr)
-    evaluation = build_evaluator(settings, database, model_id).evaluate(options.start, options.end)
+    evaluation = build_evaluator(settings, database, model_id, model.drift_floors).evaluate(options.start, options.end)
     if evaluation.snapshot is None:
         print(evaluation.reason, file=sys.stderr)
         return 1

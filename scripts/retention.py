@@ -69,9 +69,13 @@ def _remove(retention: RetentionOfModels) -> int:
             return 2
         total.removed.update(done.removed)
         total.freed_bytes.update(done.freed_bytes)
-        if done.errors or not done.unfinished:
+        if done.errors or done.reposted or not done.unfinished:  # what is made again comes after all else
             break
     _show(total, "removed", "freed")
+    if done.reposted:
+        print(
+            f"{done.reposted} snapshots that Evidently UI has lost are due again. The API makes them, then the others."
+        )
     for error in done.errors:
         print(f"some of it could not be removed: {error}", file=sys.stderr)
     return 1 if done.errors else 0

@@ -50,6 +50,8 @@ PANELS: dict[str, tuple[Command, ...]] = {
         Command("secrets", "scripts.secrets", "Make Docker Compose's secret files, or replace one."),
         Command("backup", "scripts.backup.__main__", "Copy log, model, reports and workspace into one file."),
         Command("restore", "scripts.restore", "Put a backup back where nothing exists yet."),
+        Command("clock", "scripts.clock", "Bring back what a clock that was ahead left in the log."),
+        Command("erase", "scripts.erase", "Remove the predictions that a file names, and their labels."),
         Command("retention", "scripts.retention", "Remove old snapshots, reports and rows, or show what would go."),
     ),
     "For developers": (

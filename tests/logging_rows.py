@@ -1,10 +1,31 @@
 """Rows that are predicted already: what stands for the model where a test is about the log alone."""
 
+import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
-from api.prediction_log.records import PredictionRecord
+from api.prediction_log.records import SOLE_MODEL, LabelRecord, PredictionRecord
+from api.prediction_log.writer import LogWriter
+from tests.clocked import ClockedDatabase
 
 
 def as_they_are(records: Sequence[PredictionRecord]) -> tuple[Sequence[PredictionRecord], Sequence[bytes]]:
     """Return the records as what is to be logged of them, and an empty answer to each."""
     return records, [b""] * len(records)
+
+
+def log_row(
+    database: ClockedDatabase, time: datetime, name: str, label: str | None = None, model_id: int = SOLE_MODEL
+) -> None:
+    """Log one prediction at a time, and its label."""
+
+    async def write() -> None:
+        writer = LogWriter(database, 100, respond=as_they_are)
+        writer.start()
+        await writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}", model_id)])
+        if label is not None:
+            await writer.log_labels([LabelRecord(name, label)])
+        await writer.close()
+
+    database.time = time
+    asyncio.run(write())

@@ -29,7 +29,7 @@ def postgres_programs() -> Path | None:
     """Where initdb and postgres are; None where there is no server."""
     found = shutil.which("initdb")
     if found is not None:
-        return Path(found).parent
+        return Path(found).resolve().parent  # some machines link only what starts a server
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return installed[-1].parent if installed else None
 
@@ -48,8 +48,20 @@ class PostgresServer:
         if self._user is not None:
             account = pwd.getpwnam(self._user)
             os.chown(folder, account.pw_uid, account.pw_gid)
-        command = [f"{programs}/initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "vigie", "--no-sync"]
-        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd=folder, timeout=60)
+        self._create()
+
+    @property
+    def host(self) -> str:
+        """Where it listens, as host:port."""
+        return f"127.0.0.1:{self._port}"
+
+    def _create(self) -> None:
+        """Make the folder of its data."""
+        self._run("initdb", "-A", "trust", "-U", "vigie", "--no-sync")
+
+    def _run(self, program: str, *options: str) -> None:
+        command = [f"{self._programs}/{program}", "-D", f"{self._folder}/data", *options]
+        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd=self._folder, timeout=60)
 
     def start(self) -> Server:
         """Start it, and return when it takes connections."""
@@ -81,6 +93,33 @@ class PostgresServer:
         except psycopg.OperationalError:
             return False
         return True
+
+
+class PostgresReplica(PostgresServer):
+    """A copy of a running server, which has every commit that the server reports once this has started."""
+
+    def __init__(self, folder: Path, primary: PostgresServer) -> None:
+        self._primary = primary
+        super().__init__(folder)
+
+    def start(self) -> Server:
+        """Start it, and have the primary wait for it with each commit from now on."""
+        process = super().start()
+        with psycopg.connect(f"{self._primary.url}/postgres", autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("SELECT pg_reload_conf()")
+            deadline = monotonic() + 60
+            while not connection.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'").fetchall():
+                assert monotonic() < deadline, "the replica does not follow"
+                sleep(0.02)
+        return process
+
+    def promote(self) -> None:
+        """Make it the primary."""
+        self._run("pg_ctl", "promote", "-w", "-t", "60")
+
+    def _create(self) -> None:
+        self._run("pg_basebackup", "-d", f"{self._primary.url}/postgres", "-R", "-c", "fast", "--no-sync")
 
 
 def server_folder() -> Path:

@@ -147,7 +147,7 @@ class _Calls:
         timeout_seconds: float = 30.0,
         patience_seconds: float = 60.0,
     ) -> None:
-        if httpx.URL(url).scheme not in {"http", "https"}:
+        if not _is_address(url):
             raise ValueError(f"{url!r} is not the address of an API; it begins with http:// or https://")
         self._url = url.rstrip("/")
         self._model = model
@@ -204,6 +204,14 @@ class _Calls:
         sent = [{"prediction_id": key, "label": label} for key, label in labels.items()]
         found = yield from self.post(self.path("feedback"), {"labels": sent})
         return LabelReceipt(found["accepted"], tuple(found["unknown"]))
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parsed.scheme in {"http", "https"} and bool(parsed.host)
 
 
 def identified(predictions: Iterable[Row]) -> list[Row]:

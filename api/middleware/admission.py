@@ -1,5 +1,6 @@
 """Limits how many requests are served at once: one more is refused immediately, so that the others do not wait."""
 
+import asyncio
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -11,6 +12,8 @@ from api.middleware.request_metrics import is_measured
 from api.problems import problem
 
 HEADERS = {"Retry-After": str(DependencyError.retry_after_seconds)}
+CLOSING = HEADERS | {"Connection": "close"}
+"""For a body of which the rest is not read."""
 MAX_BODIES = 4
 """All bodies in progress together may be as large as this many of the largest allowed body."""
 
@@ -19,42 +22,81 @@ def _is_free(path: str) -> bool:
     return path.startswith(ASSETS) or not is_measured(path)
 
 
+class _Body:
+    """What has arrived of the body of one request, and its wait for more."""
+
+    def __init__(self) -> None:
+        self.received_bytes = 0
+        self.gave_way = False
+        self.wait: asyncio.Timeout | None = None
+
+    async def next_part(self, receive: Receive) -> Message:
+        """Return the next message; raises HTTPException where the body has given way, also during the wait."""
+        if not self.received_bytes:
+            return await receive()
+        try:
+            async with asyncio.timeout(None) as self.wait:
+                message = await receive()
+        except TimeoutError:
+            raise self._refusal() from None
+        finally:
+            self.wait = None
+        if self.gave_way:
+            raise self._refusal()
+        return message
+
+    def give_way(self) -> None:
+        """Have the request refused."""
+        self.gave_way = True
+        if self.wait is not None:
+            self.wait.reschedule(asyncio.get_running_loop().time())
+
+    def _refusal(self) -> HTTPException:
+        detail = "the rest of the body took too long while others needed the memory; try again shortly"
+        return HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, detail, CLOSING)
+
+
 class Admission:
     """ASGI middleware: serves at most ``max_requests`` at once, and bodies of at most four times ``max_body_bytes``.
 
-    Above either limit, a request gets 503 with Retry-After, so that the time to serve an accepted one stays bounded. A
+    Above the number, a request gets 503 with Retry-After, so that the time to serve an accepted one stays bounded. A
     request counts once its body is complete, and until its response starts, so clients that send or read slowly take
-    nobody's place. Health checks, scrapes and static files are always let through.
+    nobody's place. Bodies count by what has arrived of them. When that is too much, the one that has been arriving for
+    longest gets the 503, so clients that send slowly take nobody's memory either. Health checks, scrapes and static
+    files are always let through.
     """
 
     def __init__(self, app: ASGIApp, max_requests: int, max_body_bytes: int) -> None:
         self._app = app
         self._max_requests = max_requests
-        self._max_body_bytes = max_body_bytes
+        self._max_bytes = MAX_BODIES * max_body_bytes
         self._requests = 0
-        self._body_bytes = 0
+        self._bytes = 0
+        self._arriving: dict[_Body, None] = {}  # in order of arrival
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
         if scope["type"] != "http" or _is_free(scope["path"]):
             await self._app(scope, receive, send)
             return
-        body_bytes = self._expected_bytes(scope)
-        detail = self._refusal(body_bytes)
-        if detail is not None:
-            await problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=HEADERS)(scope, receive, send)
+        if self._requests >= self._max_requests:
+            await problem(HTTPStatus.SERVICE_UNAVAILABLE, self._too_many(), headers=HEADERS)(scope, receive, send)
             return
-        complete = counted = body_bytes == 0
+        body = _Body()
+        complete = counted = not _has_body(scope)
         self._requests += counted
-        self._body_bytes += body_bytes
 
         async def counting_receive() -> Message:
             nonlocal complete, counted
-            message = await receive()
-            if not complete and not message.get("more_body", False):
+            if complete:  # the next message says that the client has gone
+                return await receive()
+            message = await body.next_part(receive)
+            complete = not message.get("more_body", False)
+            self._hold(body, len(message.get("body", b"")), complete=complete)
+            if complete:
                 if self._requests >= self._max_requests:
                     raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, self._too_many(), HEADERS)
-                complete = counted = True
+                counted = True
                 self._requests += 1
             return message
 
@@ -63,32 +105,43 @@ class Admission:
             await send(message)
 
         def release() -> None:
-            nonlocal counted, body_bytes
+            nonlocal counted
             self._requests -= counted
-            self._body_bytes -= body_bytes
-            counted, body_bytes = False, 0
+            counted = False
+            self._drop(body)
 
         try:
             await self._app(scope, counting_receive, releasing_send)
         finally:
             release()
 
-    def _expected_bytes(self, scope: Scope) -> int:
-        """Return the declared size of the body, or the largest allowed one if the request does not declare it."""
-        declared = 0
-        for name, value in scope["headers"]:
-            if name == b"transfer-encoding":
-                return self._max_body_bytes
-            if name == b"content-length" and value.isdigit():
-                declared = min(int(value), self._max_body_bytes)
-        return declared
+    def _hold(self, body: _Body, received_bytes: int, *, complete: bool) -> None:
+        """Count a part of a body. Without room for it, bodies that still arrive give way, the oldest first."""
+        self._bytes += received_bytes
+        body.received_bytes += received_bytes
+        if complete:
+            self._arriving.pop(body, None)
+        else:
+            self._arriving[body] = None
+        while self._bytes > self._max_bytes:
+            oldest = next(iter(self._arriving), body)
+            self._drop(oldest)
+            if oldest is body:
+                detail = f"{self._bytes:,} bytes of bodies are in progress; try again shortly"
+                raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, detail, HEADERS if complete else CLOSING)
+            oldest.give_way()
 
-    def _refusal(self, body_bytes: int) -> str | None:
-        if self._requests >= self._max_requests:
-            return self._too_many()
-        if self._body_bytes and self._body_bytes + body_bytes > MAX_BODIES * self._max_body_bytes:
-            return f"{self._body_bytes:,} bytes of bodies are in progress; try again shortly"
-        return None
+    def _drop(self, body: _Body) -> None:
+        self._bytes -= body.received_bytes
+        body.received_bytes = 0
+        self._arriving.pop(body, None)
 
     def _too_many(self) -> str:
         return f"{self._requests} requests are in progress, which is the limit; try again shortly"
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b"")
+        for name, value in scope["headers"]
+    )

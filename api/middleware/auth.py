@@ -82,6 +82,9 @@ BEARER = 'Bearer realm="Vigie"'
 BASIC = 'Basic realm="Vigie: any name, and an API key as the password", charset="UTF-8"'
 WITHOUT_EFFECT = frozenset({"GET", "HEAD"})
 
+KEY_NAME = "vigie.key_name"
+"""Where the scope of a request has the name of its key."""
+
 Refusal = tuple[str, int, str, dict[str, str]]
 """The reason to count, then status, detail and headers of the response."""
 
@@ -131,6 +134,7 @@ class AuthMiddleware:
         key = self._keys.find(presented) if presented is not None else None
         if key is None or _has_expired(key):
             return _unauthorized(presented, key, wants_page=wants_page)
+        scope[KEY_NAME] = key.name
         if needed.isdisjoint(key.scopes):
             return _forbidden(key, needed)
         if key.models is not None:

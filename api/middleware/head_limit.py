@@ -10,6 +10,8 @@ MAX_HEAD_BYTES = 64 * 1024
 WRITE_SECONDS = 30.0
 MIN_WRITTEN_BYTES = 64 * 1024
 """A client must take so much of what waits for it in WRITE_SECONDS, or all of it."""
+MAX_UNREAD_BYTES = 64 * 1024 * 1024
+"""So much may wait for all clients together: a report has megabytes, and clients may be slow by the rule above."""
 
 
 class BoundedHeadProtocol(HttpToolsProtocol):
@@ -19,12 +21,14 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     it did not ask for that; the parser would leave its body unread. The time starts with the connection, and for later
     requests with their first byte; uvicorn itself closes an idle connection. `api.middleware.body_limit` limits the
     time and size of the body. A connection whose client does not read its responses is closed too: otherwise they would
-    stay in memory, and later requests on it in progress.
+    stay in memory, and later requests on it in progress. Where much waits for many clients that read slowly, those
+    connections are closed that have waited for longest.
     """
 
     _timer: TimerHandle | None = None
     _write_timer: TimerHandle | None = None
     _unwritten_bytes = 0
+    paused_at: float | None = None
     _head_bytes = 0
     _in_head = False
     _in_body = False
@@ -45,7 +49,20 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         """Start to wait until the client has read."""
         super().pause_writing()
         self._unwritten_bytes = self.transport.get_write_buffer_size()
+        self.paused_at = self.loop.time()
         self._write_timer = self.loop.call_later(WRITE_SECONDS, self._check_written)
+        self._bound_unread()
+
+    def _bound_unread(self) -> None:
+        """Close the connections that have waited for longest, until no more than `MAX_UNREAD_BYTES` wait."""
+        protocols = (one for one in self.connections if isinstance(one, BoundedHeadProtocol))
+        waiting = sorted((one.paused_at, id(one), one) for one in protocols if one.paused_at is not None)
+        unread = sum(one.transport.get_write_buffer_size() for _, _, one in waiting)
+        for _, _, one in waiting:
+            if unread <= MAX_UNREAD_BYTES:
+                break
+            unread -= one.transport.get_write_buffer_size()
+            one.abort()
 
     def resume_writing(self) -> None:
         """Stop to wait, as the client has read all."""
@@ -55,14 +72,20 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     def _check_written(self) -> None:
         unwritten = self.transport.get_write_buffer_size()
         if self._unwritten_bytes - unwritten < MIN_WRITTEN_BYTES:
-            if self.cycle is not None:
-                self.cycle.disconnected = True  # else the response may go on in a transport that is closed
-            self.transport.abort()
+            self.abort()
             return
         self._unwritten_bytes = unwritten
         self._write_timer = self.loop.call_later(WRITE_SECONDS, self._check_written)
 
+    def abort(self) -> None:
+        """Close the connection, and drop what waits for its client."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # else the response may go on in a transport that is closed
+        self._stop_write_timer()
+        self.transport.abort()
+
     def _stop_write_timer(self) -> None:
+        self.paused_at = None
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None

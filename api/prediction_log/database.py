@@ -1,5 +1,6 @@
 """The log's database: the engine, its transactions, its clock and its migrations."""
 
+import logging
 import shutil
 import sqlite3
 import time
@@ -22,6 +23,8 @@ from api.errors import LogUnavailable
 from api.prediction_log.clock import SteadyClock
 from api.prediction_log.tables import log_identity
 
+logger = logging.getLogger(__name__)
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 STAMP_LOCK = 7_146_001
 MIGRATION_LOCK = 7_146_002
@@ -29,6 +32,10 @@ MIGRATION_SECONDS = 600
 """How long a process waits for another one that migrates a SQLite file: an index of 100 million rows takes minutes."""
 CLOSED_UNTIL = "SELECT id, closed_until FROM horizon"
 """As text: every commit runs it, and SQLAlchemy would take longer to compile it than SQLite to run it."""
+MAX_JOURNAL_BYTES = 64 * 1024 * 1024
+"""A larger write-ahead log of SQLite is cut to this once nobody reads an old state of the file any more."""
+LONG_READ_BYTES = 4 * MAX_JOURNAL_BYTES
+"""It only grows so far where a program reads for long; its end costs one commit about 3 ms for each MB."""
 MIN_FREE_BYTES = 64 * 1024 * 1024
 """A request of 10,000 rows of 30 features is 12 MB of JSON, which goes into the write-ahead log, then into the file."""
 
@@ -167,6 +174,11 @@ class Database:
         if self._file is not None:
             self._file.check_room()
 
+    def warn_of_long_reads(self) -> None:
+        """Log a warning where a program keeps SQLite from reusing its write-ahead log."""
+        if self._file is not None:
+            self._file.warn_of_long_reads()
+
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
@@ -237,6 +249,8 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._inode: int | None = None
+        self._journal = path.with_name(f"{path.name}-wal")
+        self._warned_at_bytes = 0
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def refuse_if_lost(self) -> None:
@@ -262,6 +276,23 @@ class SqliteFile:
                 f"request may need {MIN_FREE_BYTES:,}; make room, or keep the log for a shorter time"
             )
 
+    def warn_of_long_reads(self) -> None:
+        """Log a warning about a large write-ahead log, and again whenever it has doubled."""
+        try:
+            size = self._journal.stat().st_size
+        except OSError:
+            return
+        if size < LONG_READ_BYTES:
+            self._warned_at_bytes = 0
+        elif size >= 2 * self._warned_at_bytes:
+            self._warned_at_bytes = size
+            logger.warning(
+                "%s has %d MB: a program has been reading the prediction log in one transaction for long. The file "
+                "grows until that ends; end it, and read a copy instead (scripts.backup or scripts.export)",
+                self._journal,
+                size // 1_000_000,
+            )
+
 
 def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
@@ -270,6 +301,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         # auto_vacuum only works on a file that is still empty, and the journal mode is written into the file
         for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA journal_size_limit={MAX_JOURNAL_BYTES}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

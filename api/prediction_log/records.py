@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 SOLE_MODEL = 1
 """The id of the only model of an installation, or of its default model."""
+OWN_ID_PATTERN = r"^[A-Za-z0-9._~:@/+=-]{1,128}$"
+"""What an id that callers give must be; those that the API makes are so too."""
 _NUMBERED = re.compile("[0-9]+:")
 
 
 def prediction_key(model_id: int, prediction_id: str) -> str:
     """Return the key under which the log stores a prediction: two models may use the same id."""
-    if model_id == SOLE_MODEL and _NUMBERED.match(prediction_id) is None:
+    if model_id == SOLE_MODEL and (":" not in prediction_id or _NUMBERED.match(prediction_id) is None):
         return prediction_id
     return f"{model_id}:{prediction_id}"
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, insert, update
 
 from api.errors import IdInUse, LogOverloaded, LogUnavailable, PayloadError, VigieError
 from api.prediction_log.database import Database
-from api.prediction_log.inserts import Same, insert_own, insert_predictions, store_labels
+from api.prediction_log.inserts import Same, find_predictions, insert_own, insert_predictions, store_labels
 from api.prediction_log.records import SOLE_MODEL, LabelReceipt, LabelRecord, PredictionRecord
 from api.prediction_log.tables import horizon, rejections
 
@@ -128,6 +128,15 @@ class LogWriter:
         content: dict[str, Any] = {"features": rows, "respond": respond or self._respond, "same": same}
         responses: Sequence[bytes | PredictionRecord] = await self._submit(len(rows), **content, labels=labels)
         return responses
+
+    async def find(self, records: Sequence[PredictionRecord]) -> Mapping[str, PredictionRecord]:
+        """Return the logged predictions with the keys of these records, by key. Raises LogUnavailable."""
+
+        def read() -> Mapping[str, PredictionRecord]:
+            with self._database.reading() as connection:
+                return find_predictions(connection, [record.prediction_id for record in records])
+
+        return await asyncio.to_thread(read)
 
     async def log_labels(self, records: Sequence[LabelRecord]) -> LabelReceipt:
         """Return once the labels of known predictions are committed. Raises as `log_responses` does."""

@@ -68,7 +68,7 @@ def _add_typed_calls(schema: dict[str, Any], model: str, routes: Sequence[BaseRo
 
 
 def _means_the_default(path: str) -> bool:
-    return path == "/model" or path.startswith(("/model/", "/snapshots"))
+    return path == "/model" or path.startswith(("/model/", "/snapshots", "/predictions/"))
 
 
 def _named_calls(model: str, paths: dict[str, Any]) -> dict[str, Any]:

@@ -89,8 +89,7 @@ def landing_routes(
         page = PAGE.substitute(
             title=escape(manifest.name),
             heading=f"Vigie watches <em>{escape(manifest.name)}</em>",
-            about=f"version {escape(manifest.version)}, {manifest.data.train_rows:,} training rows, "
-            f"{escape(_quality(manifest))}",
+            about=f"version {escape(manifest.version)}, {_origin(manifest)}, {escape(_quality(manifest))}",
             health=_link(
                 queries.project_url(),
                 "Model health",
@@ -165,6 +164,10 @@ def _row(model: HostedModel, default: str | None) -> str:
 
 def _anchor(url: str, text: str) -> str:
     return f'<a href="{escape(url)}">{escape(text)}</a>'
+
+
+def _origin(manifest: Manifest) -> str:
+    return "served elsewhere" if manifest.is_watched else f"{manifest.data.train_rows:,} training rows"
 
 
 def _quality(manifest: Manifest) -> str:

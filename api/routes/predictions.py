@@ -1,18 +1,34 @@
 """POST /predict, /predict/batch, /feedback and /models/{model}/log, and their part of the OpenAPI schema."""
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Generic
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from api.errors import BodyTooLarge, FieldError, PayloadError, ServedElsewhere, UnknownEncoding, UnreadableBody
-from api.hosted_models import HostedModels
+from api.errors import (
+    BodyTooLarge,
+    FieldError,
+    ModelDisabled,
+    NotFound,
+    PayloadError,
+    ServedElsewhere,
+    UnknownEncoding,
+    UnreadableBody,
+    shortened,
+)
+from api.hosted_models import HostedModel, HostedModels
+from api.middleware.auth import KEY_NAME
+from api.prediction_log.database import Database
+from api.prediction_log.erasure import erase
+from api.prediction_log.records import OWN_ID_PATTERN
 from api.problems import problem_responses
+from api.routes.models import model_of_call
 from api.schemas import FeedbackReceipt
 from api.security.rate_limit import charge_rows
 from api.serving.data_plane import DataPlane
@@ -22,10 +38,13 @@ from api.serving.responses import IdentifiedRow
 from api.serving.schemas import Batch, Feedback, OwnId, Row, batch_type, read_own_id, row_type, task_types
 from model.artifact.manifest import Manifest
 
+MAX_UNPACKED_BODIES = 4
+"""Most bodies that are unpacked and read at once; the others wait. Each may be as large as the limit."""
 _OWN_ID = (
     "An id of the caller's own. The same id with the same row is answered as before, and not logged again; with "
     "another row it is refused."
 )
+_ERASED = "The id of the prediction, percent-encoded. The figures of its window stay."
 _ID_IN_USE = problem_responses(
     409,
     detail="the prediction_id 'order-17' belongs to another row that was sent before; send that row again, or this one "
@@ -55,6 +74,7 @@ class _Endpoints:
 
     def __init__(self, models: HostedModels, max_rows: int, max_bytes: int) -> None:
         self._models, self._max_rows, self._max_bytes = models, max_rows, max_bytes
+        self._unpacking = asyncio.Semaphore(MAX_UNPACKED_BODIES)
         self._built: dict[str, dict[str, JsonEndpoint[Any]]] = {}
 
     def find(self, model: str | None, call: str) -> "JsonEndpoint[Any]":
@@ -69,7 +89,7 @@ class _Endpoints:
                 f"/models/{found.name}/log"
             )
         if found.name not in self._built:
-            self._built[found.name] = model_calls(found.serving.plane, self._max_rows, self._max_bytes)
+            self._built[found.name] = model_calls(found.serving.plane, self._max_rows, self._max_bytes, self._unpacking)
         return self._built[found.name][call]
 
 
@@ -85,7 +105,9 @@ class OfModel:
         await self._endpoints.find(scope["path_params"].get("model"), self._call)(scope, receive, send)
 
 
-def model_calls(plane: DataPlane, max_rows: int, max_bytes: int) -> "dict[str, JsonEndpoint[Any]]":
+def model_calls(
+    plane: DataPlane, max_rows: int, max_bytes: int, unpacking: asyncio.Semaphore
+) -> "dict[str, JsonEndpoint[Any]]":
     """Build the calls of one model, by name.
 
     They stay when the model is reloaded, as `ModelReloader` refuses a version with other fields or labels. What else a
@@ -115,11 +137,38 @@ def model_calls(plane: DataPlane, max_rows: int, max_bytes: int) -> "dict[str, J
         return await plane.log(body)
 
     return {
-        "predict": JsonEndpoint(lambda: bodies.current().row, predict, max_bytes),
-        "predict/batch": JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes),
-        "feedback": JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes),
-        "log": JsonEndpoint(lambda: bodies.current().logged, log, max_bytes),
+        "predict": JsonEndpoint(lambda: bodies.current().row, predict, max_bytes, unpacking),
+        "predict/batch": JsonEndpoint(lambda: bodies.current().rows, predict_batch, max_bytes, unpacking),
+        "feedback": JsonEndpoint(lambda: bodies.current().labels, feedback, max_bytes, unpacking),
+        "log": JsonEndpoint(lambda: bodies.current().logged, log, max_bytes, unpacking),
     }
+
+
+def erasure_routes(models: HostedModels, database: Database) -> APIRouter:
+    """Build the route, which also erases predictions of a model that is disabled."""
+    router = APIRouter(tags=["predictions"])
+    named = Annotated[HostedModel, Depends(model_of_call(models))]
+
+    @router.delete(
+        "/predictions/{prediction_id:path}",
+        status_code=204,
+        summary="Erase a prediction and its label",
+        responses=problem_responses(404, 503),
+    )
+    def erase_prediction(
+        request: Request,
+        model: named,
+        prediction_id: Annotated[str, Path(description=_ERASED)],
+    ) -> None:
+        whom = f"the key {request.scope[KEY_NAME]!r}" if KEY_NAME in request.scope else "a caller without a key"
+        if model.model_id is None:
+            raise ModelDisabled("the API has not started yet")
+        is_id = re.fullmatch(OWN_ID_PATTERN, prediction_id, re.ASCII) is not None
+        if not is_id or not erase(database, [prediction_id], by=whom, model_id=model.model_id):
+            shown = repr(shortened(prediction_id))
+            raise NotFound(f"there is no prediction with the id {shown}; it may have expired or been erased before")
+
+    return router
 
 
 class _Bodies:
@@ -153,25 +202,35 @@ class _ServedBodies:
 class JsonEndpoint(Generic[Body]):
     """ASGI app: reads the body of a request, and sends the JSON that ``respond`` returns for it and the query.
 
-    A body that was packed with gzip may have ``max_bytes`` unpacked.
+    A body that was packed with gzip may have ``max_bytes`` unpacked; ``unpacking`` bounds how many are read at once.
     """
 
     def __init__(
-        self, body: Callable[[], RequestBody[Body]], respond: Callable[[Body, bytes], Awaitable[bytes]], max_bytes: int
+        self,
+        body: Callable[[], RequestBody[Body]],
+        respond: Callable[[Body, bytes], Awaitable[bytes]],
+        max_bytes: int,
+        unpacking: asyncio.Semaphore,
     ) -> None:
         self._body = body
         self._respond = respond
         self._max_bytes = max_bytes
+        self._unpacking = unpacking
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        body = await _receive_body(receive)
-        if encoding := _encoding(scope):
-            body = await self._unpack(body, encoding)
-        content = await self._respond(await self._read(body, is_json=_is_json(scope)), scope["query_string"])
+        content = await self._respond(await self._body_of(scope, receive), scope["query_string"])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    async def _body_of(self, scope: Scope, receive: Receive) -> Body:
+        body, is_json = await _receive_body(receive), _is_json(scope)
+        encoding = _encoding(scope)
+        if not encoding:
+            return await self._read(body, is_json=is_json)
+        async with self._unpacking:
+            return await self._read(await self._unpack(body, encoding), is_json=is_json)
 
     async def _unpack(self, body: bytes, encoding: bytes) -> bytes:
         """Return the body unpacked, on a thread; one that is too large then is charged as such."""

@@ -4,7 +4,7 @@ from asyncio import CancelledError
 from collections.abc import Sequence
 from time import perf_counter
 
-from api.errors import IdInUse
+from api.errors import IdInUse, PayloadError
 from api.metrics import Metrics
 from api.prediction_log.inserts import same_row
 from api.prediction_log.records import (
@@ -79,7 +79,15 @@ class DataPlane:
         """Return the responses once all rows are logged, and how many of these are new."""
         if not isinstance(rows[0], IdentifiedRow):
             return await self._writer.log_responses(rows, self._served.respond), len(rows)
-        found = await self._writer.log_own(rows, same_row, self._served.respond)
+        found: Sequence[bytes | PredictionRecord]
+        try:
+            found = await self._writer.log_own(rows, same_row, self._served.respond)
+        except PayloadError:
+            # this version of the model refuses a row that another one may have answered
+            logged = await self._writer.find(sent := [self._served.unanswered(row) for row in rows])
+            if not all(one.prediction_id in logged and same_row(logged[one.prediction_id], one) for one in sent):
+                raise
+            found = [logged[one.prediction_id] for one in sent]
         responses = [self._served.repeat(one) if isinstance(one, PredictionRecord) else one for one in found]
         return responses, sum(isinstance(one, bytes) for one in found)
 

@@ -100,6 +100,11 @@ class Responses(ABC):
         text = f'"prediction_id":"{prediction_id}","prediction":{prediction}{shares},"model_version":{version}'
         return f"{{{text}}}".encode()
 
+    def unanswered(self, row: Row) -> PredictionRecord:
+        """Return what would be logged of a row with an id of the caller's own, without an answer."""
+        key = prediction_key(self._model_id, row.prediction_id if isinstance(row, IdentifiedRow) else "")
+        return PredictionRecord(key, 0, self._version, self._features(row), "", NO_PROBABILITIES, self._model_id)
+
     @abstractmethod
     def _prediction_json(self, text: str) -> str:
         """Return a logged prediction as it is in JSON."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, Valida
 from pydantic_core import PydanticCustomError
 
 from api.errors import FieldError, PayloadError
+from api.prediction_log.records import OWN_ID_PATTERN
 from api.serving.responses import IdentifiedRow, LabelValue, RowWithMetadata, listed_classes
 from model.artifact.manifest import ClassifierManifest, Feature, Manifest, NumberRange, RegressorManifest, Value
 from model.data.encoding import MAX_CATEGORY_LENGTH, encoding_of
@@ -46,7 +47,7 @@ MetadataCell = (
 _RIDES = "Logged with the row, and never given to the model."
 
 
-OwnId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~:@/+=-]{1,128}$")]
+OwnId = Annotated[str, Field(pattern=OWN_ID_PATTERN)]
 """A caller's own id for a prediction."""
 _OWN_ID: TypeAdapter[str] = TypeAdapter(OwnId)
 

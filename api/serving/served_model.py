@@ -32,6 +32,10 @@ class ServedModel:
         """Return the record to log and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
         return self._responses.respond(rows)
 
+    def unanswered(self, row: Row) -> PredictionRecord:
+        """Return what would be logged of a row with an id of the caller's own, without an answer."""
+        return self._responses.unanswered(row)
+
     def record(self, rows: Sequence[Any]) -> tuple[list[PredictionRecord], list[bytes]]:
         """Return the record to log of each row with the answer that it brings along, and its id as JSON."""
         return self._responses.record(rows)

@@ -1,5 +1,6 @@
 """Evaluates a stretch of the log: reads it, explains it, makes its snapshot. Runs in the worker: it needs pandas."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from api.installed_models import with_drift_floors
 from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, count_versions, read_labelled, read_predictions, read_rejections
@@ -15,8 +17,7 @@ from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
 from api.snapshots.window_models import WindowModels, explained_places
-from evidently_workspace.checks.changed_rows import RowIds
-from evidently_workspace.results import WindowSnapshot
+from evidently_workspace.results import RowIds, WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
@@ -111,7 +112,9 @@ class WindowEvaluator:
         alarms: ServiceAlarms,
         *,
         model_id: int = SOLE_MODEL,
+        drift_floors: Iterable[tuple[str, float]] = (),
     ) -> None:
+        self._drift_floors = drift_floors
         self._database = database
         self._model_id = model_id
         self._alarms = alarms
@@ -132,14 +135,15 @@ class WindowEvaluator:
         limits = self._limits
         counts = count_versions(self._database, start, end, self._model_id)
         model = self._models.choose(counts, limits.min_rows, limits.min_labels)
-        manifest, alarms_version = self._alarms.current(model.manifest)
+        calibrated, alarms_version = self._alarms.current(model.manifest)
+        manifest = with_drift_floors(calibrated, self._drift_floors)
         span = (self._database, start, end, manifest.version, limits.max_rows)
         logged = read_predictions(*span, model_id=self._model_id)
         labelled = read_labelled(*span, model_id=self._model_id)
         if logged.total < limits.min_rows and labelled.total < limits.min_labels:
             return WindowEvaluation(logged, labelled, None, self._shortage(logged, labelled), manifest)
         current = window_frame(logged.rows, manifest, labelled=False)
-        attributions, attributions_missing = model.explanations.explain(current)
+        attributions, attributions_missing = model.explanations.explain(current, end - start)
         snapshot = take_snapshot(
             Window(start, end),
             current,

@@ -269,11 +269,10 @@ class Retention:
                 break
 
     def _repair_snapshots(self, _now: datetime, deadline: float, done: Removals) -> None:
-        reposted = 0
         for removed in _until(deadline, self._repair.run(), done):
             done.removed["snapshots"] += removed is not None
-            reposted += removed is None
-        done.unfinished = done.unfinished or reposted == MAX_REPOSTED
+            done.reposted += removed is None
+        done.unfinished = done.unfinished or done.reposted == MAX_REPOSTED
 
     def _batches(self, deadline: float, done: Removals) -> Iterator[None]:
         """Yield until the deadline; pause after each batch, so that others can write to the log."""
@@ -355,6 +354,7 @@ def _add(total: Removals, done: Removals) -> None:
     total.removed.update(done.removed)
     total.freed_bytes.update(done.freed_bytes)
     total.errors += done.errors
+    total.reposted += done.reposted
 
 
 def _until(deadline: float, items: Iterable[Item], done: Removals) -> Iterator[Item]:

@@ -291,7 +291,7 @@ MAX_ANSWER_SECONDS = 2.0
 
 
 class StatusProbe:
-    """Looks at what surrounds the API: Evidently UI, the lease, the progress of the snapshots. Shows it as metrics.
+    """Looks at what surrounds the API: Evidently UI, the lease, the progress of the snapshots, who reads the log.
 
     ``progress`` returns how far the snapshots of each model are, with the metrics that show it. ``evidently_up`` says
     whether Evidently UI answered at the last look; None until there was one.
@@ -304,11 +304,14 @@ class StatusProbe:
         lease_held: Callable[[], bool],
         progress: Callable[[], Iterable[tuple[ModelMetrics, SnapshotProgress]]],
         client: httpx.Client | None = None,
+        *,
+        warn_of_long_reads: Callable[[], None] = lambda: None,
     ) -> None:
         self._metrics = metrics
         self._version_url = f"{evidently_url.rstrip('/')}/api/version"
         self._lease_held = lease_held
         self._progress = progress
+        self._warn_of_long_reads = warn_of_long_reads
         self._client = client or httpx.Client(timeout=MAX_ANSWER_SECONDS, trust_env=False)
         self.evidently_up: bool | None = None
 
@@ -319,6 +322,7 @@ class StatusProbe:
             for metrics, progress in self._progress():
                 metrics.observe_progress(progress)
             held = self._lease_held()
+            self._warn_of_long_reads()
         except LogUnavailable as error:
             logger.debug("the log could not be read: %s", error)  # requests and health checks say it loudly
         self.evidently_up = self._evidently_answers()

@@ -4,7 +4,9 @@ import logging
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import numpy.typing as npt
@@ -19,28 +21,54 @@ from model.errors import ArtifactError, ExplanationError
 from model.explain.explainer import Explainer, load_explainer
 from model.statistics.attribution import MAX_EXPLAINED_ROWS
 
+logger = logging.getLogger(__name__)
+
+MAX_EXPLAINED_SHARE, MAX_EXPLAINING_SECONDS = 0.03, 5.0
+"""CPU time for the explanations of one window, at most: this part of the window's length, and these seconds."""
+MIN_EXPLAINED_ROWS = 50
+"""Rows that are explained whatever it costs: of fewer, a mean says little."""
+
 
 class WindowExplanations:
-    """Explains windows with the model of an artifact folder, which is loaded once."""
+    """Explains windows with the model of an artifact folder, which is loaded once.
+
+    How many rows of a window are explained follows from what those of the windows before it cost; the first window's
+    follow from what the proof of the explainer cost.
+    """
 
     def __init__(self, model_dir: Path) -> None:
         self._explainer: Explainer | None = None
         self._reason: str | None = None
+        self._seconds_a_row = 0.0
         try:
             self._explainer = load_explainer(model_dir)
+            self._seconds_a_row = self._explainer.proof_seconds / self._explainer.proof_rows
         except ExplanationError as error:
             self._reason = str(error)
 
-    def explain(self, current: pd.DataFrame) -> tuple[npt.NDArray[np.float64] | None, str | None]:
-        """Return |SHAP| of at most MAX_EXPLAINED_ROWS rows, (rows, features), or None with the reason.
+    def explain(self, current: pd.DataFrame, length: timedelta) -> tuple[npt.NDArray[np.float64] | None, str | None]:
+        """Return |SHAP| of some rows of a window of this length, (rows, features), or None with the reason.
 
-        The rows are drawn with a fixed seed, so that a second try of a window gives the same numbers.
+        They are at most MAX_EXPLAINED_ROWS, and as many as the budget of CPU time allows. They are drawn with a fixed
+        seed, so that a second try of a window explains the same rows where it explains as many.
         """
         if self._explainer is None:
             return None, self._reason
         if current.empty:
             return None, "no predictions in this window"
-        return self._explainer.attributions(current.iloc[_places(len(current), MAX_EXPLAINED_ROWS)]), None
+        most = self.affordable_rows(length)
+        rows = current.iloc[_places(len(current), most)]
+        began = process_time()
+        found = self._explainer.attributions(rows)
+        self._seconds_a_row = (process_time() - began) / len(rows)
+        return found, None
+
+    def affordable_rows(self, length: timedelta) -> int:
+        """Return how many rows of a window of this length may be explained, in steps that noise seldom crosses."""
+        budget = min(MAX_EXPLAINING_SECONDS, MAX_EXPLAINED_SHARE * length.total_seconds())
+        rows = budget / max(self._seconds_a_row, 1e-9)
+        steps = (50, 100, 200, 350, MAX_EXPLAINED_ROWS)
+        return max([MIN_EXPLAINED_ROWS, *(step for step in steps if step <= rows)])
 
 
 def explained_places(rows: int, attributions: npt.NDArray[np.float64] | None) -> npt.NDArray[np.intp] | None:
@@ -52,8 +80,6 @@ def _places(rows: int, explained: int) -> npt.NDArray[np.intp]:
     every = np.arange(rows)
     return every if rows <= explained else pd.Series(every).sample(explained, random_state=0).to_numpy()
 
-
-logger = logging.getLogger(__name__)
 
 MAX_LOADED = 3
 """Versions in memory: windows that waited while another version was loaded have rows of the one before."""

@@ -19,6 +19,7 @@ from evidently_workspace.section import (
     NotEnoughDataError,
     ReferenceComparison,
     Section,
+    long_table,
     plain_figures,
     require,
     result_of,
@@ -126,6 +127,7 @@ def _compare(
     section.say_what_is_learned(traffic, ((f"attribution_{verdict.measure}", None) for verdict in verdicts))
     for verdict in verdicts:
         _add_verdict(section, verdict)
+    section.add_value("explained_rows", None, len(current))
     means = result_of(snapshot, mean)
     for name, value in values_by_label(means).items():
         section.add_value("attribution", name, value)
@@ -266,7 +268,7 @@ def _features_table(rows: list[Attribution]) -> BaseWidgetInfo:
         {row.feature: place for place, row in enumerate(sorted(rows, key=key, reverse=True), start=1)}
         for key in (lambda row: row.window, lambda row: row.reference)
     )
-    return table_data(
+    return long_table(
         title="Attribution of each feature",
         column_names=["Feature", "Place", "Place on the reference", "Share", "Share on the reference", "Mean |SHAP|"],
         data=[

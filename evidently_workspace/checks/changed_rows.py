@@ -1,13 +1,10 @@
 """The rows that carry what a window's failed checks found: their ids, for the log and for the report."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import numpy as np
 from evidently.legacy.renderers.html_widgets import table_data
-from numpy.typing import NDArray
 
-from evidently_workspace.results import ChangedRows, FailedCheck
+from evidently_workspace.results import ChangedRows, FailedCheck, RowIds
 from evidently_workspace.section import Section
 from model.artifact.manifest import Manifest
 from model.statistics.changed_rows import WindowFrames, most_changed
@@ -21,14 +18,6 @@ NOTE = (
     "them; for wrong numbers, how many times the usual error theirs is. `GET /snapshots/{start}/rows` has their "
     "content, as long as the log has it."
 )
-
-
-class RowIds(NamedTuple):
-    """The ids of a window's rows and of its labelled rows, and the places of the rows that were explained."""
-
-    current: Sequence[str]
-    labelled: Sequence[str]
-    explained: NDArray[np.intp] | None = None
 
 
 def changed_rows(

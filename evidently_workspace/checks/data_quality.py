@@ -20,11 +20,21 @@ from evidently.tests import lte
 
 from evidently_workspace.frames import MAX_NEW_VALUES, columns_dataset, shortened
 from evidently_workspace.results import FailedCheck
-from evidently_workspace.section import LEARNING, Section, finite, require, result_of, run_report
+from evidently_workspace.section import (
+    LEARNING,
+    MAX_LISTED_ROWS,
+    Section,
+    finite,
+    long_table,
+    require,
+    result_of,
+    run_report,
+)
 from model.artifact.manifest import Feature, Manifest
 from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.data.encoding import encoding_of, number_features, text_features
 from model.statistics.bounds import commonest_values, highest_share, highest_stuck_share, quality_alarm_rate
+from model.statistics.drift import in_deviations
 
 WHOLE_WINDOW = {
     "duplicated_rows": DuplicatedRowCount(),
@@ -164,12 +174,20 @@ def _add_shares(section: Section, snapshot: Snapshot, checks: list[_ShareCheck])
 
 
 def shares_table(manifest: Manifest, scored: list[ScoredShare]) -> BaseWidgetInfo:
-    """Return the table of shares; failed ones first, then in the order of the schema."""
+    """Return the table of shares: failed ones first, of many those that changed most, else as in the schema."""
     order = {name: position for position, name in enumerate(manifest.feature_names)}
-    ordered = sorted(scored, key=lambda one: (not one.failed, order[one.check.column]))
+    many = len(scored) > MAX_LISTED_ROWS
+    ordered = sorted(
+        scored,
+        key=lambda one: (
+            not one.failed,
+            -abs(one.share - one.check.reference_share) if many else 0.0,
+            order[one.check.column],
+        ),
+    )
     with_usual = any(one.check.usual for one in scored)
     usual = ["Usual"] if with_usual else []
-    return table_data(
+    return long_table(
         title="Missing values, values outside the training data, and stuck columns",
         column_names=["Column", "Share of values", "Window", *usual, "Reference", "Allowed", "Verdict"],
         data=[
@@ -204,7 +222,7 @@ def constant_and_duplicate_columns_table(current: pd.DataFrame, reference: pd.Da
         known = set(find(reference))
         rows += [[name, title, "yes" if name in known else "no"] for name in find(current)]
     header = ["Column", "In the window", "In the reference too"]
-    return [table_data(title="Constant and duplicate columns", column_names=header, data=rows)] if rows else []
+    return [long_table(title="Constant and duplicate columns", column_names=header, data=rows)] if rows else []
 
 
 def new_categories_table(found: dict[str, "pd.Series[int]"]) -> list[BaseWidgetInfo]:
@@ -216,19 +234,36 @@ def new_categories_table(found: dict[str, "pd.Series[int]"]) -> list[BaseWidgetI
         rows.append([column, f"{len(counts):,}", ", ".join([*shown, *rest])])
     title = "New categories"
     header = ["Column", "Different values", "Most frequent (rows)"]
-    return [table_data(title=title, column_names=header, data=rows)] if rows else []
+    return [long_table(title=title, column_names=header, data=rows)] if rows else []
 
 
 def summary_table(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> BaseWidgetInfo:
-    """Return mean and extremes of each number, and the most frequent value of every other feature."""
-    return table_data(
+    """Return mean and extremes of each number, and the most frequent value of every other feature.
+
+    Of many features those come first that moved most.
+    """
+    features = list(manifest.features)
+    if len(features) > MAX_LISTED_ROWS:
+        features.sort(key=lambda feature: _move(current, reference, feature), reverse=True)
+    return long_table(
         title="Summary of each column",
         column_names=["Column", "Unit", "Window", "Reference"],
         data=[
             [feature.name, feature.unit or "", _summary(current, feature), _summary(reference, feature)]
-            for feature in manifest.features
+            for feature in features
         ],
     )
+
+
+def _move(current: pd.DataFrame, reference: pd.DataFrame, feature: Feature) -> float:
+    """Return how far a mean moved, in standard deviations, or how much of a share went to other values."""
+    values, known = current[feature.name].dropna(), reference[feature.name].dropna()
+    if values.empty or known.empty:
+        return 0.0
+    if encoding_of(feature).is_number:
+        return abs(float(in_deviations(values.to_numpy("float64"), known.to_numpy("float64")).mean()))
+    shares = [one.value_counts(normalize=True) for one in (values, known)]
+    return float(shares[0].sub(shares[1], fill_value=0).abs().sum() / 2)
 
 
 def _summary(frame: pd.DataFrame, feature: Feature) -> str:

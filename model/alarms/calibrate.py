@@ -31,6 +31,9 @@ MAX_CALIBRATION_ROWS = 5_000
 """Rows that windows in control are drawn from; with more, sampling error is far below the floors."""
 MAX_ATTRIBUTED_ROWS = 1_000
 """Test and reference rows that are explained; of a window MAX_EXPLAINED_ROWS are."""
+_MIN_ATTRIBUTED_ROWS = 300
+_ATTRIBUTION_WORK = 1e8
+"""Steps of TreeSHAP: about 5 s of CPU, where rows would take longer fewer are explained."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,9 @@ def drift_methods(features: tuple[Feature, ...], *, numbers: bool = False) -> di
 
 def _explain(explainer: Explainer, population: pd.DataFrame, parts: Parts, rng: np.random.Generator) -> _Explained:
     rows = np.flatnonzero(parts != "training")
-    if len(rows) > MAX_ATTRIBUTED_ROWS:
-        rows = np.sort(rng.choice(rows, MAX_ATTRIBUTED_ROWS, replace=False))
+    affordable = max(_MIN_ATTRIBUTED_ROWS, int(_ATTRIBUTION_WORK / max(explainer.work, 1.0)))
+    if len(rows) > min(MAX_ATTRIBUTED_ROWS, affordable):
+        rows = np.sort(rng.choice(rows, min(MAX_ATTRIBUTED_ROWS, affordable), replace=False))
     phi = explainer.attributions(population.iloc[rows])
     of_reference = parts[rows] == "reference"
     return _Explained(phi, rows, phi[of_reference].mean(axis=0), explainer, int(of_reference.sum()))

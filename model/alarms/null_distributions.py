@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import betainc, betaincinv
 
 from model.alarms.tails import SmoothTails
 from model.artifact.manifest import ErrorCalibration
@@ -58,13 +59,27 @@ class NullConcept:
 
     def prepare(self, weights: Numbers) -> list[Numbers]:
         """Return the chance of an error of each row, (rows, populations), in populations given by row weights."""
-        pseudo = 1 / len(self._wrong)
-        shape = (len(weights), len(self._wrong))
-        return [self._rng.beta(self._wrong + pseudo, 1 - self._wrong + pseudo, size=shape).T.astype(np.float32)]
+        small = _small_chances(1 / len(self._wrong), (len(self._wrong), len(weights)), self._rng)
+        return [np.where(self._wrong[:, None] > 0, 1 - small, small)]
 
     def distances(self, counts: Counts, prepared: list[Numbers]) -> Numbers:
         """Return the z of each window, (windows,), from counts (rows, windows)."""
         return classification_drift(prepared[0], self._expected, counts).z
+
+
+_NO_CHANCE = 1e-7
+
+
+def _small_chances(pseudo: float, shape: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Return draws of Beta(pseudo, 1 + pseudo), with those below a ten millionth as 0.
+
+    With a small `pseudo` nearly all of them are, so that drawing only the others takes a tenth of the time.
+    """
+    drawn = np.zeros(shape, dtype=np.float32)
+    below = float(betainc(pseudo, 1 + pseudo, _NO_CHANCE))
+    above = np.flatnonzero(rng.random(shape, dtype=np.float32).ravel() >= below)
+    drawn.ravel()[above] = betaincinv(pseudo, 1 + pseudo, rng.uniform(below, 1, len(above)))
+    return drawn
 
 
 class NullAttributions:

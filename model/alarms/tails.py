@@ -65,6 +65,9 @@ class SmoothTails:
                 carriers.append(np.resize(rows[outer], len(middles)))
         self.values: Numbers = np.concatenate([values, *points])
         """The column's values followed by those of the tails: the rows that `counts_with_tails` counts."""
+        replaced = [outermost for outermost, _ in self._tails]
+        self.replaced: npt.NDArray[np.intp] = np.concatenate([*replaced, np.empty(0, dtype=np.intp)])
+        """The outermost rows, whose draws become draws of the tails."""
         self.rows: npt.NDArray[np.intp] = np.concatenate(carriers)
         """The row that each of `values` is, or for a value of a tail one of the outermost rows that it stands for."""
 
@@ -81,9 +84,13 @@ class SmoothTails:
     def counts_with_tails(self, counts: Counts, shares: list[Numbers], rng: np.random.Generator) -> Counts:
         """Return counts (values, windows) in which draws of outermost rows have become draws of the tails."""
         kept = counts.copy()
-        blocks = [kept]
+        kept[self.replaced] = 0
+        return np.concatenate([kept, self.draws(counts, shares, rng)])
+
+    def draws(self, counts: Counts, shares: list[Numbers], rng: np.random.Generator) -> Counts:
+        """Return how often the values of the tails are drawn for draws of outermost rows, (tail values, windows)."""
+        blocks = [np.empty((0, counts.shape[1]), dtype=counts.dtype)]
         for (outer, _), tail in zip(self._tails, shares, strict=True):
             drawn = counts[outer].sum(axis=0).astype(np.int64)
-            kept[outer] = 0
             blocks.append(rng.multinomial(drawn, tail).T.astype(counts.dtype))
         return np.concatenate(blocks)

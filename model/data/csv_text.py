@@ -1,8 +1,10 @@
 """The text of a CSV file: its encoding, its separator, and its cells with their line numbers."""
 
 import csv
+import gc
 import io
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
+MAX_COLUMNS = 5_000
+"""Most columns that a file may have: each becomes a field of a request and a part of every snapshot."""
 _SAMPLED_RECORDS = 200
 _NOT_TEXT = {
     b"PK\x03\x04": "a spreadsheet or zip file",
@@ -80,14 +84,20 @@ def read_csv_text(path: Path, target: str, separator: str | None = None) -> CsvT
         names = _first_record(reader)
         if not names:
             raise DataError(f"{path} is empty; it needs a header line")
+        if len(names) > MAX_COLUMNS:
+            raise DataError(
+                f"{path} has {len(names):,} columns, and at most {MAX_COLUMNS:,} are taken; leave out those that the "
+                "model does not need"
+            )
         header = tuple(name or unnamed(place) for place, name in enumerate(names, start=1))
-        rows, lines = _read_rows(path, reader, len(header))
+        with _without_collector():
+            rows, lines = _read_rows(path, reader, len(header))
+            columns = [list(cells) for cells in zip(*rows, strict=True)]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}; is a quote not closed?") from error
     _check_header(path, header)
     if not rows:
         raise DataError(f"{path} has a header line and no rows")
-    columns = [list(cells) for cells in zip(*rows, strict=True)]
     _check_names(path, header, columns)
     return CsvText(path, encoding, separator, header, lines, columns)
 
@@ -216,3 +226,15 @@ def _read_rows(path: Path, reader: "_Reader", width: int) -> tuple[list[Cells], 
         rows.append([cell.strip() for cell in row])
         lines.append(reader.line_num)
     return rows, lines
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause the garbage collector, which would look at all rows again and again: nothing in them is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

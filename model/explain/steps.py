@@ -203,15 +203,19 @@ class _TreeWalk:
         failed = tree.share[:, None] * (1 - points)
         passed = failed + points
         failed_before, passed_before = failed[tree.before], passed[tree.before]
-        self._factors = np.stack([failed / failed_before, failed / passed_before, passed / passed_before], axis=1)
+        factors = np.stack([failed / failed_before, failed / passed_before, passed / passed_before], axis=1)
         self._single = len(tree.outputs) == 1
         if self._single:  # a leaf's value joins its factors, so that a leaf needs no visit
             leaves = np.array(tree.left) < 0
-            self._factors[leaves] *= tree.values[leaves, 0, None, None]
+            factors[leaves] *= tree.values[leaves, 0, None, None]
         slope_failed, slope_passed = -tree.share[:, None] / failed, (1 - tree.share[:, None]) / passed
         before_failed, before_passed = slope_failed[tree.before], slope_passed[tree.before]
-        slopes = (slope_failed - before_failed, slope_failed - before_passed, slope_passed - before_passed)
-        self._slopes = np.stack(slopes, axis=1)
+        slopes = np.stack(
+            [slope_failed - before_failed, slope_failed - before_passed, slope_passed - before_passed], axis=1
+        )
+        # both children at once, (nodes, left's states and right's, points)
+        pairs, shape = np.array([tree.left, tree.right]).T, (len(tree.left), 6, tree.points)
+        self._factors, self._slopes = factors[pairs].reshape(shape), slopes[pairs].reshape(shape)
         self._passes: dict[Any, npt.NDArray[np.int8]] = {0: np.ones(columns.shape[1], dtype=np.int8)}
         self._phi = np.zeros((len(columns), columns.shape[1], len(tree.outputs)))
 
@@ -223,29 +227,36 @@ class _TreeWalk:
 
     def _visit(self, node: int, product: Numbers) -> Numbers:
         """Return the sum over the leaves below of value and product, (rows, points) or (rows, points, outputs)."""
-        tree = self._tree
-        if tree.left[node] < 0:
-            return product if self._single else product[:, :, None] * tree.values[node]
-        column = tree.column[node]
-        goes_left = self._columns[column] <= tree.threshold[node]
-        if tree.missing_left[node] and self._any_gaps[column]:
-            goes_left |= self._gaps[column]
-        first = self._descend(tree.left[node], column, goes_left, product)
-        return first + self._descend(tree.right[node], column, ~goes_left, product)
-
-    def _descend(self, child: int, column: int, goes: npt.NDArray[np.bool_], product: Numbers) -> Numbers:
-        passed_before = self._passes[self._tree.before[child]]
-        passes = passed_before & goes
-        self._passes[child] = passes
+        tree, column = self._tree, self._tree.column[node]
+        children = tree.left[node], tree.right[node]
+        passed_before = self._passes[tree.before[children[0]]]
+        passes = passed_before & self._goes(node)
         state = (passed_before + passes).astype(np.intp)
-        below = self._visit(child, product * self._factors[child].take(state, axis=0))
-        slopes = self._slopes[child].take(state, axis=0)
-        if below.ndim == 2:
-            self._phi[column, :, 0] += np.einsum("rp,rp->r", slopes, below)
+        state[1] += 3
+        products = self._factors[node].take(state, axis=0)
+        products *= product
+        below = products if self._single else np.empty((*products.shape, len(tree.outputs)))
+        for place, child in enumerate(children):
+            if tree.left[child] >= 0:
+                self._passes[child] = passes[place]
+                below[place] = self._visit(child, products[place])
+                del self._passes[child]
+            elif not self._single:
+                below[place] = products[place][:, :, None] * tree.values[child]
+        slopes = self._slopes[node].take(state, axis=0)
+        if self._single:
+            self._phi[column, :, 0] += np.einsum("crp,crp->r", slopes, below)
         else:
-            self._phi[column] += np.einsum("rp,rpo->ro", slopes, below)
-        del self._passes[child]
-        return below
+            self._phi[column] += np.einsum("crp,crpo->ro", slopes, below)
+        return np.asarray(below[0] + below[1])
+
+    def _goes(self, node: int) -> npt.NDArray[np.bool_]:
+        """Return which rows go to the left child, and which to the right one, (2, rows)."""
+        column = self._tree.column[node]
+        left = self._columns[column] <= self._tree.threshold[node]
+        if self._tree.missing_left[node] and self._any_gaps[column]:
+            left |= self._gaps[column]
+        return np.array([left, ~left])
 
 
 _RAW: dict[str, dict[str, Any]] = {

@@ -117,7 +117,12 @@ class ElsewhereEngine:
 
 
 class _OnnxModel:
-    """An ONNX model in a session of ONNX Runtime, which several threads may use at once."""
+    """An ONNX model in a session of ONNX Runtime, which several threads may use at once.
+
+    Raises ValueError where its inputs are not the features, or its answer is missing.
+    """
+
+    _output: str
 
     def __init__(self, content: bytes, features: tuple[Feature, ...], threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
@@ -128,10 +133,14 @@ class _OnnxModel:
         self._inputs: list[str] = [node.name for node in self._session.get_inputs()]
         self._features = features
         self._one_matrix = self._inputs == [ONE_MATRIX]
+        if self._output not in {node.name for node in self._session.get_outputs()}:
+            raise ValueError(f"it has no output {self._output!r}")
+        if not self._one_matrix and len(self._inputs) > len(features):
+            raise ValueError(f"it takes {len(self._inputs)} inputs, and the model has {len(features)} features")
         # the converter leaves out inputs that no operator needs; where all are there, their order says which is which
         self._fed = self._inputs if len(self._inputs) == len(features) else [feature.name for feature in features]
 
-    def _run(self, output: str, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
+    def _run(self, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
         feeds: dict[str, npt.NDArray[Any]]
         if self._one_matrix:
             feeds = {ONE_MATRIX: clipped_matrix(rows, self._features).astype(np.float32)}
@@ -139,16 +148,18 @@ class _OnnxModel:
             feeds = dict(zip(self._fed, onnx_columns(rows, self._features), strict=True))
             if len(feeds) > len(self._inputs):
                 feeds = {name: feeds[name] for name in self._inputs}
-        return np.asarray(self._session.run([output], feeds)[0], dtype=np.float64)
+        return np.asarray(self._session.run([self._output], feeds)[0], dtype=np.float64)
 
 
 class OnnxClassifier(_OnnxModel):
     """The ONNX model of a classifier."""
 
+    _output = "probabilities"
+
     def probabilities(self, rows: Sequence[Row]) -> Probabilities:
         """Return the class probabilities of rows in the order of the schema; raises PredictionError."""
         # float32 sums differ from 1 and 0 in the eighth digit, to either side
-        raw = np.maximum(self._run("probabilities", rows), 0.0)
+        raw = np.maximum(self._run(rows), 0.0)
         return np.asarray(raw / raw.sum(axis=1, keepdims=True))
 
     def chosen(self, rows: Sequence[Row], probabilities: Probabilities) -> Codes:
@@ -160,9 +171,11 @@ class OnnxClassifier(_OnnxModel):
 class OnnxRegressor(_OnnxModel):
     """The ONNX model of a regressor."""
 
+    _output = "variable"
+
     def numbers(self, rows: Sequence[Row]) -> Numbers:
         """Return the predicted numbers of rows in the order of the schema; raises PredictionError."""
-        return self._run("variable", rows).ravel()
+        return self._run(rows).ravel()
 
 
 class _PipelineModel:

@@ -13,6 +13,7 @@ from model.data.dataset import AnyDataset, Dataset
 from model.data.encoding import Row, rows_of
 from model.errors import DataError, ModelError
 from model.serving.engines import (
+    Answers,
     AnyEngine,
     OnnxClassifier,
     OnnxRegressor,
@@ -117,7 +118,9 @@ def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Any = None) ->
     known = rows_of(dataset.frame, dataset.features)
     probes = probing_rows(known, dataset.features)
     probes = known + _taken(fallback, probes[len(known) :])
-    if isinstance(fallback, PipelineClassifier) and (others := _other_answers(pipeline, dataset, probes)):
+    expected = _own_answers(fallback, pipeline, dataset.features, probes)
+    others = 0 if expected.chosen is None else int((expected.chosen != expected.values.argmax(axis=1)).sum())
+    if others:
         reason = f"the model's own predict decides: on {others} of {len(probes)} rows it is not the most probable class"
         serving = OwnRuleClassifier(pipeline, dataset.features)
         return Engines(pipeline, None, no_parity(reason), serving, "own predict")
@@ -125,7 +128,7 @@ def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Any = None) ->
     for by_name in (False, True):
         try:
             content = export_onnx(pipeline if convertible is None else convertible, dataset.features, by_name=by_name)
-            candidate, parity = _compared(content, fallback, dataset, probes)
+            candidate, parity = _compared(content, expected, dataset, probes)
         except ConversionError as error:
             reason = f"the pipeline does not convert: {error}"
             reasons.append(no_parity(reason) if isinstance(dataset, Dataset) else no_regression_parity(reason))
@@ -150,28 +153,30 @@ def _taken(engine: PipelineClassifier | PipelineRegressor, rows: Sequence[Row]) 
     return list(rows)
 
 
-def _other_answers(pipeline: Pipeline, dataset: AnyDataset, probes: Sequence[Row]) -> int:
-    """Return on how many rows the pipeline itself predicts another class than the most probable one.
-
-    Raises DataError where it cannot be asked.
-    """
-    engine = OwnRuleClassifier(pipeline, dataset.features)
+def _own_answers(
+    engine: PipelineClassifier | PipelineRegressor,
+    pipeline: Pipeline,
+    features: tuple[Feature, ...],
+    probes: Sequence[Row],
+) -> Answers:
+    """Return what the pipeline itself predicts; raises DataError where it has probabilities but cannot predict."""
+    if isinstance(engine, PipelineRegressor):
+        return answers_of(engine, probes)
     try:
-        probabilities, chosen = answers_of(engine, probes)
+        return answers_of(OwnRuleClassifier(pipeline, features), probes)
     except Exception as error:
         # a person's own pipeline may raise anything
         raise DataError(
             f"the pipeline has probabilities, but its predict fails: {type(error).__name__}: {error}; predict must "
             "work, because the API answers what it says"
         ) from error
-    return int((chosen != probabilities.argmax(axis=1)).sum())
 
 
 def _compared(
-    content: bytes, fallback: PipelineClassifier | PipelineRegressor, dataset: AnyDataset, probes: Sequence[Row]
+    content: bytes, expected: Answers, dataset: AnyDataset, probes: Sequence[Row]
 ) -> tuple[AnyEngine, Parity | RegressionParity]:
-    if isinstance(fallback, PipelineClassifier):
+    if isinstance(dataset, Dataset):
         classifier = OnnxClassifier(content, dataset.features)
-        return classifier, compare(classifier, fallback, probes, known_rows=len(dataset.frame))
+        return classifier, compare(classifier, expected.values, probes, known_rows=len(dataset.frame))
     regressor = OnnxRegressor(content, dataset.features)
-    return regressor, compare_regression(regressor, fallback, probes, float(dataset.targets.std()))
+    return regressor, compare_regression(regressor, expected.values, probes, float(dataset.targets.std()))

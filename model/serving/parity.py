@@ -6,26 +6,29 @@ import numpy as np
 
 from model.artifact.manifest import Feature, Parity, RegressionParity
 from model.data.encoding import Row, encoding_of
-from model.serving.engines import TIE, Classifier, Probabilities, Regressor, answers_of
+from model.serving.engines import TIE, Classifier, Numbers, Probabilities, Regressor, answers_of
 
 TOLERANCE = 1e-5
 """Largest difference of a probability that is still rounding: ONNX adds up 100 trees in float32."""
 REGRESSION_TOLERANCE = 1e-4
 """The same for numbers, in standard deviations of the target."""
 
-_MAX_PROBED_ROWS = 2_000
+_MAX_PROBED_ROWS = 1_000
 _MAX_EXTREME_ROWS = 100
+_MAX_COPIED_CELLS = 2_500_000
+_MIN_COPIED_ROWS = 5
 
 
 def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row]:
-    """Return the rows, and copies of (at most 2,000 of) them with gaps and surprises.
+    """Return the rows, and copies of (at most 1,000 of) them with gaps and surprises; of fewer where columns are many.
 
     For each nullable column a copy with it missing, for each category column a copy with an unseen value, for each
     number column copies of at most 100 rows with absurd values, and one copy with everything missing that may be.
     """
     probes = list(rows)
-    few = rows[:: max(1, -(-len(rows) // _MAX_EXTREME_ROWS))]
-    copied = rows[:: max(1, -(-len(rows) // _MAX_PROBED_ROWS))]
+    affordable = max(_MIN_COPIED_ROWS, _MAX_COPIED_CELLS // len(features) ** 2)  # each column is copied, in whole rows
+    few = rows[:: max(1, -(-len(rows) // min(_MAX_EXTREME_ROWS, affordable)))]
+    copied = rows[:: max(1, -(-len(rows) // min(_MAX_PROBED_ROWS, affordable)))]
     for place, feature in enumerate(features):
         if feature.nullable:
             probes += [(*row[:place], None, *row[place + 1 :]) for row in copied]
@@ -37,13 +40,15 @@ def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row
     return probes
 
 
-def compare(onnx: Classifier, pipeline: Classifier, rows: Sequence[Row], *, known_rows: int = 0) -> Parity:
+def compare(
+    onnx: Classifier, pipeline: Classifier | Probabilities, rows: Sequence[Row], *, known_rows: int = 0
+) -> Parity:
     """Return how far the two engines are apart on these rows; `reason` is set if that is too far.
 
-    Each of the first `known_rows` rows must get the same class. On the others, which are made up, rounding may settle
-    a tie either way.
+    Instead of the pipeline, what it answers to the rows will do. Each of the first `known_rows` rows must get the same
+    class. On the others, which are made up, rounding may settle a tie either way.
     """
-    expected = pipeline.probabilities(rows)
+    expected = pipeline if isinstance(pipeline, np.ndarray) else pipeline.probabilities(rows)
     try:
         answered, chosen = answers_of(onnx, rows)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's kinds share no base; none may end the training
@@ -68,13 +73,13 @@ def compare(onnx: Classifier, pipeline: Classifier, rows: Sequence[Row], *, know
 
 
 def compare_regression(
-    onnx: Regressor, pipeline: Regressor, rows: Sequence[Row], standard_deviation: float
+    onnx: Regressor, pipeline: Regressor | Numbers, rows: Sequence[Row], standard_deviation: float
 ) -> RegressionParity:
     """Return how far the two engines are apart on these rows, in standard deviations of the target.
 
     `reason` is set if that is too far: more than a report could show.
     """
-    expected = pipeline.numbers(rows)
+    expected = pipeline if isinstance(pipeline, np.ndarray) else pipeline.numbers(rows)
     try:
         answered = onnx.numbers(rows)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's kinds share no base; none may end the training

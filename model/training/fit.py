@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+from model.alarms.calibrate import MAX_CALIBRATION_ROWS
 from model.alarms.policy import AlarmPolicy
 from model.artifact.manifest import DEFAULT_ESTIMATOR, Manifest
 from model.data.dataset import AnyDataset, Dataset
@@ -17,6 +18,11 @@ from model.training.build_artifact import Candidate, Progress, build_artifact
 from model.training.input_checks import proven_features
 from model.training.out_of_fold import OutOfFoldRows, score, score_out_of_fold, targets_of
 from model.training.pipelines import Recipe, named_recipe
+
+ENOUGH_HELD_OUT_ROWS = MAX_CALIBRATION_ROWS
+"""Test rows that calibrate alarms as well as all rows would: windows in control are drawn from as many.
+
+Then no training row is predicted out of fold, except where these tell how earlier days were."""
 
 
 def train_model(
@@ -49,9 +55,12 @@ def train_model(
     engines = convert(pipeline, dataset)
     progress("predicting held-out rows", 0)
     test, reference = (score(dataset, engines.serving, part) for part in (split.test, split.reference))
-    progress("predicting the training rows out of fold", 0)
     rng = np.random.default_rng(seed)
-    training = score_out_of_fold(dataset, split.train, rng, recipe, answer=engines.answer, by_name=by_name)
+    if dataset.times is None and len(split.test) >= ENOUGH_HELD_OUT_ROWS:
+        training = test.iloc[:0]
+    else:
+        progress("predicting the training rows out of fold", 0)
+        training = score_out_of_fold(dataset, split.train, rng, recipe, answer=engines.answer, by_name=by_name)
     scored = OutOfFoldRows(training, test, reference)
     candidate = Candidate(dataset, split, engines, scored, recipe.name)
     return build_artifact(candidate, folder, rng, seed=seed, policy=policy, progress=progress)

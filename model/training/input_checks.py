@@ -10,6 +10,7 @@ from model.errors import DataError
 from model.serving.engines import AnyEngine, Classifier, predictions_of
 
 _TRIED_ROWS = 20
+_MAX_TRIED_CELLS = 2_000_000
 _MULTIPLES = (1e6, 1e4, 1e3, 100.0, 30.0, 10.0, 3.0, 1.0)
 """How far outside the seen range numbers are tried, in ranges, where the pipeline fails on the largest ones."""
 _WAYS_OUT = (
@@ -30,10 +31,18 @@ def proven_features(
     failure = _failure(engine, rows)
     if failure:
         raise DataError(f"the pipeline cannot predict the test rows: {failure}")
-    sample = rows[:_TRIED_ROWS]
+    sample = rows[: max(2, min(_TRIED_ROWS, _MAX_TRIED_CELLS // len(features) ** 2))]
+    if _failure(engine, [row for place, one in enumerate(features) for row in _tried(sample, place, one)]) is None:
+        return tuple(feature.model_copy(update={"nullable": True, "closed": False}) for feature in features)
     return tuple(
         _proven(engine, sample, place, feature, refuse_unseen=refuse_unseen) for place, feature in enumerate(features)
     )
+
+
+def _tried(rows: Sequence[Row], place: int, feature: Feature) -> list[Row]:
+    """Return copies of the rows with each value that must be answered in one column, and with none."""
+    values = (*(encoding_of(feature).unseen_values or (True, False)), None)
+    return [row for value in values for row in _with(rows, place, value)]
 
 
 def _proven(engine: AnyEngine, rows: Sequence[Row], place: int, feature: Feature, *, refuse_unseen: bool) -> Feature:

@@ -1,4 +1,4 @@
-"""The command `python -m scripts.bench`: measures the alarms, the API, the log or the workspace, and prints tables."""
+"""The command `python -m scripts.bench`: measures alarms, API, log, workspace, training or snapshots."""
 
 import argparse
 import sys
@@ -15,6 +15,7 @@ from scripts.bench.expiry import add_expiring, run_expiring
 from scripts.bench.many import add_many, run_many
 from scripts.bench.reading import add_reading, run_reading
 from scripts.bench.replay import replay
+from scripts.bench.scale import add_snapshot, add_training, run_snapshot, run_training
 from scripts.bench.serving.command import add_serving, run_serving
 from scripts.bench.workspace.command import add_workspace, run_workspace
 from scripts.command_line import whole_from
@@ -32,6 +33,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m scripts.benc
         "expiring": run_expiring,
         "workspace": run_workspace,
         "many": run_many,
+        "training": run_training,
+        "snapshot": run_snapshot,
     }
     return subjects[options.subject](options)
 
@@ -60,7 +63,9 @@ def _run_detection(options: argparse.Namespace) -> int:
 
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
-    parser = argparse.ArgumentParser(prog=prog, description="Measure the alarms, the API, the log or the workspace.")
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Measure alarms, API, log, workspace, training or snapshots."
+    )
     subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
     detection = subjects.add_parser("detection", help="false alarms, power and delay on data sets with known changes")
     detection.add_argument(
@@ -95,6 +100,8 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         subjects.add_parser("many", help="many models in one API: its memory, its start, and a call to one of them")
     )
     add_workspace(subjects.add_parser("workspace", help="Evidently UI after a day, a week, a month and a year"))
+    add_training(subjects.add_parser("training", help="CPU time and memory of training on many rows and columns"))
+    add_snapshot(subjects.add_parser("snapshot", help="CPU time of one snapshot of a large model"))
     return parser
 
 

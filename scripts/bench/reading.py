@@ -84,13 +84,13 @@ def _read_apart(url: str, start: datetime, end: datetime, most: int) -> str:
 def _read(url: str, start: datetime, end: datetime, most: int) -> str:
     database = Database(url)
     read_predictions(database, start, start, VERSION, most)  # opens the connection and builds the query
-    before, began, worked = _peak_bytes(), perf_counter(), process_time()
+    before, began, worked = peak_bytes(), perf_counter(), process_time()
     rows = read_predictions(database, start, end, VERSION, most).rows
     took, cpu = perf_counter() - began, process_time() - worked
-    return f"{len(rows):,} | {took:.2f} | {cpu:.2f} | {(_peak_bytes() - before) / 2**20:.0f} MiB"
+    return f"{len(rows):,} | {took:.2f} | {cpu:.2f} | {(peak_bytes() - before) / 2**20:.0f} MiB"
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Return the peak memory of this program; getrusage would include that of its parent process."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024

@@ -32,6 +32,7 @@ from scripts.stack.stack import Stack, check_ports, exit_status, show_addresses,
 RUNS_KEPT = 5
 DATASETS = ("iris", "wine", "diabetes")
 """What the models of the demo are trained on, and their names."""
+PATIENCE_SECONDS = 120.0
 _LOCK = "running.lock"
 
 
@@ -197,7 +198,8 @@ def _plan(options: argparse.Namespace) -> DemoPlan:
         Phase("concept_drift", windows, expects="concept_drift", must_pass=frozenset({"data_drift"})),
         Phase("bad_quality", windows, expects="data_quality"),
     )
-    return DemoPlan(phases, options.interval, options.rate, options.seed, others=_others(options))
+    wait = PATIENCE_SECONDS * options.models  # one worker measures the windows of all
+    return DemoPlan(phases, options.interval, options.rate, options.seed, wait, _others(options))
 
 
 def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:

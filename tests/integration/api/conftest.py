@@ -1,5 +1,6 @@
 """A real API process beside a real Evidently UI process, and what the tests say to them."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -100,6 +101,11 @@ class ApiProcess:
         """Start, and return when it is ready."""
         self._process = Server([sys.executable, "-m", "api"], self._log, cwd=ROOT, env=self._environment)
         await_answer(f"{self.url}/health/ready", self._process)
+
+    def command(self, *words: str) -> str:
+        """Run a module of ours with the settings of this API, and return what it prints."""
+        command = [sys.executable, "-m", *words]
+        return subprocess.check_output(command, cwd=ROOT, env=self._environment, text=True, timeout=120)
 
     def log(self) -> str:
         """Return what it has written so far."""

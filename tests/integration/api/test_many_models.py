@@ -3,12 +3,15 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGKILL
 from time import monotonic, sleep
 from typing import Any
 
 import httpx
 import pytest
 
+from api.prediction_log.database import Database
+from evidently_workspace.client import EvidentlyClient, project_id_for
 from tests.integration.api.conftest import ApiProcess
 from tests.integration.conftest import RunningUI
 from tests.unit.api.conftest import SETOSA
@@ -82,3 +85,35 @@ def test_a_model_whose_artifact_breaks_later_keeps_no_other_waiting(three: ApiPr
     assert newest(three, "iris")["status"] in {"due", "failed"}
     reference.write_bytes(whole)
     awaited(three, "iris")
+
+
+def test_each_window_of_three_models_is_posted_once_though_the_process_is_killed(
+    three: ApiProcess, tmp_path: Path, ui: RunningUI
+) -> None:
+    for model in NAMES:
+        close(three, model)
+    three.stop(SIGKILL)  # with a window under way, or about to be
+    three.start()
+    for model in NAMES:
+        close(three, model)
+    listed = {model: windows_of(three, model) for model in NAMES}
+    for model in NAMES:
+        awaited(three, model)
+    database = Database(three.database_url)
+    with EvidentlyClient(ui.url, ui.secret) as client:
+        for model in NAMES:
+            windows = windows_of(three, model)
+            assert [one["start"] for one in windows] == [one["start"] for one in listed[model]]
+            assert {one["status"] for one in windows} <= {"posted", "skipped"}
+            assert sum(one["rows"] for one in windows) == 80, "each row is in one window"
+            project = project_id_for(f"{tmp_path.name}-{model}")
+            found = client.snapshots_by_window(project, database.log_id())
+            posted = {one["evidently_url"].rpartition("/")[2] for one in windows if one["status"] == "posted"}
+            assert {str(key) for keys in found.values() for key in keys} == posted, "none lost, none doubled"
+    database.dispose()
+
+
+def windows_of(api: ApiProcess, model: str) -> list[dict[str, Any]]:
+    answer = httpx.get(f"{api.url}/models/{model}/snapshots", timeout=30).raise_for_status()
+    found: list[dict[str, Any]] = answer.json()["windows"]
+    return found

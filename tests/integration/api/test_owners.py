@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,9 +32,11 @@ from evidently_workspace.results import MetricValue, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
 from model.artifact.store import read_manifest
+from scripts import clock
 from tests.clocked import ClockedDatabase
-from tests.integration.conftest import RunningUI
+from tests.integration.conftest import RunningUI, evidently_ui
 from tests.logging_rows import as_they_are
+from tests.servers import free_port
 
 FIVE_MINUTES = timedelta(minutes=5)
 
@@ -233,6 +237,39 @@ def test_snapshots_that_are_lost_in_evidently_ui_are_made_again(new_log: NewLog,
     assert log.repair() == []
 
 
+def test_a_ui_that_is_restored_from_an_older_copy_gets_what_it_lacks_and_loses_what_was_thinned(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    port, older = free_port(), tmp_path / "older.db"
+    with evidently_ui(tmp_path, port) as ui:
+        log = Log(ClockedDatabase(f"sqlite:///{tmp_path / 'log.db'}"), ui, manifest, tmp_path / "reports", "project")
+        thinned, kept = log.window(), log.window()
+        with closing(sqlite3.connect(ui.database)) as source, closing(sqlite3.connect(older)) as copy:
+            source.backup(copy)
+        log.client.delete_snapshot(log.project_id, UUID(str(thinned.snapshot_id)))
+        log.retained.mark_snapshot_removed(thinned)
+        lost = log.window(rows=5)
+    for file in ui.database.parent.glob(f"{ui.database.name}*"):
+        file.unlink()
+    older.rename(ui.database)
+    with evidently_ui(tmp_path, port):
+        assert set(log.in_ui()) == {key_of(thinned), key_of(kept)}
+        assert log.repair() == [UUID(str(thinned.snapshot_id)), None]
+        again = log.process()
+        assert (again.start, again.status, again.rows) == (lost.start, WindowStatus.POSTED, 5)
+        assert log.in_ui() == {
+            key_of(kept): [UUID(str(kept.snapshot_id))],
+            key_of(lost): [UUID(str(again.snapshot_id))],
+        }
+        assert log.repair() == []
+    log.client.close()
+    log.database.dispose()
+
+
+def key_of(window: WindowRecord) -> str:
+    return Window(window.start, window.end).key
+
+
 def test_a_lost_snapshot_that_cannot_be_made_again_is_marked_and_its_values_stay(new_log: NewLog) -> None:
     log = new_log()
     window = log.window()
@@ -245,3 +282,36 @@ def test_a_lost_snapshot_that_cannot_be_made_again_is_marked_and_its_values_stay
     assert after.snapshot_removed_at is not None
     values = [value for _, _, value in log.store.series("rows", None, None, None, limit=10)]
     assert values == [WindowValue("rows", "", 3.0)]
+
+
+def test_what_a_clock_that_was_ahead_has_left_in_evidently_ui_is_removed_with_its_windows(
+    new_log: NewLog, ui: RunningUI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = new_log()
+    now = datetime.now(UTC)
+    set_clock(log, now - 2 * FIVE_MINUTES)
+    past = log.window()
+    set_clock(log, now + timedelta(days=1))
+    future = log.window(rows=4)
+    report = tmp_path / "reports" / str(future.report_file)
+    assert (len(log.in_ui()), report.exists()) == (2, True)
+    monkeypatch.setenv("VIGIE_DATABASE_URL", f"sqlite:///{tmp_path / 'log.db'}")
+    monkeypatch.setenv("VIGIE_REPORTS_DIR", str(tmp_path / "reports"))
+    monkeypatch.setenv("VIGIE_EVIDENTLY_SECRET", ui.secret)
+    monkeypatch.setenv("VIGIE_EVIDENTLY_URL", "http://127.0.0.1:9")
+    assert clock.main(["--bring-back"]) == 2  # and nothing is lost
+    assert "no answer from Evidently UI" in capsys.readouterr().err
+    assert log.store.newest(1) == [future]
+    monkeypatch.setenv("VIGIE_EVIDENTLY_URL", ui.url)
+    assert clock.main(["--bring-back"]) == 0
+    assert list(log.in_ui()) == [Window(past.start, past.end).key]
+    assert not report.exists()
+    set_clock(log, datetime.now(UTC) + FIVE_MINUTES)
+    log.store.close_elapsed(FIVE_MINUTES)
+    again = log.process()
+    assert (again.status, again.rows, again.start < now + FIVE_MINUTES) == (WindowStatus.POSTED, 4, True)
+    assert len(log.in_ui()) == 2
+
+
+def set_clock(log: Log, time: datetime) -> None:
+    log.database.time = time  # type: ignore[attr-defined] # a ClockedDatabase

@@ -1,15 +1,20 @@
 """A real API in this process: real model, real SQLite, no snapshots; with and without API keys."""
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from api.app import create_app
+from api.middleware.head_limit import BoundedHeadProtocol
 from api.prediction_log.database import Database
 from api.prediction_log.tables import metadata
 from api.security.keys import SCOPES
@@ -31,6 +36,22 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[int]:
+    """Serve the app as `python -m api` does, and yield its port."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", http=BoundedHeadProtocol, ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    deadline = monotonic() + 20
+    while not server.started and monotonic() < deadline:
+        sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture

@@ -106,6 +106,21 @@ def test_a_label_is_of_the_model_that_predicted(client: TestClient) -> None:
     assert client.post("/models/shop/feedback", json=labels).json() == {"accepted": 1, "unknown": []}
 
 
+def test_two_models_may_use_the_same_id_and_one_of_them_is_erased_alone(
+    client: TestClient, sugar_row: dict[str, Any]
+) -> None:
+    first = predicted(client, "/predict?prediction_id=twin", SETOSA)
+    other = predicted(client, "/models/sugar/predict?prediction_id=twin", sugar_row)
+    assert first["prediction_id"] == other["prediction_id"] == "twin"
+    assert client.post("/models/sugar/predict?prediction_id=twin", json=sugar_row).json() == other
+    assert client.delete("/models/sugar/predictions/twin").status_code == 204
+    assert client.delete("/models/sugar/predictions/twin").status_code == 404
+    assert client.delete(f"/models/{BROKEN}/predictions/twin").status_code == 404
+    assert client.delete("/models/nobody/predictions/twin").status_code == 404
+    assert predicted(client, "/models/iris/predict?prediction_id=twin", SETOSA) == first
+    assert client.delete("/predictions/twin").status_code == 204
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -235,6 +250,8 @@ def test_a_single_model_is_listed_and_answers_under_its_name_too(settings: Setti
         ("- 60", "the file: Input should be a valid dictionary"),
         ("log_keep_days: 3\nlog_keep_days: 4", "line 2: 'log_keep_days' occurs twice"),
         ("\x00", "is not YAML"),
+        ("drift_floors: {bmi: -1}", "drift_floors.bmi: Input should be greater than or equal to 0"),
+        ("drift_floors: 0.2", "drift_floors: Input should be a valid dictionary"),
     ],
 )
 def test_own_settings_that_are_not_valid_disable_only_their_model(
@@ -265,6 +282,27 @@ def test_a_model_has_settings_of_its_own_and_keeps_them_when_it_is_trained_again
     assert model.error is None
     assert (model.settings.snapshot_interval_seconds, model.settings.log_keep_days) == (3600, 7)
     assert (model.settings.alert_windows_failed, model.settings.alert_windows, model.project) == (1, 3, "Flowers")
+
+
+def test_a_floor_of_its_own_raises_the_threshold_of_one_column_and_lowers_none(models: Path, tmp_path: Path) -> None:
+    from api.installed_models import with_drift_floors  # noqa: PLC0415
+    from model.artifact.store import read_manifest  # noqa: PLC0415
+
+    manifest = read_manifest(models / "iris")
+    raised = with_drift_floors(manifest, [("petal_width", 0.9), ("sepal_width", 0.0)])
+    assert raised.threshold("petal_width").at(1000) == 0.9 > manifest.threshold("petal_width").at(1000)
+    for column in ("sepal_width", "prediction"):
+        assert raised.threshold(column) == manifest.threshold(column)
+
+
+def test_a_floor_of_an_unknown_column_disables_its_model(models: Path, tmp_path: Path) -> None:
+    for name in ("iris", "shop"):
+        shutil.copytree(models / name, tmp_path / "models" / name)
+    (tmp_path / "models" / "shop" / "vigie.yaml").write_text("drift_floors: {petal_wdith: 0.2}\n")
+    with TestClient(create_app(settings_of(tmp_path, tmp_path / "models"))) as client:
+        listed = {one["name"]: one["reason"] for one in client.get("/models").json()["models"]}
+    assert listed["iris"] is None
+    assert "no drift is measured of 'petal_wdith', but of sepal_length" in (listed["shop"] or "")
 
 
 def test_two_models_cannot_name_one_project(models: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from evidently_workspace.dashboard import build_dashboard
+from evidently_workspace.dashboard import MAX_FEATURES, build_dashboard
 from evidently_workspace.panels import MAX_DRAWN_RATIO
 
 
@@ -79,3 +79,16 @@ def test_the_head_of_the_attributions_says_in_what_they_are(manifest):
     ):
         head = next(p for p in build_dashboard(model)["panels"] if p["title"].startswith("Attributions"))
         assert unit in head["subtitle"]
+
+
+def test_a_chart_of_hundreds_of_features_has_lines_for_those_that_matter_most(make_manifest):
+    wide = make_manifest(numbers=200)
+    means = {name: float(place) for place, name in enumerate(wide.feature_names)}
+    wide = wide.model_copy(update={"attributions": wide.attributions.model_copy(update={"mean_absolute": means})})
+    panels = {panel["title"]: panel for panel in build_dashboard(wide)["panels"]}
+    assert all(len(panel["values"]) <= MAX_FEATURES for panel in panels.values())
+    shown = panels["Drift distance of each feature"]
+    assert [line["legend"] for line in shown["values"]] == list(reversed(wide.feature_names))[:MAX_FEATURES]
+    assert shown["subtitle"].startswith(f"The {MAX_FEATURES} of 202 features that move the predictions most")
+    missing = panels["Missing share of each feature"]
+    assert missing["values"][0]["legend"] == "member"

@@ -8,8 +8,8 @@ import pytest
 
 from api.snapshots.reports import SCRIPT_END, SCRIPT_START, split_page
 from evidently_workspace import snapshot as snapshot_module
-from evidently_workspace.checks.changed_rows import RowIds
 from evidently_workspace.panels import MAX_DRAWN_RATIO
+from evidently_workspace.results import RowIds
 from model.artifact.traffic import TrafficAlarms, TrafficThreshold
 
 WITHOUT_ANY_SECTION = {"rows", "labelled_rows", "labelled_share", "rejected_requests", "version_rows"}

@@ -12,6 +12,7 @@ from model.artifact.store import read_reference, read_test, verify_artifact
 from model.errors import ExplanationError, ServedElsewhereError
 from model.explain.explainer import load_explainer
 from model.serving.predictor import load_predictor
+from model.train import main as train
 from model.watch import main
 from tests.watched import OPTIONS, PROBABILITIES, csv_of, loans, losses
 
@@ -177,3 +178,35 @@ def test_the_option_names_a_class_and_a_column(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         main(["--reference", "x.csv", *OPTIONS, "--probability", "p_yes"])
     assert "is not CLASS=COLUMN" in capsys.readouterr().err
+
+
+def test_the_rows_of_an_export_can_be_the_next_reference(tmp_path: Path) -> None:
+    rows = [
+        {
+            "prediction_id": row["loan"],
+            "logged_at": f"2026-11-{1 + place // 24:02}T{place % 24:02}:00:00+00:00",
+            "model_version": "20261101T000000Z-12345678",
+            **{name: row[name] for name in ("income", "age", "region")},
+            "prediction": row["decision"],
+            "probability_no": row["p_no"],
+            "probability_yes": row["p_yes"],
+            "label": row["defaulted"],
+            "label_arrived_at": f"2026-11-{1 + place // 24:02}T{place % 24:02}:30:00+00:00",
+        }
+        for place, row in enumerate(loans(300))
+    ]
+    file = tmp_path / "export.csv"
+    file.write_text(csv_of(rows), encoding="utf-8")
+    options = ["--prediction", "prediction", "--target", "label", "--time", "logged_at", "--alarms", "rows"]
+    options += ["--probability", "no=probability_no", "--probability", "yes=probability_yes"]
+    assert main(["--reference", str(file), "--out", str(tmp_path / "model"), *options]) == 0
+    assert classifier(tmp_path / "model").feature_names == ("income", "age", "region")
+
+
+def test_a_model_that_is_served_elsewhere_is_not_trained_from_the_log(
+    watched_artifact: Artifact, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIGIE_MODEL_DIR", str(watched_artifact("classes")))
+    span = ["--since", "2026-11-01", "--until", "2026-11-02"]
+    assert train(["--from-log", *span, "--estimator", "logistic_regression"]) == 2
+    assert "the model loans is served elsewhere and only watched here" in capsys.readouterr().err

@@ -120,7 +120,7 @@ def test_an_error_has_the_type_of_its_status_and_names_the_field(client: Client,
         other.predict(SETOSA)
     with pytest.raises(ValueError, match="name the model"):
         client.log([])
-    for address in ("127.0.0.1:8000", "ftp://x", ""):
+    for address in ("127.0.0.1:8000", "ftp://x", "", "http://", "http://x:port", "http://\x00"):
         with pytest.raises(ValueError, match="http://"):
             Client(address)
 

@@ -7,11 +7,15 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from api.app import create_app
+from api.settings import Settings
 from tests.servers import free_port
-from tests.unit.vigie.conftest import Stored
+from tests.unit.vigie.conftest import Stored, served
+from tests.watched import loans, logged
 from vigie.client import Client, Unreachable
 from vigie.queue import Queue, QueueFailed
 
@@ -141,6 +145,25 @@ def test_a_killed_process_loses_nothing_that_it_accepted(httpserver: HTTPServer,
     assert {f"p{n}" for n in range(accepted)} <= set(log.rows)
     assert len(log.rows) == len(set(log.rows))
     assert [int(one[1:]) for one in log.rows] == sorted(int(one[1:]) for one in log.rows), "in order"
+
+
+def test_predictions_made_elsewhere_are_logged_once_with_their_labels(
+    settings: Settings, watched_artifact: Callable[[str], Path], tmp_path: Path
+) -> None:
+    log = SecretStr(f"sqlite:///{tmp_path}/log.db")
+    app = create_app(settings.model_copy(update={"model_dir": watched_artifact("classes"), "database_url": log}))
+    rows = [logged(row, label=True) for row in loans(30)]
+    unnamed = [{name: value for name, value in row.items() if name != "prediction_id"} for row in rows]
+    with served(app, free_port()) as address, Client(address, model="loans") as client:
+        assert client.log(rows[:10])["labels"] == 10
+        queue = Queue(client, tmp_path / "unsent")
+        queue.log(rows)
+        made = queue.log(unnamed)
+        queue.flush()
+        assert (queue.waiting(), queue.refused()) == (0, [])
+        assert client.log([{**unnamed[0], "prediction_id": made[0]}])["repeated"] == 1
+        assert client.log(rows)["repeated"] == 30
+        queue.close()
 
 
 def test_several_queues_share_a_folder(client: Client, tmp_path: Path, stored: Stored) -> None:

@@ -1,38 +1,20 @@
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from time import monotonic, sleep
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
 from api.app import create_app
 from api.middleware import head_limit
-from api.middleware.head_limit import MAX_HEAD_BYTES, BoundedHeadProtocol
+from api.middleware.head_limit import MAX_HEAD_BYTES
 from api.settings import Settings
+from tests.unit.api.conftest import serving
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
 Connect = Callable[[], socket.socket]
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[int]:
-    """Serve the app as `python -m api` does, and yield its port."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", http=BoundedHeadProtocol, ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    deadline = monotonic() + 20
-    while not server.started and monotonic() < deadline:
-        sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture
@@ -265,3 +247,41 @@ def test_a_client_that_reads_slowly_gets_everything(few_places: int) -> None:
                 if received >= 10 * size:
                     break
     assert monotonic() - began > 1.0  # longer than a client may go without reading
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_clients_that_read_large_answers_slowly_hold_little_memory_together(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size, most = 16_000_000, 40_000_000
+    monkeypatch.setattr(head_limit, "MAX_UNREAD_BYTES", most)
+    report = settings.reports_dir / "2026-11-23" / "a.html"
+    report.parent.mkdir(parents=True)
+    report.write_bytes(b"x" * size)
+    with serving(create_app(settings)) as port, ExitStack() as stack:
+        slow = []
+        for _ in range(8):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(b"GET /reports/2026-11-23/a.html HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(1)  # the answer is in memory now
+            slow.append(connection)
+        # those that came first are closed, long before a client is too slow
+        assert all(closed_by_the_api(blocking(connection, False), 10) for connection in slow[:4])
+        received = len(until_end(blocking(slow[-1], True), size))
+        assert received > size
+
+
+def blocking(connection: socket.socket, value: bool) -> socket.socket:
+    connection.setblocking(value)
+    return connection
+
+
+def until_end(connection: socket.socket, size: int) -> bytes:
+    """What comes until the whole body is there."""
+    parts, received = [], 0
+    while received < size + 100 and (part := connection.recv(1_000_000)):
+        parts.append(part)
+        received += len(part)
+    return b"".join(parts)

@@ -374,9 +374,7 @@ def test_a_model_whose_window_fails_keeps_no_other_model_waiting(database: Clock
         wait = stores[ONE].defer(failing, "no", FailureCause.WINDOW)
         assert wait is not None
         database.time += wait if failing.faults + 1 < FAULTS_UNTIL_DEFERRED else timedelta(0)
-    assert next_claimable(database, ALL) == ONE, (
-        "a window that is put off keeps its own model's others waiting no longer"
-    )
+    assert next_claimable(database, ALL) == ONE, "a window that is put off keeps its model waiting no longer"
     claimed = stores[ONE].claim()
     assert claimed is not None
     assert claimed.start == NOON + HOUR

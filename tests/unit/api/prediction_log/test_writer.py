@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -15,6 +16,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import event
 
 from api.errors import IdInUse, LogOverloaded, LogUnavailable
+from api.prediction_log import database as database_module
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.inserts import same_row
 from api.prediction_log.reader import read_labelled, read_predictions, read_rejections
@@ -271,6 +273,42 @@ def test_a_window_is_read_from_the_index_and_sampled_in_the_database(tmp_path: P
             assert any(used in step for step in plan), plan
         statement, values = asked[-1]
         assert len(connection.execute(statement, values).fetchall()) == 100
+    database.dispose()
+
+
+def test_a_program_that_reads_for_long_is_told_of_and_leaves_no_large_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(database_module, "MAX_JOURNAL_BYTES", 100_000)
+    monkeypatch.setattr(database_module, "LONG_READ_BYTES", 4_000_000)
+    database = Database(f"sqlite:///{tmp_path}/log.db")
+    database.migrate()
+    journal = tmp_path / "log.db-wal"
+
+    def log_rows(rows: int) -> None:
+        async def write() -> None:
+            writer = LogWriter(database, 1000, respond=as_they_are)
+            writer.start()
+            for _ in range(rows):
+                await writer.log_responses([PredictionRecord(str(uuid4()), 0, "v1", "x" * 50_000, "a", "{}")])
+            await writer.close()
+
+        asyncio.run(write())
+        database.warn_of_long_reads()
+
+    log_rows(100)
+    assert caplog.messages == []
+    with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM predictions").fetchall()
+        for _ in range(3):
+            log_rows(100)
+        assert journal.stat().st_size > 12_000_000
+    warned = [message for message in caplog.messages if "in one transaction for long" in message]
+    assert len(warned) == 2  # and once more when it had doubled
+    assert "end it, and read a copy instead" in warned[0]
+    log_rows(100)
+    assert journal.stat().st_size < 6_000_000  # what one turn of it needs
     database.dispose()
 
 

@@ -1,11 +1,15 @@
 """What clients do that is not quite right, or that a proxy does for them."""
 
+import asyncio
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from fastapi import FastAPI
@@ -16,6 +20,7 @@ from api.app import create_app
 from api.prediction_log.database import Database
 from api.prediction_log.tables import predictions
 from api.prediction_log.windows import WindowStore
+from api.routes import predictions as predictions_routes
 from api.settings import Settings
 
 JSON = {"content-type": "application/json"}
@@ -47,6 +52,36 @@ def test_a_small_body_that_unpacks_to_a_large_one_is_refused(client: TestClient,
     assert answer.status_code == 413
     assert "50,000 bytes unpacked" in answer.json()["detail"]
     assert 'vigie_rejected_requests_total{reason="body_too_large"} 1.0' in client.get("/metrics").text
+
+
+async def with_threads(threads: int, call: Coroutine[Any, Any, list[int]]) -> list[int]:
+    """Await the call where so many threads are free to work for it."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads))
+    return await call
+
+
+def test_few_bodies_are_unpacked_at_once(app: FastAPI, setosa: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacking, most, unpack = 0, 0, predictions_routes.unpacked
+
+    def slowly_unpacked(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
+        nonlocal unpacking, most
+        unpacking += 1
+        most = max(most, unpacking)
+        sleep(0.02)  # as long as a large one takes; others would come in between
+        unpacking -= 1
+        return unpack(body, encoding, max_bytes)
+
+    async def call() -> list[int]:
+        headers = JSON | {"content-encoding": "gzip"}
+        body = gzip.compress(orjson.dumps(setosa | {"petal_width": "wide"}))  # refused: the log is not running here
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
+            answers = await asyncio.gather(*(client.post("/predict", content=body) for _ in range(20)))
+        return [answer.status_code for answer in answers]
+
+    monkeypatch.setattr(predictions_routes, "unpacked", slowly_unpacked)
+    assert asyncio.run(with_threads(10, call())) == [422] * 20
+    assert (most, unpacking) == (predictions_routes.MAX_UNPACKED_BODIES, 0)
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def give_each_row_an_id(body: Any) -> None:
 
 
 PATHS = ("/predict", "/predict/batch", "/feedback", "/models/iris/log", "/models/loans/log", "/model",
-         "/snapshots", "/snapshots/metrics", "/reports",
+         "/snapshots", "/snapshots/metrics", "/reports", "/predictions", "/models/flowers/predictions",
          "/models", "/models/flowers", "/models/sugar/predict", "/models/nobody/snapshots", "/models/",
          "/metrics", "/docs", "/openapi.json", "/static-offline-docs", "/health/ready", "/")  # fmt: skip
 KINDS = ["application/json", "text/plain", "multipart/form-data", "application/json; charset=x", ""]

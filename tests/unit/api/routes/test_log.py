@@ -206,7 +206,7 @@ def test_its_card_says_that_it_is_served_elsewhere(watching: TestClient) -> None
     assert card["engine"] == "elsewhere"
     assert card["answer_columns"]["prediction"] == "decision"
     assert watching.get("/health/ready").status_code == 200
-    assert watching.get("/").status_code == 200
+    assert "served elsewhere, test accuracy" in watching.get("/").text
     assert 'engine="elsewhere"' in watching.get("/metrics").text
 
 
@@ -235,6 +235,21 @@ def test_of_several_models_each_has_its_own_ids(
     answers = {row["model_id"]: row["prediction"] for row in logged("predictions")}
     assert sorted(answers.values()) == sorted([loan["decision"], str(loss["loss"])])
     assert {row["model_id"]: row["label"] for row in logged("labels")}.keys() == answers.keys()
+
+
+def test_a_new_reference_is_taken_up_by_reload(
+    settings: Settings, watched_artifact: Callable[[str], Path], tmp_path: Path, logged: Logged
+) -> None:
+    folder = shutil.copytree(watched_artifact("classes"), tmp_path / "loans")
+    with TestClient(create_app(settings.model_copy(update={"model_dir": folder}))) as client:
+        assert post(client, one()).status_code == 200
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"version": "20270101T000000Z-00000000"}))
+        assert client.post("/model/reload").json()["status"] == "reloaded"
+        again = post(client, one(), sent(loans(2)[1])).json()
+        assert (again["repeated"], again["model_version"]) == (1, "20270101T000000Z-00000000")
+    versions = {row["id"]: row["model_version"] for row in logged("predictions")}
+    assert versions == {"0-0000000": manifest["version"], "0-0000001": "20270101T000000Z-00000000"}
 
 
 def test_another_model_is_not_here(watching: TestClient) -> None:

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.settings import Settings
+from model.artifact.store import read_manifest
 from tests.retraining import retrain
 from tests.unit.api.conftest import Logged
 
@@ -94,6 +95,23 @@ def test_the_logged_response_stays_when_another_version_serves(
     assert one(reloading, "a", setosa).content == first.content
     assert batch(reloading, ["b", "c"], setosa, VIRGINICA).content == together.content
     assert len(logged("predictions")) == 4
+
+
+def test_a_version_that_refuses_the_row_still_answers_what_was_logged(
+    reloading: TestClient, settings: Settings, folder: Path, setosa: dict[str, Any]
+) -> None:
+    first, together = one(reloading, "a", setosa), batch(reloading, ["a", "b"], setosa, VIRGINICA)
+    features = read_manifest(folder).features
+    closed = (features[0].model_copy(update={"closed": True}), *features[1:])
+    retrain(folder, folder, "v2", features=closed)
+    app = create_app(settings.model_copy(update={"model_dir": folder}))  # as after a restart, with the same log
+    with TestClient(app, raise_server_exceptions=False) as later:
+        assert one(later, "c", setosa).status_code == 422
+        assert one(later, "a", VIRGINICA).status_code == 422
+        assert batch(later, ["a", "c"], setosa, VIRGINICA).status_code == 422
+        assert one(later, "a", setosa).content == first.content
+        assert batch(later, ["a", "b"], setosa, VIRGINICA).content == together.content
+        assert counted(later) == 0
 
 
 def test_a_number_is_answered_the_same_again(settings: Settings, diabetes_artifact: Path) -> None:

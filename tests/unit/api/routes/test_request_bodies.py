@@ -288,7 +288,7 @@ def test_a_body_with_more_values_than_any_valid_one_is_not_parsed(
 HOSTILE = """
 import asyncio, json, sys
 from pathlib import Path
-from time import perf_counter
+from time import thread_time  # of the loop's thread: others on this machine do not count
 from api.errors import VigieError
 from api.serving.request_bodies import LARGE_BYTES, ListBody, RequestBody
 from api.serving.schemas import batch_type, row_type, task_types
@@ -320,6 +320,11 @@ BODIES = {
     "a long label": filled(b'{"labels":[{"prediction_id":"a","label":"', b"a", b'"}]}'),
     "long numbers": filled(b'{"rows":[', b"1" * 4299 + b",", b"]}"),
     "too many valid rows": filled(b'{"rows":[', valid + b",", b"]}"),
+    "repeated fields": filled(b'{"rows":[', b"{" + b'"petal_width":1,' * 110 + valid[1:] + b",", b"]}"),
+    "repeated long fields": filled(b'{"rows":[', b"{" + b'"petal_width":1.23456789012,' * 66 + valid[1:] + b",", b"]}"),
+    "few rows of repeated fields": filled(b'{"rows":[', b"{" + b'"petal_width":1,' * 80_000 + valid[1:] + b",", b"]}"),
+    "long numbers in rows": filled(b'{"rows":[', valid[:-1] + b',"petal_width":' + b"1" * 4299 + b"},", b"]}"),
+    "long fractions": filled(b'{"rows":[', valid[:-1] + b',"petal_width":0.' + b"1" * 4299 + b"},", b"]}"),
     "no text": filled(b'"', b"\\\\", b""),
 }
 
@@ -327,10 +332,10 @@ async def measure(reader, body):
     loop, held = asyncio.get_running_loop(), 0.0
     async def others():
         nonlocal held
-        last = perf_counter()
+        last = thread_time()
         while True:
             await asyncio.sleep(0)
-            held, last = max(held, perf_counter() - last), perf_counter()
+            held, last = max(held, thread_time() - last), thread_time()
     others = asyncio.create_task(others())
     await asyncio.sleep(0)
     try:
@@ -351,12 +356,12 @@ for name, body in BODIES.items():
 
 
 def test_no_body_up_to_the_limit_takes_much_memory_or_holds_up_other_calls_for_long(iris_artifact: Path) -> None:
-    # generous: a reader that parses before it counts takes gigabytes and many seconds for these
+    # in CPU seconds, four times the longest; a reader that parses before it counts takes gigabytes and many seconds
     command = [sys.executable, "-c", HOSTILE, str(iris_artifact)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=200)
     measured = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(measured) == 25
-    assert [one for one in measured if one[2] > 3.0 or one[3] > 200] == []
+    assert len(measured) == 35
+    assert [one for one in measured if one[2] > 0.5 or one[3] > 200] == []
 
 
 def test_an_error_repeats_little_of_what_was_sent(client: TestClient, setosa: dict[str, Any]) -> None:

@@ -12,9 +12,10 @@ from api.prediction_log.reader import VersionCount, count_versions
 from api.prediction_log.records import LabelRecord, PredictionRecord
 from api.prediction_log.writer import LogWriter
 from api.serving.model_archive import MAX_VERSIONS, ModelArchive
-from api.snapshots.window_models import WindowModels
-from model.artifact.store import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE
+from api.snapshots.window_models import MIN_EXPLAINED_ROWS, WindowExplanations, WindowModels
+from model.artifact.store import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE, read_reference
 from model.errors import ArtifactError
+from model.statistics.attribution import MAX_EXPLAINED_ROWS
 from tests.logging_rows import as_they_are
 from tests.retraining import retrain
 
@@ -79,7 +80,7 @@ def test_a_version_that_served_before_a_restart_is_available_and_explained(folde
     models = WindowModels(folder, archive_of(folder))
     found = models.choose({"v1": VersionCount(500, 0), "v2": VersionCount(400, 0)}, min_rows=30, min_labels=30)
     assert found.manifest.version == "v1"
-    attributions, missing = found.explanations.explain(found.reference)
+    attributions, missing = found.explanations.explain(found.reference, timedelta(minutes=5))
     assert (attributions is not None, missing) == (True, None)
     assert models.newest.manifest.version == "v2"
     assert chosen(models, v2=(500, 0)) == chosen(models) == "v2"
@@ -148,3 +149,15 @@ def test_rows_and_labels_are_counted_by_version(database_url: str) -> None:
     assert count_versions(database, now - hour, now + hour) == {"v0": VersionCount(3, 1), "v1": VersionCount(2, 2)}
     assert count_versions(database, now + hour, now + 2 * hour) == {}
     database.dispose()
+
+
+def test_as_many_rows_are_explained_as_a_share_of_the_window_pays_for(iris_artifact: Path) -> None:
+    explanations = WindowExplanations(iris_artifact)
+    window = read_reference(iris_artifact).sample(2_000, replace=True, random_state=0)
+    found, missing = explanations.explain(window, timedelta(hours=1))
+    assert missing is None
+    assert found is not None
+    assert len(found) == MAX_EXPLAINED_ROWS
+    found, _ = explanations.explain(window, timedelta(milliseconds=10))
+    assert found is not None
+    assert len(found) == MIN_EXPLAINED_ROWS

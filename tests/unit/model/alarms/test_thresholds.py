@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model.alarms.thresholds import calibrate_thresholds
+from model.alarms.thresholds import _NullColumns, calibrate_thresholds
 from model.artifact.manifest import LABEL, PREDICTION, DriftMethod, DriftThreshold
 from model.artifact.store import read_manifest, read_reference, read_test
 from model.data.bundled import load_bundled
@@ -164,3 +164,23 @@ def test_numbers_too_far_apart_to_measure_are_refused_with_the_column() -> None:
     population = pd.DataFrame({"x": [1e38, *[0.0] * 99]})
     with pytest.raises(DataError, match="column 'x' holds numbers too far apart"):
         calibrate_thresholds(population[1:], population, {"x": "wasserstein"}, np.random.default_rng(0), replicates=200)
+
+
+@pytest.mark.parametrize("kind", ["normal", "skewed", "flags", "gaps"])
+def test_distances_by_cells_are_those_by_rows(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    values = pd.Series(
+        {"skewed": rng.lognormal(sigma=2, size=3_000), "flags": rng.integers(0, 3, 3_000) * 1.0}.get(
+            kind, rng.normal(size=3_000)
+        )
+    )
+    if kind == "gaps":
+        values[::4] = np.nan
+    frame = pd.DataFrame({"x": values})
+    columns = _NullColumns({"x": "wasserstein"}, frame.head(900), frame, rng)
+    tails = columns._columns[0]._tails
+    counts = rng.multinomial(400, np.full(3_000, 1 / 3_000), size=50).T.astype(np.float32)
+    counts[tails.replaced] = 0
+    found = columns.distances(counts, columns.prepare(np.full((50, 3_000), 1 / 3_000)))[0]
+    expected = build_statistic("wasserstein", frame["x"].head(900), frame["x"]).distances(counts)
+    np.testing.assert_allclose(found, expected, rtol=0.01, atol=0.002)

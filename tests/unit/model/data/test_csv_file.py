@@ -11,6 +11,7 @@ from rich.console import Console
 
 from model.command_line import column_table, write_columns
 from model.data.csv_file import load_csv, read_columns
+from model.data.csv_text import MAX_COLUMNS
 from model.data.schema_file import SchemaFile, read_schema
 from model.errors import DataError
 
@@ -468,3 +469,10 @@ def test_the_table_hides_nothing_at_any_width(write: Write, width: int) -> None:
     shown = " ".join(by_column)
     for fact in ("customer_number", "size", "industry", "dropped", "category", "numbers", "withoutit"):
         assert fact in shown.replace(" ", ""), fact
+
+
+def test_a_file_of_too_many_columns_is_refused_before_its_rows_are_read(write: Write) -> None:
+    names = ",".join(f"c{number}" for number in range(MAX_COLUMNS))
+    path = write(f"{names},y\n1,2\n")  # the line that is too short would be named
+    with pytest.raises(DataError, match="has 5,001 columns, and at most 5,000 are taken; leave out those"):
+        load_csv(path, "y")

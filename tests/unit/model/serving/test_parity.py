@@ -123,3 +123,11 @@ def test_an_onnx_model_of_other_data_is_caught() -> None:
     rows = rows_of(dataset.frame, dataset.features)
     onnx = OnnxClassifier(export_onnx(other, dataset.features), dataset.features)
     assert compare(onnx, PipelineClassifier(pipeline, dataset.features), rows).reason is not None
+
+
+def test_a_wide_table_is_probed_in_bounded_work() -> None:
+    features = tuple(Feature(name=f"x{place}", type="number", nullable=True, example=1.0) for place in range(400))
+    rows: list[Row] = [(1.0,) * 400] * 1_000
+    probes = probing_rows(rows, features)
+    assert len(probes) < 40_000
+    assert {probe.index(None) for probe in probes[:-1] if None in probe} == set(range(400))

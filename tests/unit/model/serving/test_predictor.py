@@ -1,5 +1,6 @@
 """Answers: probabilities of rows in schema order, from either engine, for seen, missing and unseen values."""
 
+import hashlib
 import math
 import shutil
 import subprocess
@@ -10,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from onnx import TensorProto, helper
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from model.artifact.manifest import ClassifierManifest
-from model.artifact.store import MANIFEST_FILE, read_manifest, read_reference
+from model.artifact.store import MANIFEST_FILE, ONNX_FILE, read_manifest, read_reference
 from model.data.csv_file import load_csv
 from model.data.encoding import rows_of
-from model.errors import PredictionError
+from model.errors import ArtifactError, PredictionError
 from model.serving.engines import PipelineClassifier
 from model.serving.predictor import Predictor, load_predictor
 from model.training.fit import train_model
@@ -131,3 +133,48 @@ def test_serving_by_onnx_loads_neither_pandas_nor_scikit_learn(iris_artifact: Pa
     command = [sys.executable, "-c", program, str(iris_artifact)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == ""
+
+
+def with_onnx(artifact: Path, content: bytes, copy: Path) -> Path:
+    """Return a copy of the artifact that holds another ONNX model, with its hash."""
+    shutil.copytree(artifact, copy)
+    (copy / ONNX_FILE).write_bytes(content)
+    manifest = read_manifest(copy)
+    files = manifest.files | {ONNX_FILE: hashlib.sha256(content).hexdigest()}
+    (copy / MANIFEST_FILE).write_text(manifest.model_copy(update={"files": files}).model_dump_json())
+    return copy
+
+
+def constant(file: str) -> bytes:
+    """Return an ONNX model whose weights are in a file outside of it."""
+    weights = TensorProto(name="W", data_type=TensorProto.FLOAT, dims=[1, 3], data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": file, "offset": "0", "length": "12"}.items():
+        weights.external_data.add(key=key, value=value)
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["W"], ["probabilities"])],
+        "constant",
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, 4])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 3])],
+        initializer=[weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def test_a_broken_or_foreign_onnx_model_is_refused_when_it_is_loaded(iris_artifact: Path, tmp_path: Path) -> None:
+    content = (iris_artifact / ONNX_FILE).read_bytes()
+    (tmp_path / "weights").write_bytes(b"x" * 12)
+    for number, (hostile, error) in enumerate(
+        [
+            (b"", "No graph was found"),
+            (b"x" * 1000, "No graph was found"),
+            (content[:-5000], "protobuf parsing failed"),
+            (content.replace(b"probabilities", b"probabilitiez"), "it has no output 'probabilities'"),
+            (constant(str(tmp_path / "weights")), "External data path validation failed"),
+            (constant("../../../../../../../../etc/passwd"), "External data path validation failed"),
+        ]
+    ):
+        folder = with_onnx(iris_artifact, hostile, tmp_path / str(number))
+        with pytest.raises(ArtifactError, match=error) as refused:
+            load_predictor(folder)
+        assert str(refused.value).startswith(f"cannot load {folder / ONNX_FILE} (")

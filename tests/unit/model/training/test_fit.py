@@ -67,6 +67,17 @@ def test_the_calibration_is_fitted_on_rows_that_no_model_was_fitted_on_and_not_o
     assert abs(error_chances(reference, manifest.calibration).mean() - wrong) < 0.1
 
 
+def test_where_held_out_rows_are_many_no_training_row_is_predicted_out_of_fold(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("model.training.fit.ENOUGH_HELD_OUT_ROWS", 30)
+    steps: dict[str, float] = {}
+    manifest = train_model(load_bundled("iris"), tmp_path / "model", progress=steps.__setitem__)
+    assert manifest.calibration.rows == manifest.data.test_rows == 30
+    assert "predicting the training rows out of fold" not in steps
+    assert steps["calibrating alarms"] == pytest.approx(1)
+
+
 def test_a_model_that_cannot_be_explained_is_trained_without_attributions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -67,3 +67,12 @@ def test_an_estimator_of_the_other_task_is_refused_with_those_that_suit() -> Non
         named_recipe("logistic_regression", "regression")
     with pytest.raises(DataError, match=r"linear_regression predicts numbers.*logistic_regression"):
         named_recipe("linear_regression", "classification")
+
+
+def test_a_forest_of_many_rows_has_trees_that_can_be_explained() -> None:
+    rows = pd.DataFrame({"size": np.random.default_rng(0).normal(size=12_000)})
+    features = (describe_column("size", "number", rows["size"]),)
+    codes = np.random.default_rng(1).integers(0, 2, 12_000)
+    forest = build_pipeline(features, 0).fit(pipeline_input(rows, features), codes)[-1]
+    assert max(tree.get_n_leaves() for tree in forest.estimators_) <= 1 / forest.min_weight_fraction_leaf
+    assert build_pipeline(FEATURES, 0).fit(pipeline_input(ROWS, FEATURES), CODES)[-1].min_samples_leaf == 2

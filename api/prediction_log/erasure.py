@@ -1,0 +1,51 @@
+"""Erasure of single predictions with their labels, for those who ask for it; the figures of windows stay.
+
+Each one leaves a line in the process's own log: when, of which model, for whom, and the SHA-256 of its id. The line
+shows that an id was erased to those who know the id, and nothing to others.
+"""
+
+import logging
+from collections.abc import Sequence
+from hashlib import sha256
+
+from sqlalchemy import Connection, delete, select
+
+from api.prediction_log.database import Database
+from api.prediction_log.models import known_models
+from api.prediction_log.records import SOLE_MODEL, prediction_key, public_id
+from api.prediction_log.tables import predictions
+
+logger = logging.getLogger(__name__)
+
+
+def erase(database: Database, ids: Sequence[str], *, by: str, model_id: int = SOLE_MODEL) -> list[str]:
+    """Remove predictions of a model with their labels, and return the ids of those that were there.
+
+    ``ids`` are up to a few hundred, as callers know them. ``by`` says for whom. The ids are free again. Raises
+    LogUnavailable; then the rest may still be there, and it may be called again.
+    """
+    keys = [prediction_key(model_id, one) for one in ids]
+    there = select(predictions.c.id).where(predictions.c.id.in_(keys), predictions.c.model_id == model_id)
+    with database.writing() as connection:
+        # to wait here for a row whose label is being stored, with others locked, may end in a deadlock
+        gone = _remove(connection, connection.execute(there.with_for_update(skip_locked=True)).scalars().all())
+        left = [] if database.is_sqlite else connection.execute(there).scalars().all()
+    for key in left:
+        with database.writing() as connection:
+            gone += _remove(connection, [key])
+    found = [public_id(key) for key in gone]
+    model = next((f"the model {name}" for name, one in known_models(database).items() if one == model_id), "the model")
+    for one in found:
+        logger.info("erased the prediction of %s whose id has the SHA-256 %s, for %s", model, digest(one), by)
+    return found
+
+
+def digest(prediction_id: str) -> str:
+    """Return the SHA-256 of an id as the audit line shows it."""
+    return sha256(prediction_id.encode()).hexdigest()
+
+
+def _remove(connection: Connection, keys: Sequence[str]) -> list[str]:
+    """Remove rows; the database removes their labels with them. Return the keys of those that were there."""
+    gone = delete(predictions).where(predictions.c.id.in_(keys)).returning(predictions.c.id)
+    return list(connection.execute(gone).scalars())
