@@ -56,15 +56,15 @@ REGRESSOR = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "names", "estimates"),
+    ("kind", "names", "estimated_by"),
     [
         ("manifest", CLASSIFIER, "estimates"),
         ("regression_manifest", REGRESSOR, "regression_estimates"),
     ],
 )
-def test_metrics_are_stored_under_the_names_that_dashboards_refer_to(request, snap, kind, names, estimates):
+def test_metrics_are_stored_under_the_names_that_dashboards_refer_to(request, snap, kind, names, estimated_by):
     model = request.getfixturevalue(kind)
-    results = json.loads(snap(model, estimates=request.getfixturevalue(estimates)).body)["metric_results"].values()
+    results = json.loads(snap(model, estimates=request.getfixturevalue(estimated_by)).body)["metric_results"].values()
     stored = {result["metric_value_location"]["metric"]["params"]["type"] for result in results}
     prefix = "evidently:metric_v2:"
     assert {name.removeprefix(prefix) for name in stored} == EVERY_MODEL | names
