@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, select
 from api.prediction_log.database import Database
 from api.prediction_log.models import known_models
 from api.prediction_log.records import SOLE_MODEL, prediction_key, public_id
-from api.prediction_log.tables import predictions
+from api.prediction_log.tables import labels, predictions
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ def digest(prediction_id: str) -> str:
 
 
 def _remove(connection: Connection, keys: Sequence[str]) -> list[str]:
-    """Remove rows; the database removes their labels with them. Return the keys of those that were there."""
+    """Remove rows and then their labels, of which no more can come; return the keys of those that were there."""
     gone = delete(predictions).where(predictions.c.id.in_(keys)).returning(predictions.c.id)
-    return list(connection.execute(gone).scalars())
+    found = list(connection.execute(gone).scalars())
+    connection.execute(delete(labels).where(labels.c.prediction_id.in_(found)))
+    return found

@@ -22,7 +22,9 @@ MAX_ROWS = 64
 
 
 def insert_predictions(
-    connection: Connection | sqlite3.Connection | PostgresWrite, stamps: Mapping[int, int], records: Sequence[PredictionRecord]
+    connection: Connection | sqlite3.Connection | PostgresWrite,
+    stamps: Mapping[int, int],
+    records: Sequence[PredictionRecord],
 ) -> None:
     """Log the records, each under the stamp of its model. Raises the connection's own errors."""
     if not records:
