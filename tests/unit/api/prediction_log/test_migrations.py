@@ -5,11 +5,11 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
@@ -245,11 +245,13 @@ database.migrate()
 
 LAST_WITH_KEY_OF_LABELS = "0011"
 OLD_ROWS = 1_000_000
-FILL = f"""
-INSERT INTO predictions SELECT 'old' || n, {microseconds(NOON)}, n, 'v1', '{{"x":1}}', 'a', '{{}}', 1
-FROM generate_series(1, {OLD_ROWS}) n;
-INSERT INTO labels SELECT 'old' || n, 'a', {microseconds(NOON)}, 1 FROM generate_series(1, {OLD_ROWS}, 100) n
+OLD_PREDICTIONS = f"""
+INSERT INTO predictions SELECT 'old' || n, {microseconds(NOON)}, n, 'v1', '{{}}', 'a', '{{}}', 1
+FROM generate_series(1, {OLD_ROWS}) n
 """  # noqa: S608 - our own numbers
+OLD_LABELS = f"""
+INSERT INTO labels SELECT 'old' || n, 'a', {microseconds(NOON)}, 1 FROM generate_series(1, {OLD_ROWS}, 100) n
+"""  # noqa: S608 - as above
 
 
 @pytest.fixture
@@ -260,7 +262,8 @@ def large_log(postgres: str | None) -> Iterator[Database]:
     database = Database(fresh_database(postgres, name := f"large_{uuid4().hex}"))
     with database.writing() as connection:
         upgrade(connection, LAST_WITH_KEY_OF_LABELS)
-        connection.execute(text(FILL))
+        connection.execute(text(OLD_PREDICTIONS))
+        connection.execute(text(OLD_LABELS))
     yield database
     database.dispose()
     drop_database(postgres, name)
@@ -271,22 +274,24 @@ def test_a_log_of_a_million_rows_is_migrated_while_predictions_come_in(large_log
     url = large_log.engine.url.render_as_string(hide_password=False)
     program = [sys.executable, "-c", MIGRATE, url]
     with ThreadPoolExecutor() as pool:
-        done = threading.Event()
-        logging_rows = pool.submit(asyncio.run, log_until(large_log, done))
+        done, ids = threading.Event(), list[str]()
+        logging_rows = pool.submit(asyncio.run, log_until(large_log, done, ids))
         try:
             with large_log.reading() as reader:
                 reader.execute(text("SELECT 1 FROM predictions LIMIT 1"))
                 killed = subprocess.Popen(program)
-                await_waiting(large_log)
+                await_true(lambda: waits_for_tables(large_log))
                 killed.kill()
                 killed.wait()
                 waiting = subprocess.Popen(program)
-                await_waiting(large_log)
+                for _ in range(3):
+                    await_true(lambda: waits_for_tables(large_log))
+                    await_two_more(ids)
                 assert waiting.poll() is None
             assert waiting.wait(60) == 0
         finally:
             done.set()
-        ids, slowest = logging_rows.result()
+        slowest = logging_rows.result()
     with large_log.reading() as connection:
         assert inspect(connection).get_foreign_keys("labels") == []
         assert MigrationContext.configure(connection).get_current_revision() != LAST_WITH_KEY_OF_LABELS
@@ -298,24 +303,32 @@ def test_a_log_of_a_million_rows_is_migrated_while_predictions_come_in(large_log
     assert slowest < 1
 
 
-def await_waiting(database: Database) -> None:
-    """Return when a statement waits for the lock of the table of labels or predictions."""
+def waits_for_tables(database: Database) -> bool:
+    """Whether a statement waits for the tables of labels and predictions, and others wait behind it."""
     waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation IS NOT NULL"
-    deadline = monotonic() + 60
-    while True:
-        with database.reading() as connection:
-            if connection.execute(text(waits)).scalar_one():
-                return
+    with database.reading() as connection:
+        return bool(connection.execute(text(waits)).scalar_one())
+
+
+def await_true(condition: Callable[[], bool]) -> None:
+    deadline = monotonic() + 20
+    while not condition():
         assert monotonic() < deadline
+        sleep(0.01)
 
 
-async def log_until(database: Database, done: threading.Event) -> tuple[list[str], float]:
-    """Log predictions and labels one after the other; return their ids, and the seconds of the slowest call."""
-    ids, slowest = list[str](), 0.0
+def await_two_more(ids: list[str]) -> None:
+    before = len(ids)
+    await_true(lambda: len(ids) > before + 1)
+
+
+async def log_until(database: Database, done: threading.Event, ids: list[str]) -> float:
+    """Log predictions and labels one after the other; return the seconds of the slowest call."""
+    slowest = 0.0
     writer = LogWriter(database, 100, respond=as_they_are)
     writer.start()
     while not done.is_set():
-        ids.append(name := f"new{len(ids)}")
+        name = f"new{len(ids)}"
         for call in (
             writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}")]),
             writer.log_labels([LabelRecord(name, "b")]),
@@ -323,5 +336,6 @@ async def log_until(database: Database, done: threading.Event) -> tuple[list[str
             began = monotonic()
             await call
             slowest = max(slowest, monotonic() - began)
+        ids.append(name)
     await writer.close()
-    return ids, slowest
+    return slowest
