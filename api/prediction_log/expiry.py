@@ -58,8 +58,9 @@ class Pace:
 
 SQLITE_PACE = Pace(5_000, 0.02, 2.0)
 """A prediction waits for one batch, as both need SQLite's write lock."""
-POSTGRESQL_PACE = Pace(10_000, 0.1, 0.1)
-"""No prediction waits for a batch; a label of a row in it does."""
+POSTGRESQL_PACE = Pace(20_000, 0.25, 0.1)
+"""No prediction waits for a batch, only a label of one of its rows. Long ones, as the worker gives way to all others
+between two: it is nicer than the database."""
 
 _IN_ORDER_OF_TIME = text(
     "SELECT "
