@@ -39,6 +39,8 @@ _BEGIN_POSTGRESQL = (
     f"SELECT {_CLOCK}, id, closed_until FROM horizon RIGHT JOIN (SELECT) one ON true"
 )
 """Each statement sees what was committed before it began: the clock and the horizon are read under the lock."""
+KEPT_SECONDS = 1.0
+"""For so long a connection to PostgreSQL counts as working after its last transaction."""
 MAX_JOURNAL_BYTES = 64 * 1024 * 1024
 """A larger write-ahead log of SQLite is cut to this once nobody reads an old state of the file any more."""
 LONG_READ_BYTES = 4 * MAX_JOURNAL_BYTES
@@ -84,6 +86,7 @@ class Database:
             self.engine = create_engine(
                 parsed, pool_pre_ping=True, connect_args={"connect_timeout": max(2, ceil(timeout_seconds))}
             )
+        self._kept: list[tuple[PoolProxiedConnection, float]] = []
         self._write_engine = self.engine.execution_options(vigie_write=True)
 
     @contextmanager
@@ -107,17 +110,29 @@ class Database:
         Errors as above. For the one transaction that every request waits for: on SQLite it costs a ninth of `writing`,
         on PostgreSQL it has half as many round trips.
         """
-        with _translated(self.engine), closing(self.engine.raw_connection()) as pooled:
-            if not self.is_sqlite:
+        if not self.is_sqlite:
+            with _translated(self.engine):
+                pooled = self._kept_connection()
                 with _driving_postgresql(pooled) as write:
                     yield write
-                return
+                self._kept.append((pooled, time.monotonic()))
+            return
+        with _translated(self.engine), closing(self.engine.raw_connection()) as pooled:
             self._refuse_lost_file()
             connection = pooled.driver_connection
             assert isinstance(connection, sqlite3.Connection)  # noqa: S101 - as the database is SQLite
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")  # one that is not reached is rolled back where the pool takes it back
+
+    def _kept_connection(self) -> PoolProxiedConnection:
+        """Return the connection of the last such transaction, or one of the pool, which first asks whether it works."""
+        if self._kept:
+            pooled, used_at = self._kept.pop()
+            if time.monotonic() - used_at < KEPT_SECONDS:
+                return pooled
+            pooled.close()
+        return self.engine.raw_connection()
 
     def stamps(self, connection: Connection | sqlite3.Connection | PostgresWrite) -> "Stamps":
         """Return the time to log rows of each model under.
@@ -218,6 +233,8 @@ class Database:
 
     def dispose(self) -> None:
         """Close every connection."""
+        while self._kept:
+            self._kept.pop()[0].close()
         self.engine.dispose()
 
     def _refuse_lost_file(self) -> None:
@@ -286,6 +303,7 @@ def _driving_postgresql(pooled: PoolProxiedConnection) -> Iterator[PostgresWrite
         driver.autocommit = False
     except BaseException:
         pooled.invalidate()
+        pooled.close()
         raise
 
 
