@@ -97,12 +97,12 @@ class Database:
 
     @contextmanager
     def driving(self, *, at_once: bool = False) -> Iterator[sqlite3.Connection | PostgresWrite]:
-        """One write transaction on the driver's own connection, without SQLAlchemy's work per statement; errors too.
+        """One write transaction on the driver's own connection, without SQLAlchemy's work per statement.
 
-        For the one transaction that every request waits for: on SQLite it costs a ninth of `writing`, on PostgreSQL
-        half as many round trips. With ``at_once``, which is for SQLite alone, it waits neither for a lock nor for the
-        disk: it raises LogUnavailable where another connection writes, and leaves it to the others to move the
-        write-ahead log into the file.
+        Errors as above. For the one transaction that every request waits for: on SQLite it costs a ninth of `writing`,
+        on PostgreSQL it has half as many round trips. With ``at_once``, which is for SQLite alone, it waits neither
+        for a lock nor for the disk: it raises LogUnavailable where another connection writes, and leaves it to the
+        others to move the write-ahead log into the file.
         """
         if self.is_sqlite:
             with _translated(self.engine), self._drivers[at_once].writing() as connection:
@@ -194,6 +194,16 @@ class Database:
         self._log_id = None
         with self.writing() as connection:
             connection.execute(update(log_identity).values(log_id=str(uuid4())))
+
+    def size_bytes(self) -> int:
+        """Return what predictions and labels take on the disk with their indexes; of SQLite the size of its file."""
+        with self.reading() as connection:
+            if self.is_sqlite:
+                names = ("page_count", "page_size")
+                pages, size = (connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names)
+                return int(pages * size)
+            sizes = "SELECT pg_total_relation_size('predictions') + pg_total_relation_size('labels')"
+            return int(connection.execute(text(sizes)).scalar_one())
 
     def check_room(self) -> None:
         """Raise LogUnavailable where the disk of a SQLite file has no room for a large request."""
