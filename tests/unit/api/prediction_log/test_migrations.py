@@ -231,3 +231,18 @@ database = Database(sys.argv[1], timeout_seconds=0.01)
 print("migrating", flush=True)
 database.migrate()
 """
+
+
+def test_a_log_with_the_newest_schema_is_opened_without_what_migrates(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from api.prediction_log.database import Database
+database = Database("sqlite:///{tmp_path}/log.db")
+database.migrate()
+database.dispose()
+print("alembic" in sys.modules, database.log_id())
+"""
+    starts = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in "12"]
+    (first, log_id), (second, same) = (start.stdout.split() for start in starts)
+    assert (first, second) == ("True", "False")
+    assert log_id == same
