@@ -234,7 +234,9 @@ class HostedModels:
         """Return the model of that name, or the default one. Raises NoSuchModel."""
         found = self._by_name.get(self.default if name is None else name)  # type: ignore[arg-type] # None finds none
         if found is None:
-            raise no_such_model(name, self.names)
+            raise no_such_model(
+                name, self.names, hint="" if self.is_single else "; a new folder is found at the next start"
+            )
         return found
 
     def of_path(self, path: str) -> HostedModel | None:
