@@ -144,7 +144,8 @@ def test_a_broken_model_answers_503_with_its_reason_and_an_unknown_one_404_with_
     assert int(answer.headers["retry-after"]) >= 1
     answer = client.request(method, f"/models/nobody{path}", json=SETOSA)
     assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM)
-    assert answer.json()["detail"] == "there is no model 'nobody'; the models are: broken, iris, shop, sugar"
+    names = "there is no model 'nobody'; the models are: broken, iris, shop, sugar"
+    assert answer.json()["detail"] == f"{names}; a new folder is found at the next start"
 
 
 def test_a_broken_model_keeps_the_others_ready_and_the_page_and_a_metric_say_so(client: TestClient) -> None:
