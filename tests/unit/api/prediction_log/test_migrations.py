@@ -20,10 +20,10 @@ from sqlalchemy import Connection, MetaData, Table, insert, inspect, text
 from api.prediction_log.alarms import AlarmAction, AlarmLog, record_statistics
 from api.prediction_log.database import MIGRATION_LOCK, MIGRATIONS, Database, microseconds
 from api.prediction_log.expiry import ExpiredRows, LogExpiry
+from api.prediction_log.models import ServedVersion, ServedVersionStore
 from api.prediction_log.reader import read_labelled, read_predictions, read_progress, read_rejections
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, WindowValue
 from api.prediction_log.retained_windows import RetainedWindows
-from api.prediction_log.served_version import ServedVersion, ServedVersionStore
 from api.prediction_log.tables import metadata
 from api.prediction_log.windows import WindowStore
 from api.prediction_log.writer import LogWriter
