@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, make_url, select, text, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    PoolProxiedConnection,
+    create_engine,
+    inspect,
+    make_url,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -161,11 +169,17 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema to its newest version; several processes may call this at once, and wait for the first."""
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
         with self._migrating() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            if _is_newest(connection):
+                return
+            # Imported here: it is a fifth of the start of a process, and most starts find the newest schema.
+            from alembic import command  # noqa: PLC0415
+            from alembic.config import Config  # noqa: PLC0415
+
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -224,6 +238,13 @@ class Database:
     def _refuse_lost_file(self) -> None:
         if self._file is not None:
             self._file.refuse_if_lost()
+
+
+def _is_newest(connection: Connection) -> bool:
+    newest = max(path.stem.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    return list(connection.execute(text("SELECT version_num FROM alembic_version")).scalars()) == [newest]
 
 
 class Stamps(dict[int, int]):
