@@ -232,6 +232,7 @@ def _manifest(
         "features": dataset.features,
         "target": dataset.target,
         "metadata": dataset.metadata,
+        "dropped": dict(dataset.dropped),
         "segments": dataset.segments,
         "fairness": dataset.fairness,
         "estimator": candidate.estimator,
