@@ -94,7 +94,6 @@ def test_the_columns_are_shown_and_their_schema_can_be_edited(
     shown = " ".join(capsys.readouterr().out.split())
     assert "UTF-8, comma, 60 rows" in shown
     assert "counts the rows" in shown
-    assert "dates, which never come again; derive what comes again, such as hour, weekday, month" in shown
     text = (tmp_path / "own.yaml").read_text().replace("size: {type: number}", "size: {type: category, unit: EU}")
     (tmp_path / "own.yaml").write_text(text)
     assert main([*given, "--schema", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "model")]) == 0
