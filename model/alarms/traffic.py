@@ -12,7 +12,7 @@ Distances, shares and absolute errors are compared as logarithms of themselves a
 more the larger they are, and their tails are long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Literal
@@ -21,11 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from model.alarms.effects import SmallestEffects, Statistic, smallest_effects
+from model.alarms.effects import UNSEEN_SHARES, SmallestEffects, Statistic, smallest_effects
 from model.alarms.policy import FAILED_DAY_IN_DAYS, AlarmPolicy
-from model.alarms.window_values import Model, Windows, measure_windows
+from model.alarms.window_values import Model, Name, Windows, measure_windows, unseen_share_of
+from model.artifact.manifest import Feature
 from model.artifact.traffic import DAY_SECONDS, TrafficAlarms, TrafficLevel, TrafficThreshold
 from model.data.dataset import RowTimes
+from model.data.encoding import encoding_of
 from model.data.time_column import zone_of
 from model.statistics.lasting import fit_levels
 
@@ -258,17 +260,20 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
     `rows` are as in the log, with their labels, each predicted by a model that had not seen it; `times` say when each
     happened. None if no length has history enough.
     """
-    days = len(np.unique(_local(times.seconds.astype(np.int64), zone_of(times.zone)) // DAY_SECONDS))
+    day_of_row = _local(times.seconds.astype(np.int64), zone_of(times.zone)) // DAY_SECONDS
+    days = len(np.unique(day_of_row))
     false_alarm_days = promised_days(policy.false_alarm_days, days)
+    unseen = unseen_elsewhere(rows, model.features, day_of_row)
     effects = smallest_effects(model, policy)
     thresholds: list[TrafficThreshold] = []
     levels: list[TrafficLevel] = []
     for length in LENGTHS_SECONDS:
         windows = measure_windows(rows, times.seconds, length, model)
+        windows.values.update(_unseen_shares(unseen, windows, times.seconds, length))
         found = [effects.statistic(name, values) for name, values in windows.values.items()]
-        statistics = [one for one in found if one is not None]
         rate = failed_block_rate(max(length, DAY_SECONDS), false_alarm_days)
-        thresholds += fit_traffic_thresholds(statistics, windows.starts, length, rate, zone_of(times.zone))
+        for family in _families([one for one in found if one is not None]):
+            thresholds += fit_traffic_thresholds(family, windows.starts, length, rate / 2, zone_of(times.zone))
         levels += traffic_levels(windows, length, effects, policy.false_alarm_days, zone_of(times.zone))
     if not thresholds:
         return None
@@ -283,6 +288,65 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
         thresholds=tuple(thresholds),
         levels=tuple(levels),
     )
+
+
+def _families(statistics: Sequence[Statistic]) -> tuple[list[Statistic], list[Statistic]]:
+    """Return the shares of values never seen before, and all other statistics: each half has half of the budget.
+
+    Most days have no such value and a few have nothing else, so in units of their own mean excess such shares lie
+    further out than anything, and the tail of the others would be that of these.
+    """
+    unseen = [one for one in statistics if one.name in UNSEEN_SHARES]
+    return unseen, [one for one in statistics if one.name not in UNSEEN_SHARES]
+
+
+_STRETCH_DAYS, _FEWEST_STRETCHES, _HALVINGS = 7, 5, 4
+
+
+def unseen_elsewhere(
+    rows: pd.DataFrame, features: Sequence[Feature], days: npt.NDArray[np.int64]
+) -> dict[Name, pd.Series]:
+    """Return of each value whether some half of the history has none like it, NaN where it is missing.
+
+    The rows of a history never leave their own range, so it cannot say how often later rows will. So the stretches of
+    time, weeks or fifths of fewer days, are halved at random several times, and each half is compared with the range
+    and the categories of the other. Half of the days leave twice as much unseen as all of them: a day sets a new record
+    with a chance of one in the days so far, and where all rows of a window share one weather, it does so in all rows.
+    """
+    different, place = np.unique(days, return_inverse=True)
+    stretch = place // max(1, min(_STRETCH_DAYS, len(different) // _FEWEST_STRETCHES))
+    number, rng = int(stretch.max()) + 1, np.random.default_rng(0)
+    halves = [np.isin(stretch, rng.permutation(number)[: number // 2]) for _ in range(_HALVINGS)]
+    return {
+        unseen_share_of(feature): _unseen(rows[feature.name].reset_index(drop=True), feature, halves)
+        for feature in features
+        if encoding_of(feature).has_range(feature)
+    }
+
+
+def _unseen(column: pd.Series, feature: Feature, halves: Sequence[npt.NDArray[np.bool_]]) -> pd.Series:
+    encoding, known = encoding_of(feature), column.notna().to_numpy()
+    found = pd.Series(np.where(known, 0.0, np.nan))
+    for half in (part for one in halves for part in (one, ~one)):
+        others, here = column[known & ~half], column[known & half]
+        if len(others):
+            like = feature.model_copy(update=encoding.describe(others))
+            found[here.index[encoding.outside_training(here, like)]] = 1.0
+        else:
+            found[here.index] = 1.0
+    return found
+
+
+def _unseen_shares(
+    unseen: Mapping[Name, pd.Series], windows: Windows, seconds: Numbers, interval_seconds: int
+) -> dict[Name, Numbers]:
+    """Return the share of such values in each window, (windows,); NaN where none is known."""
+    window_of_row, numbers = seconds // interval_seconds, windows.starts // interval_seconds
+    return {
+        name: values.groupby(window_of_row).mean().reindex(numbers).to_numpy(np.float64)
+        for name, values in unseen.items()
+        if name in windows.values
+    }
 
 
 def traffic_levels(
