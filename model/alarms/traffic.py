@@ -83,14 +83,20 @@ def fit_traffic_thresholds(
     `block_seconds`, where a history has too few days).
     The statistics are one family, as in `calibrate_thresholds`: each day's excess is expressed in units of the
     statistic's own mean excess in the tail, the largest of a day is taken, and its (1 - rate) quantile is turned back.
-    So a storm that moves ten columns at once counts once, and little has to be extrapolated.
+    So a storm that moves ten columns at once counts once, and little has to be extrapolated. The shares of values that
+    training has not seen are a family of their own, with half of the rate: on most days no value is one and on a few
+    days all are, so in such units they lie further out than anything, and would set the thresholds of all others.
     """
     starts = _local(starts, zone)
     blocks, block_of_window = np.unique(starts // max(interval_seconds, block_seconds), return_inverse=True)
     found = [_fit(one, starts, block_of_window, len(blocks), interval_seconds) for one in statistics]
     fitted = [one for one in found if one is not None]
-    if not fitted:
-        return []
+    divided = ([one for one in fitted if (one.statistic.name in UNSEEN_SHARES) == unseen] for unseen in (False, True))
+    families = [family for family in divided if family]
+    return [one for family in families for one in _family(family, interval_seconds, rate / len(families))]
+
+
+def _family(fitted: Sequence[_Fitted], interval_seconds: int, rate: float) -> list[TrafficThreshold]:
     varying = [one for one in fitted if one.mean_excess > _ROUNDING] or fitted
     largest = np.max([(one.maxima - one.tail_start) / one.mean_excess for one in varying], axis=0)
     rarity = max(0.0, _tail_quantile(largest[np.isfinite(largest)], rate))
@@ -222,6 +228,9 @@ def _thresholds(fitted: _Fitted, margin: float) -> Numbers:
     effect = statistic.smallest_effect if statistic.above else -statistic.smallest_effect
     found, least = _unscaled(statistic, usual + margin), _unscaled(statistic, usual) + effect
     thresholds = np.maximum(found, least) if statistic.above else np.maximum(np.minimum(found, least), 0.0)
+    if statistic.name in UNSEEN_SHARES:
+        # of days that are all or nothing, the tail of a few may lie short of them
+        thresholds = np.maximum(thresholds, fitted.worst)
     if statistic.bound is not None:
         thresholds = _reachable(thresholds, least, (fitted.worst + statistic.bound) / 2, above=statistic.above)
     known = thresholds[fitted.seen]
@@ -269,11 +278,12 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
     levels: list[TrafficLevel] = []
     for length in LENGTHS_SECONDS:
         windows = measure_windows(rows, times.seconds, length, model)
-        windows.values.update(_unseen_shares(unseen, windows, times.seconds, length))
+        if windows.values:
+            windows.values.update(unseen_shares(unseen, windows.starts, times.seconds, length))
         found = [effects.statistic(name, values) for name, values in windows.values.items()]
+        statistics = [one for one in found if one is not None]
         rate = failed_block_rate(max(length, DAY_SECONDS), false_alarm_days)
-        for family in _families([one for one in found if one is not None]):
-            thresholds += fit_traffic_thresholds(family, windows.starts, length, rate / 2, zone_of(times.zone))
+        thresholds += fit_traffic_thresholds(statistics, windows.starts, length, rate, zone_of(times.zone))
         levels += traffic_levels(windows, length, effects, policy.false_alarm_days, zone_of(times.zone))
     if not thresholds:
         return None
@@ -288,16 +298,6 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
         thresholds=tuple(thresholds),
         levels=tuple(levels),
     )
-
-
-def _families(statistics: Sequence[Statistic]) -> tuple[list[Statistic], list[Statistic]]:
-    """Return the shares of values never seen before, and all other statistics: each half has half of the budget.
-
-    Most days have no such value and a few have nothing else, so in units of their own mean excess such shares lie
-    further out than anything, and the tail of the others would be that of these.
-    """
-    unseen = [one for one in statistics if one.name in UNSEEN_SHARES]
-    return unseen, [one for one in statistics if one.name not in UNSEEN_SHARES]
 
 
 _STRETCH_DAYS, _FEWEST_STRETCHES, _HALVINGS = 7, 5, 4
@@ -337,15 +337,14 @@ def _unseen(column: pd.Series, feature: Feature, halves: Sequence[npt.NDArray[np
     return found
 
 
-def _unseen_shares(
-    unseen: Mapping[Name, pd.Series], windows: Windows, seconds: Numbers, interval_seconds: int
+def unseen_shares(
+    unseen: Mapping[Name, pd.Series], starts: npt.NDArray[np.int64], seconds: Numbers, interval_seconds: int
 ) -> dict[Name, Numbers]:
     """Return the share of such values in each window, (windows,); NaN where none is known."""
-    window_of_row, numbers = seconds // interval_seconds, windows.starts // interval_seconds
+    window_of_row, numbers = seconds // interval_seconds, starts // interval_seconds
     return {
         name: values.groupby(window_of_row).mean().reindex(numbers).to_numpy(np.float64)
         for name, values in unseen.items()
-        if name in windows.values
     }
 
 
