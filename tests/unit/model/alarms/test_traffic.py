@@ -8,17 +8,19 @@ import pandas as pd
 import pytest
 
 from model.alarms.effects import Numbers, Statistic
+from model.alarms.policy import AlarmPolicy
 from model.alarms.traffic import (
     WEEK_SECONDS,
+    calibrate_traffic,
     cycle_bins,
     fit_traffic_thresholds,
     unseen_elsewhere,
     unseen_shares,
 )
-from model.alarms.window_values import Name
-from model.artifact.manifest import Feature
+from model.alarms.window_values import Model, Name
+from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Feature
 from model.artifact.traffic import DAY_SECONDS, TrafficAlarms, TrafficThreshold, WindowTraffic
-from model.data.dataset import describe_column
+from model.data.dataset import RowTimes, describe_column
 from model.data.encoding import encoding_of
 
 HOUR = 3_600
@@ -264,6 +266,24 @@ def test_later_days_that_leave_the_range_as_days_do_seldom_alarm() -> None:
         assert thresholds["hour"] == thresholds["size"] == thresholds["shop"] == pytest.approx(0.05)
     assert np.mean(failed["weather"]) < 0.006  # 0.06 without an allowance: a day in 16 sets a record among 30
     assert max(failed["hour"] + failed["size"] + failed["shop"]) == 0
+
+
+def test_windows_of_the_history_say_how_often_values_leave_the_range() -> None:
+    rows, seconds = weather_and_hours(12, seed=0)
+    kept = seconds % DAY_SECONDS // HOUR < 4
+    rows, seconds = rows[kept].reset_index(drop=True), seconds[kept]
+    answers = {PREDICTION: "no", LABEL: "no", f"{PROBABILITY_PREFIX}no": 1.0, f"{PROBABILITY_PREFIX}yes": 0.0}
+    rows = rows.assign(**answers)
+    model = Model(described(rows), {}, None, rows)
+    alarms = calibrate_traffic(rows, RowTimes("when", "UTC", seconds), model, AlarmPolicy())
+    assert alarms is not None
+    found = {
+        one.column: max(one.thresholds)
+        for one in alarms.thresholds
+        if (one.name, one.interval_seconds) == ("out_of_range_share", 6 * HOUR)
+    }
+    assert found["weather"] == pytest.approx(1.0)
+    assert found["hour"] == pytest.approx(0.05)
 
 
 def test_a_value_is_unseen_where_half_of_the_history_has_none_like_it() -> None:
