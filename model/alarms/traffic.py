@@ -47,6 +47,9 @@ _MIN_TAIL = 8  # blocks in the tail, whatever the share
 _SHRINKAGE = 2.0  # windows' worth of the mean over all hours in that of each hour
 _SMALLEST_EXCESS = 1e-9  # of a statistic that never varies
 _ROUNDING = 1e-5  # what varies by no more only differs in the last digits of its sums
+_UNSEEN_BUDGET = (
+    0.1  # of the rate, for shares of values that training has not seen: no threshold is below the worst seen
+)
 _WORTH = 0.95  # a finer cycle is taken where it leaves less than this share of the variance,
 _CLEARLY = 3.0  # and gains more than so many standard errors of its daily gains
 
@@ -84,16 +87,19 @@ def fit_traffic_thresholds(
     The statistics are one family, as in `calibrate_thresholds`: each day's excess is expressed in units of the
     statistic's own mean excess in the tail, the largest of a day is taken, and its (1 - rate) quantile is turned back.
     So a storm that moves ten columns at once counts once, and little has to be extrapolated. The shares of values that
-    training has not seen are a family of their own, with half of the rate: on most days no value is one and on a few
+    training has not seen are a family of their own, with a tenth of the rate: on most days no value is one and on a few
     days all are, so in such units they lie further out than anything, and would set the thresholds of all others.
     """
     starts = _local(starts, zone)
     blocks, block_of_window = np.unique(starts // max(interval_seconds, block_seconds), return_inverse=True)
     found = [_fit(one, starts, block_of_window, len(blocks), interval_seconds) for one in statistics]
     fitted = [one for one in found if one is not None]
-    divided = ([one for one in fitted if (one.statistic.name in UNSEEN_SHARES) == unseen] for unseen in (False, True))
-    families = [family for family in divided if family]
-    return [one for family in families for one in _family(family, interval_seconds, rate / len(families))]
+    unseen = [one for one in fitted if one.statistic.name in UNSEEN_SHARES]
+    others = [one for one in fitted if one.statistic.name not in UNSEEN_SHARES]
+    if not unseen or not others:
+        return _family(fitted, interval_seconds, rate) if fitted else []
+    of_unseen = _family(unseen, interval_seconds, _UNSEEN_BUDGET * rate)
+    return _family(others, interval_seconds, (1 - _UNSEEN_BUDGET) * rate) + of_unseen
 
 
 def _family(fitted: Sequence[_Fitted], interval_seconds: int, rate: float) -> list[TrafficThreshold]:
