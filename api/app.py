@@ -100,7 +100,7 @@ def _add_routes(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     snapshots = snapshot_routes(models, settings.public_url)
     app.include_router(health_routes(runtime.writer, models))
     app.include_router(model_routes(models))
-    erasure = erasure_routes(models, runtime.database)
+    erasure = erasure_routes(models, runtime.database, settings.reports_dir)
     app.include_router(erasure)
     app.include_router(erasure, prefix=OF_MODEL)
     app.include_router(snapshots)

@@ -68,6 +68,10 @@ class MetricValue:
     value: float
 
 
+ROWS_HEADER = ("Check", "Column", "Measure", "Prediction", "Score")
+"""The columns of the report's list of the rows that carry a change."""
+
+
 @dataclass(frozen=True)
 class ChangedRows:
     """The rows that carry what a failed check found, the foremost first: pairs of prediction id and score.

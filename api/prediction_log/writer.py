@@ -255,7 +255,7 @@ class LogWriter:
     def _commit(self, entries: list[_Entry], refused: Rejections) -> list[Any]:
         """Write all in one transaction; each outcome is what the entry's waiter gets, or an error to raise."""
         try:
-            if self._database.is_sqlite and not refused and all(one.predictions and not one.same for one in entries):
+            if not refused and all(one.predictions and not one.same for one in entries):
                 return self._commit_predictions(entries)
             with self._database.writing() as connection:
                 stamps = self._database.stamps(connection)

@@ -178,7 +178,8 @@ def _row(model: HostedModel, default: str | None) -> str:
         *([_anchor(f"reports/{report.report_file}", "report")] if report else []),
         _anchor(queries.project_url(), "health"),
     ]
-    about = f"{escape(manifest.version)}<br>{escape(_quality(manifest))}"
+    served = f"{_origin(manifest)}, " if manifest.is_watched else ""
+    about = f"{escape(manifest.version)}<br>{served}{escape(_quality(manifest))}"
     cells = (name, about, window[0], window[1], " ".join(links))
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 

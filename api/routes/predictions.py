@@ -4,6 +4,8 @@ import asyncio
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Generic
 from urllib.parse import parse_qsl
 
@@ -15,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from api.errors import (
     BodyTooLarge,
     FieldError,
+    LogUnavailable,
     ModelDisabled,
     NotFound,
     PayloadError,
@@ -26,7 +29,7 @@ from api.errors import (
 from api.hosted_models import HostedModel, HostedModels
 from api.middleware.auth import KEY_NAME
 from api.prediction_log.database import Database
-from api.prediction_log.erasure import erase
+from api.prediction_log.erasure import erase, erase_mentions
 from api.prediction_log.records import OWN_ID_PATTERN
 from api.problems import problem_responses
 from api.routes.models import model_of_call
@@ -37,6 +40,7 @@ from api.serving.logged_predictions import LogBody, LogReceipt, log_types
 from api.serving.request_bodies import LARGE_BYTES, Body, ListBody, RequestBody
 from api.serving.responses import IdentifiedRow
 from api.serving.schemas import Batch, Feedback, OwnId, Row, batch_type, read_own_id, row_type, task_types
+from api.snapshots.reports import blank_ids
 from model.artifact.manifest import Manifest
 
 MAX_UNPACKED_BODIES = 4
@@ -145,7 +149,7 @@ def model_calls(
     }
 
 
-def erasure_routes(models: HostedModels, database: Database) -> APIRouter:
+def erasure_routes(models: HostedModels, database: Database, reports_dir: FilePath) -> APIRouter:
     """Build the route, which also erases predictions of a model that is disabled."""
     router = APIRouter(tags=["predictions"])
     named = Annotated[HostedModel, Depends(model_of_call(models))]
@@ -165,11 +169,24 @@ def erasure_routes(models: HostedModels, database: Database) -> APIRouter:
         if model.model_id is None:
             raise ModelDisabled("the API has not started yet")
         is_id = re.fullmatch(OWN_ID_PATTERN, prediction_id, re.ASCII) is not None
-        if not is_id or not erase(database, [prediction_id], by=whom, model_id=model.model_id):
+        if not is_id or not _erase(database, prediction_id, whom, model.model_id, reports_dir):
             shown = repr(shortened(prediction_id))
             raise NotFound(f"there is no prediction with the id {shown}; it may have expired or been erased before")
 
     return router
+
+
+def _erase(database: Database, prediction_id: str, whom: str, model_id: int, reports_dir: FilePath) -> bool:
+    """Erase a prediction and what names it; return whether there was either. Raises LogUnavailable."""
+    gone = erase(database, [prediction_id], by=whom, model_id=model_id)
+    blank = partial(blank_ids, reports_dir)
+    try:
+        named = erase_mentions(database, [prediction_id], by=whom, blank=blank, model_id=model_id)
+    except OSError as error:
+        raise LogUnavailable(
+            f"the prediction is erased, but a report that names it cannot be changed ({error}); erase it once more"
+        ) from error
+    return bool(gone or named)
 
 
 class _Bodies:

@@ -135,8 +135,7 @@ def check_hardened(compose: Compose, service: str) -> None:
     assert host["Memory"] > 0, service
     assert host["NanoCpus"] > 0, service
     assert host["LogConfig"]["Config"]["max-size"], service
-    if service != "cadvisor":
-        assert not container["Config"]["User"].startswith("0"), service
+    assert not container["Config"]["User"].startswith("0"), service
     if service != "engine-filter":
         assert not [mount for mount in container["Mounts"] if "docker.sock" in mount["Source"]], service
         assert "/" not in {mount["Source"] for mount in container["Mounts"]} or service == "node-exporter"
