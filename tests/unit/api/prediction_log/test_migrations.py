@@ -23,10 +23,10 @@ from sqlalchemy import Connection, MetaData, Table, insert, inspect, text
 from api.prediction_log.alarms import AlarmAction, AlarmLog, record_statistics
 from api.prediction_log.database import MIGRATION_LOCK, MIGRATIONS, Database, microseconds
 from api.prediction_log.expiry import ExpiredRows, LogExpiry
+from api.prediction_log.models import ServedVersion, ServedVersionStore
 from api.prediction_log.reader import read_labelled, read_predictions, read_progress, read_rejections
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, WindowValue
 from api.prediction_log.retained_windows import RetainedWindows
-from api.prediction_log.served_version import ServedVersion, ServedVersionStore
 from api.prediction_log.tables import metadata
 from api.prediction_log.windows import WindowStore
 from api.prediction_log.writer import LogWriter
@@ -339,3 +339,18 @@ async def log_until(database: Database, done: threading.Event, ids: list[str]) -
         ids.append(name)
     await writer.close()
     return slowest
+
+
+def test_a_log_with_the_newest_schema_is_opened_without_what_migrates(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from api.prediction_log.database import Database
+database = Database("sqlite:///{tmp_path}/log.db")
+database.migrate()
+database.dispose()
+print("alembic" in sys.modules, database.log_id())
+"""
+    starts = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in "12"]
+    (first, log_id), (second, same) = (start.stdout.split() for start in starts)
+    assert (first, second) == ("True", "False")
+    assert log_id == same
