@@ -157,6 +157,11 @@ class Metrics(ModelMetrics):
             "When a run last removed all old data; 0 if none has.",
             mode="livemax",
         )
+        self._retention_overdue = self._gauge(
+            "vigie_retention_overdue_seconds",
+            "How much older than it may be the oldest logged row was after the last run.",
+            mode="livemax",
+        )
 
     def _declare_periodic_jobs(self) -> None:
         name, text = "vigie_periodic_job_failures_total", "Runs of periodic jobs that failed."
@@ -258,6 +263,8 @@ class Metrics(ModelMetrics):
             self._removed.labels(kind).inc(count)
         for store, count in removals.freed_bytes.items():
             self._freed_bytes.labels(store).inc(count)
+        if removals.overdue is not None:
+            self._retention_overdue.set(removals.overdue.total_seconds())
         if removals.errors:
             self._retention_runs.labels("failed").inc()
         elif not removals.unfinished:

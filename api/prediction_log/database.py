@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -47,6 +47,8 @@ _BEGIN_POSTGRESQL = (
     f"SELECT {_CLOCK}, id, closed_until FROM horizon RIGHT JOIN (SELECT) one ON true"
 )
 """Each statement sees what was committed before it began: the clock and the horizon are read under the lock."""
+KEPT_SECONDS = 1.0
+"""For so long a connection to PostgreSQL counts as working after its last transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Database:
             self.engine = create_engine(
                 parsed, pool_pre_ping=True, connect_args={"connect_timeout": max(2, ceil(timeout_seconds))}
             )
+        self._kept: list[tuple[PoolProxiedConnection, float]] = []
         self._write_engine = self.engine.execution_options(vigie_write=True)
         self._driver = SqliteDriver(self.engine)
 
@@ -117,12 +120,20 @@ class Database:
                 yield connection
                 connection.execute("COMMIT")
             return
-        with (
-            _translated(self.engine),
-            closing(self.engine.raw_connection()) as pooled,
-            _driving_postgresql(pooled) as write,
-        ):
-            yield write
+        with _translated(self.engine):
+            pooled = self._kept_connection()
+            with _driving_postgresql(pooled) as write:
+                yield write
+            self._kept.append((pooled, time.monotonic()))
+
+    def _kept_connection(self) -> PoolProxiedConnection:
+        """Return the connection of the last such transaction, or one of the pool, which first asks whether it works."""
+        if self._kept:
+            pooled, used_at = self._kept.pop()
+            if time.monotonic() - used_at < KEPT_SECONDS:
+                return pooled
+            pooled.close()
+        return self.engine.raw_connection()
 
     def stamps(self, connection: Connection | sqlite3.Connection | PostgresWrite) -> "Stamps":
         """Return the time to log rows of each model under.
@@ -230,6 +241,8 @@ class Database:
     def dispose(self) -> None:
         """Close every connection."""
         self._driver.close()
+        while self._kept:
+            self._kept.pop()[0].close()
         self.engine.dispose()
 
     def _refuse_lost_file(self) -> None:
@@ -305,6 +318,7 @@ def _driving_postgresql(pooled: PoolProxiedConnection) -> Iterator[PostgresWrite
         driver.autocommit = False
     except BaseException:
         pooled.invalidate()
+        pooled.close()
         raise
 
 

@@ -3,10 +3,11 @@
 A row is removed once it is old and no window needs it any more, together with its label. It may stop anywhere.
 """
 
+import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from sqlalchemy import (
@@ -32,8 +33,11 @@ from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.tables import horizon, labels, models, predictions, rejections, windows
 from api.prediction_log.windows import unfinished
 
+logger = logging.getLogger(__name__)
+
 RESERVE_PAGES = 1024
 """Free pages that a SQLite file keeps (4 MB) for the next rows."""
+MIN_BACKLOG = timedelta(days=1)
 ROW_OVERHEAD_BYTES = 160
 """About what a row takes besides its text: ids, keys, and its entries in the indexes."""
 
@@ -94,6 +98,7 @@ class LogExpiry:
         self._database = database
         self.pace = SQLITE_PACE if database.is_sqlite else POSTGRESQL_PACE
         self._reached: dict[int, int] = {}
+        self._warned_at = timedelta(0)
 
     def now(self) -> datetime:
         """Return the database's time."""
@@ -162,6 +167,25 @@ class LogExpiry:
         of_rows = labels.c.prediction_id == any_(cast(literal(keys, Text), ARRAY(Text)))
         return rows, connection.execute(delete(labels).where(of_rows)).rowcount, reached
 
+    def check_backlog(self, before: datetime, own: Mapping[int, datetime] = NO_OWN) -> timedelta:
+        """Return how much older than it may be the oldest row is that `remove` has not passed by.
+
+        Where that is days, it is logged as a warning, and again whenever it has doubled.
+        """
+        with self._database.reading() as connection:
+            found = _overdue_by(connection, predictions, before, own, self._reached)
+        late = timedelta(microseconds=max((overdue for overdue, _, _ in found), default=0))
+        if late < MIN_BACKLOG:
+            self._warned_at = timedelta(0)
+        elif late >= 2 * self._warned_at:
+            self._warned_at = late
+            logger.warning(
+                "the oldest rows of the prediction log are %s older than they may be: either windows wait for them, or "
+                "more rows come in than expiry can remove; docs/retention.md says how many that is",
+                late,
+            )
+        return late
+
     def remove_rejections(self, before: datetime, max_rows: int, own: Mapping[int, datetime] = NO_OWN) -> int:
         """Remove up to ``max_rows`` old counts of refused requests, and return how many."""
         removed = 0
@@ -223,16 +247,23 @@ def _overdue(
     Each is one look at the index; and none waits for ever behind another whose rows get old faster than they go.
     ``since`` has a time for some models, by their id, before which no row is looked for.
     """
+    found = _overdue_by(connection, table, before, own, since)
+    return [(model_id, bound) for _, model_id, bound in sorted(found, reverse=True)]
+
+
+def _overdue_by(
+    connection: Connection, table: Table, before: datetime, own: Mapping[int, datetime], since: Mapping[int, int] | None
+) -> list[tuple[int, int, int]]:
+    """Return by how many microseconds the oldest row of each such model is overdue, the model, and its bound."""
     first_row = select(func.min(table.c.logged_at)).where(table.c.model_id == models.c.id)
     if since:
         first_row = first_row.where(table.c.logged_at >= case(dict(since), value=models.c.id, else_=0))
     oldest = first_row.scalar_subquery()
-    found = [
-        (first - bound, model_id, bound)
+    return [
+        (bound - first, model_id, bound)
         for model_id, first in connection.execute(select(models.c.id, oldest))
         if first is not None and first < (bound := microseconds(own.get(model_id, before)))
     ]
-    return [(model_id, bound) for _, model_id, bound in sorted(found)]
 
 
 def _expired(model_id: int, bound: int) -> ColumnElement[bool]:

@@ -263,6 +263,7 @@ class Retention:
             done.removed["rejections"] += counts
             if counts == 0:
                 break
+        done.overdue = self._expiry.check_backlog(before, own)
         for _ in self._batches(deadline, done):
             freed = self._expiry.shrink(PAGES_AT_ONCE)
             done.freed_bytes["log"] += freed
@@ -361,6 +362,7 @@ def _add(total: Removals, done: Removals) -> None:
     total.freed_bytes.update(done.freed_bytes)
     total.errors += done.errors
     total.reposted += done.reposted
+    total.overdue = done.overdue if total.overdue is None else total.overdue
 
 
 def _until(deadline: float, items: Iterable[Item], done: Removals) -> Iterator[Item]:

@@ -142,10 +142,12 @@ class Removals:
     The workspace's bytes are those of the snapshots as they were posted, so at most this is freed; a planned run's
     bytes of the log are an estimate. ``unfinished`` says that the time was up before all was removed, ``errors`` say
     what could not be removed, each as a sentence. ``reposted`` counts the windows whose lost snapshot is made again.
+    ``overdue`` is how much older than it may be the oldest row is that is left; None where the run did not look.
     """
 
     removed: Counter[str] = field(default_factory=Counter)
     freed_bytes: Counter[str] = field(default_factory=Counter)
     unfinished: bool = False
     reposted: int = 0
+    overdue: timedelta | None = None
     errors: list[str] = field(default_factory=list)

@@ -100,6 +100,22 @@ def test_a_row_that_a_window_has_yet_to_read_stays_however_old_it_is(database: C
     assert left(database) == {"in the open window"}
 
 
+def test_a_backlog_of_days_is_warned_of_once_and_again_when_it_has_doubled(
+    database: ClockedDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    log(database, NOON, "old")
+    expiry = LogExpiry(database)
+    found = [expiry.check_backlog(NOON + hours * HOUR).total_seconds() / 3600 for hours in (0, 20, 30, 40, 60)]
+    assert found == [0, 20, 30, 40, 60]
+    assert [record.getMessage().partition(": ")[0] for record in caplog.records] == [
+        "the oldest rows of the prediction log are 1 day, 6:00:00 older than they may be",
+        "the oldest rows of the prediction log are 2 days, 12:00:00 older than they may be",
+    ]
+    post_all(database, NOON + HOUR)
+    assert expiry.remove(NOON + 60 * HOUR, 10).predictions == 1
+    assert expiry.check_backlog(NOON + 60 * HOUR) == timedelta(0)
+
+
 def test_an_old_row_whose_label_a_window_has_yet_to_read_stays(database: ClockedDatabase) -> None:
     log(database, NOON, "late label")
     post_all(database, NOON + HOUR)

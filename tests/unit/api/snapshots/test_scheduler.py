@@ -337,6 +337,8 @@ def test_what_was_removed_is_counted_and_when_all_was_done(metrics: Metrics, reg
         assert shown("removed_total", kind=kind) == 0
     metrics.observe_removals(Removals(Counter(predictions=500, labels=3), Counter(log=4096), unfinished=True))
     assert shown("runs_total", outcome="done") == 0
+    metrics.observe_removals(Removals(overdue=timedelta(hours=2), unfinished=True))
+    assert shown("overdue_seconds") == 7200
     metrics.observe_removals(Removals(Counter(snapshots=2)))
     assert (shown("runs_total", outcome="done"), shown("runs_total", outcome="failed")) == (1, 0)
     done_at = shown("last_done_timestamp_seconds")
