@@ -230,33 +230,36 @@ class VersionMetrics:
             LABELS,
             registry=registry,
         )
-        self._versions: list[tuple[str, str]] = []
+        self._versions: dict[tuple[str, str], Histogram] = {}
         self._model: str | None = None
 
     def of_model(self, name: str) -> Self:
         """Return the metrics of one of several models, whose series are under this name whatever its own is."""
         bound = copy(self)
-        bound._model, bound._versions = name, []  # noqa: SLF001 - of a copy of this object
+        bound._model, bound._versions = name, {}  # noqa: SLF001 - of a copy of this object
         return bound
 
     def observe(self, model: str, version: str, seconds: float, *, failed: bool) -> None:
         """Count one call to predict, which this version of the model answered or not."""
-        labels = self._labels_of(self._model or model, version)
-        self._seconds.labels(*labels).observe(seconds)
+        labels = (self._model or model, version)
+        series = self._versions.get(labels)
+        if series is None:
+            labels, series = self._added(labels)
+        series.observe(seconds)
         if failed:
             self._failures.labels(*labels).inc()
 
-    def _labels_of(self, model: str, version: str) -> tuple[str, str]:
-        """Return the labels of a version. However often the model is reloaded, they take few values."""
-        labels = (model, version)
-        if labels in self._versions:
-            return labels
+    def _added(self, labels: tuple[str, str]) -> tuple[tuple[str, str], Histogram]:
+        """Return labels and series of another version. However often the model is reloaded, there are few of them."""
         if len(self._versions) == MAX_VERSIONS:
             if metrics_folder() is not None:  # several workers cannot remove a series
-                return model, OTHER
-            oldest = self._versions.pop(0)
+                other = (labels[0], OTHER)
+                return other, self._seconds.labels(*other)
+            oldest = next(iter(self._versions))
+            del self._versions[oldest]
             self._seconds.remove(*oldest)
             self._failures.remove(*oldest)
-        self._versions.append(labels)
         self._failures.labels(*labels)  # from 0 on, so that the first failure is an increase
-        return labels
+        series: Histogram = self._seconds.labels(*labels)
+        self._versions[labels] = series
+        return labels, series

@@ -287,15 +287,16 @@ _NARROW = 90
 
 
 def column_table(columns: CsvColumns, width: int = 120) -> Table:
-    """Return a row per column: type, missing, distinct, example, why; dropped columns last.
+    """Return a row per column: type, missing, distinct, example, why; dropped columns last, however many are kept.
 
     A terminal of less than 90 characters gets the same facts on two lines a column.
     """
     titles = ("column", "type", "missing", "distinct", "example", "why")
-    everything = [*columns.kept, *columns.dropped]
-    rows = [_facts(column) for column in everything[:_MAX_SHOWN]]
-    if len(everything) > _MAX_SHOWN:
-        rows.append((f"… {len(everything) - _MAX_SHOWN} more", "", "", "", "", ""))
+    rows = []
+    for some, what in ((columns.kept, "features"), (columns.dropped, "dropped columns, named in GET /model")):
+        rows += [_facts(column) for column in some[:_MAX_SHOWN]]
+        if len(some) > _MAX_SHOWN:
+            rows.append((f"… {len(some) - _MAX_SHOWN} more {what}", "", "", "", "", ""))
     rows += [(name, "metadata", "", "", "", "not in the file, as the schema says") for name in columns.only_sent]
     rows.append(_target_facts(columns))
     table = Table(

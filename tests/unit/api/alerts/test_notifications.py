@@ -102,6 +102,16 @@ def fail(log: Windows, windows: int = 2, failures: list[dict[str, Any]] = FAILED
         log.add(failed=failures)
 
 
+def test_a_message_says_the_cause_where_it_is_known(database: ClockedDatabase, log: Windows, chat: Chat) -> None:
+    process = Process(database, chat.address)
+    known = {**FAILED[0], "check": "performance", "column": None, "cause": "changed inputs explain -0.1"}
+    for _ in range(2):
+        log.add(failed=[known], measured="accuracy")
+    process.tell()
+    ((_, message),) = chat.messages
+    assert "\nCause: changed inputs explain -0.1.\nNext step: " in message["message"]
+
+
 def test_a_message_says_what_failed_since_when_how_bad_and_what_to_do(
     database: ClockedDatabase, log: Windows, chat: Chat
 ) -> None:
