@@ -113,6 +113,7 @@ def test_what_the_program_elsewhere_predicts_is_logged_under_its_own_ids(
         sent = asyncio.run(send_steady(model, url, seconds=1, seed=0))
         page = httpx.get(url, trust_env=False).text
     assert (sent.rows, sent.errors) == (5, [])
+    assert "all of them serve, 1 of them elsewhere" in page
     assert page.count("served elsewhere, test mean absolute error") == 1, "the start page says which is only watched"
 
 
