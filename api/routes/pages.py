@@ -146,11 +146,13 @@ async def _page_of_models(
     if failure_reason is None and not models.serving():
         failure_reason = "none of the models can serve"
     serving = sum(model.serves for model in shown)
+    elsewhere = sum(model.manifest is not None and model.manifest.is_watched for model in shown if model.serves)
     home = settings.evidently_link.rstrip("/")
     page = PAGE.substitute(
         title=f"{len(shown)} models",
         heading=f"Vigie watches <em>{len(shown)} models</em>",
-        about=f"{serving} of them serve" if serving < len(shown) else "all of them serve",
+        about=(f"{serving} of them serve" if serving < len(shown) else "all of them serve")
+        + (f", {elsewhere} of them elsewhere" if elsewhere else ""),
         health=_link(home, "Model health", "drift, quality and performance in Evidently UI, a project for each model"),
         json=_link("models", "Models as JSON", "every model, whether it serves, and the checks it failed"),
         report="",
