@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -12,10 +13,11 @@ from rich.progress import Progress
 
 from api.log_output import log_to_stderr
 from api.prediction_log.database import Database, missing_file
-from api.prediction_log.erasure import erase
+from api.prediction_log.erasure import erase, erase_mentions
 from api.prediction_log.models import known_models
 from api.prediction_log.records import OWN_ID_PATTERN, SOLE_MODEL
 from api.settings import Settings
+from api.snapshots.reports import blank_ids
 from api.wiring import build_database
 from model.errors import DataError
 from scripts.command_line import status_of
@@ -37,7 +39,8 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Remove the predictions with these ids, and their labels, from the log that VIGIE_DATABASE_URL "
-        "names, whether the API runs or not. The figures of windows stay. It can be stopped and run again at any time.",
+        "names, and from the reports in VIGIE_REPORTS_DIR that list them, whether the API runs or not. The figures of "
+        "windows stay. It can be stopped and run again at any time.",
         epilog="Exit status: 0 all were erased, 1 some are not in the log, 2 an error.",
     )
     parser.add_argument("--id-file", type=Path, required=True, metavar="FILE", help="a text file with one id a line")
@@ -54,7 +57,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     database = build_database(settings)
     try:
         database.migrate()
-        unknown = _erase(database, ids, _model_id(database, options.model))
+        unknown = _erase(database, ids, _model_id(database, options.model), settings.reports_dir)
     finally:
         database.dispose()
     print(f"{len(ids) - len(unknown):,} predictions erased")
@@ -85,27 +88,33 @@ def read_ids(file: Path) -> list[str]:
 
 
 def _model_id(database: Database, name: str | None) -> int:
-    if name is None:
-        return SOLE_MODEL
     known = known_models(database)
+    if name is None:
+        if len(known) > 1:
+            raise DataError(
+                f"the log has the rows of several models; name one with --model: {', '.join(sorted(known))}"
+            )
+        return SOLE_MODEL
     if name not in known:
         raise DataError(f"the log has no model {name!r}; it has {', '.join(sorted(known)) or 'one without a name'}")
     return known[name]
 
 
-def _erase(database: Database, ids: Sequence[str], model_id: int) -> list[str]:
+def _erase(database: Database, ids: Sequence[str], model_id: int, reports_dir: Path) -> list[str]:
     """Erase in steps, and return the ids that were not there."""
+    by = "the command scripts.erase"
     unknown: list[str] = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("erasing", total=len(ids))
         for some in _parts(ids):
             began = time.perf_counter()
-            gone = set(erase(database, some, by="the command scripts.erase", model_id=model_id))
+            gone = set(erase(database, some, by=by, model_id=model_id))
             unknown += [one for one in some if one not in gone]
             progress.advance(task, len(some))
             if len(some) == IDS_AT_ONCE:
                 time.sleep(REST * (time.perf_counter() - began))
-    return unknown
+    named = erase_mentions(database, ids, by=by, blank=partial(blank_ids, reports_dir), model_id=model_id)
+    return [one for one in unknown if one not in named]
 
 
 def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:

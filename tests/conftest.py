@@ -60,6 +60,12 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def artifacts_kept_in(request: pytest.FixtureRequest, shared_folder: Path) -> Path:
+    """Where trained artifacts are kept for later runs."""
+    return _kept_in(request.config, shared_folder)
+
+
+@pytest.fixture(scope="session")
 def iris_artifact(
     request: pytest.FixtureRequest, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

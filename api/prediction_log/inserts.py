@@ -2,25 +2,30 @@
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from api.errors import IdInUse, LogUnavailable
+from api.prediction_log.database import PostgresWrite
 from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord, public_id
-from api.prediction_log.tables import labels, predictions
+from api.prediction_log.tables import labels, predictions, rejections
 
 COLUMNS = (*PredictionRecord._fields, "logged_at")
-TYPES = ("text", "int", "text", "text", "text", "text", "int", "bigint")
+TYPES = ("varchar", "int4", "varchar", "text", "text", "text", "int4", "int8")
 MAX_ROWS = 64
 """Rows in one statement; more of them were not faster (tried: 512 and 4,096)."""
 
 
 def insert_predictions(
-    connection: Connection | sqlite3.Connection, stamps: Mapping[int, int], records: Sequence[PredictionRecord]
+    connection: Connection | sqlite3.Connection | PostgresWrite,
+    stamps: Mapping[int, int],
+    records: Sequence[PredictionRecord],
 ) -> None:
     """Log the records, each under the stamp of its model. Raises the connection's own errors."""
     if not records:
@@ -28,12 +33,25 @@ def insert_predictions(
     if isinstance(connection, sqlite3.Connection):
         for statement, values in _statements(stamps, records):
             connection.execute(statement, values)
+    elif isinstance(connection, PostgresWrite):
+        _copy(connection.driver, stamps, records)
     elif connection.dialect.name == "postgresql":
-        columns = [list(column) for column in zip(*records, strict=True)]
-        connection.exec_driver_sql(_from_arrays(), (*columns, [stamps[record.model_id] for record in records]))
+        driver, dbapi = connection.connection.driver_connection, connection.dialect.loaded_dbapi
+        try:
+            _copy(driver, stamps, records)
+        except dbapi.Error as error:  # as SQLAlchemy raises those of other statements
+            raise DBAPIError.instance(_from_copy(), None, error, dbapi.Error) from error
     else:
         for statement, values in _statements(stamps, records):
             connection.exec_driver_sql(statement, tuple(values))
+
+
+def _copy(driver: Any, stamps: Mapping[int, int], records: Sequence[PredictionRecord]) -> None:
+    """Send all rows in one binary COPY: of a row in 10,000 it takes a fifth of the time that arrays of texts take."""
+    with driver.cursor() as cursor, cursor.copy(_from_copy()) as copy:
+        copy.set_types(TYPES)
+        for record in records:
+            copy.write_row((*record, stamps[record.model_id]))
 
 
 def _statements(
@@ -59,9 +77,8 @@ def _with_values(rows: int) -> str:
 
 
 @cache
-def _from_arrays() -> str:
-    arrays = ", ".join(f"unnest(%s::{kind}[])" for kind in TYPES)
-    return f"INSERT INTO predictions ({_names()}) SELECT {arrays}"
+def _from_copy() -> str:
+    return f"COPY predictions ({_names()}) FROM STDIN (FORMAT BINARY)"
 
 
 def _names() -> str:
@@ -72,6 +89,8 @@ IDS_PER_QUERY = 500
 MAX_RACES = 20
 """How often another process may be first with one of the ids before the caller is asked to try again."""
 
+Rejections = Counter[tuple[int, str]]
+"""Refused requests by model and reason."""
 Same = Callable[[PredictionRecord, PredictionRecord], bool]
 """Whether a logged prediction and one with the same id that is to be logged are of the same row."""
 Repeats = dict[str, PredictionRecord]
@@ -171,3 +190,13 @@ def _models_of(connection: Connection, ids: list[str]) -> dict[str, int]:
         found = connection.execute(query.with_for_update(read=True, key_share=True))
         known.update({row.id: row.model_id for row in found})
     return known
+
+
+def insert_rejections(connection: Connection, stamps: Mapping[int, int], counts: Rejections) -> None:
+    """Log how many requests were refused, each count under its model's stamp."""
+    if counts:
+        rows = [
+            {"logged_at": stamps[model_id], "reason": reason, "requests": count, "model_id": model_id}
+            for (model_id, reason), count in counts.items()
+        ]
+        connection.execute(insert(rejections), rows)

@@ -10,7 +10,13 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, inser
 
 from api.errors import NothingToSnapshot
 from api.prediction_log.alarms import record_statistics
-from api.prediction_log.changed_rows import CarryingRow, RowsOfCheck, read_changed_rows, record_changed_rows
+from api.prediction_log.changed_rows import (
+    CarryingRow,
+    RowsOfCheck,
+    erased_among,
+    read_changed_rows,
+    record_changed_rows,
+)
 from api.prediction_log.clock import WindowTime
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.lease import Lease
@@ -202,6 +208,13 @@ class WindowStore:
     ) -> list[CarryingRow] | None:
         """Return the rows that a window's failed checks found; see `read_changed_rows`."""
         return read_changed_rows(self._database, start, check=check, column=column, limit=limit, model_id=self.model_id)
+
+    def erased_rows(self, found: Sequence[RowsOfCheck]) -> set[str]:
+        """Return the ids among these that the log has no more."""
+        if not found:
+            return set()
+        with self._database.reading() as connection:
+            return erased_among(connection, self.model_id, found)
 
     def newest_runs(self, limit: int) -> list[WindowRun]:
         """Return the newest windows, newest first, with the skipped ones in a row as one."""

@@ -1,11 +1,12 @@
 """GET / and GET /docs, from local files only."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -178,7 +179,8 @@ def _row(model: HostedModel, default: str | None) -> str:
         *([_anchor(f"reports/{report.report_file}", "report")] if report else []),
         _anchor(queries.project_url(), "health"),
     ]
-    about = f"{escape(manifest.version)}<br>{escape(_quality(manifest))}"
+    served = f"{_origin(manifest)}, " if manifest.is_watched else ""
+    about = f"{escape(manifest.version)}<br>{served}{escape(_quality(manifest))}"
     cells = (name, about, window[0], window[1], " ".join(links))
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
@@ -271,10 +273,17 @@ def _next_steps(runs: Sequence[WindowRun], queries: SnapshotQueries) -> str:
         return ""
     first = {str(failed["check"]): failed for failed in reversed(newest.failed_checks)}
     return "".join(
-        f'<p class="step"><b>Next step for {escape(name.replace("_", " "))}:</b> '
+        f'{_cause(failed)}<p class="step"><b>Next step for {escape(name.replace("_", " "))}:</b> '
         f"{_linked(queries.next_step(failed, newest))}</p>"
         for name, failed in reversed(first.items())
     )
+
+
+def _cause(failed: Mapping[str, Any]) -> str:
+    """Return why a check failed, where that is known."""
+    if not failed.get("cause"):
+        return ""
+    return f'<p class="step"><b>Cause of {escape(failed["check"].replace("_", " "))}:</b> {escape(failed["cause"])}</p>'
 
 
 def _changed(model: HostedModel) -> str:

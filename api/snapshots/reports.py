@@ -1,8 +1,9 @@
 """The HTML reports on disk: one folder a day, each file written whole or not at all, and their scripts once."""
 
+import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
@@ -11,6 +12,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from api.prediction_log.records import SOLE_MODEL
+from evidently_workspace.results import ROWS_HEADER
 
 SCRIPT_START = "<script>var global = globalThis</script>\n    <script>"
 SCRIPT_END = "</script>\n    \n    <script>\n    window.drawDashboard("
@@ -91,6 +93,29 @@ def read_report(path: Path) -> bytes:
         return page
     script = (path.parent.parent / SCRIPTS / found[1].decode()).read_bytes()
     return b"".join((page[: found.start()], b"<script>", script, b"</script>", page[found.end() :]))
+
+
+ERASED = "erased"
+_ROWS = f'"header": {json.dumps(ROWS_HEADER)}, "data": '.encode()
+"""What stands in a report before the list of rows that carry a change; within a text its quotes would be escaped."""
+
+
+def blank_ids(folder: Path, name: str, ids: Collection[str]) -> None:
+    """Put "erased" in place of ids in the list of rows of a report, if it is there. Raises OSError."""
+    path = folder / name
+    try:
+        page = path.read_bytes()
+    except FileNotFoundError:
+        return
+    before, mark, rest = page.partition(_ROWS)
+    if not mark:
+        return
+    text = rest.decode()
+    rows, end = json.JSONDecoder().raw_decode(text)
+    place = ROWS_HEADER.index("Prediction")
+    blanked = [[*row[:place], ERASED if row[place] in ids else row[place], *row[place + 1 :]] for row in rows]
+    shown = json.dumps(blanked).replace("<", "\\u003c")  # as `report_page` does
+    _write(path, b"".join((before, mark, shown.encode(), text[end:].encode())))
 
 
 def stale_files(folder: Path, before: datetime, now: datetime) -> Iterator[Path]:

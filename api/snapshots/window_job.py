@@ -17,7 +17,7 @@ from api.prediction_log.retry import FailureCause
 from api.prediction_log.windows import WindowStore, next_claimable
 from api.snapshots.measure import WindowEvaluation
 from api.snapshots.project import HealthProject
-from api.snapshots.reports import report_name, write_window_report
+from api.snapshots.reports import blank_ids, report_name, write_window_report
 from evidently_workspace.client import EvidentlyClient
 from evidently_workspace.errors import EvidentlyError, EvidentlyForbidden
 from evidently_workspace.results import WindowSnapshot
@@ -134,6 +134,8 @@ class WindowProcessor:
             duration_seconds=perf_counter() - began,
             alarms_version=evaluation.alarms_version,
         )
+        if erased := self._store.erased_rows(_rows_of_checks(snapshot)):  # while the window was measured
+            blank_ids(self._reports_dir, report_file, erased)
         self._project.show_newest(project_id, evaluation.manifest)
         self._learn_from_windows(evaluation.manifest)
         return WindowStatus.POSTED
@@ -152,9 +154,7 @@ class WindowProcessor:
             "model_version": evaluation.manifest.version,
         }
         values = [WindowValue(value.name, value.column or "", value.value) for value in found]
-        snapshot = evaluation.snapshot
-        rows = [RowsOfCheck(*astuple(one)) for one in (() if snapshot is None else snapshot.changed_rows)]
-        if not self._store.finish(window, values, {**changed, **counts}, rows):
+        if not self._store.finish(window, values, {**changed, **counts}, _rows_of_checks(evaluation.snapshot)):
             raise LeaseLost
 
     def _post(self, window: WindowRecord, snapshot: WindowSnapshot, manifest: Manifest) -> tuple[UUID, UUID]:
@@ -183,6 +183,10 @@ class WindowProcessor:
             raise LeaseLost  # asked after the list was read: so it has no snapshot of a newer claim, which would count
         for snapshot_id in earlier:
             self._client.delete_snapshot(project_id, snapshot_id)
+
+
+def _rows_of_checks(snapshot: WindowSnapshot | None) -> list[RowsOfCheck]:
+    return [RowsOfCheck(*astuple(one)) for one in (() if snapshot is None else snapshot.changed_rows)]
 
 
 MAX_PROCESSORS = 16

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from evidently.legacy.renderers.html_widgets import table_data
 
-from evidently_workspace.results import ChangedRows, FailedCheck, RowIds
+from evidently_workspace.results import ROWS_HEADER, ChangedRows, FailedCheck, RowIds
 from evidently_workspace.section import Section
 from model.artifact.manifest import Manifest
 from model.statistics.changed_rows import WindowFrames, most_changed
@@ -50,6 +50,5 @@ def changed_rows_section(found: Sequence[ChangedRows]) -> Section:
         for one in found
         for prediction_id, score in one.rows[:each]
     ]
-    header = ["Check", "Column", "Measure", "Prediction", "Score"]
-    section.widgets.append(table_data(title="Rows", column_names=header, data=data[:SHOWN_ROWS]))
+    section.widgets.append(table_data(title="Rows", column_names=list(ROWS_HEADER), data=data[:SHOWN_ROWS]))
     return section

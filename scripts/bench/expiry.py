@@ -52,6 +52,7 @@ def add_expiring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", type=whole_from(1000), default=1_000_000, help="old rows in the log (default: %(default)s)"
     )
+    parser.add_argument("--postgresql", metavar="URL", help="an empty database to log to, instead of a SQLite file")
     parser.add_argument("--rate", type=above_zero, default=50.0, help="predictions per second (default: %(default)s)")
     parser.add_argument("--duration", type=above_zero, default=60.0, help="seconds of each load (default: %(default)s)")
 
@@ -61,14 +62,16 @@ def run_expiring(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     with TemporaryDirectory(prefix="vigie-expiring-") as name:
         folder = Path(name)
+        url = options.postgresql or f"sqlite:///{folder / 'vigie.db'}"
         config = StackConfig(
-            folder, folder / "model", api_port=free_port(), ui_port=free_port(), inherited=_environment(folder)
+            folder, folder / "model", api_port=free_port(), ui_port=free_port(), inherited=_environment(url)
         )
         train_model(load_bundled("iris"), config.model_dir)
         console.print(f"logging {options.rows:,} rows")
         began = perf_counter()
-        asyncio.run(_fill(f"sqlite:///{folder / 'vigie.db'}", config.model_dir, options.rows))
+        asyncio.run(_fill(url, config.model_dir, options.rows))
         intake = options.rows / (perf_counter() - began)
+        full = _log_bytes(url)
         with Stack(config, console):
             _await_removed(config.api_url, 1)
             began = perf_counter()
@@ -77,12 +80,14 @@ def run_expiring(options: argparse.Namespace) -> int:
             _await_removed(config.api_url, options.rows)
             took = perf_counter() - began
             afterwards = _load(config, options)
+        empty = _log_bytes(url)
     if still <= 0:
         print("error: the rows were gone before the load was over; take more rows, or a shorter load", file=sys.stderr)
         return 1
     print(f"{options.rows:,} rows expired in {took:,.0f} s: {options.rows / took:,.0f} a second")
     print(f"the log took them in, in batches of {COMMIT_ROWS:,}, at {intake:,.0f} a second")
-    print(f"expiry to intake {options.rows / took / intake:.2f}\n")
+    print(f"expiry to intake {options.rows / took / intake:.2f}")
+    print(f"{full / options.rows:,.0f} bytes a row; {full / 1e6:,.0f} MB before that, {empty / 1e6:,.0f} MB after\n")
     print(f"| {options.rate:g} predictions a second | p50 | p99 | slowest |")
     print("|---|---|---|---|")
     for what, seen in (("while rows expire", during), ("after that", afterwards)):
@@ -91,9 +96,17 @@ def run_expiring(options: argparse.Namespace) -> int:
     return 0
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    own = {"VIGIE_LOG_KEEP_DAYS": KEEP_DAYS, "VIGIE_DATABASE_URL": f"sqlite:///{folder / 'vigie.db'}"}
+def _environment(url: str) -> dict[str, str]:
+    own = {"VIGIE_LOG_KEEP_DAYS": KEEP_DAYS, "VIGIE_DATABASE_URL": url}
     return {name: value for name, value in os.environ.items() if not name.startswith("VIGIE_")} | own
+
+
+def _log_bytes(url: str) -> int:
+    database = Database(url)
+    try:
+        return database.size_bytes()
+    finally:
+        database.dispose()
 
 
 async def _fill(url: str, model_dir: Path, rows: int) -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model.errors import ModelError
 from scripts.command_line import above_zero, add_ports, whole_from
+from scripts.demo.others import OtherModel, describe
 from scripts.demo.phases import Phase
 from scripts.demo.story import DemoPlan, Outcome, Story
 from scripts.demo.table import show_scenarios, show_windows, unexpected
@@ -31,7 +31,7 @@ from scripts.stack.stack import Stack, check_ports, exit_status, show_addresses,
 
 RUNS_KEPT = 5
 DATASETS = ("iris", "wine", "diabetes")
-"""What the models of the demo are trained on, and their names."""
+"""What the models of the demo are trained on, and their names. The last is only watched: it is served elsewhere."""
 PATIENCE_SECONDS = 120.0
 _LOCK = "running.lock"
 
@@ -102,12 +102,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.
 
 
 def _run(options: argparse.Namespace, folder: Path, console: Console, interruption: Interruption) -> int:
+    for other in _others(options):
+        other.prepare()
     with Stack(_config(options, folder), console, interruption) as stack:
         show_addresses(stack, console)
         outcome = _play(stack, _plan(options), console, interruption)
         show_windows(outcome, console)
         show_scenarios(outcome, console)
-        _show_others(stack, outcome, console)
+        describe(outcome.others, lambda line: console.print(line, highlight=False, soft_wrap=True))
         differences = _differences(outcome, options.interval)
         for difference in differences:
             console.print(f"[red]not as expected[/]: {escape(difference)}", soft_wrap=True, highlight=False)
@@ -126,25 +128,14 @@ def _run(options: argparse.Namespace, folder: Path, console: Console, interrupti
     return 1 if differences else 0
 
 
-def _show_others(stack: Stack, outcome: Outcome, console: Console) -> None:
-    """Say what became of the models beside the one of the story."""
-    for name, summary in outcome.others.items():
-        windows = httpx.get(f"{stack.config.api_url}/models/{name}/snapshots", timeout=30, trust_env=False)
-        posted = [one for one in windows.raise_for_status().json()["windows"] if one["status"] == "posted"]
-        failed = sorted({check["check"] for window in posted for check in window["failed_checks"]})
-        console.print(
-            f"{name}: {summary.sent:,} requests, {len(posted)} windows, failed checks: {', '.join(failed) or 'none'}",
-            highlight=False,
-        )
-
-
 def _differences(outcome: Outcome, interval_seconds: int) -> list[str]:
     loads = [
         f"{summary.scenario}: {count} x {what}"
-        for summary in (*outcome.loads, *outcome.others.values())
+        for summary in outcome.loads
         for what, count in summary.unexpected.items()
     ]
-    return loads + unexpected(outcome.played, outcome.windows, interval_seconds)
+    others = [line for one in outcome.others for line in one.differences(interval_seconds)]
+    return loads + unexpected(outcome.played, outcome.windows, interval_seconds) + others
 
 
 def _play(stack: Stack, plan: DemoPlan, console: Console, interruption: Interruption) -> Outcome:
@@ -171,7 +162,7 @@ def _config(options: argparse.Namespace, folder: Path) -> StackConfig:
     return StackConfig(
         data_dir=folder,
         model_dir=_models_dir(options) / DATASETS[0] if others else options.data_dir / "model",
-        others=others,
+        more_models=[command for other in others for command in other.commands()],
         api_port=options.api_port,
         ui_port=options.ui_port,
         interval_seconds=options.interval,
@@ -184,9 +175,10 @@ def _models_dir(options: argparse.Namespace) -> Path:
     return folder
 
 
-def _others(options: argparse.Namespace) -> dict[str, Path]:
-    """Return the folders of the models beside the one of the story, by the data set that each is trained on."""
-    return {name: (_models_dir(options) / name).resolve() for name in DATASETS[1 : options.models]}
+def _others(options: argparse.Namespace) -> list[OtherModel]:
+    """Return the models beside the one of the story."""
+    folder, last = _models_dir(options).resolve(), DATASETS[-1]
+    return [OtherModel(name, folder / name, is_watched=name == last) for name in DATASETS[1 : options.models]]
 
 
 def _plan(options: argparse.Namespace) -> DemoPlan:
@@ -222,7 +214,8 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
         "--models",
         type=whole_from(1, len(DATASETS)),
         default=1,
-        help=f"how many models: {', '.join(DATASETS)}; the others get steady traffic meanwhile (%(default)s)",
+        help=f"how many models: {', '.join(DATASETS)}; the others get steady traffic meanwhile, and the last is served "
+        "by another program and only watched here (%(default)s)",
     )
     parser.add_argument("--seed", type=whole_from(0), default=1, help="seed of the traffic (%(default)s)")
     parser.add_argument(

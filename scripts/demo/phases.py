@@ -1,10 +1,16 @@
-"""The phases of the demo on the time line: when each was played, and which windows hold its traffic alone."""
+"""The phases of the demo on the time line, the windows as the API returns them, and which hold one phase alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import httpx
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 FULL_SHARE = 0.75
+_LIMIT = 200
+_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -72,3 +78,68 @@ def windows_between(first: datetime, last: datetime, interval_seconds: int) -> l
         windows.append((start, start + step))
         start += step
     return windows
+
+
+class FailedCheck(BaseModel):
+    """One check that a window did not pass."""
+
+    model_config = ConfigDict(frozen=True)
+
+    check: str
+    column: str | None
+    value: float
+    threshold: float
+
+    def __str__(self) -> str:
+        """Return the check, its column, its value and its limit."""
+        where = f" of {self.column}" if self.column else ""
+        return f"{self.check}{where} ({self.value:.2f}, limit {self.threshold:.2f})"
+
+
+class SnapshotWindow(BaseModel):
+    """One window, [start, end), as `GET /snapshots` gives it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start: AwareDatetime
+    end: AwareDatetime
+    rows: int | None
+    labelled_rows: int | None
+    status: Literal["due", "running", "posted", "skipped", "failed"]
+    reason: str | None
+    failed_checks: tuple[FailedCheck, ...]
+    report_url: str | None
+    evidently_url: str | None
+
+    @property
+    def settled(self) -> bool:
+        """Return whether its status is final."""
+        return self.status in {"posted", "skipped"}
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """Return the names of the failed checks, each once, in order."""
+        return tuple(sorted({check.check for check in self.failed_checks}))
+
+    @property
+    def drifted_columns(self) -> tuple[str, ...]:
+        """Return the features whose distribution raised an alarm."""
+        return tuple(check.column or "" for check in self.failed_checks if check.check == "data_drift")
+
+
+class _Answer(BaseModel):
+    windows: tuple[SnapshotWindow, ...]
+
+
+async def read_windows(
+    client: httpx.AsyncClient, since: datetime, path: str = "/snapshots"
+) -> dict[datetime, SnapshotWindow]:
+    """Return the windows that start at or after `since`, oldest first, by their start; empty if nothing answers."""
+    try:
+        response = await client.get(path, params={"limit": _LIMIT}, timeout=_TIMEOUT_SECONDS)
+        response.raise_for_status()
+    except httpx.HTTPError:
+        # The API may be busy for a moment. The stack notices if it has ended.
+        return {}
+    windows = _Answer.model_validate_json(response.content).windows
+    return {window.start: window for window in sorted(windows, key=lambda one: one.start) if window.start >= since}

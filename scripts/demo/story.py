@@ -1,16 +1,23 @@
 """Plays the phases of the demo on window boundaries, and reads the windows as they are posted."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 
-from scripts.demo.phases import Phase, PlayedPhase, next_boundary, traffic_of, windows_between
-from scripts.demo.windows import SnapshotWindow, read_windows
+from scripts.demo.others import RATE, OtherModel, OtherOutcome, see_windows, send_steady
+from scripts.demo.phases import (
+    Phase,
+    PlayedPhase,
+    SnapshotWindow,
+    next_boundary,
+    read_windows,
+    traffic_of,
+    windows_between,
+)
 from scripts.load.pool import Pool
 from scripts.load.run import Plan, run_load
 from scripts.load.summary import Summary
@@ -25,7 +32,6 @@ _LEAD_SECONDS = 0.25
 _TAIL_SECONDS = LABEL_DELAY_SECONDS + 1.0
 _POLL_SECONDS = 0.5
 _CONCURRENCY = 16
-_RATE_OF_OTHERS = 5.0
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,8 @@ class DemoPlan:
     rate: float
     seed: int
     timeout_seconds: float = 120.0
-    others: Mapping[str, Path] = field(default_factory=dict)
-    """The folders of other models, by name: they get steady traffic meanwhile."""
+    others: Sequence[OtherModel] = ()
+    """Other models, which get steady traffic meanwhile."""
 
 
 @dataclass
@@ -48,7 +54,7 @@ class Outcome:
     played: list[PlayedPhase] = field(default_factory=list)
     loads: list[Summary] = field(default_factory=list)
     windows: dict[datetime, SnapshotWindow] = field(default_factory=dict)
-    others: dict[str, Summary] = field(default_factory=dict)
+    others: list[OtherOutcome] = field(default_factory=list)
 
 
 Say = Callable[[str], None]
@@ -78,7 +84,7 @@ class Story:
         target = probe(self._stack.config.api_url)
         pool = pool_for(target, self._stack.config.model_dir)
         phases = asyncio.create_task(self._play_phases(pool))
-        others = [asyncio.create_task(self._steady(name, folder)) for name, folder in self._plan.others.items()]
+        others = [asyncio.create_task(self._steady(model)) for model in self._plan.others]
         try:
             async with httpx.AsyncClient(base_url=target.url, trust_env=False) as client:
                 while not phases.done():
@@ -106,16 +112,12 @@ class Story:
             boundary = max(planned, next_boundary(datetime.now(UTC), self._plan.interval_seconds))
         await self._await_windows()
 
-    async def _steady(self, name: str, folder: Path) -> None:
+    async def _steady(self, model: OtherModel) -> None:
         """Send steady traffic to another model for as long as the phases last."""
-        target = probe(self._stack.config.api_url, model=name)
-        calls = make_calls("steady", pool_for(target, folder), seed=self._plan.seed)
         seconds = sum(phase.windows for phase in self._plan.phases) * self._plan.interval_seconds
-        plan = Plan("steady", _RATE_OF_OTHERS, seconds, LABEL_DELAY_SECONDS, _CONCURRENCY)
-        self._say(f"{name}: steady, {_RATE_OF_OTHERS:g} rows/s")
-        self._outcome.others[name] = await run_load(
-            target.url, calls, plan, asyncio.Event(), lambda _done, _doing: None
-        )
+        how = "predicted by another program and only logged here" if model.is_watched else "steady"
+        self._say(f"{model.name}: {how}, {RATE:g} rows/s")
+        self._outcome.others.append(await send_steady(model, self._stack.config.api_url, seconds, seed=self._plan.seed))
 
     async def _perform(self, phase: Phase, pool: Pool, boundary: datetime, seed: int) -> None:
         await asyncio.sleep(max((boundary - datetime.now(UTC)).total_seconds() + _LEAD_SECONDS, 0))
@@ -146,7 +148,8 @@ class Story:
         while datetime.now(UTC) < deadline:
             windows = self._outcome.windows
             seen = sum(start in windows and windows[start].settled for start, _ in expected)
-            if seen == len(expected):
+            others = [one.is_settled(self._plan.interval_seconds) for one in self._outcome.others]
+            if seen == len(expected) and len(others) == len(self._plan.others) and all(others):
                 return
             self._watch(f"waiting for {len(expected) - seen} more snapshots", seen / len(expected))
             await asyncio.sleep(_POLL_SECONDS)
@@ -158,6 +161,8 @@ class Story:
             self._outcome.windows[start] = window
             if window.settled and not (before and before.settled):
                 self._say(self._describe(window))
+        for other in self._outcome.others:
+            await see_windows(other, client, since)
 
     def _describe(self, window: SnapshotWindow) -> str:
         so_far = [PlayedPhase(*self._playing, datetime.now(UTC))] if self._playing else []

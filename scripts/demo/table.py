@@ -9,9 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from evidently_workspace.checks import CHECKS
-from scripts.demo.phases import PlayedPhase, WindowTraffic, traffic_of, windows_between
+from scripts.demo.phases import PlayedPhase, SnapshotWindow, WindowTraffic, traffic_of, windows_between
 from scripts.demo.story import Outcome
-from scripts.demo.windows import SnapshotWindow
 
 
 def unexpected(

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,8 +36,8 @@ class StackConfig:
     workers: int | None = None
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     ready_timeout_seconds: float = 180.0
-    others: Mapping[str, Path] = field(default_factory=dict)
-    """More models, by the bundled data set that each is trained on, and their folders."""
+    more_models: Sequence[Sequence[str]] = ()
+    """The commands that make more models, each unless it is there."""
 
     @property
     def api_url(self) -> str:
@@ -65,11 +65,7 @@ class StackConfig:
 
     def train_commands(self) -> list[list[str]]:
         """Return the commands that train each model unless it is there."""
-        others = [
-            [sys.executable, "-m", "model.train", "--if-missing", "--dataset", dataset, "--out", str(folder)]
-            for dataset, folder in self.others.items()
-        ]
-        return [self.train_command(), *others]
+        return [self.train_command(), *map(list, self.more_models)]
 
     def ui_command(self) -> list[str]:
         """Return the command that serves Evidently UI."""

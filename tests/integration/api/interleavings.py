@@ -1,5 +1,7 @@
 """A small world in which two API processes share a log and a real Evidently UI, and anything may go wrong anywhere.
 
+It has one model or several, whose windows are of the same times and whose rows have the same ids.
+
 Real are the log, the heartbeat, the claim, the post, the look-up, the record, the removal and the UI. Faked are the
 clock, the faults, and what a snapshot measures: it is as small as Evidently UI accepts.
 """
@@ -7,10 +9,11 @@ clock, the faults, and what a snapshot measures: it is as small as Evidently UI 
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,27 +22,37 @@ from uuid import UUID, uuid4
 import httpx
 
 from api.errors import LogUnavailable
+from api.hosted_models import WindowsOfModels
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, retention_lease, snapshot_lease
+from api.prediction_log.models import register
 from api.prediction_log.reader import read_labelled, read_predictions
-from api.prediction_log.records import LabelRecord, PredictionRecord, WindowRecord, WindowStatus
+from api.prediction_log.records import (
+    SOLE_MODEL,
+    LabelRecord,
+    PredictionRecord,
+    WindowRecord,
+    WindowStatus,
+    prediction_key,
+)
 from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.retry import FAULTS_UNTIL_DEFERRED
-from api.prediction_log.windows import WindowStore
+from api.prediction_log.windows import WindowStore, next_claimable
 from api.prediction_log.writer import LogWriter
 from api.snapshots import window_job
 from api.snapshots.measure import WindowEvaluation
-from api.snapshots.reports import write_window_report
-from api.snapshots.retention import Retention, SnapshotRepair
+from api.snapshots.reports import report_suffix, write_window_report
+from api.snapshots.retention import LogAndFiles, Retention, RetentionOfModels, SnapshotRepair
 from api.snapshots.retention_tiers import DEFAULT_TIERS, RetentionPolicy, parse_tiers
 from api.snapshots.scheduler import SnapshotHeartbeat
-from api.snapshots.window_job import WindowProcessor
+from api.snapshots.window_job import DueWindows, WindowProcessor
 from api.snapshots.worker import SnapshotWorker
 from evidently_workspace.client import EvidentlyClient, project_id_for
 from evidently_workspace.results import FailedCheck, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
+from model.errors import ArtifactError
 from tests.clocked import JumpyDatabase, WorldClock
 from tests.integration.api.posts import Post, Posts
 from tests.integration.conftest import SECRET
@@ -123,8 +136,10 @@ class WatchedStore(WindowStore):
     What it sees is noted, not raised: what is raised in there would count as an error of the window.
     """
 
-    def __init__(self, database: Database, faults: Faults, posts: Posts, overtakings: list[str]) -> None:
-        super().__init__(database)
+    def __init__(
+        self, database: Database, faults: Faults, posts: Posts, overtakings: list[str], model_id: int = SOLE_MODEL
+    ) -> None:
+        super().__init__(database, model_id)
         self._faults = faults
         self._posts = posts
         self._overtakings = overtakings
@@ -154,8 +169,8 @@ class WatchedStore(WindowStore):
 class WatchedRetained(RetainedWindows):
     """What windows still have, with points around the record that it is gone."""
 
-    def __init__(self, database: Database, faults: Faults) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, faults: Faults, model_id: int) -> None:
+        super().__init__(database, model_id)
         self._faults = faults
 
     def mark_snapshot_removed(self, window: WindowRecord) -> int:
@@ -197,8 +212,8 @@ class InlineWorker:
     One that is stopped in the middle of a window is busy, and takes no other, even if its process gets the lease back.
     """
 
-    def __init__(self, processor: WindowProcessor) -> None:
-        self._processor = processor
+    def __init__(self, windows: DueWindows) -> None:
+        self._windows = windows
         self.busy = False
 
     def warm(self) -> None:
@@ -208,9 +223,23 @@ class InlineWorker:
         if not self.busy:
             self.busy = True
             try:
-                self._processor.process_due(2)
+                self._windows.process(2)
             finally:
                 self.busy = False
+
+
+class Hosted:
+    """What the heartbeat asks of the models of a process: which serve, and how long their windows are."""
+
+    def __init__(self, stores: Sequence[WatchedStore]) -> None:
+        settings = SimpleNamespace(snapshot_interval=FIVE_MINUTES)
+        self._models = [
+            SimpleNamespace(monitoring=SimpleNamespace(store=store), installed=SimpleNamespace(settings=settings))
+            for store in stores
+        ]
+
+    def serving(self) -> list[SimpleNamespace]:
+        return self._models
 
 
 class ApiProcess:
@@ -219,43 +248,23 @@ class ApiProcess:
     def __init__(self, world: "World") -> None:
         self.faults = Faults()
         self.database = JumpyDatabase(world.url, world.clock)
-        self.store = WatchedStore(self.database, self.faults, world.posts, world.overtakings)
+        self._world = world
+        self._holder = uuid4().hex
+        self._lease = snapshot_lease(self.database, self._holder, HEARTBEAT)
+        self.retention_lease = retention_lease(self.database, self._holder)
+        stores = [
+            WatchedStore(self.database, self.faults, world.posts, world.overtakings, model_id)
+            for model_id in world.model_ids
+        ]
+        self.store = stores[0]
         transport = FaultyTransport(self.faults, world.posts, world.late)
         self.client = EvidentlyClient(world.ui_url, SECRET, transport=transport)
-        holder = uuid4().hex
-        lease = snapshot_lease(self.database, holder, HEARTBEAT)
-        self._measure_of = world.measured
-        processor = WindowProcessor(
-            self.store,
-            lease,
-            self.client,
-            cast("Any", SmallProject(self.client, world.project, self.database.log_id())),
-            self._measure,
-            learn=lambda _manifest: None,
-            reports_dir=world.reports,
-        )
-        retained = WatchedRetained(self.database, self.faults)
-        self.retention = Retention(
-            retained,
-            WatchedExpiry(self.database, self.faults),
-            self.client,
-            SnapshotRepair(
-                retained,
-                self.client,
-                world.project,
-                self.database.log_id,
-                shared=False,
-                versions=lambda: {"v1"},
-            ),
-            lease=retention_lease(self.database, holder),
-            policy=POLICY,
-            reports_dir=world.reports,
-            pause=lambda _seconds: None,
-        )
-        worker = cast("SnapshotWorker", InlineWorker(processor))
+        windows = DueWindows(self.database, {store.model_id: partial(self._processor, store) for store in stores})
+        self.retention = RetentionOfModels([partial(self._retention, model_id) for model_id in world.model_ids])
+        worker = cast("SnapshotWorker", InlineWorker(windows))
         self.heartbeat = SnapshotHeartbeat(
-            self.store,
-            lease,
+            WindowsOfModels(cast("Any", Hosted(stores)), self.database),
+            self._lease,
             worker,
             window=FIVE_MINUTES,
             interval=HEARTBEAT,
@@ -264,9 +273,45 @@ class ApiProcess:
             report_removals=lambda _removals: None,  # World says when to remove
         )
 
-    def _measure(self, start: datetime, end: datetime) -> WindowEvaluation:
+    def _processor(self, store: WatchedStore) -> WindowProcessor:
+        model_id = store.model_id
+        self._refuse_broken(model_id)
+        project = SmallProject(self.client, self._world.project_of(model_id), self.database.log_id())
+        return WindowProcessor(
+            store,
+            self._lease,
+            self.client,
+            cast("Any", project),
+            partial(self._measure, model_id),
+            learn=lambda _manifest: None,
+            reports_dir=self._world.reports,
+            report_suffix=report_suffix(str(model_id), model_id),
+        )
+
+    def _retention(self, model_id: int) -> Retention:
+        self._refuse_broken(model_id)
+        retained = WatchedRetained(self.database, self.faults, model_id)
+        project = self._world.project_of(model_id)
+        return Retention(
+            retained,
+            WatchedExpiry(self.database, self.faults),
+            self.client,
+            SnapshotRepair(retained, self.client, project, self.database.log_id, shared=False, versions=lambda: {"v1"}),
+            lease=self.retention_lease,
+            policy=POLICY,
+            reports_dir=self._world.reports,
+            log_and_files=LogAndFiles() if model_id == SOLE_MODEL else None,
+            pause=lambda _seconds: None,
+        )
+
+    def _refuse_broken(self, model_id: int) -> None:
+        if model_id in self._world.broken:
+            raise ArtifactError(f"the artifact of model {model_id} is damaged")
+
+    def _measure(self, model_id: int, start: datetime, end: datetime) -> WindowEvaluation:
         self.faults.reach("reading")
-        measured = self._measure_of(self.database, start, end)
+        self._refuse_broken(model_id)
+        measured = self._world.measured(self.database, start, end, model_id)
         self.faults.reach("measured")
         return measured
 
@@ -294,7 +339,9 @@ class ApiProcess:
 class World:
     """Two processes, their log, a UI, and the clock."""
 
-    def __init__(self, ui_url: str, log_url: str, reports: Path) -> None:
+    def __init__(self, ui_url: str, log_url: str, reports: Path, models: int = 1) -> None:
+        self.model_ids = range(SOLE_MODEL, SOLE_MODEL + models)
+        self.broken: set[int] = set()
         self.project = uuid4().hex
         self.ui_url = ui_url
         self.url = log_url
@@ -305,13 +352,27 @@ class World:
         self.happened: Counter[str] = Counter()
         self.overtakings: list[str] = []
         self.logged: list[str] = []
+        """The keys of the rows of all models; several have the same ids."""
         self.labelled: set[str] = set()
         self.processes = [ApiProcess(self), ApiProcess(self)]
+        if models > 1:
+            register(self.processes[0].database, [str(model_id) for model_id in self.model_ids], str(SOLE_MODEL))
 
-    def measured(self, database: Database, start: datetime, end: datetime) -> WindowEvaluation:
+    def project_of(self, model_id: int) -> str:
+        """Return the name of a model's project."""
+        return self.project if model_id == SOLE_MODEL else f"{self.project}-{model_id}"
+
+    def logged_of(self, model_id: int) -> list[str]:
+        """Return the keys of a model's rows."""
+        first = f"{model_id}:"
+        return [key for key in self.logged if (key.startswith(first) if model_id != SOLE_MODEL else ":" not in key)]
+
+    def measured(
+        self, database: Database, start: datetime, end: datetime, model_id: int = SOLE_MODEL
+    ) -> WindowEvaluation:
         """Read a window really, and make the smallest snapshot of it; every fourth one has a failed check."""
-        logged = read_predictions(database, start, end, "v1", 1000)
-        labelled = read_labelled(database, start, end, "v1", 1000)
+        logged = read_predictions(database, start, end, "v1", 1000, model_id=model_id)
+        labelled = read_labelled(database, start, end, "v1", 1000, model_id=model_id)
         window = Window(start, end)
         body = {
             "report": {"items": []},
@@ -329,29 +390,39 @@ class World:
             logged, labelled, WindowSnapshot(json.dumps(body).encode(), "<p>", failed, (), ()), None, V1
         )
 
-    def rows(self, process: int, count: int, labels: int) -> None:
-        """Log rows, and labels of rows that have none."""
+    def rows(self, process: int, count: int, labels: int, models: Sequence[int] = (SOLE_MODEL,)) -> None:
+        """Log rows of models, which have the same ids, and labels of rows that have none."""
 
         async def write() -> None:
             writer = LogWriter(self.processes[process].database, 1000, respond=as_they_are)
             writer.start()
             names = [uuid4().hex for _ in range(count)]
-            await writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}") for name in names])
-            self.logged += names
-            chosen = [name for name in self.logged if name not in self.labelled][:labels]
+            rows = [(prediction_key(model_id, name), model_id) for name in names for model_id in models]
+            await writer.log_responses([PredictionRecord(key, 0, "v1", "{}", "a", "{}", of) for key, of in rows])
+            self.logged += [key for key, _ in rows]
+            chosen = [key for key in self.logged if key not in self.labelled][: labels * len(models)]
             if chosen:
-                await writer.log_labels([LabelRecord(name, "a") for name in chosen])
+                await writer.log_labels([LabelRecord(key, "a") for key in chosen])
             self.labelled |= set(chosen)
             await writer.close()
 
         asyncio.run(write())
 
-    def window(self, process: int, rows: int, labels: int, beats: int) -> None:
+    def window(self, process: int, rows: int, labels: int, beats: int, models: Sequence[int] = (SOLE_MODEL,)) -> None:
         """Log rows, wait for the end of their window, and give a process a heartbeat, then the other one, and so on."""
-        self.rows(process, rows, labels)
+        self.rows(process, rows, labels, models)
         self.pass_time(FIVE_MINUTES.total_seconds())
         for beat in range(beats):
             self.beat((process + beat) % 2)
+
+    def break_artifact(self, model_id: int) -> None:
+        """Damage a model's artifact: its windows wait, and those of the others do not."""
+        self.happened["artifact damaged"] += 1
+        self.broken.add(model_id)
+
+    def mend_artifact(self) -> None:
+        """Put all artifacts right."""
+        self.broken.clear()
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass."""
@@ -418,6 +489,7 @@ class World:
     def settle(self) -> None:
         """End all errors, and let the processes finish what is left."""
         self.land()
+        self.mend_artifact()
         self.clock.error = timedelta(0)
         for process in self.processes:
             process.faults.at_point.clear()
@@ -431,7 +503,7 @@ class World:
         while self.unfinished():
             rounds += 1
             assert rounds < 2000, f"not finished: {self.unfinished()[:3]}"
-            if not self.processes[0].store.has_due_window():
+            if next_claimable(self.processes[0].database, self.model_ids) is None:
                 self.pass_time(60)
             self.beat(0)
             self.beat(1)
@@ -440,16 +512,17 @@ class World:
 
     def _look(self) -> None:
         """See what the posts alone have left in the UI, before retention mends anything."""
-        found = self.in_ui()
         assert self.posts.unentitled == [], "only the newest claimant posts"
-        for window in self.windows():
-            snapshots = found.get(Window(window.start, window.end).key, [])
-            if window.snapshot_id is not None and window.snapshot_removed_at is None:
-                assert UUID(window.snapshot_id) in snapshots, f"the recorded snapshot of {window} is not there"
-            duplicates = self.posts.forbidden_duplicates(window, snapshots)
-            assert duplicates == [], f"the last try of {window} should have removed {duplicates}"
-            allowed = len(snapshots) - (window.snapshot_id is not None)
-            self.happened["duplicates that arrived after every look-up, left to retention"] += max(allowed, 0)
+        for model_id in self.model_ids:
+            found = self.in_ui(model_id)
+            for window in self.windows(model_id):
+                snapshots = found.get(Window(window.start, window.end).key, [])
+                if window.snapshot_id is not None and window.snapshot_removed_at is None:
+                    assert UUID(window.snapshot_id) in snapshots, f"the recorded snapshot of {window} is not there"
+                duplicates = self.posts.forbidden_duplicates(window, snapshots)
+                assert duplicates == [], f"the last try of {window} should have removed {duplicates}"
+                allowed = len(snapshots) - (window.snapshot_id is not None)
+                self.happened["duplicates that arrived after every look-up, left to retention"] += max(allowed, 0)
 
     def age(self, days: int, errors: list[str]) -> None:
         """Let days pass, and have what became old removed, with the process killed or a call lost on the way."""
@@ -467,17 +540,18 @@ class World:
         self.remove_old(0)
         assert process.retention.plan().removed.total() == 0
 
-    def windows(self) -> list[WindowRecord]:
-        """Return all windows, oldest first."""
-        return self.processes[0].store.newest(1_000_000)[::-1]
+    def windows(self, model_id: int = SOLE_MODEL) -> list[WindowRecord]:
+        """Return all windows of a model, oldest first."""
+        return WindowStore(self.processes[0].database, model_id).newest(1_000_000)[::-1]
 
     def unfinished(self) -> list[WindowRecord]:
         """Return the windows that are still to be posted."""
-        return [window for window in self.windows() if window.status not in {WindowStatus.POSTED, WindowStatus.SKIPPED}]
+        final = {WindowStatus.POSTED, WindowStatus.SKIPPED}
+        return [one for model_id in self.model_ids for one in self.windows(model_id) if one.status not in final]
 
-    def in_ui(self) -> dict[str, list[UUID]]:
-        """Return what the UI has of each window."""
-        return self.processes[0].client.snapshots_by_window(project_id_for(self.project))
+    def in_ui(self, model_id: int = SOLE_MODEL) -> dict[str, list[UUID]]:
+        """Return what the UI has of each window of a model."""
+        return self.processes[0].client.snapshots_by_window(project_id_for(self.project_of(model_id)))
 
     def end(self) -> None:
         """Close everything."""

@@ -46,7 +46,7 @@ class Posts:
 
         None where nobody ever claimed its window: then somebody else's hand made it.
         """
-        key = json.loads(request.read())["metadata"]["window"]
+        key = f"{claimed.model_id}: {json.loads(request.read())['metadata']['window']}"
         if key not in self.newest:
             return None
         if key != _key(claimed) or claimed.tries != self.newest[key]:
@@ -66,4 +66,4 @@ class Posts:
 
 
 def _key(window: WindowRecord) -> str:
-    return Window(window.start, window.end).key
+    return f"{window.model_id}: {Window(window.start, window.end).key}"

@@ -6,7 +6,14 @@ import evidently
 import numpy as np
 import pytest
 
-from api.snapshots.reports import SCRIPT_END, SCRIPT_START, split_page
+from api.snapshots.reports import (
+    SCRIPT_END,
+    SCRIPT_START,
+    blank_ids,
+    read_report,
+    split_page,
+    write_window_report,
+)
 from evidently_workspace import snapshot as snapshot_module
 from evidently_workspace.panels import MAX_DRAWN_RATIO
 from evidently_workspace.results import Mute, RowIds
@@ -566,6 +573,30 @@ def test_the_report_lists_them_below_the_failed_checks(snap, manifest, make_rows
     titles = [widget.get("title") or widget["params"].get("text", "") for widget in body_of(snapshot)["widgets"]]
     assert titles.index("Rows") > titles.index("Failed checks")
     assert any(snapshot.changed_rows[0].rows[0][0] in str(widget) for widget in body_of(snapshot)["widgets"])
+
+
+def test_an_erased_id_goes_from_the_list_of_a_report_and_nothing_else_does(snap, manifest, make_rows, tmp_path):
+    current = make_rows(manifest, 200, seed=1, shift=2.0)
+    ids = ["data_drift", *(f"id-{place}" for place in range(199))]  # one that the page has at other places too
+    current.loc[0, "x0"] += 9.0
+    snapshot = snap(current=current, ids=RowIds(ids, ids))
+    named = {row for one in snapshot.changed_rows for row, _ in one.rows[:2]}
+    assert "data_drift" in named
+    kept = next(one for one in named if one != "data_drift")
+    write_window_report(tmp_path, "day/report.html", snapshot.html)
+    before = read_report(tmp_path / "day/report.html").decode()
+    blank_ids(tmp_path, "day/report.html", {"data_drift"})
+    after = read_report(tmp_path / "day/report.html").decode()
+    assert before == snapshot.html
+    assert f'"{kept}"' in after
+    assert '"", "data_drift", "' in before
+    assert '"", "data_drift", "' not in after
+    assert '"", "erased", "' in after
+    assert len(after) == len(before) - (len("data_drift") - len("erased")) * after.count('"erased", "')
+    assert after.count('"data_drift"') == before.count('"data_drift"') - after.count('"erased", "')
+    blank_ids(tmp_path, "day/report.html", {"data_drift"})
+    assert read_report(tmp_path / "day/report.html").decode() == after
+    blank_ids(tmp_path, "day/removed.html", {"data_drift"})
 
 
 def test_a_quiet_window_names_no_rows(snap):

@@ -9,10 +9,9 @@ from rich.console import Console
 
 from evidently_workspace.checks import CHECKS
 from scripts.demo.__main__ import RUNS_KEPT, RunFolder
-from scripts.demo.phases import Phase, PlayedPhase, next_boundary, traffic_of, windows_between
+from scripts.demo.phases import Phase, PlayedPhase, SnapshotWindow, next_boundary, traffic_of, windows_between
 from scripts.demo.story import Outcome
 from scripts.demo.table import show_scenarios, show_windows, unexpected
-from scripts.demo.windows import SnapshotWindow
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 STEADY = Phase("steady", 2, expects=None)
