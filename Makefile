@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast lint format lock secrets rotate up down load bench doctor audit licences screenshots backup restore
+.PHONY: help setup run demo test test-fast cluster-test lint format lock secrets rotate up down load bench doctor audit licences screenshots backup restore
 
 PYTHON ?= python3
 export PYTHON
@@ -10,7 +10,7 @@ PACKAGES := model api evidently_workspace scripts vigie
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" --quiet
 # without the detector of words such as "secret", which finds the names of settings
-FIND_SECRETS := (git ls-files -z 2>/dev/null || find $(PACKAGES) deploy docs observability tests -type f -print0) | grep -zvE '\.lock$$|\.png$$|^observability/grafana/dashboards/|/captured/' \
+FIND_SECRETS := (git ls-files -z 2>/dev/null || find $(PACKAGES) deploy docs observability tests -type f -print0) | grep -zvE '\.lock$$|(^|/)go\.sum$$|\.png$$|^observability/grafana/dashboards/|/captured/' \
 	| xargs -0 $(BIN)/detect-secrets-hook --no-verify --disable-plugin KeywordDetector \
 	--plugin scripts/key_detector.py --exclude-secrets '^(PASSWORD|hidden)$$'
 URL ?= http://127.0.0.1:8000
@@ -23,7 +23,7 @@ SUBJECT ?= detection
 TEST_WORKERS ?= 3
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv from the lock, with the command vigie; every other command calls it; EXTRAS=boosting adds XGBoost and the like
 	@scripts/setup.sh run
@@ -76,6 +76,10 @@ test: ## run every test that this machine can run
 test-fast: ## run the unit tests alone
 	@scripts/setup.sh dev
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) tests/unit
+
+cluster-test: ## run the manifests on a real Kubernetes of one node, built and started for it; needs root, Go and Docker
+	@scripts/setup.sh dev
+	@$(BIN)/python -m pytest -s tests/cluster
 
 lint: ## check style, types and imports, look for forgotten secrets and for vulnerable dependencies
 	@scripts/setup.sh dev

@@ -10,6 +10,8 @@ MAX_HEAD_BYTES = 64 * 1024
 WRITE_SECONDS = 30.0
 MIN_WRITTEN_BYTES = 64 * 1024
 """A client must take so much of what waits for it in WRITE_SECONDS, or all of it."""
+LAST_REQUEST_SECONDS = 1.0
+"""For so long after the stop has begun, a request that was on its way is answered."""
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
 """So much may wait for all clients together: a report has megabytes, and clients may be slow by the rule above."""
 
@@ -22,7 +24,9 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     requests with their first byte; uvicorn itself closes an idle connection. `api.middleware.body_limit` limits the
     time and size of the body. A connection whose client does not read its responses is closed too: otherwise they would
     stay in memory, and later requests on it in progress. Where much waits for many clients that read slowly, those
-    connections are closed that have waited for longest.
+    connections are closed that have waited for longest. When the server stops, an idle connection takes one more
+    request for a moment, and its response asks the client to close it: closed at once, it would lose what the client
+    has already sent.
     """
 
     _timer: TimerHandle | None = None
@@ -32,6 +36,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = False
     _in_body = False
+    _stopping = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as in the class above
         """Start to wait for the first request."""
@@ -44,6 +49,18 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._stop_write_timer()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """End after the response in progress, or after one more request."""
+        self._stopping = True
+        if self.cycle is None or self.cycle.response_started:
+            self.loop.call_later(LAST_REQUEST_SECONDS, self._close_idle)
+        else:
+            super().shutdown()
+
+    def _close_idle(self) -> None:
+        if not (self._in_head or self._in_body) and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """Start to wait until the client has read."""
@@ -142,6 +159,8 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._in_head, self._in_body, self._head_bytes = False, True, 0
         super().on_headers_complete()
+        if self._stopping:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Leave the body, and wait for the next request."""

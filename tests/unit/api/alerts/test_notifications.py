@@ -4,7 +4,6 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from threading import Barrier, Thread
@@ -61,14 +60,6 @@ class Chat:
 @pytest.fixture
 def chat(httpserver: HTTPServer) -> Chat:
     return Chat(httpserver)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[ClockedDatabase]:
-    database = ClockedDatabase(database_url)
-    database.migrate()
-    yield database
-    database.dispose()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from threading import Thread
 from time import monotonic, sleep
 
 import httpx
@@ -10,6 +11,7 @@ from api.app import create_app
 from api.middleware import head_limit
 from api.middleware.head_limit import MAX_HEAD_BYTES
 from api.settings import Settings
+from scripts.ports import is_free
 from tests.unit.api.conftest import serving
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -103,6 +105,37 @@ def test_a_connection_that_is_used_now_and_then_stays_open(connect: Connect) -> 
             connection.sendall(b"\r\n")
             assert b"200 OK" in answered(connection)
             sleep(0.2)
+
+
+@contextmanager
+def stopping(settings: Settings) -> Iterator[socket.socket]:
+    """Yield a connection to an API that begins to stop while the connection is idle; the API has stopped after it."""
+    served = serving(create_app(settings))
+    port = served.__enter__()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(GET + b"\r\n")
+        answered(connection)
+        stop = Thread(target=served.__exit__, args=(None, None, None))
+        stop.start()
+        while not is_free("127.0.0.1", port):
+            sleep(0.01)
+        yield connection
+    stop.join()
+
+
+def test_a_request_that_crosses_the_stop_is_answered(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_limit, "LAST_REQUEST_SECONDS", 20.0)
+    with stopping(settings) as connection:
+        connection.sendall(GET + b"\r\n")
+        got = until_closed(connection)
+    assert b"200 OK" in got
+    assert b"connection: close" in got
+
+
+def test_an_idle_connection_does_not_hold_up_the_stop(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_limit, "LAST_REQUEST_SECONDS", 0.1)
+    with stopping(settings) as connection:
+        assert until_closed(connection) == b""
 
 
 def test_a_body_that_does_not_come_gets_408(connect: Connect) -> None:

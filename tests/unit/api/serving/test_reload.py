@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.prediction_log.database import Database
-from api.prediction_log.served_version import ServedVersionStore
+from api.prediction_log.models import ServedVersionStore
 from api.serving.model_archive import ModelArchive
 from api.serving.reload import ModelReloader
 from api.serving.served_model import ServedModel
