@@ -25,6 +25,8 @@ COLOURS = (
 DARK_COLOURS = tuple({"#1a1a7c": "#c9c9ff", "#00574b": "#9be8c4"}.get(one, one) for one in COLOURS)
 AXIS_WIDTH = 70
 """Pixels: room for "400,000"."""
+LEGEND_PIXELS = 13
+"""Height of a letter: room for a panel's lines."""
 WRITTEN_TICK = (
     'v=>typeof v!=="number"?v:Math.abs(v)>=1e7?v.toLocaleString("en",{notation:"compact",maximumSignificantDigits:4})'
     ':v.toLocaleString("en",{maximumSignificantDigits:6})'
@@ -42,6 +44,7 @@ CHARTS: Changes = (
     ("data:R,showMark:v=!0", f"data:R,showMark:v=R.length<={MAX_MARKS}"),
     # A 0 is a value, and a number has as many digits as people write.
     ('return r?Number.parseFloat(r.toFixed(O0)):"no value"', f'return r!=null?({WRITTEN_COUNTER})(r):"no value"'),
+    ('sx:{fontSize:15,overflow:"scroll"', f'sx:{{fontSize:{LEGEND_PIXELS},overflow:"auto"'),
     # More lines than Evidently has colours, and room for the numbers at the axis.
     (
         "series:t,xAxis:e,colors:Vc,",
@@ -60,7 +63,8 @@ DASHBOARD: Changes = (
     ("value:{OnClickedPointComponent:ho}", "value:onClick"),
     (
         'scaleType:"band",height:50}',
-        f'scaleType:"band",height:50,tickInterval:(g,_)=>_%Math.ceil(t.sources.length/{MAX_TICKS})===0}}',
+        'scaleType:"band",height:50,valueFormatter:(g,c)=>c.location==="tick"?g.slice(5,16):g,'
+        f"tickInterval:(g,_)=>_%Math.ceil(t.sources.length/{MAX_TICKS})===0}}",
     ),
 )
 SCRIPTS = (CHARTS, DASHBOARD)

@@ -74,7 +74,8 @@ def test_a_column_that_rows_cannot_be_divided_by_is_refused(tmp_path: Path, text
 def test_rows_are_divided_by_features_columns_left_out_and_metadata_that_the_file_lacks(tmp_path: Path) -> None:
     schema = read(tmp_path, "segments: [sex, ticket, shop]\nfairness: [sex]\nmetadata: [shop, ticket]\n")
     schema.check(HEADER, "y")
-    text = CsvText(HEADER, ([*"123"], ["f", "m", "f"], [" 3.0", "", "TRUE"], [*"010"]))
+    columns = [[*"123"], ["f", "m", "f"], ["3.0", "", "TRUE"], [*"010"]]
+    text = CsvText(tmp_path, "utf-8", ",", HEADER, [2, 3, 4], columns)
     types: dict[str, FeatureType | None] = {"age": "number", "sex": "category", "ticket": None}
     found = segment_fields(schema, types, text, "classification")
     assert (found["segments"], found["fairness"]) == (("sex", "ticket", "shop"), ("sex",))
