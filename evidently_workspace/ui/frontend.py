@@ -25,6 +25,8 @@ COLOURS = (
 DARK_COLOURS = tuple({"#1a1a7c": "#c9c9ff", "#00574b": "#9be8c4"}.get(one, one) for one in COLOURS)
 AXIS_WIDTH = 70
 """Pixels: room for "400,000"."""
+RIGHT_MARGIN = 40
+"""Pixels: room for half of the last time."""
 LEGEND_PIXELS = 13
 """Height of a letter: room for a panel's lines."""
 WRITTEN_TICK = (
@@ -48,7 +50,7 @@ CHARTS: Changes = (
     # More lines than Evidently has colours, and room for the numbers at the axis.
     (
         "series:t,xAxis:e,colors:Vc,",
-        f"series:t,xAxis:e,yAxis:[{{width:{AXIS_WIDTH},valueFormatter:{WRITTEN_TICK}}}],"
+        f"series:t,xAxis:e,margin:{{right:{RIGHT_MARGIN}}},yAxis:[{{width:{AXIS_WIDTH},valueFormatter:{WRITTEN_TICK}}}],"
         f"colors:c=>c==='dark'?{list(DARK_COLOURS)}:{list(COLOURS)},",
     ),
 )
