@@ -1,12 +1,11 @@
 """The FastAPI app: its routes and middleware around what `api.wiring` puts together."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
-from starlette.routing import Route
 from starlette.types import Scope
 
 from api import __version__
@@ -21,7 +20,7 @@ from api.routes.health import health_routes
 from api.routes.models import model_routes
 from api.routes.openapi import install_openapi
 from api.routes.pages import documentation_routes, landing_routes
-from api.routes.predictions import OF_MODEL, DirectCalls, erasure_routes, prediction_routes
+from api.routes.predictions import OF_MODEL, erasure_routes, prediction_routes
 from api.routes.snapshots import report_routes, snapshot_routes
 from api.settings import Settings
 from api.wiring import Runtime, build_runtime
@@ -38,7 +37,6 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     """
     runtime = build_runtime(settings, registry or CollectorRegistry())
     manifest = runtime.models.find().manifest if runtime.models.is_single else None
-    predicting = prediction_routes(runtime.models, settings.max_batch_rows, settings.max_body_bytes)
     app: FastAPI = FastAPIOffline(
         title="Vigie" if manifest is None else f"Vigie: {manifest.name}",
         version=__version__ if manifest is None else manifest.version,
@@ -46,10 +44,11 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # the address would be built from whatever host name the caller sent
-        routes=[*predicting],
+        # first: found at the least cost
+        routes=prediction_routes(runtime.models, settings.max_batch_rows, settings.max_body_bytes),
         lifespan=_lifespan(runtime),
     )
-    _add_middleware(app, settings, runtime, predicting)
+    _add_middleware(app, settings, runtime)
     _add_routes(app, settings, runtime)
     return app
 
@@ -79,12 +78,11 @@ def _refuse(runtime: Runtime) -> Refuse:
     return refuse
 
 
-def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime, predicting: Sequence[Route]) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime) -> None:
     metrics, models, refuse = runtime.metrics, runtime.models, _refuse(runtime)
     install_openapi(app, models, settings.max_batch_rows, settings.path_prefix)
     install_problem_handlers(app, refuse)
     app.add_middleware(PlainRouting)  # innermost, right around the routes
-    app.add_middleware(DirectCalls, routes=predicting, names=models.names, handlers=app.exception_handlers)
     app.add_middleware(
         Admission, max_requests=settings.max_requests_in_progress, max_body_bytes=settings.max_body_bytes
     )

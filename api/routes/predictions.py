@@ -3,7 +3,7 @@
 import asyncio
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Generic
@@ -11,9 +11,8 @@ from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic.json_schema import SkipJsonSchema
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from api.errors import (
     BodyTooLarge,
@@ -63,7 +62,7 @@ REFUSED_BYTES_PER_ROW = 100
 """A refused body takes a row of its caller's rate limit for each of so many bytes."""
 
 
-def prediction_routes(models: HostedModels, max_rows: int, max_bytes: int) -> list[Route]:
+def prediction_routes(models: HostedModels, max_rows: int, max_bytes: int) -> list[BaseRoute]:
     """Build the routes, which serve without FastAPI: its handling of a request costs more than to predict.
 
     Those of all models are the same few routes, so that a call to one takes no longer because there are others.
@@ -108,43 +107,6 @@ class OfModel:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         await self._endpoints.find(scope["path_params"].get("model"), self._call)(scope, receive, send)
-
-
-class DirectCalls:
-    """ASGI middleware: serves the calls of `prediction_routes` by their paths, before any route is looked for.
-
-    Around each request, FastAPI's and Starlette's inner layers cost a third of the time of a lone one. Here they are
-    asked only for the response to an error, and for all other calls. ``names`` are those of the models.
-    """
-
-    def __init__(
-        self, app: ASGIApp, routes: Sequence[Route], names: Iterable[str], handlers: Mapping[Any, Any]
-    ) -> None:
-        self._app = app
-        self._handlers = handlers
-        self._calls = {
-            route.path.replace("{model}", name): (route.endpoint, {"model": name} if "{" in route.path else {})
-            for name in names
-            for route in routes
-        }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        call = self._calls.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if call is None:
-            await self._app(scope, receive, send)
-            return
-        serve, scope["path_params"] = call
-        try:
-            await serve(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 - it is raised again, where the handlers are
-            await self._fail(error)(scope, receive, send)
-
-    def _fail(self, error: Exception) -> ASGIApp:
-        async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
-            raise error
-
-        return ExceptionMiddleware(fail, {key: one for key, one in self._handlers.items() if key is not Exception})
 
 
 def model_calls(
