@@ -291,7 +291,9 @@ def _changed(model: HostedModel) -> str:
     """Return the mutes and thresholds that people set for a model and that hold now. Raises LogUnavailable."""
     changes, version = model.monitoring.changes, model.serving.plane.manifest.version
     lines = [(f"{_what(mute)} muted until {mute.until:%Y-%m-%d %H:%M} UTC", mute) for mute in changes.mutes()] + [
-        (f"threshold of {_what(one)} set to {written(one.value)}", one) for one in changes.thresholds(version)
+        (f"threshold of {_what(one)} set to {written(one.value)}", one)
+        for one in changes.thresholds(version)
+        if one.value is not None
     ]
     return "".join(
         f'<p class="step">{escape(text)}: {escape(change.reason)} '
