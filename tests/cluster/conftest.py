@@ -71,6 +71,7 @@ class Installation:
 
     def __init__(self, node: Node, folder: Path, postgres: Path) -> None:
         self.node = node
+        self._postgres = postgres
         shutil.copytree(ROOT / "deploy/kubernetes", folder)
         self._production = folder / "overlays/production"
         self._overlay = folder / "overlays/one-node"
@@ -156,10 +157,16 @@ class Installation:
     def metric(self, pod: str, name: str) -> float:
         """Read one metric of one pod, as Prometheus does."""
         address = self.pods()[pod]["status"]["podIP"]
-        _, text = self.inside("monitoring", "prometheus", "call", "GET", f"http://{address}:8000/metrics")
+        _, text = self.inside("monitoring", "prometheus", "call", "GET", f"http://{address}:8000/metrics", "")
         found = re.search(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
         assert found, f"{pod} has no metric {name}"
         return float(found[1])
+
+    def lease_holder(self) -> str:
+        """Return the process that takes the snapshots, whose name begins with its pod's."""
+        with psycopg.connect(host=str(self._postgres), user="vigie", dbname="vigie") as connection:
+            (row,) = connection.execute("SELECT holder FROM lease WHERE name = 'snapshots'").fetchall()
+        return str(row[0])
 
     def _make_secrets(self, postgres: Path) -> None:
         """Do what the manual says about PostgreSQL and about secrets."""
@@ -262,6 +269,6 @@ def vigie(installation: Installation, images: list[str]) -> Installation:
     awaited(lambda: node.kubectl("get", "serviceaccount", "default"), 60, "an account for pods")
     node.kubectl("apply", "-f", "-", stdin=objects)
     installation.apply()
-    awaited(lambda: len(installation.ready()) == 2, 600, "two replicas of the API")
+    awaited(lambda: len(installation.ready()) >= 2, 600, "two replicas of the API")
     awaited(lambda: installation.ready("evidently-ui"), 300, "Evidently UI")
     return installation
