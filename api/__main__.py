@@ -19,7 +19,7 @@ from api import metrics_folder
 from api.alerts.delivery import check_addresses
 from api.app import create_app
 from api.errors import BadAddresses, BadKeys
-from api.installed_models import find_models
+from api.installed_models import MissingDefault, find_models
 from api.log_output import log_to_stderr
 from api.middleware.head_limit import BoundedHeadProtocol
 from api.settings import Settings
@@ -60,7 +60,7 @@ def main() -> int:
             name = "_".join(str(part) for part in item["loc"]).upper()
             sys.stderr.write(f"VIGIE_{name}: {item['msg']}\n" if name else f"{item['msg']}\n")
         return 2
-    except (BadKeys, BadAddresses) as error:
+    except (BadKeys, BadAddresses, MissingDefault) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except ArtifactError as error:

@@ -18,9 +18,9 @@ from api.problems import Refuse, install_problem_handlers
 from api.routes.alarms import alarm_routes
 from api.routes.health import health_routes
 from api.routes.models import model_routes
-from api.routes.openapi import OF_MODEL, install_openapi
+from api.routes.openapi import install_openapi
 from api.routes.pages import documentation_routes, landing_routes
-from api.routes.predictions import erasure_routes, prediction_routes
+from api.routes.predictions import OF_MODEL, erasure_routes, prediction_routes
 from api.routes.snapshots import report_routes, snapshot_routes
 from api.settings import Settings
 from api.wiring import Runtime, build_runtime

@@ -14,9 +14,9 @@ from api.installed_models import InstalledModel, no_such_model, unknown_columns
 from api.metrics import Metrics
 from api.prediction_log.alarm_changes import AlarmChanges
 from api.prediction_log.database import Database
+from api.prediction_log.models import ServedVersionStore
 from api.prediction_log.notifications import NotificationStore
 from api.prediction_log.records import SOLE_MODEL
-from api.prediction_log.served_version import ServedVersionStore
 from api.prediction_log.windows import WindowStore, next_claimable
 from api.security.keys import MODEL_NAME
 from api.serving.data_plane import DataPlane
@@ -234,7 +234,9 @@ class HostedModels:
         """Return the model of that name, or the default one. Raises NoSuchModel."""
         found = self._by_name.get(self.default if name is None else name)  # type: ignore[arg-type] # None finds none
         if found is None:
-            raise no_such_model(name, self.names)
+            raise no_such_model(
+                name, self.names, hint="" if self.is_single else "; a new folder is found at the next start"
+            )
         return found
 
     def of_path(self, path: str) -> HostedModel | None:

@@ -113,12 +113,16 @@ class Installation:
         return found
 
 
-def no_such_model(name: str | None, names: Sequence[str]) -> NoSuchModel:
+def no_such_model(name: str | None, names: Sequence[str], hint: str = "") -> NoSuchModel:
     """Return the error for a name that no model has, or for none where there is no default model."""
     listed = ", ".join(names) or "none"
     if name is None:
         return NoSuchModel(f"no model is the default one: name one of {listed}, or set VIGIE_DEFAULT_MODEL")
-    return NoSuchModel(f"there is no model {shortened(name)!r}; the models are: {listed}")
+    return NoSuchModel(f"there is no model {shortened(name)!r}; the models are: {listed}{hint}")
+
+
+class MissingDefault(ArtifactError):
+    """The default model has no folder; to train another model would not help."""
 
 
 def find_models(settings: Settings) -> Installation:
@@ -135,9 +139,9 @@ def find_models(settings: Settings) -> Installation:
         )
     names = [folder.name for folder in folders]
     if settings.default_model is not None and settings.default_model not in names:
-        raise ArtifactError(
+        raise MissingDefault(
             f"VIGIE_DEFAULT_MODEL is {settings.default_model!r}, but the models in {settings.models_dir} are: "
-            f"{', '.join(names)}"
+            f"{', '.join(names)}; name one of them, or put its folder back"
         )
     if "model_dir" in settings.model_fields_set:
         logger.info("VIGIE_MODELS_DIR is set, so VIGIE_MODEL_DIR (%s) is not used", settings.model_dir)
@@ -161,7 +165,14 @@ def _folders(parent: Path) -> list[Path]:
     for path in models:
         if not MODEL_NAME.fullmatch(path.name):
             logger.error("%s is left out: its name cannot be that of a model; use %s", path, NAME_RULE)
-    return [path for path in models if MODEL_NAME.fullmatch(path.name)]
+    valid = [path for path in models if MODEL_NAME.fullmatch(path.name)]
+    by_letters = {path.name.lower(): path.name for path in valid}
+    for path in valid:
+        if (other := by_letters[path.name.lower()]) != path.name:
+            logger.warning(
+                "the models %s and %s differ in capital letters only: callers may mix them up", path.name, other
+            )
+    return valid
 
 
 def _installed(folder: Path, settings: Settings) -> InstalledModel:

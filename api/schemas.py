@@ -25,6 +25,11 @@ class FailedCheck(BaseModel):
     measure: str | None = Field(None, description="Which of several measures failed, such as missing or new_category.")
     value: float
     threshold: float
+    cause: str | None = Field(
+        None,
+        description="How much of a changed performance comes from changed inputs, by feature, and how much from a "
+        "changed relation between inputs and labels.",
+    )
     next_step: str | None = Field(None, description="What to do, in one sentence, with the command filled in.")
 
 

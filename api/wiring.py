@@ -33,12 +33,11 @@ from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
 from api.prediction_log.lease import Lease, new_holder, retention_lease, snapshot_lease
-from api.prediction_log.models import register
+from api.prediction_log.models import ServedVersionStore, register
 from api.prediction_log.notifications import NotificationStore
 from api.prediction_log.reader import SnapshotProgress, read_health, read_progress
 from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.retained_windows import RetainedWindows
-from api.prediction_log.served_version import ServedVersionStore
 from api.prediction_log.windows import MinimalWindow, WindowStore
 from api.prediction_log.writer import LogWriter
 from api.serving.data_plane import DataPlane

@@ -1,16 +1,20 @@
-"""Estimated performance: how well the model should do on all rows of the window, labels or not."""
+"""Estimated performance: how well the model should do on all rows of the window, and why it does worse than usual."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import table_data
 
+from evidently_workspace.frames import shortened
+from evidently_workspace.panels import written
 from evidently_workspace.results import NO_PROBABILITIES
 from evidently_workspace.section import NotEnoughDataError, Section, require
 from model.artifact.estimates import Estimates
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest
+from model.statistics.causes import MIN_ROWS, Causes, Part, causes
 from model.statistics.estimation import Estimate, intervals, true_scores, window_moments
 
 NOTE = (
@@ -29,6 +33,17 @@ TITLES = {
 NAME_OF = {"mae": "mean_absolute_error", "rmse": "root_mean_squared_error"}
 """What the value of a score is called where it is not the estimate's own name."""
 METRIC = "EstimatedScore"
+WHY_NOTE = (
+    "How the score of the labels that arrived differs from that of the reference, and why. Changed inputs explain the "
+    "difference of the estimates. The rest is a changed relation between inputs and labels: other labels for the same "
+    "inputs, or a column that no longer means what it did. Each part has its 95 % interval. Features that move "
+    "together share what they explain; what lies in how features come together belongs to none."
+)
+MAX_CAUSES = 10
+"""Features of a failed window that are recorded."""
+NAMED_CAUSES = 3
+SMALLEST_SHARE = 0.1
+"""Of the largest part, below which a feature is not named."""
 
 
 class Estimator(NamedTuple):
@@ -123,3 +138,76 @@ def _table(
         )
     columns = ["Score", "Estimate", "95 % interval", "True, labels that arrived", "As estimated for them", "Test set"]
     return table_data(title="Estimated and true scores", column_names=columns, data=rows)
+
+
+def performance_change(
+    estimator: Estimator, labelled: pd.DataFrame, reference: pd.DataFrame, sections: Sequence[Section], min_labels: int
+) -> Section:
+    """Say why the score of the labels differs from the reference, also in the failed checks of the sections.
+
+    Without estimates, or with too few labels, the section is empty.
+    """
+    section = Section("Why performance changed", WHY_NOTE)
+    if estimator.estimates is None or len(labelled) < max(min_labels, MIN_ROWS):
+        return section
+    found = causes(labelled, reference, estimator.manifest, estimator.estimates, estimator.seconds)
+    if found is None:
+        return section
+    for name, part in (("change_by_inputs", found.inputs), ("change_by_relation", found.relation)):
+        for end, value in zip(("", "_low", "_high"), part, strict=True):
+            section.add_value(f"{name}{end}", None, value)
+    failed = False
+    for other in sections:
+        for place, check in enumerate(other.failed_checks):
+            if check.check in {"performance", "concept_drift"}:
+                other.failed_checks[place] = replace(check, cause=cause_of(found))
+                failed = True
+    if failed:
+        for feature, part in found.features[:MAX_CAUSES]:
+            section.add_value("change_by_feature", feature, part.value)
+    section.widgets.append(_causes_table(found))
+    return section
+
+
+def cause_of(found: Causes) -> str:
+    """Return the causes in one sentence."""
+    score = found.score.replace("_", " ")
+    largest = max((abs(part.value) for _, part in found.features), default=0.0)
+    named = [
+        f"{shortened(name)} {_signed(part.value)}"
+        for name, part in found.features[:NAMED_CAUSES]
+        if abs(part.value) >= max(SMALLEST_SHARE * largest, 1e-12) and not part.low <= 0 <= part.high
+    ]
+    above_all = f", above all {', '.join(named)}" if named and not found.inputs.low <= 0 <= found.inputs.high else ""
+    return (
+        f"{score} {written(found.now)} in place of {written(found.usual)}: changed inputs explain "
+        f"{_part(found.inputs)}{above_all}; a changed relation between inputs and labels {_part(found.relation)}"
+    )
+
+
+def _part(part: Part) -> str:
+    return f"{_signed(part.value)} ({_signed(part.low)} to {_signed(part.high)})"
+
+
+def _signed(value: float) -> str:
+    return f"{'-' if value < 0 else '+'}{written(float(f'{abs(value):.2g}'))}"
+
+
+def _causes_table(found: Causes) -> BaseWidgetInfo:
+    shown = [(name, part) for name, part in found.features[:MAX_CAUSES] if part.value]
+    rows = [
+        ["Change in all", _signed(found.now - found.usual), ""],
+        ["Changed relation", *_cells(found.relation)],
+        ["Changed inputs", *_cells(found.inputs)],
+        *([f"by {shortened(name)}", *_cells(part)] for name, part in shown),
+    ]
+    others = sum(part.value for _, part in found.features[len(shown) :]) + found.together
+    rows.append(["by other features, and how features come together", _signed(others), ""])
+    title = (
+        f"{found.score.replace('_', ' ').capitalize()}: {written(found.now)}, on the reference {written(found.usual)}"
+    )
+    return table_data(title=title, column_names=["Part", "Change", "95 % interval"], data=rows)
+
+
+def _cells(part: Part) -> list[str]:
+    return [_signed(part.value), f"{_signed(part.low)} to {_signed(part.high)}"]

@@ -128,13 +128,16 @@ def _scope(facts: Facts) -> str:
 
 
 def _next_steps(failed_checks: Sequence[FailedCheck], next_step: Callable[[FailedCheck], str]) -> BaseWidgetInfo:
-    """Return a table of what to do, for the first column of each check."""
+    """Return a table of why it failed, where that is known, and what to do, for the first column of each check."""
     first = {check.check: check for check in reversed(failed_checks)}
     return long_table(
         title="Next steps",
         column_names=["What to do"],  # alone: Evidently sets all but the first column on the right
         data=[
-            [f"{name.replace('_', ' ')}{f' of {check.column}' if check.column else ''}: {next_step(check)}"]
+            [
+                f"{name.replace('_', ' ')}{f' of {check.column}' if check.column else ''}: "
+                f"{f'{check.cause}. What to do: ' if check.cause else ''}{next_step(check)}"
+            ]
             for name, check in reversed(first.items())
         ],
     )

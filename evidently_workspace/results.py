@@ -33,7 +33,7 @@ class FailedCheck:
     `measure` says which statistic of the check failed: "missing", "out_of_range" or "new_category" of data quality,
     "accuracy", "recall" (of the class that is the column) or "mean_absolute_error" of performance, "ndcg" or "distance"
     of attribution drift, "size_z" or "bias_z" of the concept drift of a regressor, and what several windows together
-    show, such as "mean of 7 days"; else None.
+    show, such as "mean of 7 days"; else None. `cause` says how much of a changed performance comes from changed inputs.
     """
 
     check: CheckName
@@ -41,6 +41,7 @@ class FailedCheck:
     value: float
     threshold: float
     measure: str | None = None
+    cause: str | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ with warnings.catch_warnings():
     from evidently_workspace.checks.segments import WindowRows, segments
     from evidently_workspace.classification.concept_drift import concept_drift as classification_concept_drift
     from evidently_workspace.classification.performance import performance as classification_performance
-    from evidently_workspace.estimated_performance import Estimator, estimated_performance
+    from evidently_workspace.estimated_performance import Estimator, estimated_performance, performance_change
     from evidently_workspace.frames import with_schema
     from evidently_workspace.overview import Facts
     from evidently_workspace.regression.concept_drift import concept_drift as regression_concept_drift
@@ -113,8 +113,8 @@ def take_snapshot(
         _attempt(window, "Concept drift", lambda: _concept_drift(labelled, reference, manifest, min_labels, traffic)),
     ]
     scored = _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic))
+    given = Estimator(estimates, estimates_missing, manifest, traffic.seconds)
     if estimates is not None or estimates_missing is not None:
-        given = Estimator(estimates, estimates_missing, manifest, traffic.seconds)
         sections.append(
             _attempt(
                 window,
@@ -130,6 +130,13 @@ def take_snapshot(
     if divided.widgets or divided.not_computed:
         sections.append(divided)
     _add_lasting(sections, past, traffic, len(current), len(labelled))
+    why = _attempt(
+        window,
+        "Why performance changed",
+        lambda: performance_change(given, labelled, reference, sections, min_labels),
+    )
+    if why.widgets or why.not_computed:
+        sections.append(why)
     muted = _set_muted_aside(sections, mute_of)
     found: list[ChangedRows] = []
     failed = [check for section in sections for check in section.failed_checks]

@@ -8,42 +8,20 @@ from pathlib import Path
 from rich.console import Console
 
 from model.artifact.manifest import Manifest
-from model.command_line import (
-    DEFAULT_FOLDER,
-    MISSING_TARGET,
-    MISSING_TARGET_HELP,
-    add_alarms,
-    plain,
-    policy_of,
-    progress_bar,
-    seed_of,
-    separator_of,
-    summary,
-)
-from model.errors import ModelError
+from model.command_line import add_rows, check_alarms, made, policy_of, progress_bar
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m model.adopt") -> int:
     """Import a fitted pipeline and return the exit status: 0, or 2 with what is wrong on standard error."""
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
-    if options.time is None and options.alarms == "time":
-        parser.error("--alarms time goes with --time")
-    console = Console()
+    check_alarms(parser, options)
     print(
         f"warning: loading {options.pipeline} runs whatever code it holds; adopt only a file that you trust",
         file=sys.stderr,
     )
-    try:
-        manifest = _adopt(options, console)
-    except ModelError as error:
-        print(f"error: {plain(str(error))}", file=sys.stderr)
-        return 2
-    console.print(summary(manifest, options.out))
-    console.print(
-        "The quality and the alarms hold if the pipeline was not fitted on these rows; else they look too good."
-    )
-    return 0
+    note = "The quality and the alarms hold if the pipeline was not fitted on these rows; else they look too good."
+    return made(_adopt, options, note)
 
 
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -52,6 +30,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         prog=prog,
         description="Make the artifact of a pipeline that was fitted elsewhere. Loading it runs its code.",
     )
+    add_rows(parser, rows="rows with labels that it was not fitted on", name="the pipeline's file")
     add = parser.add_argument
     add(
         "--pipeline",
@@ -60,12 +39,6 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="FILE",
         help="a fitted model: a file of joblib or skops, or a model folder of MLflow",
     )
-    add("--reference", type=Path, required=True, metavar="CSV", help="rows with labels that it was not fitted on")
-    add("--target", required=True, metavar="COL", help="the column of CSV that holds the labels")
-    add("--missing-target", choices=MISSING_TARGET, help=MISSING_TARGET_HELP)
-    add("--schema", type=Path, metavar="YAML", help="what the columns are, where inference is wrong")
-    add("--separator", type=separator_of, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)")
-    add("--name", metavar="NAME", help="of the model (default: that of the pipeline's file)")
     add("--columns", type=_names_of, metavar="A,B,…", help="its columns in order, if it was fitted on arrays")
     add("--any-version", action="store_true", help="take a pipeline that another scikit-learn saved")
     add(
@@ -73,10 +46,6 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="let the API refuse categories that training has not seen, where the pipeline cannot take them",
     )
-    add("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
-    add("--seed", type=seed_of, default=0, metavar="N", help="default: %(default)s")
-    add("--time", metavar="COL", help="the column that says when each row happened: alarms are calibrated in time")
-    add_alarms(parser)
     return parser
 
 

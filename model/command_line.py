@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, fields
@@ -20,7 +21,7 @@ from model.data.column_types import MAX_CATEGORIES
 from model.data.csv_file import Column, CsvColumns
 from model.data.schema_file import write_schema
 from model.data.time_column import zone_of
-from model.errors import DataError
+from model.errors import DataError, ModelError
 
 DEFAULT_FOLDER = Path("data/model")
 MISSING_TARGET = ("drop", "refuse")
@@ -61,6 +62,40 @@ def add_alarms(parser: argparse.ArgumentParser) -> None:
 
 def _numbers() -> "list[Field[Any]]":
     return [field for field in fields(AlarmPolicy) if isinstance(field.default, float)]
+
+
+def add_rows(parser: argparse.ArgumentParser, rows: str, name: str) -> None:
+    """Add what commands ask of a model that was fitted elsewhere: its rows, what they are, the artifact, the alarms."""
+    add = parser.add_argument
+    add("--reference", type=Path, required=True, metavar="CSV", help=rows)
+    add("--target", required=True, metavar="COL", help="the column of CSV that holds the labels")
+    add("--missing-target", choices=MISSING_TARGET, help=MISSING_TARGET_HELP)
+    add("--schema", type=Path, metavar="YAML", help="what the columns are, where inference is wrong")
+    add("--separator", type=separator_of, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)")
+    add("--name", metavar="NAME", help=f"of the model (default: that of {name})")
+    add("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
+    add("--seed", type=seed_of, default=0, metavar="N", help="default: %(default)s")
+    add("--time", metavar="COL", help="the column that says when each row happened: alarms are calibrated in time")
+    add_alarms(parser)
+
+
+def check_alarms(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the command where alarms in time have no column of times."""
+    if options.time is None and options.alarms == "time":
+        parser.error("--alarms time goes with --time")
+
+
+def made(make: Callable[[argparse.Namespace, Console], Manifest], options: argparse.Namespace, note: str) -> int:
+    """Make an artifact, and say what it is; return the exit status: 0, or 2 with what is wrong on standard error."""
+    console = Console()
+    try:
+        manifest = make(options, console)
+    except ModelError as error:
+        sys.stderr.write(f"error: {plain(str(error))}\n")
+        return 2
+    console.print(summary(manifest, options.out))
+    console.print(note)
+    return 0
 
 
 def policy_of(options: argparse.Namespace, *, bundled: bool = False) -> AlarmPolicy:
@@ -252,15 +287,16 @@ _NARROW = 90
 
 
 def column_table(columns: CsvColumns, width: int = 120) -> Table:
-    """Return a row per column: type, missing, distinct, example, why; dropped columns last.
+    """Return a row per column: type, missing, distinct, example, why; dropped columns last, however many are kept.
 
     A terminal of less than 90 characters gets the same facts on two lines a column.
     """
     titles = ("column", "type", "missing", "distinct", "example", "why")
-    everything = [*columns.kept, *columns.dropped]
-    rows = [_facts(column) for column in everything[:_MAX_SHOWN]]
-    if len(everything) > _MAX_SHOWN:
-        rows.append((f"… {len(everything) - _MAX_SHOWN} more", "", "", "", "", ""))
+    rows = []
+    for some, what in ((columns.kept, "features"), (columns.dropped, "dropped columns, named in GET /model")):
+        rows += [_facts(column) for column in some[:_MAX_SHOWN]]
+        if len(some) > _MAX_SHOWN:
+            rows.append((f"… {len(some) - _MAX_SHOWN} more {what}", "", "", "", "", ""))
     rows += [(name, "metadata", "", "", "", "not in the file, as the schema says") for name in columns.only_sent]
     rows.append(_target_facts(columns))
     table = Table(

@@ -2,44 +2,25 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from rich.console import Console
 
 from model.artifact.manifest import TASKS, AnswerColumns, Manifest
-from model.command_line import (
-    DEFAULT_FOLDER,
-    MISSING_TARGET,
-    MISSING_TARGET_HELP,
-    add_alarms,
-    plain,
-    policy_of,
-    progress_bar,
-    seed_of,
-    separator_of,
-    summary,
-)
-from model.errors import DataError, ModelError
+from model.command_line import add_rows, check_alarms, made, plain, policy_of, progress_bar
+from model.errors import DataError
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m model.watch") -> int:
     """Make the artifact of a watched model and return the exit status: 0, or 2 with what is wrong on standard error."""
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
-    if options.time is None and options.alarms == "time":
-        parser.error("--alarms time goes with --time")
-    console = Console()
-    try:
-        manifest = _watch(options, console)
-    except ModelError as error:
-        print(f"error: {plain(str(error))}", file=sys.stderr)
-        return 2
-    console.print(summary(manifest, options.out))
-    console.print(
+    check_alarms(parser, options)
+    return made(
+        _watch,
+        options,
         "The quality and the alarms hold if the model was not fitted on these rows; else they look too good.\n"
-        "Another program serves this model: send its predictions to the call log, or with python -m scripts.ingest."
+        "Another program serves this model: send its predictions to the call log, or with python -m scripts.ingest.",
     )
-    return 0
 
 
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -49,8 +30,8 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         description="Make the artifact of a model that is served elsewhere, in any language, from rows with its "
         "predictions and their labels. Its predictions are then logged here and watched; nothing is predicted here.",
     )
+    add_rows(parser, rows="rows with predictions and labels", name="the file")
     add = parser.add_argument
-    add("--reference", type=Path, required=True, metavar="CSV", help="rows with predictions and labels")
     add("--prediction", required=True, metavar="COL", help="the column of CSV that holds the predictions")
     add(
         "--probability",
@@ -60,16 +41,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="CLASS=COL",
         help="the column of a class's probability; once for each class, or for one of two",
     )
-    add("--target", required=True, metavar="COL", help="the column of CSV that holds the labels")
-    add("--missing-target", choices=MISSING_TARGET, help=MISSING_TARGET_HELP)
     add("--task", choices=TASKS, help="whether it predicts a class or a number (default: found)")
-    add("--schema", type=Path, metavar="YAML", help="what the columns are, where inference is wrong")
-    add("--separator", type=separator_of, metavar="CHAR", help="comma, semicolon, tab or bar (default: found)")
-    add("--name", metavar="NAME", help="of the model (default: that of the file)")
-    add("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
-    add("--seed", type=seed_of, default=0, metavar="N", help="default: %(default)s")
-    add("--time", metavar="COL", help="the column that says when each row happened: alarms are calibrated in time")
-    add_alarms(parser)
     return parser
 
 

@@ -19,7 +19,7 @@ from api.settings import Settings
 from api.wiring import places_of
 from evidently_workspace.checks import CHECKS
 from model.errors import DataError
-from scripts.command_line import MOMENT_HELP, add_model, moment, status_of, whole_from
+from scripts.command_line import add_model, add_span, check_span, status_of, whole_from
 from scripts.past_rows import Judged, Rules, judge_file, judge_log
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.
     """Judge the rows, print what would have happened, and return 0, or 2 after an error."""
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
+    check_span(parser, options)
     if (wrong := _wrong_options(options)) is not None:
         parser.error(wrong)
     return status_of(lambda: _run(options))
@@ -69,8 +70,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add(
         "--target", metavar="COL", help="the column of FILE with the labels (default: the model's target, if it has it)"
     )
-    add("--from", dest="start", type=moment, metavar="TIME", help=f"first moment in the log, {MOMENT_HELP}")
-    add("--to", dest="end", type=moment, metavar="TIME", help="end, not included")
+    add_span(parser, " in the log")
     one = whole_from(1)
     add("--interval", type=seconds_of, metavar="LENGTH", help="of a window, as 90s, 5min, 1h or 1d (default: 1h, *)")
     add("--min-rows", type=one, metavar="N", help="fewest rows of a window that is measured (default: 30, *)")
@@ -101,7 +101,7 @@ def _wrong_options(options: argparse.Namespace) -> str | None:
         return f"--{given[0].replace('_', '-')} is about a CSV file; give that with --csv"
     if options.start is None or options.end is None:
         return "give either --csv and --time, for a file, or --from and --to, for the log"
-    return None if options.start < options.end else "--from must be before --to"
+    return None
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ from model.artifact.store import read_manifest, read_reference
 from model.artifact.traffic import TrafficAlarms, TrafficThreshold
 from model.errors import DataError
 from scripts.backtest import WEEK_SECONDS, alerts_of
-from scripts.command_line import MOMENT_HELP, above_zero, add_model, moment, status_of
+from scripts.command_line import above_zero, add_model, add_span, check_span, status_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,8 +50,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.
     chosen = [options.undo, options.learn_again, options.list, options.start is not None or options.end is not None]
     if sum(chosen) != 1 or (chosen[-1] and (options.start is None or options.end is None)):
         parser.error("give --from and --to, or one of --undo, --learn-again and --list")
-    if options.start is not None and options.start >= options.end:
-        parser.error("--from must be before --to")
+    check_span(parser, options)
     return status_of(lambda: _run(options, Settings()))
 
 
@@ -64,8 +63,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "and no restart is needed.",
     )
     add = parser.add_argument
-    add("--from", dest="start", type=moment, metavar="TIME", help=f"first moment of the stretch, {MOMENT_HELP}")
-    add("--to", dest="end", type=moment, metavar="TIME", help="end of the stretch, not included")
+    add_span(parser, " of the stretch")
     add_model(parser)
     add("--dry-run", action="store_true", help="only show the thresholds, and what each would have done")
     add("--false-alerts-a-month", type=above_zero, metavar="X", help="budget of false alerts (default: the model's)")

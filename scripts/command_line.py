@@ -54,6 +54,19 @@ def moment(text: str) -> datetime:
 MOMENT_HELP = "such as 2026-11-23 or 2026-11-23T04:45; UTC unless it has an offset"
 
 
+def add_span(parser: argparse.ArgumentParser, of: str = "", *, required: bool = False) -> None:
+    """Add a period, [start, end), to a command; see `check_span`."""
+    first = f"first moment{of}, {MOMENT_HELP}"
+    parser.add_argument("--from", dest="start", type=moment, required=required, metavar="TIME", help=first)
+    parser.add_argument("--to", dest="end", type=moment, required=required, metavar="TIME", help="end, not included")
+
+
+def check_span(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the command where its period does not begin before it ends."""
+    if options.start is not None and options.end is not None and options.start >= options.end:
+        parser.error("--from must be before --to")
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the choice of one of several models to a command."""
     parser.add_argument(

@@ -88,9 +88,13 @@ def read_ids(file: Path) -> list[str]:
 
 
 def _model_id(database: Database, name: str | None) -> int:
-    if name is None:
-        return SOLE_MODEL
     known = known_models(database)
+    if name is None:
+        if len(known) > 1:
+            raise DataError(
+                f"the log has the rows of several models; name one with --model: {', '.join(sorted(known))}"
+            )
+        return SOLE_MODEL
     if name not in known:
         raise DataError(f"the log has no model {name!r}; it has {', '.join(sorted(known)) or 'one without a name'}")
     return known[name]

@@ -25,7 +25,7 @@ from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Class
 from model.artifact.store import read_manifest
 from model.data.encoding import boolean_features, number_features
 from model.errors import ArtifactError, DataError
-from scripts.command_line import MOMENT_HELP, add_model, moment, status_of
+from scripts.command_line import add_model, add_span, check_span, status_of
 from scripts.past_rows import holding, in_utc
 
 if TYPE_CHECKING:  # it takes a second to import
@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.
     """Write the file; 1 where the log has no such rows, 2 after an error."""
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
-    if options.start >= options.end:
-        parser.error("--from must be before --to")
+    check_span(parser, options)
     if options.out.suffix not in WRITERS:
         parser.error(f"--out: {options.out.name} must end with {' or '.join(WRITERS)}")
     return status_of(lambda: _export(options, Settings()))
@@ -61,9 +60,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         description="Write the predictions of a period, with the labels that have come so far, into a Parquet or CSV "
         "file: one row a prediction, each feature under its own name. The VIGIE_ settings name the log and the model.",
     )
-    first = f"first moment, {MOMENT_HELP}"
-    parser.add_argument("--from", dest="start", type=moment, required=True, metavar="TIME", help=first)
-    parser.add_argument("--to", dest="end", type=moment, required=True, metavar="TIME", help="end, not included")
+    add_span(parser, required=True)
     add_model(parser)
     parser.add_argument("--labelled", action="store_true", help="leave out predictions that have no label yet")
     parser.add_argument(

@@ -143,6 +143,13 @@ def _create(options: argparse.Namespace) -> None:
         f"{f', until {expires.isoformat()}' if expires else ''}; the key above will not be shown again",
         file=sys.stderr,
     )
+    if models_dir := os.environ.get("VIGIE_MODELS_DIR"):
+        for name in options.model or ():
+            if not (Path(models_dir) / name).is_dir():
+                print(
+                    f"note: {models_dir} has no model {name}; until it does, the key opens nothing of it",
+                    file=sys.stderr,
+                )
 
 
 def _list(file: Path) -> None:

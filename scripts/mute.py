@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from getpass import getuser
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.
         parser.error("give a check or --column, or one of --list and --undo")
     if mutes and (options.until is None or options.reason is None):
         parser.error("a mute needs --until and --reason")
-    return status_of(lambda: _run(options, Settings()), PayloadError, NotFound)
+    return run_change(options, make=_mute, undo=_unmute, current=_mutes)
 
 
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -42,30 +42,57 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("check", nargs="?", help="such as data_drift; without it the column is muted in every check")
     add("--column", metavar="NAME", help="only for this column")
     add("--until", type=moment, metavar="TIME", help=f"when the mute ends, {MOMENT_HELP}")
-    add("--reason", metavar="TEXT", help="why; it is shown wherever the mute is")
-    add("--list", action="store_true", help="list the mutes that hold, and who changed what")
-    add("--undo", type=whole_from(1), metavar="ID", help="end the mute of this id")
-    add_model(parser)
+    add_change(parser, "the mutes that hold", "end the mute of this id")
     return parser
 
 
-def _run(options: argparse.Namespace, common: Settings) -> int:
-    with open_editor(options.model, common) as editor:
+def _mute(editor: AlarmEditor, options: argparse.Namespace) -> str:
+    done = editor.mute(options.check, options.column, options.until, options.reason)
+    return f"mute {done.id} holds until {done.until:%Y-%m-%d %H:%M} UTC. To end it: --undo {done.id}"
+
+
+def _unmute(editor: AlarmEditor, options: argparse.Namespace) -> str:
+    editor.changes.unmute(editor.who, options.undo)
+    return f"mute {options.undo} is over; the next window counts again"
+
+
+def _mutes(editor: AlarmEditor) -> Table:
+    return changes_table("mutes that hold", editor.changes.mutes())
+
+
+def add_change(parser: argparse.ArgumentParser, what: str, undo: str) -> None:
+    """Add what each command about the alarms has: who is told why, the list, and the way back."""
+    add = parser.add_argument
+    add("--reason", metavar="TEXT", help="why; it is shown with the change, and stays in the list of changes")
+    add("--list", action="store_true", help=f"list {what}, and who changed what")
+    add("--undo", type=whole_from(1), metavar="ID", help=undo)
+    add_model(parser)
+
+
+Change = Callable[[AlarmEditor, argparse.Namespace], str]
+"""Changes something, and returns what to say about it."""
+
+
+def run_change(
+    options: argparse.Namespace, *, make: Change, undo: Change, current: Callable[[AlarmEditor], Table]
+) -> int:
+    """Change, list or undo; return 0, or 2 after an error."""
+
+    def run() -> int:
         console = Console()
-        if options.list:
-            console.print(changes_table("mutes that hold", editor.changes.mutes()))
-            console.print(changes_table("what was changed", editor.changes.newest()))
-        elif options.undo is not None:
-            editor.changes.unmute(editor.who, options.undo)
-            console.print(f"mute {options.undo} is over; the next window counts again")
-        else:
-            done = editor.mute(options.check, options.column, options.until, options.reason)
-            console.print(f"mute {done.id} holds until {done.until:%Y-%m-%d %H:%M} UTC. To end it: --undo {done.id}")
-    return 0
+        with _open_editor(options.model, Settings()) as editor:
+            if options.list:
+                console.print(current(editor))
+                console.print(changes_table("what was changed", editor.changes.newest()))
+            else:
+                console.print((make if options.undo is None else undo)(editor, options))
+        return 0
+
+    return status_of(run, PayloadError, NotFound)
 
 
 @contextmanager
-def open_editor(model_name: str | None, common: Settings) -> Iterator[AlarmEditor]:
+def _open_editor(model_name: str | None, common: Settings) -> Iterator[AlarmEditor]:
     """Yield what changes the alarms of a model for whoever runs the command. Raises NoSuchModel, LogUnavailable."""
     installation = find_models(common)
     model = installation.choose(model_name)

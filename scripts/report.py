@@ -9,15 +9,14 @@ from api.installed_models import find_models
 from api.settings import Settings
 from api.snapshots.reports import report_name, report_suffix, write_report
 from api.wiring import build_database, build_evaluator, places_of
-from scripts.command_line import MOMENT_HELP, add_model, moment, status_of
+from scripts.command_line import add_model, add_span, check_span, status_of
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.report") -> int:
     """Make the report and print its file; 1 where there is not enough data, 2 after an error."""
-    options = build_parser(prog).parse_args(arguments)
-    if options.start >= options.end:
-        print("error: --from must be before --to", file=sys.stderr)
-        return 2
+    parser = build_parser(prog)
+    options = parser.parse_args(arguments)
+    check_span(parser, options)
     return status_of(lambda: _make(options, Settings()))
 
 
@@ -28,9 +27,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         description="Make one HTML report for any period of the prediction log. It is not posted and changes no "
         "window. The VIGIE_ settings name the log, the model and the limits.",
     )
-    first = f"first moment, {MOMENT_HELP}"
-    parser.add_argument("--from", dest="start", type=moment, required=True, metavar="TIME", help=first)
-    parser.add_argument("--to", dest="end", type=moment, required=True, metavar="TIME", help="end, not included")
+    add_span(parser, required=True)
     add_model(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the file to write (default: one in VIGIE_REPORTS_DIR/by-hand)"

@@ -4,12 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
+from rich.table import Table
 
-from api.errors import NotFound, PayloadError
-from api.settings import Settings
-from scripts.command_line import above_zero, add_model, status_of, whole_from
-from scripts.mute import changes_table, open_editor
+from api.alerts.changes import AlarmEditor
+from scripts.command_line import above_zero
+from scripts.mute import add_change, changes_table, run_change
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.threshold") -> int:
@@ -20,7 +19,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.
         parser.error("give a check and a value, or one of --list and --undo")
     if options.check is not None and (options.value is None or options.reason is None):
         parser.error("a threshold needs a value and --reason")
-    return status_of(lambda: _run(options, Settings()), PayloadError, NotFound)
+    return run_change(options, make=_set, undo=_reset, current=_thresholds)
 
 
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -36,26 +35,23 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("value", nargs="?", type=above_zero, help="the threshold, as a report shows it")
     add("--column", metavar="NAME", help="the column, or the class of a recall; for checks that have several")
     add("--measure", metavar="NAME", help="such as missing, for checks that have several measures")
-    add("--reason", metavar="TEXT", help="why; it is in the list of changes")
-    add("--list", action="store_true", help="list the thresholds that were set, and who changed what")
-    add("--undo", type=whole_from(1), metavar="ID", help="take the threshold of this id back")
-    add_model(parser)
+    add_change(parser, "the thresholds that were set", "take the threshold of this id back")
     return parser
 
 
-def _run(options: argparse.Namespace, common: Settings) -> int:
-    with open_editor(options.model, common) as editor:
-        version, console = editor.manifest.version, Console()
-        if options.list:
-            console.print(changes_table(f"thresholds set for {version}", editor.changes.thresholds(version)))
-            console.print(changes_table("what was changed", editor.changes.newest()))
-        elif options.undo is not None:
-            editor.changes.reset_threshold(editor.who, version, options.undo)
-            console.print(f"threshold {options.undo} is taken back; the next window is judged without it")
-        else:
-            done = editor.set_threshold(options.check, options.column, options.measure, options.value, options.reason)
-            console.print(f"threshold {done.id} holds from the next window on. To take it back: --undo {done.id}")
-    return 0
+def _set(editor: AlarmEditor, options: argparse.Namespace) -> str:
+    done = editor.set_threshold(options.check, options.column, options.measure, options.value, options.reason)
+    return f"threshold {done.id} holds from the next window on. To take it back: --undo {done.id}"
+
+
+def _reset(editor: AlarmEditor, options: argparse.Namespace) -> str:
+    editor.changes.reset_threshold(editor.who, editor.manifest.version, options.undo)
+    return f"threshold {options.undo} is taken back; the next window is judged without it"
+
+
+def _thresholds(editor: AlarmEditor) -> Table:
+    version = editor.manifest.version
+    return changes_table(f"thresholds set for {version}", editor.changes.thresholds(version))
 
 
 if __name__ == "__main__":

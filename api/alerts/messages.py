@@ -93,7 +93,8 @@ def _firing(name: str, state: CheckState, wording: Wording) -> str:
         return f"{since}\nParts of the snapshots fail, so nobody sees what they should show: {parts}."
     failures = newest_failures(check, window)
     how_bad = f"The newest that failed, {_span(window.start, window.end)}: {named_in(check, failures)}."
-    return f"{since}\n{how_bad}\nNext step: {wording.next_steps.after(failures[0], window.start)}"
+    cause = f"\nCause: {failures[0]['cause']}." if failures[0].get("cause") else ""
+    return f"{since}\n{how_bad}{cause}\nNext step: {wording.next_steps.after(failures[0], window.start)}"
 
 
 def _mute(name: str, mutes: Sequence[AlarmChange]) -> AlarmChange | None:

@@ -43,6 +43,7 @@ def alert_of(check: Check, state: CheckState, wording: Wording, now: datetime) -
         "summary": summary(check, state, wording.model),
         "window": f"{_rfc3339(window.start)}/{_rfc3339(window.end)}",
         "columns": ", ".join(_columns(failures)),
+        "cause": failures[0].get("cause") or "" if failures else "",
         "next_step": wording.next_steps.after(failures[0], window.start) if failures else "",
         "report_url": report,
         "evidently_url": wording.links.evidently(window),

@@ -146,13 +146,40 @@ def read_changed_rows(
         content = window.content
         recorded = [] if content is None else _unpacked(content)
         wanted = [one for one in recorded if check in {None, one.check} and column in {None, one.column}]
-        logged = _logged(connection, model_id, sorted({row_id for one in wanted for row_id, _ in one.rows}))
-    found: list[CarryingRow] = []
+        shown = _shown(connection, model_id, wanted, limit)
+        logged = _logged(connection, model_id, sorted({row_id for _, rows in shown for row_id, _ in rows}))
+    # a row may be erased between the two reads, where they are not one transaction
+    return [
+        CarryingRow(one.check, one.column, one.measure, score, **logged[row_id])
+        for one, rows in shown
+        for row_id, score in rows
+        if row_id in logged
+    ]
+
+
+def _shown(
+    connection: Connection, model_id: int, wanted: Sequence[RowsOfCheck], limit: int
+) -> list[tuple[RowsOfCheck, list[tuple[str, float]]]]:
+    """Return the rows of each check that the log still has, at most ``limit`` of all together; only ids are read."""
+    held = _held(connection, model_id, sorted({row_id for one in wanted for row_id, _ in one.rows}))
+    found: list[tuple[RowsOfCheck, list[tuple[str, float]]]] = []
+    left = limit
     for place, one in enumerate(wanted):
-        share = (limit - len(found)) // (len(wanted) - place) or 1
-        held = [(row_id, score) for row_id, score in one.rows if row_id in logged][:share]
-        found += [CarryingRow(one.check, one.column, one.measure, score, **logged[row_id]) for row_id, score in held]
-    return found[:limit]
+        share = left // (len(wanted) - place) or min(1, left)
+        rows = [(row_id, score) for row_id, score in one.rows if row_id in held][:share]
+        found.append((one, rows))
+        left -= len(rows)
+    return found
+
+
+def _held(connection: Connection, model_id: int, ids: Sequence[str]) -> set[str]:
+    """Return those of the ids that the log still has."""
+    found: set[str] = set()
+    for first in range(0, len(ids), IDS_PER_QUERY):
+        keys = [prediction_key(model_id, one) for one in ids[first : first + IDS_PER_QUERY]]
+        query = select(predictions.c.id).where(predictions.c.id.in_(keys))
+        found |= {public_id(row.id) for row in connection.execute(query)}
+    return found
 
 
 def _logged(connection: Connection, model_id: int, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

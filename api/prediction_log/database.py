@@ -1,7 +1,6 @@
 """The log's database: the engine, its transactions, its clock and its migrations."""
 
 import logging
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,14 +13,23 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event, make_url, select, text, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    PoolProxiedConnection,
+    create_engine,
+    inspect,
+    make_url,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from api.errors import LogUnavailable
 from api.prediction_log.clock import SteadyClock
+from api.prediction_log.sqlite import AT_ONCE, SqliteDriver, SqliteFile, prepare_sqlite
 from api.prediction_log.tables import log_identity
 
 logger = logging.getLogger(__name__)
@@ -39,12 +47,6 @@ _BEGIN_POSTGRESQL = (
     f"SELECT {_CLOCK}, id, closed_until FROM horizon RIGHT JOIN (SELECT) one ON true"
 )
 """Each statement sees what was committed before it began: the clock and the horizon are read under the lock."""
-MAX_JOURNAL_BYTES = 64 * 1024 * 1024
-"""A larger write-ahead log of SQLite is cut to this once nobody reads an old state of the file any more."""
-LONG_READ_BYTES = 4 * MAX_JOURNAL_BYTES
-"""It only grows so far where a program reads for long; its end costs one commit about 3 ms for each MB."""
-MIN_FREE_BYTES = 64 * 1024 * 1024
-"""A request of 10,000 rows of 30 features is 12 MB of JSON, which goes into the write-ahead log, then into the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Database:
             if parsed.database and parsed.database != ":memory:":
                 self._file = SqliteFile(Path(parsed.database))
             self.engine = create_engine(parsed, connect_args={"timeout": timeout_seconds})
-            _prepare_sqlite(self.engine)
+            prepare_sqlite(self.engine)
         else:
             if parsed.drivername == "postgresql":
                 parsed = parsed.set(drivername="postgresql+psycopg")
@@ -85,6 +87,7 @@ class Database:
                 parsed, pool_pre_ping=True, connect_args={"connect_timeout": max(2, ceil(timeout_seconds))}
             )
         self._write_engine = self.engine.execution_options(vigie_write=True)
+        self._drivers = {False: SqliteDriver(self.engine), True: SqliteDriver(self.engine, *AT_ONCE)}
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -101,23 +104,27 @@ class Database:
             yield connection
 
     @contextmanager
-    def driving(self) -> Iterator[sqlite3.Connection | PostgresWrite]:
-        """One write transaction on the driver's own connection, without SQLAlchemy's work per statement; errors as above.
+    def driving(self, *, at_once: bool = False) -> Iterator[sqlite3.Connection | PostgresWrite]:
+        """One write transaction on the driver's own connection, without SQLAlchemy's work per statement.
 
-        For the one transaction that every request waits for: on SQLite it costs a ninth of `writing`, on PostgreSQL
-        half as many round trips.
+        Errors as above. For the one transaction that every request waits for: on SQLite it costs a ninth of `writing`,
+        on PostgreSQL it has half as many round trips. With ``at_once``, which is for SQLite alone, it waits neither
+        for a lock nor for the disk: it raises LogUnavailable where another connection writes, and leaves it to the
+        others to move the write-ahead log into the file.
         """
-        with _translated(self.engine), closing(self.engine.raw_connection()) as pooled:
-            if not self.is_sqlite:
-                with _driving_postgresql(pooled) as write:
-                    yield write
-                return
-            self._refuse_lost_file()
-            connection = pooled.driver_connection
-            assert isinstance(connection, sqlite3.Connection)  # noqa: S101 - as the database is SQLite
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")  # one that is not reached is rolled back where the pool takes it back
+        if self.is_sqlite:
+            with _translated(self.engine), self._drivers[at_once].writing() as connection:
+                self._refuse_lost_file()
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            return
+        with (
+            _translated(self.engine),
+            closing(self.engine.raw_connection()) as pooled,
+            _driving_postgresql(pooled) as write,
+        ):
+            yield write
 
     def stamps(self, connection: Connection | sqlite3.Connection | PostgresWrite) -> "Stamps":
         """Return the time to log rows of each model under.
@@ -158,15 +165,21 @@ class Database:
             return connection.clock
         if isinstance(connection, sqlite3.Connection) or self.is_sqlite:
             return time.time_ns() // 1000
-        return int(connection.execute(text(f"SELECT {_CLOCK}")).scalar_one())  # noqa: S608 - our own text
+        return int(connection.execute(text(f"SELECT {_CLOCK}")).scalar_one())
 
     def migrate(self) -> None:
         """Bring the schema to its newest version; several processes may call this at once, and wait for the first."""
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
         with self._migrating() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            if _is_newest(connection):
+                return
+            # Imported here: it is a fifth of the start of a process, and most starts find the newest schema.
+            from alembic import command  # noqa: PLC0415
+            from alembic.config import Config  # noqa: PLC0415
+
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -178,7 +191,7 @@ class Database:
                 yield connection
             return
         engine = create_engine(self.engine.url, connect_args={"timeout": MIGRATION_SECONDS}, poolclass=NullPool)
-        _prepare_sqlite(engine)  # this too waits for the lock
+        prepare_sqlite(engine)  # this too waits for the lock
         with _translated(self.engine), engine.execution_options(vigie_write=True).begin() as connection:
             self._refuse_lost_file()
             yield connection
@@ -196,6 +209,16 @@ class Database:
         with self.writing() as connection:
             connection.execute(update(log_identity).values(log_id=str(uuid4())))
 
+    def size_bytes(self) -> int:
+        """Return what predictions and labels take on the disk with their indexes; of SQLite the size of its file."""
+        with self.reading() as connection:
+            if self.is_sqlite:
+                names = ("page_count", "page_size")
+                pages, size = (connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names)
+                return int(pages * size)
+            sizes = "SELECT pg_total_relation_size('predictions') + pg_total_relation_size('labels')"
+            return int(connection.execute(text(sizes)).scalar_one())
+
     def check_room(self) -> None:
         """Raise LogUnavailable where the disk of a SQLite file has no room for a large request."""
         if self._file is not None:
@@ -208,11 +231,20 @@ class Database:
 
     def dispose(self) -> None:
         """Close every connection."""
+        for driver in self._drivers.values():
+            driver.close()
         self.engine.dispose()
 
     def _refuse_lost_file(self) -> None:
         if self._file is not None:
             self._file.refuse_if_lost()
+
+
+def _is_newest(connection: Connection) -> bool:
+    newest = max(path.stem.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    return list(connection.execute(text("SELECT version_num FROM alembic_version")).scalars()) == [newest]
 
 
 class Stamps(dict[int, int]):
@@ -286,69 +318,3 @@ def _translated(engine: Engine) -> Iterator[None]:
     except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
         cause = getattr(error, "orig", None) or error
         raise LogUnavailable(f"the prediction log does not answer: {cause}") from error
-
-
-class SqliteFile:
-    """The file of a SQLite database, by its inode: rows that go into a deleted file that is still open are lost."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._inode: int | None = None
-        self._journal = path.with_name(f"{path.name}-wal")
-        self._warned_at_bytes = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-    def refuse_if_lost(self) -> None:
-        """Raise LogUnavailable where the path no longer leads to the file that was opened first."""
-        try:
-            inode = self._path.stat().st_ino
-        except FileNotFoundError:
-            inode = None
-        if self._inode is None:
-            self._inode = inode
-        elif inode != self._inode:
-            raise LogUnavailable(
-                f"the prediction log's file {self._path} was deleted or replaced while it was open; "
-                "put it back where it was, or restart the API to begin with what is there now"
-            )
-
-    def check_room(self) -> None:
-        """Raise LogUnavailable where the disk has less than MIN_FREE_BYTES left."""
-        free = shutil.disk_usage(self._path.parent).free
-        if free < MIN_FREE_BYTES:
-            raise LogUnavailable(
-                f"the disk of the prediction log is full: {free:,} bytes are left in {self._path.parent}, and a large "
-                f"request may need {MIN_FREE_BYTES:,}; make room, or keep the log for a shorter time"
-            )
-
-    def warn_of_long_reads(self) -> None:
-        """Log a warning about a large write-ahead log, and again whenever it has doubled."""
-        try:
-            size = self._journal.stat().st_size
-        except OSError:
-            return
-        if size < LONG_READ_BYTES:
-            self._warned_at_bytes = 0
-        elif size >= 2 * self._warned_at_bytes:
-            self._warned_at_bytes = size
-            logger.warning(
-                "%s has %d MB: a program has been reading the prediction log in one transaction for long. The file "
-                "grows until that ends; end it, and read a copy instead (scripts.backup or scripts.export)",
-                self._journal,
-                size // 1_000_000,
-            )
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def set_pragmas(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # SQLAlchemy's "begin" event below says when a transaction begins
-        # auto_vacuum only works on a file that is still empty, and the journal mode is written into the file
-        for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute(f"PRAGMA journal_size_limit={MAX_JOURNAL_BYTES}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("vigie_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

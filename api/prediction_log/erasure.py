@@ -15,7 +15,7 @@ from api.prediction_log.changed_rows import forget_rows, windows_that_name
 from api.prediction_log.database import Database
 from api.prediction_log.models import known_models
 from api.prediction_log.records import SOLE_MODEL, prediction_key, public_id
-from api.prediction_log.tables import predictions
+from api.prediction_log.tables import labels, predictions
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +68,11 @@ def digest(prediction_id: str) -> str:
 
 
 def _remove(connection: Connection, keys: Sequence[str]) -> list[str]:
-    """Remove rows; the database removes their labels with them. Return the keys of those that were there."""
+    """Remove rows and then their labels, of which no more can come; return the keys of those that were there."""
     gone = delete(predictions).where(predictions.c.id.in_(keys)).returning(predictions.c.id)
-    return list(connection.execute(gone).scalars())
+    found = list(connection.execute(gone).scalars())
+    connection.execute(delete(labels).where(labels.c.prediction_id.in_(found)))
+    return found
 
 
 def _say(line: str, database: Database, found: Collection[str], by: str, model_id: int) -> None:

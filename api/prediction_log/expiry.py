@@ -9,7 +9,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from sqlalchemy import ColumnElement, Connection, Integer, Table, and_, delete, func, literal_column, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Integer,
+    Table,
+    Text,
+    and_,
+    any_,
+    case,
+    cast,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+)
 
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.tables import horizon, labels, models, predictions, rejections, windows
@@ -21,9 +38,39 @@ ROW_OVERHEAD_BYTES = 160
 """About what a row takes besides its text: ids, keys, and its entries in the indexes."""
 
 _ROWID: ColumnElement[int] = literal_column("predictions.rowid", Integer)
+_CTID: ColumnElement[str] = literal_column("predictions.ctid")
 _Removed = tuple[int, int, int | None]
 """Rows, labels, and the time of the newest of the rows."""
 _Remove = Callable[[Connection, ColumnElement[bool], int], _Removed]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How rows are removed beside predictions: up to ``max_rows`` at once, as many as go in ``batch_seconds``.
+
+    After a batch comes a pause that is ``rest`` times as long.
+    """
+
+    max_rows: int
+    batch_seconds: float
+    rest: float
+
+
+SQLITE_PACE = Pace(5_000, 0.02, 2.0)
+"""A prediction waits for one batch, as both need SQLite's write lock."""
+POSTGRESQL_PACE = Pace(20_000, 0.25, 0.1)
+"""No prediction waits for a batch, only a label of one of its rows. Long ones, as the worker gives way to all others
+between two: it is nicer than the database."""
+
+_IN_ORDER_OF_TIME = text(
+    "SELECT "
+    + ", ".join(
+        f"set_config('{name}', 'off', true)"
+        for name in ("synchronous_commit", "enable_sort", "enable_hashjoin", "enable_mergejoin", "enable_seqscan")
+    )
+)
+"""For one transaction of PostgreSQL. Its planner cannot know how many rows are old, and would read and sort all of them
+for each batch. And nobody waits for the disk: what a crash brings back is removed again."""
 
 NO_OWN: Mapping[int, datetime] = MappingProxyType({})
 
@@ -45,6 +92,7 @@ class LogExpiry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.pace = SQLITE_PACE if database.is_sqlite else POSTGRESQL_PACE
         self._reached: dict[int, int] = {}
 
     def now(self) -> datetime:
@@ -60,10 +108,11 @@ class LogExpiry:
         """
         remove = self._remove_sqlite if self._database.is_sqlite else self._remove_postgresql
         with self._database.writing() as connection:
-            overdue = _overdue(connection, predictions, before, own)
+            overdue = _overdue(connection, predictions, before, own, self._reached)
             gone = self._remove_in(connection, overdue, max_rows, remove)
             if gone.predictions == 0 and self._reached:
                 self._reached.clear()
+                overdue = _overdue(connection, predictions, before, own)
                 gone = self._remove_in(connection, overdue, max_rows, remove)
         return gone
 
@@ -98,16 +147,20 @@ class LogExpiry:
 
     @staticmethod
     def _remove_postgresql(connection: Connection, old: ColumnElement[bool], max_rows: int) -> _Removed:
-        """Remove rows and labels by their ids; one statement for all was slower (tried at 500 and 2,000 rows)."""
-        query = select(predictions.c.id, predictions.c.logged_at).where(old).order_by(predictions.c.logged_at)
+        """Remove rows by their place in the table, then labels by their ids, which come and go as one text."""
+        connection.execute(_IN_ORDER_OF_TIME)
         # a row whose label is being stored stays until the next time
-        picked = connection.execute(query.limit(max_rows).with_for_update(skip_locked=True)).all()
-        if not picked:
+        picked = select(_CTID).select_from(predictions).where(old).order_by(predictions.c.logged_at)
+        places = func.array(picked.limit(max_rows).with_for_update(skip_locked=True).scalar_subquery())
+        removed = delete(predictions).where(any_(places) == _CTID)
+        gone = removed.returning(predictions.c.id, predictions.c.logged_at).cte("gone")
+        ids = cast(func.array_agg(gone.c.id), Text)
+        rows, reached, keys = connection.execute(select(func.count(), func.max(gone.c.logged_at), ids)).one()
+        if not rows:
             return 0, 0, None
-        ids = [row.id for row in picked]
-        labelled = connection.execute(delete(labels).where(labels.c.prediction_id.in_(ids))).rowcount
-        connection.execute(delete(predictions).where(predictions.c.id.in_(ids)))
-        return len(ids), labelled, picked[-1].logged_at
+        # in a statement of its own, which sees the labels that were stored until the rows were locked
+        of_rows = labels.c.prediction_id == any_(cast(literal(keys, Text), ARRAY(Text)))
+        return rows, connection.execute(delete(labels).where(of_rows)).rowcount, reached
 
     def remove_rejections(self, before: datetime, max_rows: int, own: Mapping[int, datetime] = NO_OWN) -> int:
         """Remove up to ``max_rows`` old counts of refused requests, and return how many."""
@@ -159,13 +212,21 @@ class LogExpiry:
 
 
 def _overdue(
-    connection: Connection, table: Table, before: datetime, own: Mapping[int, datetime]
+    connection: Connection,
+    table: Table,
+    before: datetime,
+    own: Mapping[int, datetime],
+    since: Mapping[int, int] | None = None,
 ) -> list[tuple[int, int]]:
     """Return the models that have old rows, and their bounds: first the one whose oldest row is longest overdue.
 
     Each is one look at the index; and none waits for ever behind another whose rows get old faster than they go.
+    ``since`` has a time for some models, by their id, before which no row is looked for.
     """
-    oldest = select(func.min(table.c.logged_at)).where(table.c.model_id == models.c.id).scalar_subquery()
+    first_row = select(func.min(table.c.logged_at)).where(table.c.model_id == models.c.id)
+    if since:
+        first_row = first_row.where(table.c.logged_at >= case(dict(since), value=models.c.id, else_=0))
+    oldest = first_row.scalar_subquery()
     found = [
         (first - bound, model_id, bound)
         for model_id, first in connection.execute(select(models.c.id, oldest))

@@ -69,7 +69,8 @@ labels = Table(
     Index("labels_by_time", "model_id", "arrived_at"),
 )
 """The newest label of a prediction, whose model it repeats. ``arrived_at`` changes only with the label: to repeat it
-counts once."""
+counts once. Only SQLite has the foreign key: on PostgreSQL its check costs more than the removal of a row, and what
+stores a label locks its prediction, as what removes one removes its labels too."""
 
 rejections = Table(
     "rejections",

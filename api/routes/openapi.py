@@ -9,9 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
 from api.hosted_models import HostedModels
-from api.routes.predictions import documented_log, documented_routes
+from api.routes.predictions import OF_MODEL, documented_log, documented_routes
 
-OF_MODEL = "/models/{model}"
 REFERENCE = b'"#/components/schemas/'
 
 

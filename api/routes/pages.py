@@ -1,11 +1,12 @@
 """GET / and GET /docs, from local files only."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -272,10 +273,17 @@ def _next_steps(runs: Sequence[WindowRun], queries: SnapshotQueries) -> str:
         return ""
     first = {str(failed["check"]): failed for failed in reversed(newest.failed_checks)}
     return "".join(
-        f'<p class="step"><b>Next step for {escape(name.replace("_", " "))}:</b> '
+        f'{_cause(failed)}<p class="step"><b>Next step for {escape(name.replace("_", " "))}:</b> '
         f"{_linked(queries.next_step(failed, newest))}</p>"
         for name, failed in reversed(first.items())
     )
+
+
+def _cause(failed: Mapping[str, Any]) -> str:
+    """Return why a check failed, where that is known."""
+    if not failed.get("cause"):
+        return ""
+    return f'<p class="step"><b>Cause of {escape(failed["check"].replace("_", " "))}:</b> {escape(failed["cause"])}</p>'
 
 
 def _changed(model: HostedModel) -> str:

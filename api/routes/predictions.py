@@ -55,6 +55,8 @@ _ID_IN_USE = problem_responses(
     detail="the prediction_id 'order-17' belongs to another row that was sent before; send that row again, or this one "
     "with an id of its own",
 )
+OF_MODEL = "/models/{model}"
+"""Before the path of a call that names its model."""
 PREDICTING = ("predict", "predict/batch")
 REFUSED_BYTES_PER_ROW = 100
 """A refused body takes a row of its caller's rate limit for each of so many bytes."""
@@ -66,12 +68,9 @@ def prediction_routes(models: HostedModels, max_rows: int, max_bytes: int) -> li
     Those of all models are the same few routes, so that a call to one takes no longer because there are others.
     """
     endpoints = _Endpoints(models, max_rows, max_bytes)
-    calls = [f"{prefix}/{call}" for prefix in ("", "/models/{model}") for call in (*PREDICTING, "feedback")]
-    calls.append("/models/{model}/log")  # who makes predictions elsewhere knows which model made them
-    return [
-        Route(path, OfModel(endpoints, path.removeprefix("/models/{model}").strip("/")), methods=["POST"])
-        for path in calls
-    ]
+    calls = [f"{prefix}/{call}" for prefix in ("", OF_MODEL) for call in (*PREDICTING, "feedback")]
+    calls.append(f"{OF_MODEL}/log")  # who makes predictions elsewhere knows which model made them
+    return [Route(path, OfModel(endpoints, path.removeprefix(OF_MODEL).strip("/")), methods=["POST"]) for path in calls]
 
 
 class _Endpoints:

@@ -6,6 +6,7 @@ from time import perf_counter
 
 from api.errors import IdInUse, PayloadError
 from api.metrics import Metrics
+from api.model_metrics import VersionMetrics
 from api.prediction_log.inserts import same_row
 from api.prediction_log.records import (
     LabelReceipt,
@@ -19,7 +20,6 @@ from api.security.rate_limit import charge_rows
 from api.serving.logged_predictions import LogBody, receipt, same_answer
 from api.serving.responses import IdentifiedRow, LabelValue, Row, label_texts
 from api.serving.served_model import ServedModel
-from api.version_metrics import VersionMetrics
 from model.artifact.manifest import Manifest
 
 

@@ -1,4 +1,4 @@
-"""The versions of the model that served recently, on disk: a window is measured against the version that served it."""
+"""The versions of the model that served recently, on disk: to measure their windows, and to serve one of them again."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from model.artifact.store import MANIFEST_FILE, ONNX_FILE, copy_artifact, read_manifest, verified_bytes
+from model.artifact.store import MANIFEST_FILE, copy_artifact, read_manifest, verified_bytes
 from model.errors import ArtifactError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ MAX_COPY_SECONDS = 3600
 class ModelArchive:
     """The versions in the folder ``models`` below ``reports_dir``, each in a folder of its name.
 
-    The ONNX file, which serves requests, is left out: an archived version never serves.
+    Each is a whole artifact: put in the place of the model, it serves again as it did.
     """
 
     def __init__(self, reports_dir: Path) -> None:
@@ -38,8 +38,8 @@ class ModelArchive:
         if not NAME.fullmatch(version):
             raise ArtifactError(f"the version {version!r} cannot be the name of a folder")
         if not self._is_valid(version):
-            copy_artifact(model_dir, self._folder / version, version, leave_out={ONNX_FILE})
-            logger.info("version %s is kept to measure its windows", version)
+            copy_artifact(model_dir, self._folder / version, version)
+            logger.info("version %s is kept", version)
         os.utime(self._folder / version)
         self._remove_oldest(version)
 
@@ -62,10 +62,10 @@ class ModelArchive:
             return False
         try:
             manifest = read_manifest(folder)
-            for name in manifest.files.keys() - {ONNX_FILE}:
+            for name in manifest.files:  # the copies of earlier releases lack the ONNX file
                 verified_bytes(folder, manifest, name)
         except ArtifactError as error:
-            logger.warning("the kept version %s is damaged and is copied again: %s", version, error)
+            logger.warning("the kept version %s is damaged or incomplete and is copied again: %s", version, error)
             return False
         return manifest.version == version
 

@@ -8,7 +8,7 @@ from threading import Lock
 
 from api.errors import ModelUnusable, SchemaChanged, StateError
 from api.metrics import Metrics
-from api.prediction_log.served_version import ServedVersion, ServedVersionStore
+from api.prediction_log.models import ServedVersion, ServedVersionStore
 from api.serving.model_archive import ModelArchive
 from api.serving.responses import responses_for
 from api.serving.served_model import ServedModel

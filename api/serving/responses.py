@@ -4,7 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from random import SystemRandom
+from random import Random
 
 import numpy as np
 import orjson
@@ -77,7 +77,7 @@ class Responses(ABC):
         self._feature_names = manifest.feature_names
         self._version = manifest.version
         self._end = f',"model_version":{orjson.dumps(self._version).decode()}}}'
-        self._random = np.random.default_rng(SystemRandom().getrandbits(128))
+        self._random = Random()  # noqa: S311 - it decides which rows a sample has, and nothing that must stay unknown
 
     @abstractmethod
     def respond(self, rows: Sequence[Row]) -> Response:
@@ -158,8 +158,7 @@ class Responses(ABC):
         return orjson.dumps(values).decode()
 
     def _sample_keys(self, count: int) -> list[int]:
-        keys: list[int] = self._random.integers(0, 2**31, count).tolist()
-        return keys
+        return [self._random.getrandbits(31) for _ in range(count)]
 
 
 class ClassificationResponses(Responses):
@@ -175,7 +174,7 @@ class ClassificationResponses(Responses):
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError or PayloadError."""
         probabilities, chosen = self._answers(rows)
-        _check_finite(np.asarray(np.isfinite(probabilities).all(axis=1)))
+        _check_finite(probabilities)
         places: list[int] = [] if chosen is None else chosen.tolist()
         shares = probabilities.round(PROBABILITY_DECIMALS).tolist()
         records, responses = [], []
@@ -198,7 +197,7 @@ class RegressionResponses(Responses):
     def respond(self, rows: Sequence[Row]) -> Response:
         """Return the record and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
         numbers = self._answers(rows).values
-        _check_finite(np.isfinite(numbers))
+        _check_finite(numbers)
         records, responses = [], []
         for row, number, key in zip(rows, numbers.tolist(), self._sample_keys(len(rows)), strict=True):
             prediction_id = row.prediction_id if isinstance(row, IdentifiedRow) else str(uuid_utils.uuid7())
@@ -225,10 +224,11 @@ def number_text(number: float) -> str:
     return repr(number + 0.0)  # -0.0 and 0.0 are equal, so they get the same text
 
 
-def _check_finite(finite: "np.ndarray") -> None:
+def _check_finite(answers: "np.ndarray") -> None:
     """Raise NoFiniteAnswer for rows whose prediction is not finite: JSON has only finite numbers."""
-    if finite.all():
+    if np.isfinite(answers).all():
         return
+    finite = np.isfinite(answers.reshape(len(answers), -1)).all(axis=1)
     fields = [_row_path(index, len(finite)) for index in np.flatnonzero(~finite).tolist()]
     message = "the model has no finite number for this row; look for values far outside the training data"
     errors = tuple(FieldError(field, message, "no_finite_answer") for field in fields)

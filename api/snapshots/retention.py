@@ -10,7 +10,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from api.errors import LogUnavailable
-from api.prediction_log.expiry import LogExpiry
+from api.prediction_log.expiry import LogExpiry, Pace
 from api.prediction_log.lease import Lease
 from api.prediction_log.records import WindowRecord
 from api.prediction_log.retained_windows import RetainedWindows
@@ -122,11 +122,9 @@ def _start_of(key: str) -> datetime | None:
         return None
 
 
-MIN_ROWS, MAX_ROWS, BATCH_SECONDS = 100, 5_000, 0.02
-"""A batch has as many rows as were removed in this time of SQLite's write lock: a prediction waits for one of them."""
+MIN_ROWS = 100
 PAGES_AT_ONCE = 500
-REST, MAX_REST_SECONDS = 2.0, 0.2
-"""After a batch comes a pause for other writers: this many times as long as the batch took."""
+MAX_REST_SECONDS = 0.2
 
 
 Item = TypeVar("Item")
@@ -256,7 +254,7 @@ class Retention:
         for _ in self._batches(deadline, done):
             began = monotonic()
             expired = self._expiry.remove(before, self._batch_rows, own)
-            self._batch_rows = next_batch(self._batch_rows, monotonic() - began)
+            self._batch_rows = next_batch(self._batch_rows, monotonic() - began, self._expiry.pace)
             done.removed.update(predictions=expired.predictions, labels=expired.labels)
             if expired.predictions == 0:
                 break
@@ -282,7 +280,7 @@ class Retention:
         while not done.unfinished:
             began = monotonic()
             yield
-            self._pause(min(REST * (monotonic() - began), MAX_REST_SECONDS))
+            self._pause(min(self._expiry.pace.rest * (monotonic() - began), MAX_REST_SECONDS))
             done.unfinished = monotonic() >= deadline
 
     def _surplus_snapshots(self, now: datetime) -> list[WindowRecord]:
@@ -308,9 +306,9 @@ class Retention:
             self._windows.mark_report_removed(window)
 
 
-def next_batch(rows: int, seconds: float) -> int:
+def next_batch(rows: int, seconds: float, pace: Pace) -> int:
     """Return how many rows the next batch should have, after one of so many took so long: at most twice as many."""
-    return max(MIN_ROWS, min(MAX_ROWS, int(rows * min(2.0, BATCH_SECONDS / max(seconds, 1e-6)))))
+    return max(MIN_ROWS, min(pace.max_rows, int(rows * min(2.0, pace.batch_seconds / max(seconds, 1e-6)))))
 
 
 def _times(now: datetime, ages: Mapping[int, timedelta]) -> dict[int, datetime]:

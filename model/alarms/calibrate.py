@@ -62,7 +62,7 @@ class _Explained:
 def calibrate_alarms(
     scored: OutOfFoldRows,
     features: tuple[Feature, ...],
-    explainer: Callable[[], Explainer],
+    explainer: Callable[[Callable[[float], pd.DataFrame]], Explainer],
     rng: np.random.Generator,
     *,
     policy: AlarmPolicy,
@@ -72,15 +72,16 @@ def calibrate_alarms(
     """Return the calibration, the reference's attributions and all thresholds.
 
     In a window in control the chance of any alarm of the family (columns, prediction, label, concept, attributions)
-    is the policy's rate. `label_range` is that of the target where it is a number. Where the explainer cannot be made,
-    the family does without attributions; where the predictions have no probabilities, without concept drift.
+    is the policy's rate. `label_range` is that of the target where it is a number. `explainer` makes the explainer and
+    has it explain the rows that it is given a choice of. Where it cannot be made, the family does without attributions;
+    where the predictions have no probabilities, without concept drift.
     """
     deviation = None if label_range is None else label_range.standard_deviation
     calibration = scored.calibration(rng) if deviation is None else scored.error_calibration(deviation)
     population, parts = scored.population(MAX_CALIBRATION_ROWS, rng)
     explained, missing = None, None
     try:
-        explained = _explain(explainer(), population, parts, rng)
+        explained = _explain(explainer, population, parts, rng)
     except ExplanationError as error:
         missing = str(error)
     others: dict[str, NullDistribution] = {}
@@ -134,14 +135,25 @@ def drift_methods(features: tuple[Feature, ...], *, numbers: bool = False) -> di
     return methods | {PREDICTION: answers, LABEL: answers}
 
 
-def _explain(explainer: Explainer, population: pd.DataFrame, parts: Parts, rng: np.random.Generator) -> _Explained:
+def _explain(
+    made: Callable[[Callable[[float], pd.DataFrame]], Explainer],
+    population: pd.DataFrame,
+    parts: Parts,
+    rng: np.random.Generator,
+) -> _Explained:
     rows = np.flatnonzero(parts != "training")
-    affordable = max(_MIN_ATTRIBUTED_ROWS, int(_ATTRIBUTION_WORK / max(explainer.work, 1.0)))
-    if len(rows) > min(MAX_ATTRIBUTED_ROWS, affordable):
-        rows = np.sort(rng.choice(rows, min(MAX_ATTRIBUTED_ROWS, affordable), replace=False))
-    phi = explainer.attributions(population.iloc[rows])
+
+    def chosen(work: float) -> pd.DataFrame:
+        nonlocal rows
+        affordable = max(_MIN_ATTRIBUTED_ROWS, int(_ATTRIBUTION_WORK / max(work, 1.0)))
+        if len(rows) > min(MAX_ATTRIBUTED_ROWS, affordable):
+            rows = np.sort(rng.choice(rows, min(MAX_ATTRIBUTED_ROWS, affordable), replace=False))
+        return population.iloc[rows]
+
+    explainer = made(chosen)
     of_reference = parts[rows] == "reference"
-    return _Explained(phi, rows, phi[of_reference].mean(axis=0), explainer, int(of_reference.sum()))
+    reference = explainer.first[of_reference].mean(axis=0)
+    return _Explained(explainer.first, rows, reference, explainer, int(of_reference.sum()))
 
 
 def _attributions(explained: _Explained, features: tuple[Feature, ...]) -> Attributions:

@@ -20,7 +20,9 @@ Numbers = npt.NDArray[np.float64]
 MAX_JENSENSHANNON = sqrt(log(2))
 """The largest distance, in nats."""
 _DISTANCES = frozenset({"data_drift", "prediction_drift", "target_drift"})
-_SHARES = frozenset({"missing_share", "out_of_range_share", "new_category_share", "stuck_share"})
+UNSEEN_SHARES = frozenset({"out_of_range_share", "new_category_share"})
+"""The shares of values that training has not seen."""
+_SHARES = frozenset({"missing_share", "stuck_share"}) | UNSEEN_SHARES
 _Z = frozenset({"concept_z", "concept_size_z", "concept_bias_z"})
 SMALLEST_Z = 1.0
 """A z that is less than one standard deviation beyond the usual one says nothing."""

@@ -12,7 +12,7 @@ Distances, shares and absolute errors are compared as logarithms of themselves a
 more the larger they are, and their tails are long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Literal
@@ -21,11 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from model.alarms.effects import SmallestEffects, Statistic, smallest_effects
+from model.alarms.effects import UNSEEN_SHARES, SmallestEffects, Statistic, smallest_effects
 from model.alarms.policy import FAILED_DAY_IN_DAYS, AlarmPolicy
-from model.alarms.window_values import Model, Windows, measure_windows
+from model.alarms.window_values import Model, Name, Windows, measure_windows, unseen_share_of
+from model.artifact.manifest import Feature
 from model.artifact.traffic import DAY_SECONDS, TrafficAlarms, TrafficLevel, TrafficThreshold
 from model.data.dataset import RowTimes
+from model.data.encoding import encoding_of
 from model.data.time_column import zone_of
 from model.statistics.lasting import fit_levels
 
@@ -45,6 +47,9 @@ _MIN_TAIL = 8  # blocks in the tail, whatever the share
 _SHRINKAGE = 2.0  # windows' worth of the mean over all hours in that of each hour
 _SMALLEST_EXCESS = 1e-9  # of a statistic that never varies
 _ROUNDING = 1e-5  # what varies by no more only differs in the last digits of its sums
+_UNSEEN_BUDGET = (
+    0.1  # of the rate, for shares of values that training has not seen: no threshold is below the worst seen
+)
 _WORTH = 0.95  # a finer cycle is taken where it leaves less than this share of the variance,
 _CLEARLY = 3.0  # and gains more than so many standard errors of its daily gains
 
@@ -81,14 +86,23 @@ def fit_traffic_thresholds(
     `block_seconds`, where a history has too few days).
     The statistics are one family, as in `calibrate_thresholds`: each day's excess is expressed in units of the
     statistic's own mean excess in the tail, the largest of a day is taken, and its (1 - rate) quantile is turned back.
-    So a storm that moves ten columns at once counts once, and little has to be extrapolated.
+    So a storm that moves ten columns at once counts once, and little has to be extrapolated. The shares of values that
+    training has not seen are a family of their own, with a tenth of the rate: on most days no value is one and on a few
+    days all are, so in such units they lie further out than anything, and would set the thresholds of all others.
     """
     starts = _local(starts, zone)
     blocks, block_of_window = np.unique(starts // max(interval_seconds, block_seconds), return_inverse=True)
     found = [_fit(one, starts, block_of_window, len(blocks), interval_seconds) for one in statistics]
     fitted = [one for one in found if one is not None]
-    if not fitted:
-        return []
+    unseen = [one for one in fitted if one.statistic.name in UNSEEN_SHARES]
+    others = [one for one in fitted if one.statistic.name not in UNSEEN_SHARES]
+    if not unseen or not others:
+        return _family(fitted, interval_seconds, rate) if fitted else []
+    of_unseen = _family(unseen, interval_seconds, _UNSEEN_BUDGET * rate)
+    return _family(others, interval_seconds, (1 - _UNSEEN_BUDGET) * rate) + of_unseen
+
+
+def _family(fitted: Sequence[_Fitted], interval_seconds: int, rate: float) -> list[TrafficThreshold]:
     varying = [one for one in fitted if one.mean_excess > _ROUNDING] or fitted
     largest = np.max([(one.maxima - one.tail_start) / one.mean_excess for one in varying], axis=0)
     rarity = max(0.0, _tail_quantile(largest[np.isfinite(largest)], rate))
@@ -220,6 +234,9 @@ def _thresholds(fitted: _Fitted, margin: float) -> Numbers:
     effect = statistic.smallest_effect if statistic.above else -statistic.smallest_effect
     found, least = _unscaled(statistic, usual + margin), _unscaled(statistic, usual) + effect
     thresholds = np.maximum(found, least) if statistic.above else np.maximum(np.minimum(found, least), 0.0)
+    if statistic.name in UNSEEN_SHARES:
+        # of days that are all or nothing, the tail of a few may lie short of them
+        thresholds = np.maximum(thresholds, fitted.worst)
     if statistic.bound is not None:
         thresholds = _reachable(thresholds, least, (fitted.worst + statistic.bound) / 2, above=statistic.above)
     known = thresholds[fitted.seen]
@@ -258,13 +275,17 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
     `rows` are as in the log, with their labels, each predicted by a model that had not seen it; `times` say when each
     happened. None if no length has history enough.
     """
-    days = len(np.unique(_local(times.seconds.astype(np.int64), zone_of(times.zone)) // DAY_SECONDS))
+    day_of_row = _local(times.seconds.astype(np.int64), zone_of(times.zone)) // DAY_SECONDS
+    days = len(np.unique(day_of_row))
     false_alarm_days = promised_days(policy.false_alarm_days, days)
+    unseen = unseen_elsewhere(rows, model.features, day_of_row)
     effects = smallest_effects(model, policy)
     thresholds: list[TrafficThreshold] = []
     levels: list[TrafficLevel] = []
     for length in LENGTHS_SECONDS:
         windows = measure_windows(rows, times.seconds, length, model)
+        if windows.values:
+            windows.values.update(unseen_shares(unseen, windows.starts, times.seconds, length))
         found = [effects.statistic(name, values) for name, values in windows.values.items()]
         statistics = [one for one in found if one is not None]
         rate = failed_block_rate(max(length, DAY_SECONDS), false_alarm_days)
@@ -283,6 +304,54 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
         thresholds=tuple(thresholds),
         levels=tuple(levels),
     )
+
+
+_STRETCH_DAYS, _FEWEST_STRETCHES, _HALVINGS = 7, 5, 4
+
+
+def unseen_elsewhere(
+    rows: pd.DataFrame, features: Sequence[Feature], days: npt.NDArray[np.int64]
+) -> dict[Name, pd.Series]:
+    """Return of each value whether some half of the history has none like it, NaN where it is missing.
+
+    The rows of a history never leave their own range, so it cannot say how often later rows will. So the stretches of
+    time, weeks or fifths of fewer days, are halved at random several times, and each half is compared with the range
+    and the categories of the other. Half of the days leave twice as much unseen as all of them: a day sets a new record
+    with a chance of one in the days so far, and where all rows of a window share one weather, it does so in all rows.
+    """
+    different, place = np.unique(days, return_inverse=True)
+    stretch = place // max(1, min(_STRETCH_DAYS, len(different) // _FEWEST_STRETCHES))
+    number, rng = int(stretch.max()) + 1, np.random.default_rng(0)
+    halves = [np.isin(stretch, rng.permutation(number)[: number // 2]) for _ in range(_HALVINGS)]
+    return {
+        unseen_share_of(feature): _unseen(rows[feature.name].reset_index(drop=True), feature, halves)
+        for feature in features
+        if encoding_of(feature).has_range(feature)
+    }
+
+
+def _unseen(column: pd.Series, feature: Feature, halves: Sequence[npt.NDArray[np.bool_]]) -> pd.Series:
+    encoding, known = encoding_of(feature), column.notna().to_numpy()
+    found = pd.Series(np.where(known, 0.0, np.nan))
+    for half in (part for one in halves for part in (one, ~one)):
+        others, here = column[known & ~half], column[known & half]
+        if len(others):
+            like = feature.model_copy(update=encoding.describe(others))
+            found[here.index[encoding.outside_training(here, like)]] = 1.0
+        else:
+            found[here.index] = 1.0
+    return found
+
+
+def unseen_shares(
+    unseen: Mapping[Name, pd.Series], starts: npt.NDArray[np.int64], seconds: Numbers, interval_seconds: int
+) -> dict[Name, Numbers]:
+    """Return the share of such values in each window, (windows,); NaN where none is known."""
+    window_of_row, numbers = seconds // interval_seconds, starts // interval_seconds
+    return {
+        name: values.groupby(window_of_row).mean().reindex(numbers).to_numpy(np.float64)
+        for name, values in unseen.items()
+    }
 
 
 def traffic_levels(

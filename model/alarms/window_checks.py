@@ -9,7 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from model.alarms.window_values import MIN_ROWS, Name, TimedRows, Windows, measure_windows, model_of
+from model.alarms.window_values import (
+    MIN_ROWS,
+    Name,
+    TimedRows,
+    Windows,
+    measure_windows,
+    model_of,
+    unseen_share_of,
+)
 from model.artifact.estimates import Estimates
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest, RegressorManifest
 from model.artifact.traffic import NOT_IN_OLDER_ALARMS, WindowTraffic
@@ -219,9 +227,8 @@ def _quality_limits(manifest: Manifest, reference: pd.DataFrame) -> dict[Name, L
         encoding, known = encoding_of(feature), reference[feature.name].dropna()
         limits[Name("missing_share", feature.name)] = _share_limit(len(reference) - len(known), len(reference), rate)
         if encoding.has_range(feature) and len(known):
-            name = "out_of_range_share" if encoding.is_number else "new_category_share"
             outside = int(encoding.outside_training(known, feature).sum())
-            limits[Name(name, feature.name)] = _share_limit(outside, len(known), rate)
+            limits[unseen_share_of(feature)] = _share_limit(outside, len(known), rate)
         if encoding.is_number and len(known):
             hits, alike = commonest_values(known.to_numpy(dtype=np.float64))
             limits[Name("stuck_share", feature.name)] = _stuck_limit(hits, alike, len(known), rate)

@@ -54,6 +54,11 @@ class Model:
     reference: pd.DataFrame
 
 
+def unseen_share_of(feature: Feature) -> Name:
+    """Return the name of the share of values that training has not seen."""
+    return Name("out_of_range_share" if encoding_of(feature).is_number else "new_category_share", feature.name)
+
+
 def model_of(manifest: Manifest, reference: pd.DataFrame) -> Model:
     """Return what the statistics of a window need to know of an artifact."""
     methods = {threshold.column: threshold.method for threshold in manifest.thresholds}
@@ -306,10 +311,9 @@ def _quality(rows: pd.DataFrame, counts: Counts, features: tuple[Feature, ...]) 
         found[Name("missing_share", feature.name)] = Measured(1 - present_rows / sizes, sizes)
         if encoding.has_range(feature):
             outside = (encoding.outside_training(rows[feature.name], feature) & present).to_numpy(dtype=np.float32)
-            name = "out_of_range_share" if encoding.is_number else "new_category_share"
             with np.errstate(invalid="ignore", divide="ignore"):
                 share = np.asarray((outside @ counts) / present_rows, dtype=np.float64)
-            found[Name(name, feature.name)] = Measured(share, present_rows)
+            found[unseen_share_of(feature)] = Measured(share, present_rows)
         if encoding.is_number:
             found[Name("stuck_share", feature.name)] = stuck_shares(rows[feature.name], counts, present_rows)
     return found

@@ -293,9 +293,8 @@ class ModelManifest(Frozen):
     created_at: AwareDatetime
     features: tuple[Feature, ...] = Field(min_length=1, description="In the order of a row.")
     target: str
-    metadata: tuple[str, ...] = Field(
-        (), description="More columns that a row may have: logged with it, and never given to the model."
-    )
+    metadata: tuple[str, ...] = Field((), description="More columns of a row: logged, and never given to the model.")
+    dropped: dict[str, str] = Field(default_factory=dict, description="Columns of the file that are no features: why.")
     segments: tuple[str, ...] = Field((), description="Columns by whose values performance and drift are shown too.")
     fairness: tuple[str, ...] = Field((), description="Columns between whose values rates are compared.")
     estimator: str = Field("random_forest", description="Its name, or where a custom or imported pipeline came from.")

@@ -1,7 +1,7 @@
 """The artifact folder of a model: written and copied whole or not at all, read only where its hashes match."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,8 +146,8 @@ def _version(manifest: Manifest, hashes: Mapping[str, str]) -> str:
     return f"{manifest.created_at:%Y%m%dT%H%M%SZ}-{hashlib.sha256(lines.encode()).hexdigest()[:8]}"
 
 
-def copy_artifact(folder: Path, target: Path, version: str, leave_out: Collection[str] = ()) -> None:
-    """Copy that version of an artifact to `target`, but the files to be left out; an earlier copy is replaced.
+def copy_artifact(folder: Path, target: Path, version: str) -> None:
+    """Copy that version of an artifact to `target`; an earlier copy is replaced.
 
     A crash at any point leaves the earlier copy, or none, or the new one. Raises ArtifactError where the folder holds
     another version or is damaged, or where the copy cannot be written.
@@ -158,8 +158,7 @@ def copy_artifact(folder: Path, target: Path, version: str, leave_out: Collectio
     try:
         with staged_folder(target) as staging:
             for name in manifest.files:
-                if name not in leave_out:
-                    write_flushed(staging / name, verified_bytes(folder, manifest, name))
+                write_flushed(staging / name, verified_bytes(folder, manifest, name))
             write_flushed(staging / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
     except OSError as error:
         raise ArtifactError(f"cannot write {target}: {error.strerror or error}") from error

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from model.artifact.manifest import NumberNotation, Value
 from model.errors import PredictionError
 
+Limit = float | npt.NDArray[np.float64]
+
 LARGEST_NUMBER = 3.4028234663852886e38
 """Largest number in float32, in which models compute."""
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "#n/a", "?"})
@@ -263,13 +265,16 @@ class KnownClasses:
         return None if number is None else self._numbers.get(number)
 
 
-def number_matrix(rows: Sequence[Sequence[Value]]) -> npt.NDArray[np.float64]:
+def number_matrix(
+    rows: Sequence[Sequence[Value]], low: Limit = -LARGEST_NUMBER, high: Limit = LARGEST_NUMBER
+) -> npt.NDArray[np.float64]:
     """Return rows of numbers as a matrix with NaN for None; raises PredictionError.
 
-    Numbers beyond float32, in which the trees compare, become the largest one: no split tells them apart.
+    Numbers below ``low`` or above ``high``, of each column or of all, become the limit. By default that is the largest
+    float32, in which the trees compare: no split tells apart what is beyond.
     """
     try:
         matrix = np.array(rows, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise PredictionError(f"a number column holds something else: {error}") from error
-    return np.clip(matrix, -LARGEST_NUMBER, LARGEST_NUMBER)
+    return np.minimum(np.maximum(matrix, low), high)  # a tenth of the time of np.clip for one row

@@ -136,6 +136,7 @@ class CsvColumns:
             "frame": pd.DataFrame({column.name: column.values for column in self.kept}),
             "times": self.times,
             "metadata": self.metadata,
+            "dropped": {column.name: column.why for column in self.dropped},
         }
         rows |= segment_fields(self.schema, {one.name: one.type for one in self.columns}, self.text, self.task.task)
         if known is None and self.task.task == "regression":

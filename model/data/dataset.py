@@ -3,7 +3,7 @@
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -50,8 +50,9 @@ class LabelledRows(ABC):
 
     `frame` has one column per feature in order: numbers as float64, categories and booleans as text ("True",
     "False") with None where missing. `times` says when the rows happened, where that is known. `metadata` names further
-    columns that a row may bring along. Rows are divided by `segments` and compared by `fairness`; those of them that
-    are metadata, and in the file, are in `segment_values`, under their names with SEGMENT_PREFIX before them.
+    columns that a row may bring along, and `dropped` says of columns of the file why they are no features. Rows are
+    divided by `segments` and compared by `fairness`; those of them that are metadata, and in the file, are in
+    `segment_values`, under their names with SEGMENT_PREFIX before them.
     """
 
     task: ClassVar[Task]
@@ -63,6 +64,7 @@ class LabelledRows(ABC):
     frame: pd.DataFrame
     times: RowTimes | None = field(default=None, kw_only=True)
     metadata: tuple[str, ...] = field(default=(), kw_only=True)
+    dropped: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     segments: tuple[str, ...] = field(default=(), kw_only=True)
     fairness: tuple[str, ...] = field(default=(), kw_only=True)
     segment_values: pd.DataFrame = field(default_factory=pd.DataFrame, kw_only=True)

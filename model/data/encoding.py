@@ -146,7 +146,10 @@ class NumberEncoding(Encoding):
 
     def pipeline_column(self, column: "pd.Series") -> "pd.Series":
         """Return float64 within the range of float32, NaN where missing."""
-        return column.astype("float64").clip(-LARGEST_NUMBER, LARGEST_NUMBER)
+        import pandas as pd  # noqa: PLC0415 - as above
+
+        # numpy's own clip: that of pandas takes a hundred times as long for a few rows
+        return pd.Series(np.clip(column.to_numpy(np.float64), -LARGEST_NUMBER, LARGEST_NUMBER), index=column.index)
 
     def pipeline_values(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
         """Return float64 within the range of float32, NaN where missing."""
@@ -360,12 +363,11 @@ def rows_of(frame: "pd.DataFrame", features: Sequence[Feature]) -> list[Row]:
 
 def json_rows(frame: "pd.DataFrame", features: Sequence[Feature]) -> list[dict[str, Value]]:
     """Return the feature columns of a frame as rows that a caller may send."""
-    names = [feature.name for feature in features]
-    encodings = [encoding_of(feature) for feature in features]
+    named = [(feature.name, encoding_of(feature)) for feature in features]
     return [
         {
             name: None if cell is None else encoding.json_value(cell)
-            for name, encoding, cell in zip(names, encodings, row, strict=True)
+            for (name, encoding), cell in zip(named, row, strict=True)
         }
         for row in rows_of(frame, features)
     ]
@@ -384,10 +386,8 @@ def pipeline_frame(rows: Sequence[Row], features: Sequence[Feature]) -> "pd.Data
     """Return rows as a pipeline takes them; raises PredictionError."""
     import pandas as pd  # noqa: PLC0415 - as above
 
-    columns = zip(features, zip(*rows, strict=True), strict=True)
-    return pd.DataFrame(
-        {feature.name: clipped(encoding_of(feature).pipeline_values(values), feature) for feature, values in columns}
-    )
+    cells = zip(features, zip(*rows, strict=True), strict=True)
+    return pd.DataFrame({one.name: clipped(encoding_of(one).pipeline_values(values), one) for one, values in cells})
 
 
 def clipped(values: npt.NDArray[Any], feature: Feature) -> npt.NDArray[Any]:

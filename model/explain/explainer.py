@@ -1,9 +1,9 @@
 """SHAP attributions of answers, in terms of the features that callers send."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import process_time
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,16 @@ from model.artifact.pickles import load_pipeline
 from model.artifact.store import PIPELINE_FILE, read_manifest, read_test, verified_bytes
 from model.data.encoding import encoding_of, frame_of, pipeline_input
 from model.errors import ExplanationError
-from model.explain.steps import BoostedStep, ExplainedStep, LinearStep, TreeStep
-
-Numbers = npt.NDArray[np.float64]
-
+from model.explain.steps import (
+    BoostedStep,
+    ExplainedStep,
+    Method,
+    Numbers,
+    TreeStep,
+    Unit,
+    as_fitted,
+    two_dimensional,
+)
 
 _TRIAL_CELLS = 1_000_000
 
@@ -33,14 +39,29 @@ def trial_rows(features: tuple[Feature, ...]) -> Iterator[tuple[pd.DataFrame, li
         (*encoding_of(feature).trial_values(feature), *([None] if feature.nullable else [])) for feature in features
     ]
     bases = [[feature.example for feature in features], *([values[place] for values in tried] for place in (0, 1))]
-    rows: list[list[Value | None]] = []
-    ends: list[int] = []
+    start, rows = 0, 0
     for place, values in enumerate(tried):
-        rows += [[*base[:place], value, *base[place + 1 :]] for base in bases for value in values]
-        ends.append(len(rows))
-        if place == len(tried) - 1 or len(rows) * len(features) > _TRIAL_CELLS:
-            yield frame_of(zip(*rows, strict=True), features), ends
-            rows, ends = [], []
+        rows += 3 * len(values)
+        if place == len(tried) - 1 or rows * len(features) > _TRIAL_CELLS:
+            yield _trial_frame(tried, bases, slice(start, place + 1), features)
+            start, rows = place + 1, 0
+
+
+def _trial_frame(
+    tried: list[tuple[Value, ...]], bases: list[list[Value]], varied: slice, features: tuple[Feature, ...]
+) -> tuple[pd.DataFrame, list[int]]:
+    """Return the rows in which these features vary, one after the other, and where those of each end."""
+    lengths = [3 * len(values) for values in tried[varied]]
+    ends = np.cumsum(lengths).tolist()
+    base = np.concatenate([np.repeat(np.arange(3), length // 3) for length in lengths])
+    columns = []
+    for place, of_bases in enumerate(zip(*bases, strict=True)):
+        cells = np.array([*of_bases, None], dtype=object)[base]
+        if varied.start <= place < varied.stop:
+            end = ends[place - varied.start]
+            cells[end - 3 * len(tried[place]) : end] = np.array([*tried[place] * 3, None], dtype=object)[:-1]
+        columns.append(cells)
+    return frame_of(columns, features), ends
 
 
 def column_owners(varies: npt.NDArray[np.bool_], features: tuple[Feature, ...]) -> list[npt.NDArray[np.intp]]:
@@ -66,9 +87,38 @@ def _varying(rows: Numbers) -> npt.NDArray[np.bool_]:
 
 
 Phi = npt.NDArray[np.float64]
-Unit = Literal["probability", "log odds", "target"]
 
 _PROVEN_ROWS = 64
+
+
+class LinearStep:
+    """Shapley values of a linear model: coefficient times the distance from the mean of the background rows."""
+
+    method: ClassVar[Method] = "linear SHAP"
+    work = 0.0
+    rounding: ClassVar[float] = 1e-6
+
+    def __init__(self, estimator: Any, background_mean: Numbers) -> None:
+        self._estimator = estimator
+        self._coefficients = np.atleast_2d(np.asarray(estimator.coef_, dtype=np.float64))
+        self._mean = background_mean
+
+    @property
+    def base(self) -> Numbers:
+        """Return the answer at the mean of the background rows, (outputs,)."""
+        return np.asarray(self._coefficients @ self._mean + self._estimator.intercept_, dtype=np.float64)
+
+    def phi(self, encoded: Numbers) -> Numbers:
+        """Return the SHAP values, (rows, columns, outputs), of encoded rows (rows, columns)."""
+        return np.asarray((encoded - self._mean)[:, :, None] * self._coefficients.T[None])
+
+    def answers(self, encoded: Numbers) -> Iterator[tuple[Unit, Numbers]]:
+        """Yield what the values may add up to, (rows, outputs), with its unit."""
+        rows = as_fitted(self._estimator, encoded)
+        if hasattr(self._estimator, "decision_function"):
+            yield "log odds", two_dimensional(self._estimator.decision_function(rows))
+        else:
+            yield "target", two_dimensional(self._estimator.predict(rows))
 
 
 class Explainer:
@@ -79,9 +129,18 @@ class Explainer:
     (Strumbelj and Kononenko 2014, Knowledge and Information Systems 41). Raises ExplanationError where the pipeline
     ends in something else, where an encoded column comes from several features, or where the values do not add up
     to the model's answers on trial rows: that is proven here for each model, not assumed.
+
+    `also`, given the work of one row, returns rows to explain in the same pass as the trial rows, as each pass over
+    large trees has a price of its own; their |phi| is in `first`, as from `attributions`.
     """
 
-    def __init__(self, pipeline: Any, features: tuple[Feature, ...], background: pd.DataFrame | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        features: tuple[Feature, ...],
+        background: pd.DataFrame | None = None,
+        also: Callable[[float], pd.DataFrame] | None = None,
+    ) -> None:
         self._features = features
         *steps, (_, last) = plain_steps(pipeline)
         self._steps = [step for _, step in steps]
@@ -95,7 +154,8 @@ class Explainer:
         self._owners = column_owners(np.array(varies), features)
         self.method: Literal["TreeSHAP", "linear SHAP"] = self._step.method
         whole = pd.concat(samples) if isinstance(samples[0], pd.DataFrame) else np.concatenate(samples)
-        self.unit: Unit = self._proven_unit(whole)
+        self.first: Phi = np.empty((0, len(features)))
+        self.unit: Unit = self._proven_unit(whole, None if also is None else self._encode(also(self.work)))
 
     @property
     def work(self) -> float:
@@ -120,7 +180,7 @@ class Explainer:
 
     def attributions(self, rows: pd.DataFrame) -> Phi:
         """Return |phi| per original feature averaged over the outputs, (rows, features)."""
-        return np.asarray(np.abs(self.signed(rows)).mean(axis=2))
+        return _absolute(self.signed(rows))
 
     def _explained(self, estimator: Any, background: pd.DataFrame | None) -> ExplainedStep:
         if is_booster(estimator):
@@ -148,18 +208,26 @@ class Explainer:
         phi = self._step.phi(encoded)
         return np.stack([phi[:, owned].sum(axis=1) for owned in self._owners], axis=1)
 
-    def _proven_unit(self, encoded: Any) -> Unit:
+    def _proven_unit(self, encoded: Any, also: Any) -> Unit:
         sample = encoded[:: max(1, len(encoded) // _PROVEN_ROWS)]
         rounding = self._step.rounding
         began = process_time()
-        totals = self._grouped(sample).sum(axis=1) + self.base
-        self.proof_seconds, self.proof_rows = process_time() - began, len(sample)
+        together = isinstance(also, np.ndarray) and isinstance(sample, np.ndarray)
+        phi = self._grouped(np.concatenate([sample, also]) if together else sample)
+        self.proof_seconds, self.proof_rows = process_time() - began, len(phi)
+        totals = phi[: len(sample)].sum(axis=1) + self.base
+        if also is not None:
+            self.first = _absolute(phi[len(sample) :] if together else self._grouped(also))
         for unit, answers in self._step.answers(sample):
             # a number is as large as its unit makes it, and its parts may cancel
             near = rounding * (1.0 if unit == "probability" else float(np.abs(answers).max()))
             if totals.shape == answers.shape and np.allclose(totals, answers, rtol=0, atol=near):
                 return unit
         raise ExplanationError("the attributions do not add up to the predictions")
+
+
+def _absolute(signed: Phi) -> Phi:
+    return np.asarray(np.abs(signed).mean(axis=2))
 
 
 def _as_numbers(encoded: Any) -> Numbers:

@@ -74,13 +74,13 @@ class TreeStep:
     def answers(self, encoded: Numbers) -> Iterator[tuple[Unit, Numbers]]:
         """Yield what the values may add up to, (rows, outputs), with its unit."""
         given = self._as_compared(encoded)
-        rows = _as_fitted(self._estimator, given)
+        rows = as_fitted(self._estimator, given)
         if not hasattr(self._estimator, "predict_proba"):
-            yield "target", _two_dimensional(self._estimator.predict(rows))
+            yield "target", two_dimensional(self._estimator.predict(rows))
             return
         yield "probability", np.asarray(self._estimator.predict_proba(rows))
         if hasattr(self._estimator, "decision_function"):
-            yield "log odds", _two_dimensional(self._estimator.decision_function(rows))
+            yield "log odds", two_dimensional(self._estimator.decision_function(rows))
 
     def _as_compared(self, encoded: Numbers) -> Numbers:
         return encoded.astype(np.float32).astype(np.float64) if self._single else encoded
@@ -102,14 +102,15 @@ class _Tree:
     """A tree by its nodes, (nodes,); `before` is the node above whose split was the last one by the same column.
 
     `share` is the part of the training rows that reach a node, of those that reached the splits by its column above.
-    Where there is no node `before`, it is the root. `values` are (nodes, outputs).
+    Where there is no node `before`, it is the root. `children` are (2, nodes), -1 for a leaf, and `values` (nodes,
+    outputs). The nodes that split are in `levels`, from the root down.
     """
 
-    left: list[int]
-    right: list[int]
-    column: list[int]
-    threshold: list[float]
-    missing_left: list[bool]
+    children: Positions
+    levels: list[Positions]
+    column: Positions
+    threshold: Numbers
+    missing_left: npt.NDArray[np.bool_]
     before: Positions
     share: Numbers
     values: Numbers
@@ -141,122 +142,175 @@ class QuadratureTrees:
     def phi(self, rows: Numbers) -> Numbers:
         """Return the SHAP values, (rows, columns, outputs), of encoded rows (rows, columns)."""
         found = np.zeros((*rows.shape, self._outputs))
-        for start in range(0, len(rows), _MAX_ROWS):
-            part = slice(start, start + _MAX_ROWS)
-            columns, gaps = np.ascontiguousarray(rows[part].T), np.isnan(rows[part].T)
-            for tree in self._trees:
-                if tree.points:
-                    added = _TreeWalk(tree, columns, gaps).phi()
-                    found[part][:, :, tree.outputs] += added
+        columns, gaps = np.ascontiguousarray(rows.T), np.isnan(rows.T)
+        for tree in self._trees:
+            if not tree.points:
+                continue
+            tables = _Tables(tree)
+            for start in range(0, len(rows), _MAX_ROWS):
+                part = slice(start, start + _MAX_ROWS)
+                found[part][:, :, tree.outputs] += _TreeWalk(tree, tables, columns[:, part], gaps[:, part]).phi()
         if self._outputs == 2 and all(len(tree.outputs) == 1 for tree in self._trees):
             found[:, :, 0] = -found[:, :, 1]
         return found
 
 
 def _read_tree(parsed: Any, place: int) -> _Tree:
-    left, right, default, column = (
-        getattr(parsed, name)[place].tolist()
-        for name in ("children_left", "children_right", "children_default", "features")
+    size = 1 + max(0, *(int(getattr(parsed, name)[place].max()) for name in ("children_left", "children_right")))
+    left, right, default, column, threshold, weights, values = (
+        np.asarray(getattr(parsed, name)[place][:size])
+        for name in (
+            *("children_left", "children_right", "children_default", "features"),
+            *("thresholds", "node_sample_weight", "values"),
+        )
     )
-    weights, values = parsed.node_sample_weight[place], parsed.values[place]
-    size = 1 + max(*left, *right, 0)
-    before, share = np.zeros(size, dtype=np.intp), np.ones(size)
-    most = 0
-    waiting: list[tuple[int, dict[int, int]]] = [(0, {})]
-    while waiting:
-        node, last = waiting.pop()
-        if left[node] < 0:
-            most = max(most, len(last))
-            continue
-        for child in (left[node], right[node]):
-            before[child] = last.get(column[node], 0)
-            share[child] = share[before[child]] * weights[child] / weights[node]
-            waiting.append((child, last | {column[node]: child}))
-    outputs = np.flatnonzero(values[:size].any(axis=0))
+    children = np.array([left, right], dtype=np.intp)
+    levels, before, most = _last_splits(children, column)
+    share = np.ones(size)
+    for level in levels:
+        for below in children[:, level]:
+            share[below] = share[before[below]] * weights[below] / weights[level]
+    outputs = np.flatnonzero(values.any(axis=0))
     # two classes: their probabilities add up to one, so that the values of one are those of the other with another sign
-    if values.shape[1] == 2 and np.allclose(values[:size].sum(axis=1), values[0].sum(), rtol=1e-9):
+    if values.shape[1] == 2 and np.allclose(values.sum(axis=1), values[0].sum(), rtol=1e-9):
         outputs = np.array([1])
     return _Tree(
-        left=left[:size],
-        right=right[:size],
-        column=column[:size],
-        threshold=parsed.thresholds[place].tolist()[:size],
-        missing_left=[one == other for one, other in zip(default[:size], left[:size], strict=True)],
+        children=children,
+        levels=levels,
+        column=column.astype(np.intp),
+        threshold=threshold.astype(np.float64),
+        missing_left=default == left,
         before=before,
         share=share,
-        values=values[:size, outputs],
+        values=values[:, outputs].astype(np.float64),
         outputs=outputs,
         points=min((most + 1) // 2, _MAX_POINTS),
     )
 
 
+def _last_splits(children: Positions, column: Positions) -> tuple[list[Positions], Positions, int]:
+    """Return the splitting nodes by level, `before` of each node, and how many different columns a path has at most."""
+    inner = children[0] >= 0
+    known, place = np.unique(column, return_inverse=True)
+    before, most, levels = np.zeros(children.shape[1], dtype=np.intp), 0, []
+    level = np.flatnonzero(inner[:1])
+    last = np.zeros((len(level), len(known)), dtype=np.int32)  # by column, the node below its last split; 0 for none
+    while len(level):
+        levels.append(level)
+        at, own, further = np.arange(len(level)), place[level], []
+        for below in children[:, level]:
+            before[below] = last[at, own]
+            after = last.copy()
+            after[at, own] = below
+            leaf = ~inner[below]
+            if leaf.any():
+                most = max(most, int((after[leaf] > 0).sum(axis=1).max()))
+            further.append((below[~leaf], after[~leaf]))
+        level, last = (np.concatenate(parts) for parts in zip(*further, strict=True))
+    return levels, before, most
+
+
+class _Tables:
+    """What a split does to a path's product and adds to its column, by how a row goes there.
+
+    A row goes one of three ways: it failed a split by the same column before, or it goes left, or right. A column's
+    factor is share (1 - t) where a row fails one of its splits, and t more where it passes all. `factors` are
+    (nodes, ways, points), `slopes` (nodes, points, ways): of each node, by the way at the split above it. Leaves are
+    not visited: what those right below a split add is in `leaf_factors`, (splits, outputs, ways, points), and
+    `leaf_slopes`, at the place `leaves` of the split, which is -1 where it has none.
+    """
+
+    def __init__(self, tree: _Tree) -> None:
+        points, weights = np.polynomial.legendre.leggauss(tree.points)
+        points, self.start = (points + 1) / 2, weights / 2
+        inner = np.flatnonzero(tree.children[0] >= 0)
+        failed = tree.share[:, None] * (1 - points)
+        passed = failed + points
+        slope = (1 - tree.share[:, None]) / passed
+        passed_before, slope_before = passed[tree.before], slope[tree.before]
+        self.factors = np.empty((len(failed), 3, tree.points))
+        self.slopes = np.zeros((len(failed), tree.points, 3))
+        self.factors[:, 0] = (tree.share / tree.share[tree.before])[:, None]
+        for below, passes in zip(tree.children[:, inner], (1, 2), strict=True):
+            fails = 3 - passes
+            self.factors[below, passes] = passed[below] / passed_before[below]
+            self.factors[below, fails] = failed[below] / passed_before[below]
+            self.slopes[below, :, passes] = slope[below] - slope_before[below]
+            self.slopes[below, :, fails] = -1 / (1 - points) - slope_before[below]
+        self._add_leaves(tree, inner)
+        self.column, self.children = tree.column.tolist(), tree.children.T.tolist()
+
+    def _add_leaves(self, tree: _Tree, inner: Positions) -> None:
+        above = np.empty(len(tree.share), dtype=np.intp)
+        above[tree.children[:, inner]] = inner
+        leaf = np.flatnonzero(tree.children[0] < 0)
+        splits, where = np.unique(above[leaf], return_inverse=True)
+        added = tree.values[leaf, :, None, None] * self.factors[leaf, None]
+        shape = (len(splits), *added.shape[1:])
+        self.leaf_factors, leaf_slopes = np.zeros(shape), np.zeros(shape)
+        np.add.at(self.leaf_factors, where, added)
+        np.add.at(leaf_slopes, where, added * self.slopes[leaf].swapaxes(1, 2)[:, None])
+        self.leaf_slopes = np.ascontiguousarray(leaf_slopes.swapaxes(2, 3))
+        leaves = np.full(len(above), -1)
+        leaves[splits] = np.arange(len(splits))
+        self.leaves: list[int] = leaves.tolist()
+
+
 class _TreeWalk:
     """One way down and up a tree with some rows, given by `columns` and their `gaps`, (columns, rows)."""
 
-    def __init__(self, tree: _Tree, columns: Numbers, gaps: npt.NDArray[np.bool_]) -> None:
-        self._tree, self._columns, self._gaps = tree, columns, gaps
-        self._any_gaps: npt.NDArray[np.bool_] = np.asarray(gaps.any(axis=1))
-        points, self._weights = np.polynomial.legendre.leggauss(tree.points)
-        points = (points + 1) / 2
-        # a column's factor is share (1 - t) where a row fails one of its splits and t more where it passes all; by
-        # state: failed before, fails here, passes
-        failed = tree.share[:, None] * (1 - points)
-        passed = failed + points
-        failed_before, passed_before = failed[tree.before], passed[tree.before]
-        factors = np.stack([failed / failed_before, failed / passed_before, passed / passed_before], axis=1)
-        self._single = len(tree.outputs) == 1
-        if self._single:  # a leaf's value joins its factors, so that a leaf needs no visit
-            leaves = np.array(tree.left) < 0
-            factors[leaves] *= tree.values[leaves, 0, None, None]
-        slope_failed, slope_passed = -tree.share[:, None] / failed, (1 - tree.share[:, None]) / passed
-        before_failed, before_passed = slope_failed[tree.before], slope_passed[tree.before]
-        slopes = np.stack(
-            [slope_failed - before_failed, slope_failed - before_passed, slope_passed - before_passed], axis=1
-        )
-        # both children at once, (nodes, left's states and right's, points)
-        pairs, shape = np.array([tree.left, tree.right]).T, (len(tree.left), 6, tree.points)
-        self._factors, self._slopes = factors[pairs].reshape(shape), slopes[pairs].reshape(shape)
-        self._passes: dict[Any, npt.NDArray[np.int8]] = {0: np.ones(columns.shape[1], dtype=np.int8)}
-        self._phi = np.zeros((len(columns), columns.shape[1], len(tree.outputs)))
+    def __init__(self, tree: _Tree, tables: _Tables, columns: Numbers, gaps: npt.NDArray[np.bool_]) -> None:
+        self._tables, rows = tables, columns.shape[1]
+        self._ways = _ways(tree, columns, gaps)
+        self._first_way = 3 * np.arange(rows)
+        self._phi = np.zeros((len(columns), len(tree.outputs), rows))
 
     def phi(self) -> Numbers:
         """Return what this tree adds to the SHAP values, (rows, columns, its outputs)."""
-        below = np.broadcast_to(self._weights / 2, (self._columns.shape[1], len(self._weights)))
-        self._visit(0, below)
-        return self._phi.transpose(1, 0, 2)
+        start = self._tables.start
+        self._visit(0, np.broadcast_to(start, (len(self._first_way), len(start))))
+        return self._phi.transpose(2, 0, 1)
 
     def _visit(self, node: int, product: Numbers) -> Numbers:
-        """Return the sum over the leaves below of value and product, (rows, points) or (rows, points, outputs)."""
-        tree, column = self._tree, self._tree.column[node]
-        children = tree.left[node], tree.right[node]
-        passed_before = self._passes[tree.before[children[0]]]
-        passes = passed_before & self._goes(node)
-        state = (passed_before + passes).astype(np.intp)
-        state[1] += 3
-        products = self._factors[node].take(state, axis=0)
-        products *= product
-        below = products if self._single else np.empty((*products.shape, len(tree.outputs)))
-        for place, child in enumerate(children):
-            if tree.left[child] >= 0:
-                self._passes[child] = passes[place]
-                below[place] = self._visit(child, products[place])
-                del self._passes[child]
-            elif not self._single:
-                below[place] = products[place][:, :, None] * tree.values[child]
-        slopes = self._slopes[node].take(state, axis=0)
-        if self._single:
-            self._phi[column, :, 0] += np.einsum("crp,crp->r", slopes, below)
-        else:
-            self._phi[column] += np.einsum("crp,crpo->ro", slopes, below)
-        return np.asarray(below[0] + below[1])
+        """Return the sum over the leaves below of value and product, (outputs, rows, points)."""
+        tables, ways = self._tables, self._ways[node].astype(np.intp)
+        below = slopes = None
+        if (leaves := tables.leaves[node]) >= 0:
+            slopes = product @ tables.leaf_slopes[leaves]
+            below = tables.leaf_factors[leaves].take(ways, axis=1)
+            below *= product
+        for child in tables.children[node]:
+            if tables.children[child][0] < 0:
+                continue
+            further = tables.factors[child].take(ways, axis=0)
+            further *= product
+            found = self._visit(child, further)
+            if below is None or slopes is None:
+                below, slopes = found, found @ tables.slopes[child]
+            else:
+                slopes += found @ tables.slopes[child]
+                below += found
+        assert below is not None  # noqa: S101 - for the type checker: a split has children
+        assert slopes is not None  # noqa: S101 - as above
+        ways += self._first_way
+        self._phi[tables.column[node]] += slopes.reshape(len(slopes), -1).take(ways, axis=1)
+        return below
 
-    def _goes(self, node: int) -> npt.NDArray[np.bool_]:
-        """Return which rows go to the left child, and which to the right one, (2, rows)."""
-        column = self._tree.column[node]
-        left = self._columns[column] <= self._tree.threshold[node]
-        if self._tree.missing_left[node] and self._any_gaps[column]:
-            left |= self._gaps[column]
-        return np.array([left, ~left])
+
+def _ways(tree: _Tree, columns: Numbers, gaps: npt.NDArray[np.bool_]) -> npt.NDArray[np.int8]:
+    """Return which way each row goes at each split, (nodes, rows): 1 left, 2 right, 0 where it failed before."""
+    passes = np.ones((len(tree.share), columns.shape[1]), dtype=np.bool_)
+    ways = np.zeros(passes.shape, dtype=np.int8)
+    any_gaps = bool(gaps.any())
+    for level in tree.levels:
+        left, right = tree.children[:, level]
+        goes_left = columns[tree.column[level]] <= tree.threshold[level, None]
+        if any_gaps:
+            goes_left |= gaps[tree.column[level]] & tree.missing_left[level, None]
+        passed_before = passes[tree.before[left]]
+        passes[left], passes[right] = passed_before & goes_left, passed_before & ~goes_left
+        ways[level] = passes[left] + np.int8(2) * passes[right]
+    return ways
 
 
 _RAW: dict[str, dict[str, Any]] = {
@@ -318,47 +372,18 @@ class BoostedStep:
     def answers(self, encoded: Any) -> Iterator[tuple[Unit, Numbers]]:
         """Yield what the values may add up to, (rows, outputs), with its unit."""
         if self._classes:
-            yield "log odds", _two_dimensional(self._estimator.predict(encoded, **_RAW[self._library]))
+            yield "log odds", two_dimensional(self._estimator.predict(encoded, **_RAW[self._library]))
         else:
-            yield "target", _two_dimensional(self._estimator.predict(encoded))
+            yield "target", two_dimensional(self._estimator.predict(encoded))
 
 
-class LinearStep:
-    """Shapley values of a linear model: coefficient times the distance from the mean of the background rows."""
-
-    method: ClassVar[Method] = "linear SHAP"
-    work = 0.0
-    rounding: ClassVar[float] = 1e-6
-
-    def __init__(self, estimator: Any, background_mean: Numbers) -> None:
-        self._estimator = estimator
-        self._coefficients = np.atleast_2d(np.asarray(estimator.coef_, dtype=np.float64))
-        self._mean = background_mean
-
-    @property
-    def base(self) -> Numbers:
-        """Return the answer at the mean of the background rows, (outputs,)."""
-        return np.asarray(self._coefficients @ self._mean + self._estimator.intercept_, dtype=np.float64)
-
-    def phi(self, encoded: Numbers) -> Numbers:
-        """Return the SHAP values, (rows, columns, outputs), of encoded rows (rows, columns)."""
-        return np.asarray((encoded - self._mean)[:, :, None] * self._coefficients.T[None])
-
-    def answers(self, encoded: Numbers) -> Iterator[tuple[Unit, Numbers]]:
-        """Yield what the values may add up to, (rows, outputs), with its unit."""
-        rows = _as_fitted(self._estimator, encoded)
-        if hasattr(self._estimator, "decision_function"):
-            yield "log odds", _two_dimensional(self._estimator.decision_function(rows))
-        else:
-            yield "target", _two_dimensional(self._estimator.predict(rows))
-
-
-def _as_fitted(estimator: Any, encoded: Numbers) -> Any:
+def as_fitted(estimator: Any, encoded: Numbers) -> Any:
     """Return encoded rows with the names that the estimator was fitted with, if it was."""
     names = getattr(estimator, "feature_names_in_", None)
     return encoded if names is None else pd.DataFrame(encoded, columns=names)
 
 
-def _two_dimensional(answers: Any) -> Numbers:
+def two_dimensional(answers: Any) -> Numbers:
+    """Return answers as (rows, outputs)."""
     values = np.asarray(answers, dtype=np.float64)
     return values if values.ndim == 2 else values[:, None]

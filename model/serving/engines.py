@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from model.artifact.manifest import PREDICTION, PROBABILITY_PREFIX, Feature
-from model.data.cells import number_matrix
+from model.data.cells import LARGEST_NUMBER, number_matrix
 from model.data.encoding import Row, clipped, encoding_of, pipeline_frame, text_features
 from model.errors import PredictionError, ServedElsewhereError
 
@@ -68,12 +68,20 @@ class Answers(NamedTuple):
 
 def answers_of(engine: AnyEngine, rows: Sequence[Row]) -> Answers:
     """Return the answers to rows; raises PredictionError."""
-    values = predictions_of(engine, rows)
     if not isinstance(engine, Classifier):
-        return Answers(values)
-    if isinstance(engine, Chooser):
-        return Answers(values, engine.chosen(rows, values))
-    return Answers(values, values.argmax(axis=1))
+        return Answers(engine.numbers(rows))
+    return classes_of(engine, chooser_of(engine), rows)
+
+
+def chooser_of(classifier: Classifier) -> Chooser | None:
+    """Return the classifier where it says itself which class it answers with. To ask costs as much as a prediction."""
+    return classifier if isinstance(classifier, Chooser) else None
+
+
+def classes_of(classifier: Classifier, chooser: Chooser | None, rows: Sequence[Row]) -> Answers:
+    """Return the answers of a classifier and its chooser to rows; raises PredictionError."""
+    values = classifier.probabilities(rows)
+    return Answers(values, values.argmax(axis=1) if chooser is None else chooser.chosen(rows, values))
 
 
 def predictions_of(engine: AnyEngine, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
@@ -133,6 +141,7 @@ class _OnnxModel:
         self._inputs: list[str] = [node.name for node in self._session.get_inputs()]
         self._features = features
         self._one_matrix = self._inputs == [ONE_MATRIX]
+        self._limits = matrix_limits(features)
         if self._output not in {node.name for node in self._session.get_outputs()}:
             raise ValueError(f"it has no output {self._output!r}")
         if not self._one_matrix and len(self._inputs) > len(features):
@@ -143,7 +152,7 @@ class _OnnxModel:
     def _run(self, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
         feeds: dict[str, npt.NDArray[Any]]
         if self._one_matrix:
-            feeds = {ONE_MATRIX: clipped_matrix(rows, self._features).astype(np.float32)}
+            feeds = {ONE_MATRIX: number_matrix(rows, *self._limits).astype(np.float32)}
         else:
             feeds = dict(zip(self._fed, onnx_columns(rows, self._features), strict=True))
             if len(feeds) > len(self._inputs):
@@ -274,10 +283,9 @@ def onnx_columns(rows: Sequence[Row], features: Sequence[Feature]) -> list[npt.N
     return [clipped(encoding_of(feature).onnx_values(values), feature) for feature, values in columns]
 
 
-def clipped_matrix(rows: Sequence[Row], features: Sequence[Feature]) -> npt.NDArray[np.float64]:
-    """Return rows of numbers as a matrix of what the model takes, NaN for None; raises PredictionError."""
-    matrix = number_matrix(rows)
-    for place, feature in enumerate(features):
-        if feature.clip is not None:
-            matrix[:, place] = np.clip(matrix[:, place], *feature.clip)
-    return matrix
+def matrix_limits(features: Sequence[Feature]) -> tuple[Numbers, Numbers]:
+    """Return the lowest and the highest number that a model takes for each feature, each (features,)."""
+    widest = (-LARGEST_NUMBER, LARGEST_NUMBER)
+    limits = np.array([feature.clip or widest for feature in features], dtype=np.float64).reshape(-1, 2)
+    low, high = np.clip(limits, *widest).T
+    return low, high

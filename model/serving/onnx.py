@@ -1,10 +1,13 @@
 """Converting a fitted pipeline into ONNX, and choosing the engine that serves: ONNX only where it answers alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.pipeline import Pipeline
 
 from model.artifact.estimators import is_booster, library_of, plain_steps
@@ -45,6 +48,7 @@ def export_onnx(pipeline: Any, features: tuple[Feature, ...], *, by_name: bool =
     # Only training converts, and the converter takes seconds to import.
     from skl2onnx import to_onnx  # noqa: PLC0415
 
+    _read_forests_by_their_arrays()
     # laid out for the converter alone, which knows no pipelines of other libraries
     *steps, (name, last) = plain_steps(pipeline)
     opsets: dict[str, Any] = {}
@@ -60,6 +64,107 @@ def export_onnx(pipeline: Any, features: tuple[Feature, ...], *, by_name: bool =
         first = str(error).strip().partition("\n")[0][:120]
         raise ConversionError(f"{type(error).__name__}: {first}") from error
     return bytes(converted.SerializeToString())
+
+
+def _read_forests_by_their_arrays() -> None:
+    """Let the converter take forests from their trees' arrays: its own way is a call in Python for each node."""
+    from skl2onnx import update_registered_converter  # noqa: PLC0415 - as above
+    from skl2onnx.operator_converters import random_forest  # noqa: PLC0415 - as above
+    from skl2onnx.shape_calculators import ensemble_shapes  # noqa: PLC0415 - as above
+
+    flags = ("raw_scores", "nocl", "output_class_labels", "decision_path", "decision_leaf")
+    options: dict[str, Any] = {"zipmap": [True, False, "columns"]} | {flag: [True, False] for flag in flags}
+    for model in (RandomForestClassifier, ExtraTreesClassifier):
+        add = _forest_converter(random_forest.convert_sklearn_random_forest_classifier)
+        shapes = ensemble_shapes.calculate_tree_classifier_output_shapes
+        update_registered_converter(model, f"Sklearn{model.__name__}", shapes, add, options=options)
+    options = {flag: [True, False] for flag in flags[3:]}
+    for model in (RandomForestRegressor, ExtraTreesRegressor):
+        add = _forest_converter(random_forest.convert_sklearn_random_forest_regressor_converter)
+        shapes = ensemble_shapes.calculate_tree_regressor_output_shapes
+        update_registered_converter(model, f"Sklearn{model.__name__}", shapes, add, options=options)
+
+
+def _forest_converter(theirs: Callable[..., None]) -> Callable[[Any, Any, Any], None]:
+    """Return what adds a forest as `theirs`, the converter's own way, would; what is seldom asked for is left to it."""
+    from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415 - as above
+
+    def add(scope: Any, operator: Any, container: Any) -> None:
+        asked = container.get_options(operator.raw_operator, {})
+        seldom = any(value for option, value in asked.items() if option not in {"zipmap", "output_class_labels"})
+        single = operator.raw_operator.n_outputs_ == 1 and type(operator.inputs[0].type) is FloatTensorType
+        (_add_forest if single and not seldom else theirs)(scope, operator, container)
+
+    return add
+
+
+def _add_forest(scope: Any, operator: Any, container: Any) -> None:
+    forest = operator.raw_operator
+    classes = forest.classes_.tolist() if hasattr(forest, "classes_") else None
+    named = classes is not None and isinstance(classes[0], str)
+    kind = "TreeEnsembleRegressor" if classes is None else "TreeEnsembleClassifier"
+    more: dict[str, Any] = {"n_targets": 1}
+    if classes is not None:
+        more = {"classlabels_strings": classes} if named else {"classlabels_int64s": [int(one) for one in classes]}
+    outputs = [output.full_name for output in operator.outputs]
+    name = scope.get_unique_operator_name(kind)
+    container.add_node(
+        kind,
+        operator.input_full_names,
+        outputs,
+        op_domain="ai.onnx.ml",
+        op_version=1,
+        name=name,
+        post_transform="NONE",
+        **more,
+    )
+    arrays = forest_arrays(forest)
+    container.nodes[-1].attribute.extend(_attribute(name, values) for name, values in arrays.items())
+
+
+def forest_arrays(forest: Any) -> dict[str, npt.NDArray[Any]]:
+    """Return the attributes of ONNX's TreeEnsemble that hold the nodes and leaves of a forest with one output."""
+    trees = [one.tree_ for one in forest.estimators_]
+    tree = np.repeat(np.arange(len(trees)), [one.node_count for one in trees])
+    node = np.concatenate([np.arange(one.node_count) for one in trees])
+    left, right, column, threshold = (
+        np.concatenate([getattr(one, name) for one in trees])
+        for name in ("children_left", "children_right", "feature", "threshold")
+    )
+    values = np.concatenate([one.value[:, 0] for one in trees])
+    leaf = left < 0
+    # scikit-learn compares float32 with float64, and ONNX with float32: the largest one that is not above the threshold
+    single = threshold.astype(np.float32)
+    single = np.where(single > threshold, np.nextafter(single, np.float32(-np.inf)), single)
+    found: dict[str, npt.NDArray[Any]] = {
+        "nodes_treeids": tree,
+        "nodes_nodeids": node,
+        "nodes_featureids": np.where(leaf, 0, column),
+        "nodes_modes": np.where(leaf, b"LEAF", b"BRANCH_LEQ"),
+        "nodes_values": np.where(leaf, np.float32(0), single),
+        "nodes_truenodeids": np.where(leaf, 0, left),
+        "nodes_falsenodeids": np.where(leaf, 0, right),
+    }
+    weights, of = values[leaf] / len(trees), "target"
+    if hasattr(forest, "classes_"):
+        weights, of = weights / values[leaf].sum(axis=1, keepdims=True), "class"
+        weights = weights[:, 1:] if weights.shape[1] == 2 else weights
+    leaves, width = int(leaf.sum()), weights.shape[1]
+    return found | {
+        f"{of}_treeids": np.repeat(tree[leaf], width),
+        f"{of}_nodeids": np.repeat(node[leaf], width),
+        f"{of}_ids": np.tile(np.arange(width), leaves),
+        f"{of}_weights": weights.ravel().astype(np.float32),
+    }
+
+
+def _attribute(name: str, values: npt.NDArray[Any]) -> Any:
+    from onnx import AttributeProto  # noqa: PLC0415 - as above
+
+    kind, field = {"f": ("FLOATS", "floats"), "i": ("INTS", "ints"), "S": ("STRINGS", "strings")}[values.dtype.kind]
+    attribute = AttributeProto(name=name, type=AttributeProto.AttributeType.Value(kind))
+    getattr(attribute, field).extend(values.tolist())
+    return attribute
 
 
 def _convertible_booster(model: Any) -> Any:

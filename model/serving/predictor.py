@@ -22,7 +22,8 @@ from model.serving.engines import (
     PipelineRegressor,
     Probabilities,
     Regressor,
-    answers_of,
+    chooser_of,
+    classes_of,
 )
 
 
@@ -32,6 +33,7 @@ class Predictor:
     def __init__(self, manifest: ClassifierManifest, classifier: Classifier) -> None:
         self.manifest = manifest
         self._classifier = classifier
+        self._chooser = chooser_of(classifier)
 
     @property
     def engine(self) -> Engine:
@@ -58,7 +60,7 @@ class Predictor:
         _check_width(rows, self.manifest)
         if not rows:
             return Answers(self.predict(rows), np.empty(0, dtype=np.int64))
-        return answers_of(self._classifier, rows)
+        return classes_of(self._classifier, self._chooser, rows)
 
 
 class RegressionPredictor:

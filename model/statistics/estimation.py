@@ -146,6 +146,13 @@ def _curve_variance(known: _Calibrated, slopes: Numbers, curves: tuple[Calibrati
     return variance
 
 
+def calibration_variance(probabilities: Numbers, answers: Codes, weights: Numbers, estimates: ClassEstimates) -> float:
+    """Return the variance that the curves' sampling error gives to a weighted sum of the chances of the answers."""
+    slopes = np.zeros_like(probabilities)
+    slopes[np.arange(len(answers)), answers] = weights
+    return _curve_variance(_calibrated(probabilities, estimates), slopes, estimates.curves)
+
+
 def _accuracy(chances: Numbers, answers: Codes) -> tuple[float, Numbers]:
     rows = np.arange(len(answers))
     slopes = np.zeros_like(chances)

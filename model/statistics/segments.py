@@ -162,7 +162,7 @@ def segment_frames(
 ) -> SegmentFrames:
     """Return the frames of a window with what each row counts."""
     scores, known = row_scores(labelled, manifest), row_scores(reference, manifest)
-    return SegmentFrames(current, reference, scores, known, _expected_scores(current, manifest, estimates))
+    return SegmentFrames(current, reference, scores, known, expected_scores(current, manifest, estimates))
 
 
 def row_scores(rows: pd.DataFrame, manifest: Manifest) -> Numbers:
@@ -173,7 +173,7 @@ def row_scores(rows: pd.DataFrame, manifest: Manifest) -> Numbers:
     return np.asarray(np.abs(rows[PREDICTION].to_numpy("float64") - rows[LABEL].to_numpy("float64")))
 
 
-def _expected_scores(rows: pd.DataFrame, manifest: Manifest, estimates: Estimates | None) -> Numbers:
+def expected_scores(rows: pd.DataFrame, manifest: Manifest, estimates: Estimates | None) -> Numbers:
     """Return the chance that each prediction is right, or its expected absolute error, (rows,); NaN if not known."""
     expected = np.full(len(rows), np.nan)
     if estimates is None or not len(rows):

@@ -147,11 +147,11 @@ class Candidate:
     estimator: str
     answer_columns: AnswerColumns | None = None
 
-    def explainer(self) -> Explainer:
-        """Return what explains the answers; raises ExplanationError."""
+    def explainer(self, also: Callable[[float], pd.DataFrame]) -> Explainer:
+        """Return what explains the answers, having explained the rows of `also` too; raises ExplanationError."""
         if self.engines is None:
             raise ExplanationError("the model is served elsewhere, and only its own program could explain its answers")
-        return Explainer(self.engines.pipeline, self.dataset.features, self.scored.test)
+        return Explainer(self.engines.pipeline, self.dataset.features, self.scored.test, also)
 
 
 def build_artifact(
@@ -232,6 +232,7 @@ def _manifest(
         "features": dataset.features,
         "target": dataset.target,
         "metadata": dataset.metadata,
+        "dropped": dict(dataset.dropped),
         "segments": dataset.segments,
         "fairness": dataset.fairness,
         "estimator": candidate.estimator,

@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 import orjson
 from rich.console import Console
-from sqlalchemy import make_url, text
 
 from api.prediction_log.database import Database
 from api.prediction_log.records import LabelRecord, WindowStatus
@@ -72,7 +71,7 @@ def run_expiring(options: argparse.Namespace) -> int:
         began = perf_counter()
         asyncio.run(_fill(url, config.model_dir, options.rows))
         intake = options.rows / (perf_counter() - began)
-        full = log_bytes(url)
+        full = _log_bytes(url)
         with Stack(config, console):
             _await_removed(config.api_url, 1)
             began = perf_counter()
@@ -81,14 +80,14 @@ def run_expiring(options: argparse.Namespace) -> int:
             _await_removed(config.api_url, options.rows)
             took = perf_counter() - began
             afterwards = _load(config, options)
-        empty = log_bytes(url)
+        empty = _log_bytes(url)
     if still <= 0:
         print("error: the rows were gone before the load was over; take more rows, or a shorter load", file=sys.stderr)
         return 1
     print(f"{options.rows:,} rows expired in {took:,.0f} s: {options.rows / took:,.0f} a second")
     print(f"the log took them in, in batches of {COMMIT_ROWS:,}, at {intake:,.0f} a second")
     print(f"expiry to intake {options.rows / took / intake:.2f}")
-    print(f"{full / options.rows:,.0f} bytes a row; the log had {full / 1e6:,.0f} MB before and {empty / 1e6:,.0f} after\n")
+    print(f"{full / options.rows:,.0f} bytes a row; {full / 1e6:,.0f} MB before that, {empty / 1e6:,.0f} MB after\n")
     print(f"| {options.rate:g} predictions a second | p50 | p99 | slowest |")
     print("|---|---|---|---|")
     for what, seen in (("while rows expire", during), ("after that", afterwards)):
@@ -102,17 +101,12 @@ def _environment(url: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("VIGIE_")} | own
 
 
-def log_bytes(url: str) -> int:
-    """Return what the predictions and labels of a log take on the disk, with their indexes."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return Path(str(parsed.database)).stat().st_size
+def _log_bytes(url: str) -> int:
     database = Database(url)
-    sizes = text("SELECT sum(pg_total_relation_size(one::regclass)) FROM unnest(ARRAY['predictions', 'labels']) one")
-    with database.reading() as connection:
-        found = int(connection.execute(sizes).scalar_one())
-    database.dispose()
-    return found
+    try:
+        return database.size_bytes()
+    finally:
+        database.dispose()
 
 
 async def _fill(url: str, model_dir: Path, rows: int) -> None:

@@ -16,6 +16,7 @@ TIMEOUT_SECONDS = 60.0
 PATIENCE_SECONDS = 600.0
 """How long an API that does not answer, cannot log, or asks to wait is asked again."""
 _PLACE = re.compile(r"predictions\[(\d+)\]\.?(.*)")
+_OTHER = re.compile(r"(?<=is the id of )predictions\[(\d+)\]")
 
 
 class IngestError(Exception):
@@ -91,13 +92,28 @@ class Sender:
             raise IngestError(f"{url} did not answer with a model's card; is this the address of the API?") from error
 
     def send(self, items: Sequence[Item]) -> Outcome:
-        """Log the predictions in their order, and return what became of each; raises IngestError."""
+        """Log the predictions in their order, and return what became of each; raises IngestError.
+
+        A row that stands there twice is sent once, and counts as logged before.
+        """
+        first: dict[str, dict[str, Any]] = {}
+        once = [
+            item
+            for item in items
+            if first.setdefault(item.content["prediction_id"], item.content) is item.content
+            or first[item.content["prediction_id"]] != item.content
+        ]
+        outcome = self._send(once)
+        outcome.repeated += len(items) - len(once)
+        return outcome
+
+    def _send(self, items: Sequence[Item]) -> Outcome:
         if not items:
             return Outcome()
         try:
             found = self._client.log([item.content for item in items])
         except (InvalidRequest, Conflict) as error:
-            wrong = _wrong_places(error.errors, len(items))
+            wrong = _wrong_places(error.errors, items)
             return self._without(items, wrong) if wrong else self._apart(items, error)
         except ClientError as error:
             raise IngestError(f"{error}. Run the command again to go on") from error
@@ -124,11 +140,12 @@ def _refused(item: Item, reason: str) -> Refused:
     return Refused(item.number, item.line, str(item.content["prediction_id"]), reason)
 
 
-def _wrong_places(errors: Sequence[Mapping[str, str]], items: int) -> dict[int, str]:
-    """Return what is wrong with which of the items, as far as the errors say."""
+def _wrong_places(errors: Sequence[Mapping[str, str]], items: Sequence[Item]) -> dict[int, str]:
+    """Return what is wrong with which of the items, as far as the errors say; they name others by their lines."""
     found: dict[int, list[str]] = {}
     for error in errors:
         match = _PLACE.fullmatch(str(error["field"]))
-        if match and int(match[1]) < items:
-            found.setdefault(int(match[1]), []).append(f"{match[2] or 'the row'}: {error['message']}")
+        if match and int(match[1]) < len(items):
+            message = _OTHER.sub(lambda other: f"line {items[int(other[1])].line}", error["message"])
+            found.setdefault(int(match[1]), []).append(f"{match[2] or 'the row'}: {message}")
     return {place: "; ".join(said) for place, said in found.items()}

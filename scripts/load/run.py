@@ -7,8 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from scripts.load.calls import Call
-from scripts.load.connection import Connection
-from scripts.load.senders import LabelSender, Sender
+from scripts.load.senders import Connection, LabelSender, Sender
 from scripts.load.summary import Summary
 
 

@@ -169,9 +169,16 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def running(compose: Compose, log: str) -> Iterator[Compose]:
     """Bring the stack up; at the end keep its logs in test-artefacts/ and remove it with all it stored."""
-    try:
+    with removed_at_the_end(compose, log):
         compose.up()
         yield compose
+
+
+@contextmanager
+def removed_at_the_end(compose: Compose, log: str) -> Iterator[None]:
+    """Keep the logs of a stack in test-artefacts/ at the end, and remove it with all it stored."""
+    try:
+        yield
     finally:
         logs = compose.run("logs", "--no-color")
         (ROOT / "test-artefacts").mkdir(exist_ok=True)

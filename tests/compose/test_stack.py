@@ -94,7 +94,8 @@ def test_cadvisor_cannot_reach_the_engine_s_socket(compose: Compose) -> None:
     # a program of the machine that is root and gave all its capabilities away, as a browser run by root does
     powerless = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", "cat"]
     with subprocess.Popen(powerless, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
-        assert program.stdin is not None and program.stdout is not None
+        assert program.stdin is not None
+        assert program.stdout is not None
         program.stdin.write(b"runs\n")
         program.stdin.flush()
         assert program.stdout.readline() == b"runs\n"

@@ -24,7 +24,7 @@ from scripts.bench.serving.measuring import (
     wrk_version,
 )
 from scripts.bench.serving.results import Results
-from scripts.bench.serving.servers import PEERS, Cores, noop, ours, peer_servers, pick_cores, running, tutorial
+from scripts.bench.serving.servers import PEERS, Cores, Server, noop, ours, peer_servers, pick_cores, running, tutorial
 from scripts.bench.serving.stages import measure_stages
 from scripts.command_line import above_zero, whole_from
 from scripts.load.pool import read_rows
@@ -54,6 +54,9 @@ def add_serving(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--snapshot-rate", type=above_zero, default=200, help="requests/s during a snapshot (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--postgresql", metavar="URL", help="an empty database: compares the API with its log there too"
     )
     parser.add_argument("--own-loader", action="store_true", help="use our own loader even if wrk is installed")
     parser.add_argument(
@@ -115,15 +118,22 @@ class _Run:
                 self.results.starts["Vigie, median of 3"] = measure_starts(self.model_dir, self.load.folder, 3)
             case _:
                 # not pinned: the log's thread may use the second core, as it does in use
-                with running(ours(self.model_dir, self.load.folder), self.load.folder, None) as api:
-                    if part == "batch":
-                        self.results.batches = measure_batches(api, self.load, self.options.seconds)
-                    else:
-                        self.results.memory = measure_memory(api, self.load, self.options.memory_rows)
+                for server in self._ours() if part == "batch" else self._ours()[:1]:
+                    with running(server, self.load.folder, None) as api:
+                        if part == "batch":
+                            self.results.batches[server.name] = measure_batches(api, self.load, self.options.seconds)
+                        else:
+                            self.results.memory = measure_memory(api, self.load, self.options.memory_rows)
+
+    def _ours(self) -> list[Server]:
+        """Return the API with its log on SQLite, and on PostgreSQL where the options name a database."""
+        url = self.options.postgresql
+        logs = [{}, {"VIGIE_DATABASE_URL": url}] if url else [{}]
+        return [ours(self.model_dir, self.load.folder, **settings) for settings in logs]
 
     def _compare(self) -> None:
         folder, options = self.load.folder, self.options
-        servers = [noop(self.model_dir), ours(self.model_dir, folder), tutorial(self.model_dir, folder / "log.csv")]
+        servers = [noop(self.model_dir), *self._ours(), tutorial(self.model_dir, folder / "log.csv")]
         peers, missing = peer_servers(options.against, options.peers_python, self.model_dir, folder)
         self.results.missing += missing
         everyone = [*servers, *peers]
@@ -147,6 +157,8 @@ def _command(options: argparse.Namespace) -> str:
     if options.parts != list(PARTS):
         words += ["--parts", *options.parts]
     words += [f"--rounds {options.rounds}", f"--seconds {options.seconds}"]
+    if options.postgresql:
+        words += ["--postgresql URL"]
     if options.against:
         words += ["--against", *options.against]
     return " ".join(words)

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 from scripts.bench.detection_tables import markdown
 from scripts.bench.serving.measuring import BesideSnapshot, Comparison, Memory
-from scripts.bench.serving.servers import NOOP, OURS, TUTORIAL
+from scripts.bench.serving.servers import NOOP, ON_POSTGRESQL, OURS, TUTORIAL
 from scripts.bench.serving.stages import STAGES, Stages
 
 GOAL_NOOP, GOAL_TUTORIAL, GOAL_BATCH_RATE, GOAL_P99 = 0.8, 30, 50_000, 1.5
 GOAL_CONNECTIONS = 32
+GOAL_POSTGRESQL = 0.8
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Results:
     comparisons: list[Comparison] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     stages: Stages = field(default_factory=dict)
-    batches: dict[int, tuple[float, float]] = field(default_factory=dict)
+    batches: dict[str, dict[int, tuple[float, float]]] = field(default_factory=dict)
     memory: Memory | None = None
     starts: dict[str, float] = field(default_factory=dict)
     beside: BesideSnapshot | None = None
@@ -60,8 +61,9 @@ def _ratios(results: Results) -> str:
         if ours is not None and other:
             what = f"requests a second, Vigie to {name}, {GOAL_CONNECTIONS} connections"
             lines.append([what, f"at least {goal:g}", f"{ours / other:.2f}", _met(ours / other >= goal)])
+    lines += _postgresql_ratios(results)
     if results.batches:
-        best = max(rate for rate, _ in results.batches.values())
+        best = max(rate for rate, _ in results.batches[OURS].values())
         lines.append(
             [
                 "logged rows a second in batches",
@@ -85,6 +87,19 @@ def _ratios(results: Results) -> str:
         what = f"memory after {results.memory.rows[-1]:,} rows, to that after {results.memory.rows[0]:,}"
         lines.append([what, "flat", f"{grown:.2f}", ""])
     return markdown(["ratio or rate", "goal", "measured", "met"], lines) if lines else ""
+
+
+def _postgresql_ratios(results: Results) -> list[list[str]]:
+    """Return what the log on PostgreSQL takes in, to what it takes in on SQLite."""
+    found = []
+    here, there = (results.rate(name, GOAL_CONNECTIONS) for name in (OURS, ON_POSTGRESQL))
+    if here and there:
+        found.append((f"requests a second, PostgreSQL to SQLite, {GOAL_CONNECTIONS} connections", there / here))
+    if ON_POSTGRESQL in results.batches:
+        best = [max(rate for rate, _ in results.batches[name].values()) for name in (ON_POSTGRESQL, OURS)]
+        found.append(("logged rows a second in batches, PostgreSQL to SQLite", best[0] / best[1]))
+    goal = GOAL_POSTGRESQL
+    return [[what, f"at least {goal:g}", f"{ratio:.2f}", _met(ratio >= goal)] for what, ratio in found]
 
 
 def _met(is_met: bool) -> str:
@@ -117,9 +132,13 @@ def _stage_table(stages: Stages) -> str:
     return markdown(head, lines)
 
 
-def _batch_table(batches: dict[int, tuple[float, float]]) -> str:
-    lines = [[f"{size:,}", f"{rate:,.0f}", f"{p50 * 1e3:.1f}"] for size, (rate, p50) in batches.items()]
-    return markdown(["rows a request", "logged rows/s", "p50 ms"], lines)
+def _batch_table(batches: dict[str, dict[int, tuple[float, float]]]) -> str:
+    lines = [
+        [name, f"{size:,}", f"{rate:,.0f}", f"{p50 * 1e3:.1f}"]
+        for name, sizes in batches.items()
+        for size, (rate, p50) in sizes.items()
+    ]
+    return markdown(["server", "rows a request", "logged rows/s", "p50 ms"], lines)
 
 
 def _memory_table(memory: Memory) -> str:

@@ -22,6 +22,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 ROOT = Path(__file__).parents[3]
 START_SECONDS = 120.0
 NOOP, OURS, TUTORIAL = "no-op endpoint", "Vigie", "tutorial endpoint"
+ON_POSTGRESQL = "Vigie on PostgreSQL"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def ours(model_dir: Path, folder: Path, **settings: str) -> Server:
         "VIGIE_SNAPSHOTS": "false",
         "VIGIE_PORT": "{port}",
     }
-    return Server(OURS, [sys.executable, "-m", "api"], ready="/health/ready", environment=own | settings)
+    name = ON_POSTGRESQL if settings.get("VIGIE_DATABASE_URL", "").startswith("postgresql") else OURS
+    return Server(name, [sys.executable, "-m", "api"], ready="/health/ready", environment=own | settings)
 
 
 @contextmanager

@@ -251,6 +251,7 @@ class ApiProcess:
         self._world = world
         self._holder = uuid4().hex
         self._lease = snapshot_lease(self.database, self._holder, HEARTBEAT)
+        self.retention_lease = retention_lease(self.database, self._holder)
         stores = [
             WatchedStore(self.database, self.faults, world.posts, world.overtakings, model_id)
             for model_id in world.model_ids
@@ -296,7 +297,7 @@ class ApiProcess:
             WatchedExpiry(self.database, self.faults),
             self.client,
             SnapshotRepair(retained, self.client, project, self.database.log_id, shared=False, versions=lambda: {"v1"}),
-            lease=retention_lease(self.database, self._holder),
+            lease=self.retention_lease,
             policy=POLICY,
             reports_dir=self._world.reports,
             log_and_files=LogAndFiles() if model_id == SOLE_MODEL else None,

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 import httpx
 import pytest
 
-from api.prediction_log.database import MIN_FREE_BYTES
+from api.prediction_log.sqlite import MIN_FREE_BYTES
 from tests.integration.api.conftest import ApiProcess
 from tests.integration.api.traffic import NOBODY, SETOSA, logged_rows
 from tests.postgres import MISSING, PostgresServer, fresh_database, postgres_programs, server_folder

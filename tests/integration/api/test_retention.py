@@ -107,7 +107,7 @@ def test_a_removal_that_is_cut_off_is_finished_by_the_next_run(world: World, poi
 def test_while_one_process_removes_what_is_old_another_leaves_it_to_that(world: World) -> None:
     windows_posted(world, 1)
     ours, others = (process.retention for process in world.processes)
-    assert ours._lease.take()
+    assert world.processes[0].retention_lease.take()
     assert others.run(60) is None
     assert ours.run(60) is not None
     assert others.run(60) is not None

@@ -148,6 +148,20 @@ def test_bad_rows_are_listed_with_line_and_reason_and_the_others_logged(
     ]
 
 
+def test_an_id_that_stands_twice_in_a_file_is_logged_once_and_another_row_under_it_named_by_its_line(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows: list[dict[str, Any]] = loans(10, seed=16)
+    file = write(tmp_path, [*rows, rows[4], rows[7] | {"age": 17}])
+    assert ingest(api, file) == 1
+    assert "12 rows: 10 logged, 1 logged before, 1 refused" in capsys.readouterr().out
+    with (tmp_path / "night.csv.rejected.csv").open(newline="") as listed:
+        (refused,) = csv.DictReader(listed)
+    assert refused["line"] == "13"
+    assert "'16-0000007' is the id of line 9 too; send each id once" in refused["reason"]
+    assert len(api.logged("16-")) == 10
+
+
 def test_a_run_that_was_killed_goes_on_where_it_was(api: Api, tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = loans(4_000, seed=14)
     rows[0] |= {"decision": ""}

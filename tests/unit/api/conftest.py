@@ -20,6 +20,7 @@ from api.prediction_log.tables import metadata
 from api.security.keys import SCOPES
 from api.settings import Settings
 from scripts.keys import create_key
+from tests.clocked import ClockedDatabase
 
 Logged = Callable[[str], list[dict[str, Any]]]
 """Returns the rows of one of the log's tables."""
@@ -93,6 +94,15 @@ def logged(database_url: str) -> Logged:
         return found
 
     return rows
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[ClockedDatabase]:
+    """A log of each kind with the newest schema, at the time that the test sets."""
+    database = ClockedDatabase(database_url)
+    database.migrate()
+    yield database
+    database.dispose()
 
 
 @pytest.fixture

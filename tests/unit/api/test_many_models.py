@@ -144,7 +144,8 @@ def test_a_broken_model_answers_503_with_its_reason_and_an_unknown_one_404_with_
     assert int(answer.headers["retry-after"]) >= 1
     answer = client.request(method, f"/models/nobody{path}", json=SETOSA)
     assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM)
-    assert answer.json()["detail"] == "there is no model 'nobody'; the models are: broken, iris, shop, sugar"
+    names = "there is no model 'nobody'; the models are: broken, iris, shop, sugar"
+    assert answer.json()["detail"] == f"{names}; a new folder is found at the next start"
 
 
 def test_a_broken_model_keeps_the_others_ready_and_the_page_and_a_metric_say_so(client: TestClient) -> None:
@@ -348,6 +349,58 @@ def test_settings_about_several_models_say_what_is_wrong(
         find_models(settings_of(tmp_path, tmp_path / "models"))
     assert "its name cannot be that of a model" in caplog.text
     assert Settings(models_dir="", default_model="").models_dir is None, "as Docker Compose passes what is not set"
+
+
+def test_names_that_differ_in_capital_letters_only_are_two_models_and_the_log_says_so(
+    models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("IRIS", "iris", "shop"):
+        shutil.copytree(models / "iris", tmp_path / "models" / name)
+    installed = find_models(settings_of(tmp_path, tmp_path / "models"))
+    assert installed.names == ["IRIS", "iris", "shop"]
+    (line,) = [one.getMessage() for one in caplog.records if "capital" in one.getMessage()]
+    assert line == "the models IRIS and iris differ in capital letters only: callers may mix them up"
+
+
+def test_a_model_may_be_a_link_and_one_whose_folder_goes_serves_until_the_next_start(
+    models: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(models / "iris", tmp_path / "elsewhere")
+    for name in ("iris", "shop"):
+        shutil.copytree(models / "iris", tmp_path / "models" / name)
+    (tmp_path / "models" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "models" / "dangling").symlink_to(tmp_path / "nowhere")
+    settings = settings_of(tmp_path, tmp_path / "models")
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        assert [one["name"] for one in client.get("/models").json()["models"]] == ["iris", "linked", "shop"]
+        (tmp_path / "models" / "shop").rename(tmp_path / "models" / "store")
+        answer = client.post("/models/shop/reload")
+        assert answer.status_code == 409
+        assert "no model in" in answer.json()["detail"]
+        assert client.post("/models/shop/predict", json=SETOSA).status_code == 200
+        assert client.post("/models/linked/predict", json=SETOSA).status_code == 200
+        answer = client.post("/models/store/predict", json=SETOSA)
+        assert answer.status_code == 404
+        detail = (
+            "there is no model 'store'; the models are: iris, linked, shop; a new folder is found at the next start"
+        )
+        assert answer.json()["detail"] == detail
+    with TestClient(create_app(settings)) as client:
+        assert [one["name"] for one in client.get("/models").json()["models"]] == ["iris", "linked", "store"]
+
+
+def test_a_start_without_the_default_model_says_to_name_another(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from api.__main__ import main  # noqa: PLC0415
+
+    monkeypatch.setenv("VIGIE_MODELS_DIR", str(models))
+    monkeypatch.setenv("VIGIE_DEFAULT_MODEL", "gone")
+    monkeypatch.setattr("api.__main__.signal", lambda *_arguments: None)
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert "the models in" in said
+    assert said.endswith("name one of them, or put its folder back\n"), "to train one would not help"
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

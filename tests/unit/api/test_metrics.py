@@ -22,8 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import api
 from api.metrics import Metrics
 from api.metrics_folder import prepare_metrics_folder
+from api.model_metrics import MAX_VERSIONS
 from api.prediction_log.database import Database
-from api.version_metrics import MAX_VERSIONS
 
 ROOT = Path(__file__).parents[3]
 

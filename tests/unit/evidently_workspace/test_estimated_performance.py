@@ -108,3 +108,40 @@ def test_rows_without_probabilities_are_not_estimated_by_guessing(snap, manifest
 
     assert isinstance(gaps, pd.DataFrame)
     assert not estimated(snapshot)
+
+
+def flipped(rows, manifest):
+    others = dict(zip(manifest.class_names, [*manifest.class_names[1:], manifest.class_names[0]], strict=True))
+    return rows.assign(**{LABEL: rows[LABEL].map(others)})
+
+
+def test_a_failed_performance_says_that_the_relation_changed(snap, manifest, make_rows, estimates):
+    wrong = flipped(make_rows(manifest, 200, seed=2), manifest)
+
+    snapshot = snap(labelled=wrong, estimates=estimates, next_step=lambda failed: f"ask about {failed.check}")
+
+    causes = {failed.check: failed.cause for failed in snapshot.failed_checks}
+    assert causes["performance"] == causes["concept_drift"]
+    assert "changed inputs explain" in causes["performance"]
+    assert causes.get("data_drift") is None
+    values = {one.name: one.value for one in snapshot.values if one.name.startswith("change_by_") and not one.column}
+    assert values["change_by_relation_high"] < 0
+    assert abs(values["change_by_inputs"]) < 0.1
+    assert {one.column for one in snapshot.values if one.name == "change_by_feature"} == set(manifest.feature_names)
+    assert "Why performance changed" in snapshot.html
+    assert f"{causes['performance']}. What to do: ask about performance" in snapshot.html
+
+
+def test_a_window_as_usual_has_the_parts_and_no_features(snap, manifest, make_rows, estimates):
+    snapshot = snap(labelled=make_rows(manifest, 200, seed=2), estimates=estimates)
+
+    values = {one.name: one.value for one in snapshot.values if one.name.startswith("change_by_")}
+    assert values["change_by_relation_low"] <= 0 <= values["change_by_relation_high"]
+    assert "change_by_feature" not in values
+
+
+def test_without_estimates_a_failed_check_has_no_cause(snap, manifest, make_rows):
+    snapshot = snap(labelled=flipped(make_rows(manifest, 200, seed=2), manifest), estimates_missing=NO_ESTIMATES)
+
+    assert {failed.cause for failed in snapshot.failed_checks} == {None}
+    assert "Why performance changed" not in snapshot.html

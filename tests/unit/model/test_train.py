@@ -85,8 +85,10 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, capsys: pytest.C
 def test_the_columns_are_shown_and_their_schema_can_be_edited(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = "".join(f"{i},{i % 7},{'red' if i % 3 else 'blue'},{'ab'[i % 2]}\n" for i in range(60))
-    (tmp_path / "own.csv").write_text(f"id,size,colour,y\n{rows}")
+    rows = "".join(
+        f"{i},{i % 7},{'red' if i % 3 else 'blue'},2026-03-{1 + i % 28:02},{'ab'[i % 2]}\n" for i in range(60)
+    )
+    (tmp_path / "own.csv").write_text(f"id,size,colour,sold,y\n{rows}")
     given = ["--csv", str(tmp_path / "own.csv"), "--target", "y"]
     assert main([*given, "--write-schema", str(tmp_path / "own.yaml")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -98,6 +100,7 @@ def test_the_columns_are_shown_and_their_schema_can_be_edited(
     size, colour = read_manifest(tmp_path / "model").features
     assert (size.name, size.type, size.unit) == ("size", "category", "EU")
     assert (colour.name, colour.type) == ("colour", "category")
+    assert read_manifest(tmp_path / "model").dropped == dict.fromkeys(("id", "sold"), "the schema drops it")
     assert main([*given, "--write-schema", str(tmp_path / "own.yaml")]) == 2
     assert "not overwritten" in capsys.readouterr().err
 

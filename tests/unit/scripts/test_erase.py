@@ -96,6 +96,9 @@ def test_an_id_belongs_to_one_model(database: Database, tmp_path: Path, capsys: 
     fill(database, 2, known["wine"])
     assert main(["--id-file", file_of(tmp_path, "p0"), "--model", "rose"]) == 2
     assert "the log has no model 'rose'; it has iris, wine" in capsys.readouterr().err
+    assert main(["--id-file", file_of(tmp_path, "p0")]) == 2
+    assert "the log has the rows of several models; name one with --model: iris, wine" in capsys.readouterr().err
+    assert left(database) == (4, 4)
     assert main(["--id-file", file_of(tmp_path, "p0", "p1"), "--model", "wine"]) == 0
     with database.reading() as connection:
         assert sorted(connection.execute(select(predictions.c.id)).scalars()) == ["p0", "p1"]

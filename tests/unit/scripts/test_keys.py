@@ -139,3 +139,15 @@ def test_two_keys_of_one_name_are_refused(file: Path) -> None:
 def test_a_valid_line_reads_back_as_it_was_written() -> None:
     (key,) = parse_keys(json.dumps(LINE | {"expires": "2027-01-01T00:00:00+00:00", "rows_per_second": 2.5}))
     assert parse_keys(key.line()) == (key,)
+
+
+def test_a_key_for_a_model_that_is_not_there_is_made_with_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models" / "shop").mkdir(parents=True)
+    monkeypatch.setenv("VIGIE_MODELS_DIR", str(tmp_path / "models"))
+    create = ["--file", str(tmp_path / "keys.jsonl"), "create"]
+    assert main([*create, "one", "--scope", "predict", "--model", "shop"]) == 0
+    assert "note" not in capsys.readouterr().err
+    assert main([*create, "two", "--scope", "predict", "--model", "Shop"]) == 0
+    assert f"note: {tmp_path}/models has no model Shop" in capsys.readouterr().err

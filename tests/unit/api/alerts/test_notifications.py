@@ -4,7 +4,6 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from threading import Barrier, Thread
@@ -64,14 +63,6 @@ def chat(httpserver: HTTPServer) -> Chat:
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[ClockedDatabase]:
-    database = ClockedDatabase(database_url)
-    database.migrate()
-    yield database
-    database.dispose()
-
-
-@pytest.fixture
 def log(database: ClockedDatabase) -> Windows:
     return Windows(database)
 
@@ -109,6 +100,16 @@ class Process:
 def fail(log: Windows, windows: int = 2, failures: list[dict[str, Any]] = FAILED) -> None:
     for _ in range(windows):
         log.add(failed=failures)
+
+
+def test_a_message_says_the_cause_where_it_is_known(database: ClockedDatabase, log: Windows, chat: Chat) -> None:
+    process = Process(database, chat.address)
+    known = {**FAILED[0], "check": "performance", "column": None, "cause": "changed inputs explain -0.1"}
+    for _ in range(2):
+        log.add(failed=[known], measured="accuracy")
+    process.tell()
+    ((_, message),) = chat.messages
+    assert "\nCause: changed inputs explain -0.1.\nNext step: " in message["message"]
 
 
 def test_a_message_says_what_failed_since_when_how_bad_and_what_to_do(

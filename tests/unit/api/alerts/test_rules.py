@@ -137,6 +137,14 @@ def test_a_firing_alert_lives_until_it_is_missed_and_labels_hold_no_column() -> 
     }
 
 
+def test_an_alert_says_the_cause_of_the_worst_failure_where_it_is_known() -> None:
+    known = failure(None, 0.2, "performance") | {"cause": "changed inputs explain -0.1"}
+    check = next(one for one in CHECKS if one.name == "performance")
+    state = state_of("performance", [window(1, known), window(0, known)], TWO_OF_THREE)
+    assert state is not None
+    assert alert_of(check, state, WORDING, NOON)["annotations"]["cause"] == "changed inputs explain -0.1"
+
+
 def test_an_alert_that_is_over_says_since_when() -> None:
     state = after(".xx..")
     assert state is not None

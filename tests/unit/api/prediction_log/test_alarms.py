@@ -1,6 +1,5 @@
 """The alarms that a log has made, and the windows that they are made of, on each kind of database."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,14 +13,6 @@ from api.prediction_log.tables import windows
 from tests.clocked import NOON, ClockedDatabase
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[ClockedDatabase]:
-    database = ClockedDatabase(database_url)
-    database.migrate()
-    yield database
-    database.dispose()
 
 
 @pytest.fixture

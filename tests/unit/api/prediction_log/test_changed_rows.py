@@ -86,6 +86,13 @@ def test_rows_that_left_the_log_make_room_for_the_next(database: Database, model
     assert [row.prediction_id for row in found] == ["b", "c"]
 
 
+def test_no_row_is_read_that_is_not_returned(database: Database, model_id: int) -> None:
+    with database.writing() as connection:
+        others = predictions.c.id != prediction_key(model_id, "a")
+        connection.execute(update(predictions).where(others).values(features="cannot be read"))
+    assert [row.prediction_id for row in rows(database, model_id, 1)] == ["a"]
+
+
 def test_a_second_try_replaces_what_the_first_recorded(database: Database, model_id: int) -> None:
     with database.writing() as connection:
         record_changed_rows(connection, model_id, microseconds(NOON), FOUND[1:2])

@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,14 +28,6 @@ from tests.clocked import NOON, ClockedDatabase
 from tests.logging_rows import as_they_are
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[ClockedDatabase]:
-    database = ClockedDatabase(database_url)
-    database.migrate()
-    yield database
-    database.dispose()
 
 
 def log(database: ClockedDatabase, time: datetime, *names: str, features: str = "{}") -> None:

@@ -1,6 +1,5 @@
 """How what was logged while a clock was ahead comes back, at times that the test sets."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -18,14 +17,6 @@ from tests.logging_rows import log_row
 
 FIVE_MINUTES, DAY = timedelta(minutes=5), timedelta(days=1)
 Times = dict[str, datetime]
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[ClockedDatabase]:
-    database = ClockedDatabase(database_url)
-    database.migrate()
-    yield database
-    database.dispose()
 
 
 @pytest.fixture

@@ -3,10 +3,13 @@
 import asyncio
 import subprocess
 import sys
+import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
@@ -20,10 +23,10 @@ from sqlalchemy import Connection, MetaData, Table, insert, inspect, text
 from api.prediction_log.alarms import AlarmAction, AlarmLog, record_statistics
 from api.prediction_log.database import MIGRATION_LOCK, MIGRATIONS, Database, microseconds
 from api.prediction_log.expiry import ExpiredRows, LogExpiry
+from api.prediction_log.models import ServedVersion, ServedVersionStore
 from api.prediction_log.reader import read_labelled, read_predictions, read_progress, read_rejections
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, WindowValue
 from api.prediction_log.retained_windows import RetainedWindows
-from api.prediction_log.served_version import ServedVersion, ServedVersionStore
 from api.prediction_log.tables import metadata
 from api.prediction_log.windows import WindowStore
 from api.prediction_log.writer import LogWriter
@@ -59,13 +62,17 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Clocked
 
 def old_log(url: str) -> ClockedDatabase:
     database = ClockedDatabase(url)
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
     with database.writing() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, LAST_OF_ONE_MODEL)
+        upgrade(connection, LAST_OF_ONE_MODEL)
         fill(connection)
     return database
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def fill(connection: Connection) -> None:
@@ -125,7 +132,13 @@ def test_nothing_is_lost_and_all_of_it_is_the_first_models(database: ClockedData
     database.migrate()
     assert contents(database) == before
     with database.reading() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+        of_labels = [key["referred_table"] for key in inspect(connection).get_foreign_keys("labels")]
+        if database.is_sqlite:
+            assert (differences, of_labels) == ([], ["predictions"])
+        else:  # see `labels`
+            ((kind, key),) = differences
+            assert (kind, key.parent.name, of_labels) == ("add_fk", "labels", [])
         for name in HELD:
             if "model_id" in {column["name"] for column in inspect(connection).get_columns(name)}:
                 owners = connection.execute(text(f"SELECT DISTINCT model_id FROM {name}")).scalars().all()  # noqa: S608 - as above
@@ -195,11 +208,8 @@ def test_a_migration_that_is_cut_off_leaves_the_log_as_it_was(database: ClockedD
 
 
 def migrate_and_die(database: Database) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
     with database.writing() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        upgrade(connection, "head")
         raise KeyboardInterrupt
 
 
@@ -231,3 +241,116 @@ database = Database(sys.argv[1], timeout_seconds=0.01)
 print("migrating", flush=True)
 database.migrate()
 """
+
+
+LAST_WITH_KEY_OF_LABELS = "0011"
+OLD_ROWS = 1_000_000
+OLD_PREDICTIONS = f"""
+INSERT INTO predictions SELECT 'old' || n, {microseconds(NOON)}, n, 'v1', '{{}}', 'a', '{{}}', 1
+FROM generate_series(1, {OLD_ROWS}) n
+"""  # noqa: S608 - our own numbers
+OLD_LABELS = f"""
+INSERT INTO labels SELECT 'old' || n, 'a', {microseconds(NOON)}, 1 FROM generate_series(1, {OLD_ROWS}, 100) n
+"""  # noqa: S608 - as above
+
+
+@pytest.fixture
+def large_log(postgres: str | None) -> Iterator[Database]:
+    """A log on PostgreSQL of the version before 0012, with a million rows."""
+    if postgres is None:
+        pytest.skip(MISSING)
+    database = Database(fresh_database(postgres, name := f"large_{uuid4().hex}"))
+    with database.writing() as connection:
+        upgrade(connection, LAST_WITH_KEY_OF_LABELS)
+        connection.execute(text(OLD_PREDICTIONS))
+        connection.execute(text(OLD_LABELS))
+    yield database
+    database.dispose()
+    drop_database(postgres, name)
+
+
+def test_a_log_of_a_million_rows_is_migrated_while_predictions_come_in(large_log: Database) -> None:
+    """A long read keeps the migration waiting; the one that waits is killed, and another one finishes."""
+    url = large_log.engine.url.render_as_string(hide_password=False)
+    program = [sys.executable, "-c", MIGRATE, url]
+    with ThreadPoolExecutor() as pool:
+        done, ids = threading.Event(), list[str]()
+        logging_rows = pool.submit(asyncio.run, log_until(large_log, done, ids))
+        try:
+            with large_log.reading() as reader:
+                reader.execute(text("SELECT 1 FROM predictions LIMIT 1"))
+                killed = subprocess.Popen(program)
+                await_true(lambda: waits_for_tables(large_log))
+                killed.kill()
+                killed.wait()
+                waiting = subprocess.Popen(program)
+                for _ in range(3):
+                    await_true(lambda: waits_for_tables(large_log))
+                    await_two_more(ids)
+                assert waiting.poll() is None
+            assert waiting.wait(60) == 0
+        finally:
+            done.set()
+        slowest = logging_rows.result()
+    with large_log.reading() as connection:
+        assert inspect(connection).get_foreign_keys("labels") == []
+        assert MigrationContext.configure(connection).get_current_revision() != LAST_WITH_KEY_OF_LABELS
+        new = connection.execute(text("SELECT id FROM predictions WHERE id LIKE 'new%'")).scalars().all()
+        assert (sorted(new), connection.execute(text("SELECT count(*) FROM labels")).scalar_one()) == (
+            sorted(ids),
+            OLD_ROWS // 100 + len(ids),
+        )
+    assert slowest < 1
+
+
+def waits_for_tables(database: Database) -> bool:
+    """Whether a statement waits for the tables of labels and predictions, and others wait behind it."""
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation IS NOT NULL"
+    with database.reading() as connection:
+        return bool(connection.execute(text(waits)).scalar_one())
+
+
+def await_true(condition: Callable[[], bool]) -> None:
+    deadline = monotonic() + 20
+    while not condition():
+        assert monotonic() < deadline
+        sleep(0.01)
+
+
+def await_two_more(ids: list[str]) -> None:
+    before = len(ids)
+    await_true(lambda: len(ids) > before + 1)
+
+
+async def log_until(database: Database, done: threading.Event, ids: list[str]) -> float:
+    """Log predictions and labels one after the other; return the seconds of the slowest call."""
+    slowest = 0.0
+    writer = LogWriter(database, 100, respond=as_they_are)
+    writer.start()
+    while not done.is_set():
+        name = f"new{len(ids)}"
+        for call in (
+            writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}")]),
+            writer.log_labels([LabelRecord(name, "b")]),
+        ):
+            began = monotonic()
+            await call
+            slowest = max(slowest, monotonic() - began)
+        ids.append(name)
+    await writer.close()
+    return slowest
+
+
+def test_a_log_with_the_newest_schema_is_opened_without_what_migrates(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from api.prediction_log.database import Database
+database = Database("sqlite:///{tmp_path}/log.db")
+database.migrate()
+database.dispose()
+print("alembic" in sys.modules, database.log_id())
+"""
+    starts = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in "12"]
+    (first, log_id), (second, same) = (start.stdout.split() for start in starts)
+    assert (first, second) == ("True", "False")
+    assert log_id == same

@@ -13,7 +13,7 @@ from api.errors import PayloadError
 from api.prediction_log.alarms import AlarmAction, AlarmLog
 from api.prediction_log.expiry import ExpiredRows, LogExpiry
 from api.prediction_log.export import count_logged, read_logged
-from api.prediction_log.models import known_models, register
+from api.prediction_log.models import ServedVersion, ServedVersionStore, known_models, register
 from api.prediction_log.reader import (
     VersionCount,
     count_versions,
@@ -36,7 +36,6 @@ from api.prediction_log.records import (
 )
 from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.retry import FAULTS_UNTIL_DEFERRED, FailureCause
-from api.prediction_log.served_version import ServedVersion, ServedVersionStore
 from api.prediction_log.tables import predictions
 from api.prediction_log.windows import MinimalWindow, WindowStore, next_claimable
 from api.prediction_log.writer import LogWriter

@@ -1,7 +1,6 @@
 """How time is cut into windows, and which process may claim one, at times that the test sets."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,14 +17,6 @@ from tests.clocked import NOON, ClockedDatabase
 from tests.logging_rows import as_they_are
 
 FIVE_MINUTES = timedelta(minutes=5)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[ClockedDatabase]:
-    database = ClockedDatabase(database_url)
-    database.migrate()
-    yield database
-    database.dispose()
 
 
 @pytest.fixture

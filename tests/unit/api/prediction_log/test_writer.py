@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import event
 
 from api.errors import IdInUse, LogOverloaded, LogUnavailable
-from api.prediction_log import database as database_module
+from api.prediction_log import sqlite
 from api.prediction_log.database import Database, microseconds, moment
 from api.prediction_log.inserts import same_row
 from api.prediction_log.reader import read_labelled, read_predictions, read_rejections
@@ -279,8 +279,8 @@ def test_a_window_is_read_from_the_index_and_sampled_in_the_database(tmp_path: P
 def test_a_program_that_reads_for_long_is_told_of_and_leaves_no_large_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(database_module, "MAX_JOURNAL_BYTES", 100_000)
-    monkeypatch.setattr(database_module, "LONG_READ_BYTES", 4_000_000)
+    monkeypatch.setattr(sqlite, "MAX_JOURNAL_BYTES", 100_000)
+    monkeypatch.setattr(sqlite, "LONG_READ_BYTES", 4_000_000)
     database = Database(f"sqlite:///{tmp_path}/log.db")
     database.migrate()
     journal = tmp_path / "log.db-wal"

@@ -37,6 +37,18 @@ def test_a_failed_check_says_the_next_step_in_the_call_and_on_the_page(
     database.dispose()
 
 
+def test_a_failed_check_says_its_cause_in_the_call_and_on_the_page(client: TestClient, database_url: str) -> None:
+    database = Database(database_url)
+    cause = "accuracy 0.6 in place of 0.9: changed inputs explain -0.1, above all <b>"
+    Windows(database).add(failed=[{**FAILED[0], "check": "performance", "column": None, "cause": cause}, *FAILED])
+    (window,) = client.get("/snapshots").json()["windows"]
+    assert [one["cause"] for one in window["failed_checks"]] == [cause, None]
+    page = client.get("/").text
+    assert page.count("<b>Cause of ") == 1
+    assert f"<b>Cause of performance:</b> {cause.replace('<b>', '&lt;b&gt;')}</p>" in page
+    database.dispose()
+
+
 def test_the_start_page_says_who_could_not_be_told_and_shows_no_address(
     settings: Settings, client: TestClient, database_url: str
 ) -> None:

@@ -1,5 +1,6 @@
 """Reloading the model while the API serves."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.prediction_log.database import Database
-from api.prediction_log.served_version import ServedVersionStore
+from api.prediction_log.models import ServedVersionStore
 from api.serving.model_archive import ModelArchive
 from api.serving.reload import ModelReloader
 from api.serving.served_model import ServedModel
@@ -97,6 +98,22 @@ def test_the_version_in_the_folder_serves_from_then_on(
     assert [row["model_version"] for row in logged("predictions")] == ["v1", "v1", "v2", "v2"]
     assert client.get("/model").json()["version"] == "v2"
     assert "v2" in client.get("/").text
+
+
+def test_an_archived_version_that_is_put_back_serves_the_same_answers_by_the_same_way(
+    client: TestClient, folder: Path, setosa: dict[str, Any]
+) -> None:
+    before, card = client.post("/predict", json=setosa).json(), client.get("/model").json()
+    assert card["engine"] == "onnx"
+    retrain(folder, folder, "v2")
+    assert client.post("/model/reload").status_code == 200
+    shutil.rmtree(folder)
+    shutil.copytree(archive(folder).folder_of("v1"), folder)
+    answer = client.post("/model/reload")
+    assert answer.json() == {"status": "reloaded", "model_version": "v1", "previous_version": "v2"}
+    after = client.post("/predict", json=setosa).json()
+    assert {**after, "prediction_id": None} == {**before, "prediction_id": None}
+    assert client.get("/model").json() == card
 
 
 def test_metrics_and_documentation_show_only_the_new_version(client: TestClient, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """What is usual is learned from the log once there are windows enough, and can be thrown away."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,14 +17,6 @@ from tests.measured import post_hours
 
 DAY = timedelta(days=1)
 WEEK = 7 * DAY
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[ClockedDatabase]:
-    database = ClockedDatabase(database_url)
-    database.migrate()
-    yield database
-    database.dispose()
 
 
 @pytest.fixture

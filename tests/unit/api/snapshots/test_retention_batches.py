@@ -2,19 +2,24 @@
 
 import pytest
 
-from api.snapshots.retention import BATCH_SECONDS, MAX_ROWS, MIN_ROWS, next_batch
+from api.prediction_log.expiry import POSTGRESQL_PACE, SQLITE_PACE, Pace
+from api.snapshots.retention import MIN_ROWS, next_batch
 
 
+@pytest.mark.parametrize("pace", [SQLITE_PACE, POSTGRESQL_PACE])
 @pytest.mark.parametrize(
-    ("rows", "seconds", "expected"),
+    ("rows", "share", "expected"),
     [
-        (1_000, BATCH_SECONDS, 1_000),
-        (1_000, BATCH_SECONDS * 2, 500),
-        (1_000, BATCH_SECONDS / 10, 2_000),
+        (1_000, 1.0, 1_000),
+        (1_000, 2.0, 500),
+        (1_000, 0.1, 2_000),
         (1_000, 0.0, 2_000),
-        (MAX_ROWS, 0.001, MAX_ROWS),
-        (200, 10.0, MIN_ROWS),
+        (None, 0.05, None),
+        (200, 500.0, MIN_ROWS),
     ],
 )
-def test_a_batch_follows_the_time_that_the_one_before_took(rows: int, seconds: float, expected: int) -> None:
-    assert next_batch(rows, seconds) == expected
+def test_a_batch_follows_the_time_that_the_one_before_took(
+    pace: Pace, rows: int | None, share: float, expected: int | None
+) -> None:
+    """``share`` is that of the time that a batch should take; None stands for the most rows."""
+    assert next_batch(rows or pace.max_rows, share * pace.batch_seconds, pace) == (expected or pace.max_rows)

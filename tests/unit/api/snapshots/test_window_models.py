@@ -13,7 +13,7 @@ from api.prediction_log.records import LabelRecord, PredictionRecord
 from api.prediction_log.writer import LogWriter
 from api.serving.model_archive import MAX_VERSIONS, ModelArchive
 from api.snapshots.window_models import MIN_EXPLAINED_ROWS, WindowExplanations, WindowModels
-from model.artifact.store import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE, read_reference
+from model.artifact.store import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE, read_reference, verify_artifact
 from model.errors import ArtifactError
 from model.statistics.attribution import MAX_EXPLAINED_ROWS
 from tests.logging_rows import as_they_are
@@ -103,7 +103,16 @@ def test_of_the_versions_that_served_only_the_newest_few_stay_in_the_archive(fol
     retrain(folder, folder, "new")
     archive.keep(folder, "new")
     assert archive.versions() == [*(f"v{number}" for number in range(3, MAX_VERSIONS + 1)), "v1", "new"]
-    assert not (archive.folder_of("v1") / ONNX_FILE).exists()
+
+
+def test_a_copy_of_an_earlier_release_without_the_onnx_file_is_measured_and_completed(folder: Path) -> None:
+    archive = archive_of(folder)
+    archive.keep(folder, "v1")
+    (archive.folder_of("v1") / ONNX_FILE).unlink()
+    retrain(folder, folder.with_name("newer"), "v2")
+    assert chosen(WindowModels(folder.with_name("newer"), archive), v1=(500, 0), v2=(400, 0)) == "v1"
+    archive.keep(folder, "v1")
+    assert verify_artifact(archive.folder_of("v1")).version == "v1"
 
 
 def test_a_damaged_copy_is_made_anew_and_another_version_never_replaces_it(folder: Path) -> None:

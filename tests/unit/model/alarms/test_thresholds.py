@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from model.alarms.calibrate import calibrate_alarms
+from model.alarms.policy import AlarmPolicy
 from model.alarms.thresholds import _NullColumns, calibrate_thresholds
 from model.artifact.manifest import LABEL, PREDICTION, DriftMethod, DriftThreshold
 from model.artifact.store import read_manifest, read_reference, read_test
@@ -14,6 +16,8 @@ from model.data.bundled import load_bundled
 from model.errors import DataError
 from model.statistics.drift import build_statistic
 from model.statistics.windows import Counts
+from model.training import fit
+from model.training.build_artifact import Candidate
 
 
 def alarms(
@@ -60,12 +64,24 @@ def test_a_shift_of_one_standard_deviation_is_found_in_200_rows(iris_artifact: P
     assert found.mean() >= 0.99
 
 
-def test_a_changed_mix_of_classes_is_found_in_200_labels(iris_artifact: Path) -> None:
-    manifest, reference = read_manifest(iris_artifact), read_reference(iris_artifact)
+def test_a_changed_mix_of_classes_is_found_in_200_labels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    candidates: list[Candidate] = []
+    monkeypatch.setattr(fit, "build_artifact", lambda candidate, *_, **__: candidates.append(candidate))
+    fit.train_model(load_bundled("iris"), tmp_path)
+    (candidate,) = candidates
+    reference = candidate.scored.reference
     rows = reference[(reference[LABEL] != "setosa") | (np.arange(len(reference)) % 5 == 0)].reset_index(drop=True)
-    found = alarms((manifest.threshold(LABEL),), reference, rows, windows(len(rows), 200, 2_000, seed=0))
-    # the threshold itself is simulated, and strays from one calibration to the next
-    assert found.mean() >= 0.98
+    counts = windows(len(rows), 200, 2_000, seed=0)
+    found = []
+    for seed in range(5):
+        rng, features = np.random.default_rng(seed), candidate.dataset.features
+        calibrated = calibrate_alarms(candidate.scored, features, candidate.explainer, rng, policy=AlarmPolicy())
+        threshold = next(limit for limit in calibrated.columns if limit.column == LABEL)
+        found.append(alarms((threshold,), reference, rows, counts).mean())
+    # a threshold is simulated, so one calibration finds 0.96 to 0.99 of the windows: hence several, and their median
+    assert np.median(found) >= 0.988
+    assert np.mean(found) >= 0.985
+    assert min(found) >= 0.95
 
 
 def draw(rng: np.random.Generator, rows: int) -> pd.DataFrame:

@@ -4,11 +4,24 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from model.alarms.effects import Numbers, Statistic
-from model.alarms.traffic import WEEK_SECONDS, cycle_bins, fit_traffic_thresholds
+from model.alarms.policy import AlarmPolicy
+from model.alarms.traffic import (
+    WEEK_SECONDS,
+    calibrate_traffic,
+    cycle_bins,
+    fit_traffic_thresholds,
+    unseen_elsewhere,
+    unseen_shares,
+)
+from model.alarms.window_values import Model, Name
+from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Feature
 from model.artifact.traffic import DAY_SECONDS, TrafficAlarms, TrafficThreshold, WindowTraffic
+from model.data.dataset import RowTimes, describe_column
+from model.data.encoding import encoding_of
 
 HOUR = 3_600
 MONDAY = int(datetime(2026, 11, 23, tzinfo=UTC).timestamp())
@@ -213,3 +226,93 @@ def test_a_score_is_never_expected_below_0() -> None:
     statistic = Statistic("accuracy", None, accuracy, 0.05, above=False, logarithmic=False)
     (found,) = fit_traffic_thresholds([statistic], starts, HOUR, 1 / 100)
     assert min(found.thresholds) >= 0
+
+
+def weather_and_hours(days: int, seed: int) -> tuple[pd.DataFrame, Numbers]:
+    """Twenty rows an hour; all of a day share its weather, `hour` and `size` are alike from day to day."""
+    rng = np.random.default_rng(seed)
+    seconds = MONDAY + np.repeat(np.arange(days * 24), 20) * HOUR + np.tile(np.arange(20.0), days * 24)
+    hours, day = seconds % DAY_SECONDS // HOUR, (seconds - MONDAY) // DAY_SECONDS
+    weather = rng.normal(0, 1, days)[day.astype(int)] + rng.normal(0, 0.02, len(hours))
+    shop = np.where(rng.random(len(hours)) < 0.3, "large", "small").astype(object)
+    return pd.DataFrame(
+        {"weather": weather, "hour": hours, "size": rng.random(len(hours)).round(2), "shop": shop}
+    ), seconds
+
+
+FEATURES = {"weather": "number", "hour": "number", "size": "number", "shop": "category"}
+
+
+def described(rows: pd.DataFrame) -> tuple[Feature, ...]:
+    return tuple(describe_column(name, kind, rows[name]) for name, kind in FEATURES.items())  # type: ignore[arg-type]
+
+
+def test_later_days_that_leave_the_range_as_days_do_seldom_alarm() -> None:
+    failed: dict[str, list[float]] = {"weather": [], "hour": [], "size": [], "shop": []}
+    for seed in range(10):
+        rows, seconds = weather_and_hours(60, seed)
+        past = seconds < MONDAY + 30 * DAY_SECONDS
+        features = described(rows[past])
+        days = ((seconds[past] - MONDAY) // DAY_SECONDS).astype(np.int64)
+        starts = np.unique(seconds[past] // HOUR).astype(np.int64) * HOUR
+        unseen = unseen_shares(unseen_elsewhere(rows[past], features, days), starts, seconds[past], HOUR)
+        shares = [Statistic(*name, values, 0.05, bound=1.0) for name, values in unseen.items()]
+        thresholds = {one.column: max(one.thresholds) for one in fit_traffic_thresholds(shares, starts, HOUR, 1 / 90)}
+        for feature in features:
+            outside = encoding_of(feature).outside_training(rows.loc[~past, feature.name], feature)
+            later = outside.groupby(seconds[~past] // HOUR).mean()
+            failed[feature.name].append(float((later > thresholds[feature.name]).mean()))
+        # days that are alike need no allowance: a twentieth out of range is worth an alarm as before
+        assert thresholds["hour"] == thresholds["size"] == thresholds["shop"] == pytest.approx(0.05)
+    assert np.mean(failed["weather"]) < 0.006  # 0.06 without an allowance: a day in 16 sets a record among 30
+    assert max(failed["hour"] + failed["size"] + failed["shop"]) == 0
+
+
+def test_windows_of_the_history_say_how_often_values_leave_the_range() -> None:
+    rows, seconds = weather_and_hours(12, seed=0)
+    kept = seconds % DAY_SECONDS // HOUR < 4
+    rows, seconds = rows[kept].reset_index(drop=True), seconds[kept]
+    answers = {PREDICTION: "no", LABEL: "no", f"{PROBABILITY_PREFIX}no": 1.0, f"{PROBABILITY_PREFIX}yes": 0.0}
+    rows = rows.assign(**answers)
+    model = Model(described(rows), {}, None, rows)
+    alarms = calibrate_traffic(rows, RowTimes("when", "UTC", seconds), model, AlarmPolicy())
+    assert alarms is not None
+    found = {
+        one.column: max(one.thresholds)
+        for one in alarms.thresholds
+        if (one.name, one.interval_seconds) == ("out_of_range_share", 6 * HOUR)
+    }
+    assert found["weather"] == pytest.approx(1.0)
+    assert found["hour"] == pytest.approx(0.05)
+
+
+def test_a_value_is_unseen_where_half_of_the_history_has_none_like_it() -> None:
+    days = np.repeat(np.arange(35), 10)
+    rows = pd.DataFrame({"weather": np.repeat([0.0, 5.0, 1.0, 1.0, 1.0], 70), "hour": np.tile(np.arange(10.0), 35)})
+    rows["size"], rows["shop"] = rows["hour"], "old"
+    rows.loc[days == 10, "shop"] = "new"
+    rows.loc[3, "weather"] = np.nan
+    found = unseen_elsewhere(rows, described(rows), days)
+    weather, shop = found[Name("out_of_range_share", "weather")], found[Name("new_category_share", "shop")]
+    assert weather[:70].dropna().eq(1).all()
+    assert weather[70:140].eq(1).all()
+    assert weather[140:].eq(0).all()
+    assert np.isnan(weather[3])
+    assert shop.to_list() == (days == 10).astype(float).tolist()
+    assert found[Name("out_of_range_share", "hour")].eq(0).all()
+
+
+def test_values_never_seen_before_leave_the_thresholds_of_other_statistics_as_they_are() -> None:
+    rng = np.random.default_rng(2)
+    starts = starts_of(60)
+    drift = Statistic("data_drift", "x", traffic(starts, rng), 0.1)
+    days = (starts - MONDAY) // DAY_SECONDS
+    spikes = [
+        Statistic("out_of_range_share", str(day), (days == day).astype(float), 0.05, bound=1.0)
+        for day in range(9, 50, 4)
+    ]
+    alone = fitted(drift.values, starts)
+    together, *others = fit_traffic_thresholds([drift, *spikes], starts, HOUR, RATE)
+    assert np.all(np.array(together.thresholds) >= alone.thresholds)
+    assert np.all(np.array(together.thresholds) < 1.5 * np.array(alone.thresholds))
+    assert all(max(one.thresholds) == pytest.approx(1.0) for one in others)

@@ -415,6 +415,7 @@ def test_what_is_dropped_and_what_the_schema_names_rides_along(write: Write) -> 
     dataset = columns.dataset()
     assert [feature.name for feature in dataset.features] == ["x"]
     assert dataset.metadata == ("customerID", "region", "y", "sent_by")
+    assert dataset.dropped.keys() == {"customerID", "region"}
     assert columns.only_sent == ("sent_by",)
     with pytest.raises(DataError, match="'x' under metadata and under columns"):
         read_columns(write(f"customerID,x,region,y\n{rows}"), "y", SchemaFile(metadata=("x",), columns={"x": {}}))  # type: ignore[dict-item]
@@ -469,6 +470,17 @@ def test_the_table_hides_nothing_at_any_width(write: Write, width: int) -> None:
     shown = " ".join(by_column)
     for fact in ("customer_number", "size", "industry", "dropped", "category", "numbers", "withoutit"):
         assert fact in shown.replace(" ", ""), fact
+
+
+def test_a_table_of_many_columns_shows_those_that_it_drops(write: Write) -> None:
+    names = ",".join(f"c{number}" for number in range(70))
+    rows = "".join(
+        f"{','.join(str(i % 7) for _ in range(70))},2026-03-{1 + i % 28:02},{'ab'[i % 2]}\n" for i in range(60)
+    )
+    out = StringIO()
+    Console(file=out, width=200).print(column_table(read_columns(write(f"{names},sold,y\n{rows}"), "y")))
+    assert "… 10 more features" in out.getvalue()
+    assert "dates, which never come again" in out.getvalue()
 
 
 def test_a_file_of_too_many_columns_is_refused_before_its_rows_are_read(write: Write) -> None:

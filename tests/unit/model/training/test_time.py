@@ -53,14 +53,17 @@ def test_the_time_is_no_feature_and_the_manifest_says_what_the_history_was(folde
     traffic = manifest.traffic
     assert manifest.feature_names == ("load", "noise")
     assert traffic is not None
+    assert traffic.start is not None
+    assert traffic.end is not None
     assert (traffic.time_column, traffic.time_zone) == ("when", "UTC")
     # all rows: models that were fitted on other days have predicted those that the model was fitted on
     assert START <= traffic.start < START + timedelta(days=1)
-    assert traffic.days == pytest.approx(DAYS, abs=1)
+    assert START + timedelta(days=DAYS - 1) < traffic.end < START + timedelta(days=DAYS)
+    assert traffic.days == DAYS
     assert traffic.false_alarm_days <= 3 * traffic.days
     assert manifest.alarms == "time"
     assert {one.name for one in traffic.gross} == {"attribution_ndcg", "attribution_distance"}
-    assert traffic.lengths[3_600] == pytest.approx(traffic.days * 8, abs=8)
+    assert traffic.lengths[3_600] == DAYS * 8
     cycles = {
         one.column: one.cycle for one in traffic.thresholds if (one.name, one.interval_seconds) == ("data_drift", 3_600)
     }
