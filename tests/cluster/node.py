@@ -95,11 +95,7 @@ class Node:
             server.kill()  # the namespace of processes ends with its first one, and all that is in it
         for server in self._servers:
             server.wait()
-        for group in Path("/sys/fs/cgroup").glob("*/kubepods"):
-            for inner in sorted(group.rglob("*"), reverse=True):
-                if inner.is_dir():
-                    inner.rmdir()
-            group.rmdir()
+        awaited(groups_removed, 60, "the end of the pods' control groups")
         shutil.rmtree(self.folder)
 
     def kubectl(self, *words: str, stdin: str | None = None, seconds: float = 120) -> str:
@@ -322,3 +318,15 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.tracing.proc
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 """
+
+
+def groups_removed() -> bool:
+    """Remove the kubelet's control groups, which belong to the machine; False while processes in them still end."""
+    groups = list(Path("/sys/fs/cgroup").glob("*/kubepods"))
+    for group in (one for top in groups for one in [*sorted(top.rglob("*/"), reverse=True), top]):
+        try:
+            if group.is_dir():
+                group.rmdir()
+        except OSError:
+            return False
+    return True
