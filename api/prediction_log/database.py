@@ -29,7 +29,7 @@ from sqlalchemy.pool import NullPool
 
 from api.errors import LogUnavailable
 from api.prediction_log.clock import SteadyClock
-from api.prediction_log.sqlite import AT_ONCE, SqliteDriver, SqliteFile, prepare_sqlite
+from api.prediction_log.sqlite import SqliteDriver, SqliteFile, prepare_sqlite
 from api.prediction_log.tables import log_identity
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Database:
                 parsed, pool_pre_ping=True, connect_args={"connect_timeout": max(2, ceil(timeout_seconds))}
             )
         self._write_engine = self.engine.execution_options(vigie_write=True)
-        self._drivers = {False: SqliteDriver(self.engine), True: SqliteDriver(self.engine, *AT_ONCE)}
+        self._driver = SqliteDriver(self.engine)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -104,16 +104,14 @@ class Database:
             yield connection
 
     @contextmanager
-    def driving(self, *, at_once: bool = False) -> Iterator[sqlite3.Connection | PostgresWrite]:
+    def driving(self) -> Iterator[sqlite3.Connection | PostgresWrite]:
         """One write transaction on the driver's own connection, without SQLAlchemy's work per statement.
 
         Errors as above. For the one transaction that every request waits for: on SQLite it costs a ninth of `writing`,
-        on PostgreSQL it has half as many round trips. With ``at_once``, which is for SQLite alone, it waits neither
-        for a lock nor for the disk: it raises LogUnavailable where another connection writes, and leaves it to the
-        others to move the write-ahead log into the file.
+        on PostgreSQL it has half as many round trips.
         """
         if self.is_sqlite:
-            with _translated(self.engine), self._drivers[at_once].writing() as connection:
+            with _translated(self.engine), self._driver.writing() as connection:
                 self._refuse_lost_file()
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
@@ -231,8 +229,7 @@ class Database:
 
     def dispose(self) -> None:
         """Close every connection."""
-        for driver in self._drivers.values():
-            driver.close()
+        self._driver.close()
         self.engine.dispose()
 
     def _refuse_lost_file(self) -> None:

@@ -2,19 +2,18 @@
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from api.errors import IdInUse, LogUnavailable
 from api.prediction_log.database import PostgresWrite
 from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord, public_id
-from api.prediction_log.tables import labels, predictions, rejections
+from api.prediction_log.tables import labels, predictions
 
 COLUMNS = (*PredictionRecord._fields, "logged_at")
 TYPES = ("varchar", "int4", "varchar", "text", "text", "text", "int4", "int8")
@@ -89,8 +88,6 @@ IDS_PER_QUERY = 500
 MAX_RACES = 20
 """How often another process may be first with one of the ids before the caller is asked to try again."""
 
-Rejections = Counter[tuple[int, str]]
-"""Refused requests by model and reason."""
 Same = Callable[[PredictionRecord, PredictionRecord], bool]
 """Whether a logged prediction and one with the same id that is to be logged are of the same row."""
 Repeats = dict[str, PredictionRecord]
@@ -190,13 +187,3 @@ def _models_of(connection: Connection, ids: list[str]) -> dict[str, int]:
         found = connection.execute(query.with_for_update(read=True, key_share=True))
         known.update({row.id: row.model_id for row in found})
     return known
-
-
-def insert_rejections(connection: Connection, stamps: Mapping[int, int], counts: Rejections) -> None:
-    """Log how many requests were refused, each count under its model's stamp."""
-    if counts:
-        rows = [
-            {"logged_at": stamps[model_id], "reason": reason, "requests": count, "model_id": model_id}
-            for (model_id, reason), count in counts.items()
-        ]
-        connection.execute(insert(rejections), rows)

@@ -15,8 +15,6 @@ from api.errors import LogUnavailable
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = ("busy_timeout=0", "wal_autocheckpoint=0")
-"""Pragmas of a connection that waits for nothing."""
 MAX_JOURNAL_BYTES = 64 * 1024 * 1024
 """A larger write-ahead log of SQLite is cut to this once nobody reads an old state of the file any more."""
 LONG_READ_BYTES = 4 * MAX_JOURNAL_BYTES
@@ -77,14 +75,13 @@ class SqliteFile:
 
 
 class SqliteDriver:
-    """A connection to SQLite that stays open, as to take one from the pool costs as much as a commit.
+    """A connection to SQLite that stays open, as to take one from the pool takes longer than an empty transaction.
 
-    One thread at a time has it. The ``pragmas`` are set when it is opened, which is when it is first asked for.
+    One thread at a time has it. It is opened when it is first asked for.
     """
 
-    def __init__(self, engine: Engine, *pragmas: str) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._pragmas = pragmas
         self._turn = Lock()
         self._pooled: PoolProxiedConnection | None = None
 
@@ -109,8 +106,6 @@ class SqliteDriver:
     def _opened(self) -> sqlite3.Connection:
         if self._pooled is None:
             self._pooled = self._engine.raw_connection()
-            for pragma in self._pragmas:
-                self._pooled.driver_connection.execute(f"PRAGMA {pragma}")  # type: ignore[union-attr] # it is open
         connection = self._pooled.driver_connection
         assert isinstance(connection, sqlite3.Connection)  # noqa: S101 - as the engine is SQLite's
         return connection

@@ -5,48 +5,36 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, insert, update
 
 from api.errors import IdInUse, LogOverloaded, LogUnavailable, PayloadError, VigieError
 from api.prediction_log.database import Database
-from api.prediction_log.inserts import (
-    Rejections,
-    Same,
-    find_predictions,
-    insert_own,
-    insert_predictions,
-    insert_rejections,
-    store_labels,
-)
+from api.prediction_log.inserts import Same, find_predictions, insert_own, insert_predictions, store_labels
 from api.prediction_log.records import SOLE_MODEL, LabelReceipt, LabelRecord, PredictionRecord
-from api.prediction_log.tables import horizon
+from api.prediction_log.tables import horizon, rejections
 
 logger = logging.getLogger(__name__)
 
 Waiter = asyncio.Future[Any]
 REJECTIONS_WAIT_SECONDS = 1.0
 TIMEOUT_SECONDS = 10.0
-QUICK_ROWS = 32
-"""A group of at most so many rows may be written on the loop's own thread, as to hand it over takes longer ..."""
-QUICK_SECONDS = 0.002
-"""... if the last small group took at most so long, as the loop serves nobody else meanwhile."""
-QUICK_GROUPS = 64
-"""After so many, the thread writes one: it also moves the write-ahead log into the file, and waits for the disk."""
 
 Row = Sequence[Any]
 Respond = Callable[[Sequence[Row]], tuple[Sequence[PredictionRecord], Sequence[bytes]]]
+Rejections = Counter[tuple[int, str]]
+"""Refused requests by model and reason."""
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
     """What one request wants in the log, who waits for it, and until when on its loop's clock.
 
-    ``respond`` predicts the rows ``features``, which makes ``predictions``; ``same`` is given for ids of the caller's.
+    ``features`` are the rows to predict, ``respond`` does that, and ``predictions`` are what is then logged of them.
+    ``same`` is given where their ids are the caller's own.
     """
 
     waiter: Waiter
@@ -65,8 +53,8 @@ class LogWriter:
     """Writes to the log on a thread of its own; an awaited call returns once its rows are committed.
 
     One writer serves all models: rows of several share a commit. ``respond`` predicts rows of the model of calls that
-    name no other one, and returns for each what to log and the response. It is called once for all of the model's rows
-    that wait. A few rows of quick models are predicted and written to SQLite on the thread of the event loop.
+    name no other one, and returns for each what to log and the response. It is called on that thread, once for all of
+    the model's rows that wait, so that a model whose calls are slow is called once for many requests.
     ``max_waiting_rows`` bounds the rows that wait; past it a call raises LogOverloaded at once. ``observe_commit`` gets
     the rows and seconds of each commit, ``observe_queue`` the number of rows that wait, whenever it changes. A call
     whose rows are not committed within ``timeout_seconds`` raises LogUnavailable; rows whose commit had begun may still
@@ -86,8 +74,8 @@ class LogWriter:
         self._respond = respond
         self._database = database
         self._max_waiting_rows = max_waiting_rows
-        self._observe_commit = observe_commit or (lambda *_: None)
-        self._observe_queue = observe_queue or (lambda *_: None)
+        self._observe_commit = observe_commit or (lambda _rows, _seconds: None)
+        self._observe_queue = observe_queue or (lambda _rows: None)
         self._timeout_seconds = timeout_seconds
         self._alarm: asyncio.TimerHandle | None = None
         self._changed = threading.Condition()
@@ -95,8 +83,6 @@ class LogWriter:
         self._committing: list[_Entry] = []
         self._waiting_rows = 0
         self._rejections: Rejections = Counter()
-        self._quick: dict[Respond | None, bool] = {}
-        self._quick_groups = 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
@@ -113,7 +99,7 @@ class LogWriter:
             self._closed = True
             self._changed.notify()
         await asyncio.to_thread(self._thread.join, self._timeout_seconds)
-        if self._alarm:
+        if self._alarm is not None:
             self._alarm.cancel()
         if self._thread.is_alive():
             logger.error("the prediction log did not answer during the stop; rows without a response may be lost")
@@ -128,15 +114,19 @@ class LogWriter:
         return responses
 
     async def log_own(
-        self, rows: Sequence[Row], same: Same, respond: Respond | None = None, labels: Sequence[LabelRecord] = ()
+        self,
+        rows: Sequence[Row],
+        same: Same,
+        respond: Respond | None = None,
+        labels: Sequence[LabelRecord] = (),
     ) -> Sequence[bytes | PredictionRecord]:
         """Do as `log_responses` does with rows whose ids are the caller's own, and store labels of these in one commit.
 
         For a row that was logged before, return what was logged of it then; it is not logged again. Raises IdInUse too,
         where ``same`` says that an id belongs to another row.
         """
-        content = {"features": rows, "respond": respond or self._respond, "same": same, "labels": labels}
-        responses: Sequence[bytes | PredictionRecord] = await self._submit(len(rows), **content)
+        content: dict[str, Any] = {"features": rows, "respond": respond or self._respond, "same": same}
+        responses: Sequence[bytes | PredictionRecord] = await self._submit(len(rows), **content, labels=labels)
         return responses
 
     async def find(self, records: Sequence[PredictionRecord]) -> Mapping[str, PredictionRecord]:
@@ -176,10 +166,7 @@ class LogWriter:
             self._waiting_rows += rows
             self._observe_queue(self._waiting_rows)
             if len(self._waiting) == 1:
-                if self._is_quick():
-                    loop.call_soon(self._write_here)  # after the requests that have come with this one
-                else:
-                    self._changed.notify()
+                self._changed.notify()
         if self._alarm is None:  # one timer for all calls, not one for each
             self._alarm = loop.call_at(entry.due, self._expire, loop)
         return await entry.waiter
@@ -198,82 +185,33 @@ class LogWriter:
         _settle([(entry.waiter, error) for entry in late])
         self._alarm = loop.call_at(min(left), self._expire, loop) if left else None
 
-    def _is_quick(self) -> bool:
-        """Return whether the loop's own thread may write what waits: few rows, of models that were quick before."""
-        return (
-            self._database.is_sqlite
-            and not (self._committing or self._rejections or self._closed)
-            and self._waiting_rows <= QUICK_ROWS
-            and self._quick_groups < QUICK_GROUPS
-            and all(self._quick.get(one.respond, False) and not one.same and not one.labels for one in self._waiting)
-        )
-
-    def _write_here(self) -> None:
-        """Write what waits on the loop's own thread, if that can be done at once; otherwise leave it to the other."""
-        with self._changed:
-            if not self._waiting or not self._is_quick():
-                self._changed.notify()
-                return
-            asked = self._begin()
-            self._quick_groups += 1
-        began = perf_counter()
-        entries = self._predicted(asked)
-        predicted = perf_counter()
-        outcomes = None
-        with suppress(Exception):  # the thread tries again, waits where it must, and says what is wrong
-            outcomes = self._commit_predictions(entries, at_once=True)
-        with self._changed:
-            self._committing = []
-            if outcomes is None:
-                self._quick_groups = QUICK_GROUPS
-                self._waiting = [*entries, *self._waiting]
-                self._waiting_rows += sum(entry.rows for entry in entries)
-            if self._waiting or self._rejections or self._closed:
-                self._changed.notify()
-        if outcomes is not None:
-            self._note(asked, entries, began, predicted)
-            _settle([(entry.waiter, outcome) for entry, outcome in zip(entries, outcomes, strict=True)])
-
     def _run(self) -> None:
         while (work := self._take()) is not None:
-            asked, refused = work
+            entries, refused = work
+            entries = self._predicted(entries)
             began = perf_counter()
-            entries = self._predicted(asked)
-            predicted = perf_counter()
             outcomes = self._commit(entries, refused)
-            with self._changed:
-                self._committing = []
-            self._note(asked, entries, began, predicted)
+            rows = sum(entry.rows for entry in entries)
+            if rows:
+                self._observe_commit(rows, perf_counter() - began)
             _resolve(entries, outcomes)
-
-    def _note(self, asked: list[_Entry], entries: list[_Entry], began: float, predicted: float) -> None:
-        """Observe the commit, and remember of which models a small group was quick."""
-        ended = perf_counter()
-        rows = sum(entry.rows for entry in entries)
-        if rows:
-            self._observe_commit(rows, ended - predicted)
-        if rows <= QUICK_ROWS:
-            self._quick.update((one.respond, ended - began < QUICK_SECONDS) for one in asked if one.features)
 
     def _take(self) -> tuple[list[_Entry], Rejections] | None:
         """Wait for something to write; None when closed and all is written."""
         with self._changed:
-            while self._committing or not (self._waiting or self._closed):
-                waits = REJECTIONS_WAIT_SECONDS if self._rejections and not self._committing else None
-                if not self._changed.wait(waits) and not self._committing:
+            while not self._waiting and not self._closed:
+                if self._rejections and not self._changed.wait(REJECTIONS_WAIT_SECONDS):
                     break
+                if not self._rejections:
+                    self._changed.wait()
             if self._closed and not self._waiting and not self._rejections:
                 return None
+            entries, self._waiting = self._waiting, []
+            self._committing = entries
             refused, self._rejections = self._rejections, Counter()
-            self._quick_groups = 0
-            return self._begin(), refused
-
-    def _begin(self) -> list[_Entry]:
-        """Take what waits, to write it."""
-        self._committing, self._waiting = self._waiting, []
-        self._waiting_rows = 0
-        self._observe_queue(0)
-        return self._committing
+            self._waiting_rows = 0
+            self._observe_queue(0)
+            return entries, refused
 
     def _predicted(self, entries: list[_Entry]) -> list[_Entry]:
         """Predict all rows of each model in one call, and return the entries that can be committed.
@@ -325,7 +263,7 @@ class LogWriter:
                 insert_predictions(connection, stamps, generated)
                 own = _log_own(connection, stamps, entries)
                 outcomes = [_outcome(connection, stamps, entry, own.get(id(entry))) for entry in entries]
-                insert_rejections(connection, stamps, refused)
+                _insert_rejections(connection, stamps, refused)
                 if not any(entry.rows for entry in entries):
                     unchanged = update(horizon).values(closed_until=horizon.c.closed_until)
                     connection.execute(unchanged.where(horizon.c.id == SOLE_MODEL))
@@ -338,9 +276,9 @@ class LogWriter:
             return [LogUnavailable(f"the prediction log failed: {error!r}")] * len(entries)
         return outcomes
 
-    def _commit_predictions(self, entries: list[_Entry], *, at_once: bool = False) -> list[Any]:
+    def _commit_predictions(self, entries: list[_Entry]) -> list[Any]:
         """Write predictions alone, as nearly every commit does, on the fast path."""
-        with self._database.driving(at_once=at_once) as connection:
+        with self._database.driving() as connection:
             records = [one for entry in entries for one in entry.predictions]
             insert_predictions(connection, self._database.stamps(connection), records)
         return [entry.responses for entry in entries]
@@ -375,6 +313,15 @@ def _outcome(connection: Connection, stamps: Mapping[int, int], entry: _Entry, o
         receipt = store_labels(connection, stamps, entry.labels)
         return receipt if own is None else own
     return entry.responses if own is None else own
+
+
+def _insert_rejections(connection: Connection, stamps: Mapping[int, int], counts: Rejections) -> None:
+    if counts:
+        rows = [
+            {"logged_at": stamps[model_id], "reason": reason, "requests": count, "model_id": model_id}
+            for (model_id, reason), count in counts.items()
+        ]
+        connection.execute(insert(rejections), rows)
 
 
 def _resolve(entries: list[_Entry], outcomes: list[Any]) -> None:
