@@ -9,7 +9,7 @@ from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import table_data
 
 from evidently_workspace.frames import shortened
-from evidently_workspace.panels import written
+from evidently_workspace.panels import signed, written
 from evidently_workspace.results import NO_PROBABILITIES
 from evidently_workspace.section import NotEnoughDataError, Section, require
 from model.artifact.estimates import Estimates
@@ -124,16 +124,16 @@ def _table(
 ) -> BaseWidgetInfo:
     rows = []
     for name, one in found.items():
-        form = ".4g" if name in NAME_OF else ".3f"
+        form = written if name in NAME_OF else "{:.3f}".format
         labels, test = true.get(NAME_OF.get(name, name)), on_test.get(name)
         rows.append(
             [
                 TITLES[name],
-                f"{one.value[0]:{form}}",
-                f"{one.low[0]:{form}} to {one.high[0]:{form}}",
-                "" if labels is None else f"{labels:{form}}",
+                form(one.value[0]),
+                f"{form(one.low[0])} to {form(one.high[0])}",
+                "" if labels is None else form(labels),
                 {True: "yes", False: "no"}[held[name]] if name in held else "",
-                "" if test is None else f"{test:{form}}",
+                "" if test is None else form(test),
             ]
         )
     columns = ["Score", "Estimate", "95 % interval", "True, labels that arrived", "As estimated for them", "Test set"]
@@ -190,7 +190,7 @@ def _part(part: Part) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{'-' if value < 0 else '+'}{written(float(f'{abs(value):.2g}'))}"
+    return signed(float(f"{value:.2g}"))
 
 
 def _causes_table(found: Causes) -> BaseWidgetInfo:

@@ -155,7 +155,7 @@ def _overrides_table(overrides: Sequence[ThresholdOverride]) -> BaseWidgetInfo:
     return long_table(
         title="Thresholds set by hand",
         column_names=["Statistic", "Column", "Threshold"],
-        data=[[one.name.replace("_", " "), one.column or "", f"{one.value:.4g}"] for one in overrides],
+        data=[[one.name.replace("_", " "), one.column or "", written(one.value)] for one in overrides],
     )
 
 

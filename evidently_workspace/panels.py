@@ -88,6 +88,11 @@ def written(value: float) -> str:
     return f"{value:.7f}".rstrip("0") if "e-0" in shown and abs(value) >= 1e-6 else shown
 
 
+def signed(value: float) -> str:
+    """Return a number as people write it, with its sign."""
+    return f"{'-' if value < 0 else '+'}{written(abs(value))}"
+
+
 def dashboard(title: str, panels: Sequence[Panel]) -> dict[str, Any]:
     """Return a dashboard with all panels in one tab; its ids depend on the titles alone."""
     tab = {"id": _identifier("tab", title), "title": title, "panels": [panel["id"] for panel in panels]}

@@ -24,7 +24,7 @@ with warnings.catch_warnings():
     from evidently_workspace.checks.attributions import attributions as attributions_section
     from evidently_workspace.checks.changed_rows import changed_rows, changed_rows_section
     from evidently_workspace.checks.data_quality import data_quality
-    from evidently_workspace.checks.drift import data_drift, prediction_drift, target_drift
+    from evidently_workspace.checks.drift import data_drift, joint_drift, prediction_drift, target_drift
     from evidently_workspace.checks.segments import WindowRows, segments
     from evidently_workspace.classification.concept_drift import concept_drift as classification_concept_drift
     from evidently_workspace.classification.performance import performance as classification_performance
@@ -36,6 +36,7 @@ with warnings.catch_warnings():
     from evidently_workspace.report_page import build_snapshot
     from evidently_workspace.section import NotEnoughDataError, Section, plain_figures
 
+from evidently_workspace.panels import written
 from evidently_workspace.results import (
     FAILED_WITH,
     ChangedRows,
@@ -127,8 +128,8 @@ def take_snapshot(
     sections.append(scored)
     rows = WindowRows(current, labelled, reference)
     divided = _attempt(window, "Segments", lambda: segments(rows, manifest, estimates, min_labels, traffic))
-    if divided.widgets or divided.not_computed:
-        sections.append(divided)
+    jointly = _attempt(window, "How columns go together", lambda: joint_drift(current, reference, manifest))
+    sections += [one for one in (divided, jointly) if one.widgets or one.not_computed]
     _add_lasting(sections, past, traffic, len(current), len(labelled))
     why = _attempt(
         window,
@@ -206,9 +207,9 @@ def _lasting_table(changes: Sequence[LastingChange], levels: Sequence[TrafficLev
             [
                 change.about or "",
                 change.measure,
-                f"{change.value:.4g}",
-                f"{usual[change.name, change.column]:.4g}",
-                f"{change.threshold:.4g}",
+                written(change.value),
+                written(usual[change.name, change.column]),
+                written(change.threshold),
             ]
             for change in changes
         ],

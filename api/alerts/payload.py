@@ -10,6 +10,7 @@ from api.alerts.rules import INCOMPLETE, CheckState, failed_parts
 from api.prediction_log.records import WindowRecord
 from api.snapshots.health import SnapshotLinks
 from evidently_workspace.checks import Check
+from evidently_workspace.panels import written
 
 NAMED_IN_SUMMARY = 5
 """Most columns that the summary names with their numbers; the annotation ``columns`` has them all."""
@@ -108,7 +109,11 @@ def _measure(failed: Mapping[str, Any]) -> str | None:
 
 def _measured(check: Check, failed: Mapping[str, Any]) -> str:
     names = dict.fromkeys(name for name in (failed["column"], _measure(failed)) if name) or check.measures[:1]
-    return f"{' '.join(names)} {failed['value']:.3g} (threshold {failed['threshold']:.3g})"
+    return f"{' '.join(names)} {_written(failed['value'])} (threshold {_written(failed['threshold'])})"
+
+
+def _written(value: float) -> str:
+    return written(float(f"{value:.3g}"))
 
 
 def _rfc3339(moment: datetime) -> str:

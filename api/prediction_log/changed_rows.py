@@ -120,7 +120,7 @@ def _packed(found: Sequence[RowsOfCheck]) -> bytes:
 
 
 def _unpacked(content: bytes) -> list[RowsOfCheck]:
-    return [RowsOfCheck(*one) for one in json.loads(zlib.decompress(content))]
+    return [RowsOfCheck(*one) for one in orjson.loads(zlib.decompress(content))]
 
 
 def read_changed_rows(

@@ -25,6 +25,7 @@ from api.settings import Settings
 from api.snapshots.health import Health
 from api.snapshots.learning import LearningState
 from api.snapshots.queries import SnapshotQueries
+from evidently_workspace.panels import written
 from model.artifact.manifest import ClassifierManifest, Manifest
 
 ASSETS = "/static-offline-docs"
@@ -146,11 +147,13 @@ async def _page_of_models(
     if failure_reason is None and not models.serving():
         failure_reason = "none of the models can serve"
     serving = sum(model.serves for model in shown)
+    elsewhere = sum(model.manifest is not None and model.manifest.is_watched for model in shown if model.serves)
     home = settings.evidently_link.rstrip("/")
     page = PAGE.substitute(
         title=f"{len(shown)} models",
         heading=f"Vigie watches <em>{len(shown)} models</em>",
-        about=f"{serving} of them serve" if serving < len(shown) else "all of them serve",
+        about=(f"{serving} of them serve" if serving < len(shown) else "all of them serve")
+        + (f", {elsewhere} of them elsewhere" if elsewhere else ""),
         health=_link(home, "Model health", "drift, quality and performance in Evidently UI, a project for each model"),
         json=_link("models", "Models as JSON", "every model, whether it serves, and the checks it failed"),
         report="",
@@ -203,7 +206,7 @@ def _quality(manifest: Manifest) -> str:
         return f"test accuracy {manifest.quality.accuracy:.3f}"
     unit = f" {manifest.label_range.unit}" if manifest.label_range.unit else ""
     explained = "" if manifest.quality.r2 is None else f", R² {manifest.quality.r2:.3f}"
-    return f"test mean absolute error {manifest.quality.mean_absolute_error:.4g}{unit}{explained}"
+    return f"test mean absolute error {written(manifest.quality.mean_absolute_error)}{unit}{explained}"
 
 
 def status_lines(failure_reason: str | None, evidently_up: bool | None) -> str:
@@ -290,7 +293,9 @@ def _changed(model: HostedModel) -> str:
     """Return the mutes and thresholds that people set for a model and that hold now. Raises LogUnavailable."""
     changes, version = model.monitoring.changes, model.serving.plane.manifest.version
     lines = [(f"{_what(mute)} muted until {mute.until:%Y-%m-%d %H:%M} UTC", mute) for mute in changes.mutes()] + [
-        (f"threshold of {_what(one)} set to {one.value:.4g}", one) for one in changes.thresholds(version)
+        (f"threshold of {_what(one)} set to {written(one.value)}", one)
+        for one in changes.thresholds(version)
+        if one.value is not None
     ]
     return "".join(
         f'<p class="step">{escape(text)}: {escape(change.reason)} '

@@ -13,6 +13,7 @@ from evidently.legacy.renderers.html_widgets import plotly_figure, table_data
 from evidently.tests import gte, lt
 from numpy.typing import NDArray
 
+from evidently_workspace.panels import written
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import (
     LEARNING,
@@ -278,7 +279,7 @@ def _features_table(rows: list[Attribution]) -> BaseWidgetInfo:
                 str(reference[row.feature]),
                 f"{row.window_share:.1%}",
                 f"{row.reference_share:.1%}",
-                f"{row.window:.4g}",
+                written(row.window),
             ]
             for row in rows
         ],

@@ -19,6 +19,7 @@ from evidently.metrics import (
 from evidently.tests import lte
 
 from evidently_workspace.frames import MAX_NEW_VALUES, columns_dataset, shortened
+from evidently_workspace.panels import written
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import (
     LEARNING,
@@ -271,7 +272,7 @@ def _summary(frame: pd.DataFrame, feature: Feature) -> str:
     if values.empty:
         return "no values"
     if encoding_of(feature).is_number:
-        return f"mean {values.mean():.4g}, from {values.min():.4g} to {values.max():.4g}"
+        return f"mean {written(values.mean())}, from {written(values.min())} to {written(values.max())}"
     commonest = values.value_counts(normalize=True)
     return f"{shortened(str(commonest.index[0]))} ({commonest.iloc[0]:.0%}), {len(commonest)} different"
 

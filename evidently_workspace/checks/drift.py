@@ -24,8 +24,8 @@ from evidently.metrics.column_statistics import ValueDriftCalculation
 from evidently.tests import lt
 
 from evidently_workspace.checks import CheckName
-from evidently_workspace.frames import columns_dataset, comparable
-from evidently_workspace.panels import MAX_DRAWN_RATIO
+from evidently_workspace.frames import columns_dataset, comparable, shortened
+from evidently_workspace.panels import MAX_DRAWN_RATIO, written
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import (
     LEARNING,
@@ -42,11 +42,18 @@ from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Drift
 from model.artifact.traffic import ANY_TRAFFIC, WindowTraffic
 from model.data.encoding import number_features
 from model.statistics.drift import WassersteinStatistic, in_deviations
+from model.statistics.drift import joint_drift as compare_jointly
 from model.statistics.windows import single_window
 
 MAX_FIGURES = 12
 """Columns whose figures are drawn, furthest from the reference first: figures are most of the time and of the size
 of a wide model's report."""
+MAX_PAIRS = 8
+JOINT_NOTE = (
+    "How well the rows of the window can be told from those of the reference by how their columns go together, each "
+    "column by itself taken as equal: 0.5 is not at all, 1 always. It carries no alarm: real traffic differs so from "
+    "day to day. Look here when performance fell and no single column moved."
+)
 QUANTILES = {0.05: "5 % lie below", 0.5: "Half lie below", 0.95: "95 % lie below"}
 
 Thresholds = dict[str, tuple[DriftThreshold, float]]
@@ -97,6 +104,20 @@ def _add_means(section: Section, current: pd.DataFrame, reference: pd.DataFrame,
         values = current[feature.name].dropna().to_numpy("float64")
         if len(known) and len(values):
             section.add_value("mean", feature.name, in_deviations(values, known).mean())
+
+
+def joint_drift(current: pd.DataFrame, reference: pd.DataFrame, manifest: Manifest) -> Section:
+    """Show how columns go together; a figure that carries no alarm. The section is empty where rows are too few."""
+    section = Section("How columns go together", JOINT_NOTE)
+    found = compare_jointly(current, reference, manifest.features)
+    if found is None:
+        return section
+    section.add_value("joint_drift", None, found.separation)
+    header = ["Columns", "Rank correlation, reference", "in this window"]
+    rows = [[shortened(f"{one}, {other}"), f"{before:.2f}", f"{now:.2f}"] for one, other, before, now in found.pairs]
+    title = f"ROC AUC {found.separation:.3f}; the pairs that changed most"
+    section.widgets.append(table_data(title=title, column_names=header, data=rows[:MAX_PAIRS]))
+    return section
 
 
 def prediction_drift(
@@ -253,7 +274,7 @@ def _summarize_numbers(
     rows = []
     for title, metric, name, labels in points:
         result, reference = result_of(snapshot, metric), reference_result_of(snapshot, metric)
-        rows.append([title, f"{result.value:.4g}", f"{reference.value:.4g}"])
+        rows.append([title, written(result.value), written(reference.value)])
         section.add_value(name, labels.get("label"), result.value)
         section.add_result(finite(result), **labels)
     table = table_data(title="Distribution of the numbers", column_names=["", "Window", "Reference"], data=rows)

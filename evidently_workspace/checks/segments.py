@@ -9,6 +9,7 @@ from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import table_data
 
 from evidently_workspace.frames import shortened
+from evidently_workspace.panels import written
 from evidently_workspace.results import FailedCheck
 from evidently_workspace.section import Section
 from model.artifact.estimates import Estimates
@@ -135,7 +136,7 @@ def _add(section: Section, one: SegmentScores, bound: Bound, manifest: Manifest)
 def _table(scored: Sequence[SegmentScores], bounds: Sequence[Bound], manifest: Manifest) -> BaseWidgetInfo:
     is_accuracy = isinstance(manifest, ClassifierManifest)
     score = "Accuracy" if is_accuracy else "Mean absolute error"
-    form, side = (".3f", "below") if is_accuracy else (".4g", "above")
+    form, side = (".3f", "below") if is_accuracy else ("", "above")
 
     def weakness(pair: tuple[SegmentScores, Bound]) -> tuple[bool, float]:
         value = pair[0].score if np.isfinite(pair[0].score) else pair[0].estimated
@@ -148,7 +149,7 @@ def _table(scored: Sequence[SegmentScores], bounds: Sequence[Bound], manifest: M
             f"{one.labels:,}",
             _shown(one.score, form),
             _shown(bound.usual, form),
-            f"{side} {bound.limit:{form}}" if np.isfinite(bound.limit) else "",
+            f"{side} {_shown(bound.limit, form)}" if np.isfinite(bound.limit) else "",
             _shown(one.estimated, form),
             _shown(one.drift, ".3f"),
         ]
@@ -160,7 +161,9 @@ def _table(scored: Sequence[SegmentScores], bounds: Sequence[Bound], manifest: M
 
 
 def _shown(value: float, form: str) -> str:
-    return f"{value:{form}}" if np.isfinite(value) else ""
+    if not np.isfinite(value):
+        return ""
+    return f"{value:{form}}" if form else written(value)
 
 
 def _add_weakest(section: Section, rows: WindowRows, frames: SegmentFrames, manifest: Manifest) -> None:

@@ -9,6 +9,7 @@ from evidently.legacy.renderers.html_widgets import table_data
 from evidently.tests import lt
 
 from evidently_workspace.checks.concept_drift import ConceptComparison, ErrorRow, add_errors, errors_table, judged_row
+from evidently_workspace.panels import signed, written
 from evidently_workspace.regression.frames import (
     ABSOLUTE_DEVIATION,
     ERROR,
@@ -88,7 +89,7 @@ def concept_drift(
     section.say_what_is_learned(traffic, ((f"concept_{part}_z", None) for part in PARTS))
     unit = manifest.label_range.unit
     gap_floor = min(_gap_floor(part, manifest, traffic) for part in PARTS)
-    smallest_gap = f"{gap_floor:.4g}" + (f" {unit}" if unit else "")
+    smallest_gap = written(gap_floor) + (f" {unit}" if unit else "")
     section.widgets += [errors_table(_error_rows(limits, traffic), errors, smallest_gap), groups_table(scored)]
     return section
 
@@ -133,12 +134,12 @@ def groups_table(scored: pd.DataFrame) -> BaseWidgetInfo:
         errors = group[ERROR]
         data.append(
             [
-                f"{group[PREDICTION].min():.4g} to {group[PREDICTION].max():.4g}",
+                f"{written(group[PREDICTION].min())} to {written(group[PREDICTION].max())}",
                 f"{len(group):,}",
-                f"{errors.abs().mean():.4g}",
-                f"{group[EXPECTED_ABSOLUTE].mean():.4g}",
-                f"{errors.mean():+.4g}",
-                f"{group[EXPECTED_ERROR].mean():+.4g}",
+                written(errors.abs().mean()),
+                written(group[EXPECTED_ABSOLUTE].mean()),
+                signed(errors.mean()),
+                signed(group[EXPECTED_ERROR].mean()),
             ]
         )
     header = ["Predicted", "Labels", "Mean absolute error", "Expected", "Mean error", "Expected mean error"]

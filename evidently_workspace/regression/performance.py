@@ -15,6 +15,7 @@ from evidently.legacy.utils.data_preprocessing import create_data_definition
 from evidently.metrics import MAE, MAPE, RMSE, AbsMaxError, MeanError, R2Score
 from evidently.tests import lte
 
+from evidently_workspace.panels import written
 from evidently_workspace.regression.frames import (
     ACTUAL_NUMBER,
     PREDICTED_NUMBER,
@@ -137,7 +138,7 @@ def _title(name: str, manifest: RegressorManifest) -> str:
 
 
 def _shown(name: str, value: float) -> str:
-    return f"{value:.4g} %" if name == PERCENTAGE_ERROR else f"{value:.4g}"
+    return f"{written(value)} %" if name == PERCENTAGE_ERROR else written(value)
 
 
 def predicted_beside_actual(context: Context, rows: pd.DataFrame, reference: pd.DataFrame) -> list[BaseWidgetInfo]:

@@ -17,13 +17,41 @@ MAX_MARKS = 40
 MAX_TICKS = 20
 """About twice as many as a chart of the page's width can label."""
 
+COLOURS = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf"),
+    *("#9a9a00", "#1a1a7c", "#f2b701", "#7f7f7f", "#00574b", "#d62728"),
+)
+"""As many as a panel has lines, twelve and a limit, told apart on white."""
+DARK_COLOURS = tuple({"#1a1a7c": "#c9c9ff", "#00574b": "#9be8c4"}.get(one, one) for one in COLOURS)
+AXIS_WIDTH = 70
+"""Pixels: room for "400,000"."""
+RIGHT_MARGIN = 40
+"""Pixels: room for half of the last time."""
+LEGEND_PIXELS = 13
+"""Height of a letter: room for a panel's lines."""
+WRITTEN_TICK = (
+    'v=>typeof v!=="number"?v:Math.abs(v)>=1e7?v.toLocaleString("en",{notation:"compact",maximumSignificantDigits:4})'
+    ':v.toLocaleString("en",{maximumSignificantDigits:6})'
+)
+"""A number at an axis, as people write it; a script's function."""
+WRITTEN_COUNTER = (
+    'v=>v.toLocaleString("en",Math.abs(v)>=1e3?{maximumFractionDigits:0}'
+    ":Math.abs(v)>=1||v===0?{maximumFractionDigits:2}:{maximumSignificantDigits:3})"
+)
+"""The number of a panel that shows one: 32,400, 12.35 or 0.987."""
+
 Changes = tuple[tuple[str, str], ...]
 
 CHARTS: Changes = (
     ("data:R,showMark:v=!0", f"data:R,showMark:v=R.length<={MAX_MARKS}"),
+    # A 0 is a value, and a number has as many digits as people write.
+    ('return r?Number.parseFloat(r.toFixed(O0)):"no value"', f'return r!=null?({WRITTEN_COUNTER})(r):"no value"'),
+    ('sx:{fontSize:15,overflow:"scroll"', f'sx:{{fontSize:{LEGEND_PIXELS},overflow:"auto"'),
+    # More lines than Evidently has colours, and room for the numbers at the axis.
     (
-        'return r?Number.parseFloat(r.toFixed(O0)):"no value"',
-        'return r!=null?Number.parseFloat(r.toFixed(O0)):"no value"',
+        "series:t,xAxis:e,colors:Vc,",
+        f"series:t,xAxis:e,margin:{{right:{RIGHT_MARGIN}}},yAxis:[{{width:{AXIS_WIDTH},valueFormatter:{WRITTEN_TICK}}}],"
+        f"colors:c=>c==='dark'?{list(DARK_COLOURS)}:{list(COLOURS)},",
     ),
 )
 DASHBOARD: Changes = (
@@ -37,7 +65,8 @@ DASHBOARD: Changes = (
     ("value:{OnClickedPointComponent:ho}", "value:onClick"),
     (
         'scaleType:"band",height:50}',
-        f'scaleType:"band",height:50,tickInterval:(g,_)=>_%Math.ceil(t.sources.length/{MAX_TICKS})===0}}',
+        'scaleType:"band",height:50,valueFormatter:(g,c)=>c.location==="tick"?g.slice(5,16):g,'
+        f"tickInterval:(g,_)=>_%Math.ceil(t.sources.length/{MAX_TICKS})===0}}",
     ),
 )
 SCRIPTS = (CHARTS, DASHBOARD)

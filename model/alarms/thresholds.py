@@ -239,7 +239,9 @@ class _NullNumbers:
         self._area_between(support, shares, column_deviation(kept))
         self._reference_shares = np.searchsorted(kept, self.edges, side="right") / len(kept)
         cells = np.where(np.isnan(values), -1, np.searchsorted(self.edges, values))
-        self._outermost = cells[len(population) :]
+        outermost = cells[len(population) :]
+        self._in_order = np.argsort(outermost, kind="stable")
+        self._outermost, self._starts = np.unique(outermost[self._in_order], return_index=True)
         self.cells = cells[: len(population)]
         self.cells[self._tails.replaced] = -1
 
@@ -275,7 +277,8 @@ class _NullNumbers:
     def distances(self, counted: Counts, counts: Counts, prepared: list[npt.NDArray[Any]]) -> Distances:
         """Return the distance of each window, (windows,), from counts by cell (cells, windows) and by row."""
         if len(self._outermost):
-            np.add.at(counted, self._outermost, self._tails.draws(counts, prepared, self._rng))
+            drawn = self._tails.draws(counts, prepared, self._rng)[self._in_order]
+            counted[self._outermost] += np.add.reduceat(drawn, self._starts, axis=0)
         gaps = np.cumsum(counted, axis=0)
         totals = gaps[-1].copy()
         gaps /= np.where(totals > 0, totals, np.nan)

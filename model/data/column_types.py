@@ -159,8 +159,8 @@ def _refuse_odd_cells(column: ColumnCells, numbers: Collection[str], marks: Mapp
     first, _, more = shown.partition("; ")
     raise DataError(
         f"column {column.name!r}, {first} is not a finite number, as nearly all others in the column are; correct it, "
-        "or leave it blank if it is missing, or name it under 'missing' in the schema"
-        + (f"; the same in {more}" if more else "")
+        "or leave it blank if it is missing, or name it under 'missing' in the schema, "
+        "or call the column a category there" + (f"; the same in {more}" if more else "")
     )
 
 
@@ -227,11 +227,17 @@ def _identifying_numbers(column: ColumnCells, *, nameless: bool) -> str | None:
     different, low, high = len(set(in_order)), min(in_order), max(in_order)
     if different < _MIN_UNIQUE:
         return None
-    if different == column.rows and low in {0, 1} and high - low == column.rows - 1:
+    if different == column.rows and (_counts_lines(column, numbers) or (low in {0, 1} and high - low == different - 1)):
         return "counts the rows: an index"
     if nameless:
         return _nameless_index(in_order)
     return _identifying_integers(column.name, in_order, different)
+
+
+def _counts_lines(column: ColumnCells, numbers: Mapping[str, int]) -> bool:
+    """Say whether the numbers are those of the lines below the header, counted from 0 or 1."""
+    cells = zip(column.cells, column.lines, strict=True)
+    return {line - numbers[cell] for cell, line in cells if cell is not None} in ({1}, {2})
 
 
 def _identifying_integers(name: str, in_order: Sequence[int], different: int) -> str | None:

@@ -274,7 +274,8 @@ class _TreeWalk:
     def _visit(self, node: int, product: Numbers) -> Numbers:
         """Return the sum over the leaves below of value and product, (outputs, rows, points)."""
         tables, ways = self._tables, self._ways[node].astype(np.intp)
-        below = slopes = None
+        below: Numbers | None = None
+        slopes: Numbers | None = None
         if (leaves := tables.leaves[node]) >= 0:
             slopes = product @ tables.leaf_slopes[leaves]
             below = tables.leaf_factors[leaves].take(ways, axis=1)

@@ -145,7 +145,7 @@ def value_codes(values: pd.Series, *, number: bool) -> Codes:
     Missing values are a group, and so are all categories after the most common ones.
     """
     if not number:
-        places = values.value_counts().index[:MAX_BINS].get_indexer(values)
+        places = values.value_counts().index[:MAX_BINS].get_indexer(pd.Index(values))
         return np.where(values.isna(), 0, np.where(places < 0, 1, places + 2)).astype(np.intp)
     known = values.to_numpy("float64")
     present = np.isfinite(known)

@@ -49,7 +49,8 @@ class WeakSegment(NamedTuple):
             figure, unit = f"accuracy {score} % ({low} to {high} %)", " %"
         else:
             score, low, high, elsewhere = (
-                f"{value:.4g}" for value in (self.score, self.low, self.high, self.elsewhere)
+                f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+                for value in (self.score, self.low, self.high, self.elsewhere)
             )
             figure, unit = f"mean absolute error {score} ({low} to {high})", ""
         return f"{self.rule}: {figure} in {self.rows:,} rows, {elsewhere}{unit} elsewhere"

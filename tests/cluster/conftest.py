@@ -18,7 +18,7 @@ import yaml
 from scripts.keys import create_key
 from tests.cluster.node import ADDRESS, PODS, Node
 from tests.compose.conftest import awaited
-from tests.postgres import MISSING, PostgresServer, postgres_programs, server_folder
+from tests.postgres import MISSING, PostgresServer, postgres_programs
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -71,6 +71,7 @@ class Installation:
 
     def __init__(self, node: Node, folder: Path, postgres: Path) -> None:
         self.node = node
+        self._postgres = postgres
         shutil.copytree(ROOT / "deploy/kubernetes", folder)
         self._production = folder / "overlays/production"
         self._overlay = folder / "overlays/one-node"
@@ -123,7 +124,7 @@ class Installation:
         words = ["call", method, f"http://{host}:8000{path}", self.key, *([json.dumps(body)] if body else [])]
         status, text = self.inside("ingress-nginx", "caller", *words)
         assert status < 300, (status, text)
-        return text if text.startswith("<") else json.loads(text)
+        return text if text.lstrip().startswith("<") else json.loads(text)
 
     def load(self, seconds: int, callers: int, connections: str) -> dict[str, Any]:
         """Predict without a pause from several callers, who ``keep`` or ``close`` connections; count what came back."""
@@ -156,10 +157,16 @@ class Installation:
     def metric(self, pod: str, name: str) -> float:
         """Read one metric of one pod, as Prometheus does."""
         address = self.pods()[pod]["status"]["podIP"]
-        _, text = self.inside("monitoring", "prometheus", "call", "GET", f"http://{address}:8000/metrics")
+        _, text = self.inside("monitoring", "prometheus", "call", "GET", f"http://{address}:8000/metrics", "")
         found = re.search(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
         assert found, f"{pod} has no metric {name}"
         return float(found[1])
+
+    def lease_holder(self) -> str:
+        """Return the process that takes the snapshots, whose name begins with its pod's."""
+        with psycopg.connect(host=str(self._postgres), user="vigie", dbname="vigie") as connection:
+            (row,) = connection.execute("SELECT holder FROM lease WHERE name = 'snapshots'").fetchall()
+        return str(row[0])
 
     def _make_secrets(self, postgres: Path) -> None:
         """Do what the manual says about PostgreSQL and about secrets."""
@@ -211,20 +218,21 @@ def node(programs: Path) -> Iterator[Node]:
 
 
 @pytest.fixture(scope="session")
-def postgres(node: Node) -> Iterator[Path]:
+def postgres(node: Node) -> Path:
     """PostgreSQL outside the manifests, at the node's address; the folder of its socket, which needs no network."""
     programs = postgres_programs()
     if programs is None:
         pytest.skip(MISSING)
-    folder = server_folder()
+    folder = node.folder / "postgres"
+    folder.mkdir()
+    node.folder.chmod(0o711)  # the server runs as a user of its own
     PostgresServer(folder)
     with (folder / "data/pg_hba.conf").open("a", encoding="utf-8") as rules:
         rules.write(f"host all all {PODS} scram-sha-256\n")
     command = [f"{programs}/postgres", "-D", f"{folder}/data", "-k", str(folder), "-h", ADDRESS, "-c", "fsync=off"]
     node.start("postgres", *command, user="postgres")
     awaited((folder / ".s.PGSQL.5432").exists, 60, "PostgreSQL")
-    yield folder
-    shutil.rmtree(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -250,15 +258,17 @@ def images(programs: Path) -> list[str]:
 def vigie(installation: Installation, images: list[str]) -> Installation:
     """Vigie applied to a cluster that has what the manual asks for, with two replicas ready."""
     node = installation.node
-    node.start_workers()
-    node.load_images(*images)
     for volume in ("one", "two"):
         (node.folder / "volumes" / volume).mkdir(parents=True)
-    objects = (HERE / "objects.yaml").read_text(encoding="utf-8").replace("FOLDER", str(node.folder))
-    node.kubectl("apply", "-f", "-", stdin=objects)
     for namespace in ("ingress-nginx", "monitoring", "default"):
+        if namespace != "default":
+            node.kubectl("create", "namespace", namespace)
         node.kubectl("create", "configmap", "calls", "-n", namespace, f"--from-file={HERE}/calls.py")
+    objects = (HERE / "objects.yaml").read_text(encoding="utf-8").replace("FOLDER", str(node.folder))
+    node.start_workers(images)
+    awaited(lambda: node.kubectl("get", "serviceaccount", "default"), 60, "an account for pods")
+    node.kubectl("apply", "-f", "-", stdin=objects)
     installation.apply()
-    awaited(lambda: len(installation.ready()) == 2, 600, "two replicas of the API")
+    awaited(lambda: len(installation.ready()) >= 2, 600, "two replicas of the API")
     awaited(lambda: installation.ready("evidently-ui"), 300, "Evidently UI")
     return installation

@@ -51,8 +51,10 @@ class Node:
         self.start("kube-apiserver", *self._program("kubernetes", "kube-apiserver"), *self._api_server_options())
         awaited(lambda: self._try("get", "--raw", "/readyz") == "ok", 120, "the API server")
 
-    def start_workers(self) -> None:
-        """Start what makes objects come true: controllers, scheduler, containers, network and names."""
+    def start_workers(self, images: list[str]) -> None:
+        """Start what makes objects come true: containers of these images, controllers, scheduler and network."""
+        self._start_containerd()
+        self._load_images(images)
         self._start_kubernetes(
             "kube-controller-manager",
             "controllers",
@@ -65,7 +67,6 @@ class Node:
             "--horizontal-pod-autoscaler-initial-readiness-delay=10s",
         )
         self._start_kubernetes("kube-scheduler", "scheduler", "--leader-elect=false")
-        self._start_containerd()
         self._write("kubelet.yaml", yaml.safe_dump(self._kubelet_options()))
         self._start_kubernetes(
             "kubelet",
@@ -94,17 +95,13 @@ class Node:
             server.kill()  # the namespace of processes ends with its first one, and all that is in it
         for server in self._servers:
             server.wait()
-        for group in Path("/sys/fs/cgroup").glob("*/kubepods"):
-            for inner in sorted(group.rglob("*"), reverse=True):
-                if inner.is_dir():
-                    inner.rmdir()
-            group.rmdir()
+        awaited(groups_removed, 60, "the end of the pods' control groups")
         shutil.rmtree(self.folder)
 
     def kubectl(self, *words: str, stdin: str | None = None, seconds: float = 120) -> str:
         """Run kubectl as the administrator and return what it printed; its own words are in the error."""
         done = self._kubectl(words, stdin, seconds)
-        assert done.returncode == 0, f"kubectl {' '.join(words)}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        assert done.returncode == 0, f"kubectl {' '.join(words)[:300]}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
 
     def refused(self, *words: str, stdin: str | None = None) -> str:
@@ -116,13 +113,6 @@ class Node:
     def read(self, *words: str) -> Any:
         """Return objects as kubectl reads them."""
         return json.loads(self.kubectl("get", *words, "-o", "json"))
-
-    def load_images(self, *names: str) -> None:
-        """Copy images of the Docker engine into the node's containerd."""
-        saved = self.folder / "images.tar"
-        subprocess.run(["docker", "save", "-o", str(saved), *names], check=True, capture_output=True, timeout=600)
-        self.run("ctr", "-a", self._socket, "-n", "k8s.io", "images", "import", str(saved), seconds=900)
-        saved.unlink()
 
     def kill_container(self, name: str) -> None:
         """Kill a container as the kernel does when memory runs out: without a word to it or to Kubernetes."""
@@ -192,7 +182,8 @@ class Node:
             f"--bind-address={ADDRESS}",
             "--secure-port=4443",
             "--kubelet-insecure-tls",
-            "--metric-resolution=10s",
+            "--kubelet-preferred-address-types=InternalIP",
+            "--metric-resolution=15s",
         )
 
     def _start_containerd(self) -> None:
@@ -215,6 +206,13 @@ class Node:
         self._write("containerd.toml", CONTAINERD.format(folder=self.folder, socket=self._socket))
         self.start("containerd", "containerd", "--config", f"{self.folder}/containerd.toml")
         awaited(Path(self._socket).exists, 30, "containerd")
+
+    def _load_images(self, names: list[str]) -> None:
+        """Copy images of the Docker engine into the node's containerd."""
+        saved = self.folder / "images.tar"
+        subprocess.run(["docker", "save", "-o", str(saved), *names], check=True, capture_output=True, timeout=600)
+        self.run("ctr", "-a", self._socket, "-n", "k8s.io", "images", "import", str(saved), seconds=900)
+        saved.unlink()
 
     def _write(self, name: str, text: str) -> None:
         (self.folder / name).parent.mkdir(exist_ok=True)
@@ -269,6 +267,7 @@ class Node:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={of}/accounts.key",
             f"--service-account-signing-key-file={of}/accounts.key",
+            "--kubelet-preferred-address-types=InternalIP",
             f"--kubelet-client-certificate={of}/client.crt",
             f"--kubelet-client-key={of}/client.key",
             f"--requestheader-client-ca-file={of}/ca.crt",
@@ -312,9 +311,22 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.tracing.proc
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "vigie.example/pause:test"
   netns_mounts_under_state_dir = true
+  restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
   conf_dir = "{folder}/cni"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 """
+
+
+def groups_removed() -> bool:
+    """Remove the kubelet's control groups, which belong to the machine; False while processes in them still end."""
+    groups = list(Path("/sys/fs/cgroup").glob("*/kubepods"))
+    for group in (one for top in groups for one in [*sorted(top.rglob("*/"), reverse=True), top]):
+        try:
+            if group.is_dir():
+                group.rmdir()
+        except OSError:
+            return False
+    return True

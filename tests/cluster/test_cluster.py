@@ -40,11 +40,6 @@ def posted(vigie: Installation) -> list[dict[str, Any]]:
     return [window for window in windows if window["status"] == "posted" and window["rows"]]
 
 
-def holders(vigie: Installation) -> list[str]:
-    """Return the ready replicas that hold the lease."""
-    return [pod for pod in vigie.ready() if vigie.metric(pod, HELD) == 1]
-
-
 def restarts(vigie: Installation) -> int:
     """Return how often a container of the API was started again."""
     return sum(status["restartCount"] for pod in vigie.pods().values() for status in pod["status"]["containerStatuses"])
@@ -72,7 +67,7 @@ def test_a_rule_file_is_the_spec_of_a_prometheus_rule(node: Node, file: str) -> 
 def test_the_job_trains_the_model_that_both_replicas_serve(vigie: Installation) -> None:
     (job,) = vigie.pods("model").values()
     assert job["status"]["phase"] == "Succeeded"
-    assert len(vigie.ready()) == 2
+    assert len(vigie.ready()) >= 2
     assert len({vigie.call("GET", "/model", host=address)["version"] for address in vigie.addresses()}) == 1
 
 
@@ -115,17 +110,18 @@ def test_the_pods_reach_what_the_policies_name_and_nothing_else(vigie: Installat
 
 
 def test_another_replica_takes_the_lease_of_one_that_is_killed(vigie: Installation) -> None:
-    (holder,) = awaited(lambda: holders(vigie), 60, "a holder of the lease")
+    (holder,) = [pod for pod in vigie.pods() if vigie.lease_holder().startswith(pod)]
     before, known = restarts(vigie), {window["start"] for window in posted(vigie)}
     container = vigie.pods()[holder]["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
     vigie.node.kill_container(container)
     started = monotonic()
-    other = awaited(lambda: [pod for pod in holders(vigie) if pod != holder], 60, "another holder")
+    awaited(lambda: not vigie.lease_holder().startswith(holder), 60, "another replica with the lease")
     print(f"\nthe lease moved {monotonic() - started:.1f} s after its holder was killed")  # noqa: T201 - a figure of the docs
-    assert len(other) == 1
+    (other,) = [pod for pod in vigie.ready() if vigie.lease_holder().startswith(pod)]
+    awaited(lambda: vigie.metric(other, HELD) == 1, 60, "the metric of the new holder")
     predict(vigie)
     awaited(lambda: {window["start"] for window in posted(vigie)} - known, 180, "the next snapshot")
-    awaited(lambda: len(vigie.ready()) == 2, 180, "two replicas")
+    awaited(lambda: len(vigie.ready()) >= 2, 180, "two replicas")
     assert restarts(vigie) == before + 1
     starts = [window["start"] for window in vigie.call("GET", "/snapshots")["windows"]]
     assert len(starts) == len(set(starts))
@@ -151,6 +147,6 @@ def test_the_autoscaler_adds_replicas_under_load(vigie: Installation) -> None:
     autoscaler = lambda: vigie.node.read("hpa", "api", "-n", "vigie")["status"]  # noqa: E731
     awaited(lambda: autoscaler().get("currentMetrics"), 180, "the pods' load")
     with ThreadPoolExecutor() as threads:
-        run = threads.submit(vigie.load, 200, 4, "keep")
+        run = threads.submit(vigie.load, 180, 4, "keep")
         awaited(lambda: len(vigie.ready()) > 2, 200, "a third replica")
         assert set(run.result()["counts"]) == {"200"}

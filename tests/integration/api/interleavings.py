@@ -49,7 +49,7 @@ from api.snapshots.scheduler import SnapshotHeartbeat
 from api.snapshots.window_job import DueWindows, WindowProcessor
 from api.snapshots.worker import SnapshotWorker
 from evidently_workspace.client import EvidentlyClient, project_id_for
-from evidently_workspace.results import FailedCheck, WindowSnapshot
+from evidently_workspace.results import ROWS_HEADER, ChangedRows, FailedCheck, WindowSnapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
 from model.errors import ArtifactError
@@ -386,9 +386,12 @@ class World:
             "tests_widgets": [],
         }
         failed = (FailedCheck("data_drift", "x", 1.0, 0.5),) if start.timestamp() // 300 % 4 == 0 else ()
-        return WindowEvaluation(
-            logged, labelled, WindowSnapshot(json.dumps(body).encode(), "<p>", failed, (), ()), None, V1
-        )
+        scored = tuple((row.prediction_id, 1.0) for row in logged.rows)
+        named = (ChangedRows("data_drift", "x", None, scored),) if failed and scored else ()
+        listed = [["data drift", "x", "", prediction_id, "1"] for prediction_id, _ in scored if failed]
+        html = f'<p>"header": {json.dumps(ROWS_HEADER)}, "data": {json.dumps(listed)}</p>'
+        snapshot = WindowSnapshot(json.dumps(body).encode(), html, failed, (), (), changed_rows=named)
+        return WindowEvaluation(logged, labelled, snapshot, None, V1)
 
     def rows(self, process: int, count: int, labels: int, models: Sequence[int] = (SOLE_MODEL,)) -> None:
         """Log rows of models, which have the same ids, and labels of rows that have none."""

@@ -2,9 +2,11 @@
 
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from uuid import UUID
@@ -12,9 +14,13 @@ from uuid import UUID
 import httpx
 import pandas as pd
 import pytest
+from sqlalchemy import select
 
 from api.prediction_log.database import Database
+from api.prediction_log.erasure import erase, erase_mentions
 from api.prediction_log.records import WindowRecord
+from api.prediction_log.tables import changed_rows
+from api.snapshots.reports import blank_ids
 from api.snapshots.retention_tiers import windows_to_remove
 from evidently_workspace.client import project_id_for
 from evidently_workspace.window import Window
@@ -160,6 +166,33 @@ def test_a_second_snapshot_of_a_window_is_removed_and_one_takes_the_place_of_one
     assert found[Window(first.start, first.end).key] == [UUID(first.snapshot_id)]
     assert found[Window(second.start, second.end).key] == [other]
     assert {str(other)} == {one.snapshot_id for one in world.windows() if one.start == second.start}
+
+
+@pytest.mark.parametrize("point", ["measured", "reported", "posted", "recording", "recorded"])
+def test_a_row_that_is_erased_while_its_window_is_processed_is_named_nowhere(world: World, point: str) -> None:
+    while world.clock.time.timestamp() // 300 % 4:  # the windows of these times fail a check
+        world.pass_time(60)
+    world.rows(0, 3, 0)
+    process, (erased, *kept) = world.processes[0], world.logged
+    blank = partial(blank_ids, world.reports)
+
+    def erase_one() -> None:
+        assert erase(process.database, [erased], by="a test") == [erased]
+        erase_mentions(process.database, [erased], by="a test", blank=blank)
+
+    process.faults.at_point[point] = erase_one
+    world.pass_time(300)
+    world.beat(0)
+    assert point not in process.faults.at_point
+    (window,) = [one for one in world.windows() if one.failed_checks]
+    assert window.report_file is not None
+    report = (world.reports / window.report_file).read_text()
+    assert erased not in report
+    assert all(name in report for name in kept)
+    with process.database.reading() as connection:
+        content = zlib.decompress(connection.execute(select(changed_rows.c.content)).scalar_one()).decode()
+    assert erased not in content
+    assert all(name in content for name in kept)
 
 
 def test_snapshots_of_windows_that_the_log_does_not_know_are_left_alone(world: World) -> None:

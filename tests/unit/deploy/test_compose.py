@@ -97,6 +97,22 @@ def test_every_image_has_the_number_of_a_version() -> None:
     assert not [image for image in foreign if not re.search(r":v?\d+(\.\d+)*", image)]
 
 
+@pytest.mark.parametrize(("extras", "installed"), [("", []), ("boosting", ["-r", "requirements-boosting.lock"])])
+def test_the_image_of_the_api_gets_the_optional_group_that_is_asked_for(extras: str, installed: list[str]) -> None:
+    builds = [service["build"] for service in SERVICES.values() if service.get("build", {}).get("target") == "api"]
+    assert builds
+    assert all(build["args"] == {"EXTRAS": "${VIGIE_EXTRAS:-}"} for build in builds)
+    stages = re.split(r"^(?=FROM )", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (packages,) = [stage for stage in stages if " AS api-packages\n" in stage]
+    assert "\nARG EXTRAS=\n" in packages
+    (lock,) = re.findall(r"-r requirements\.lock (\S.*?) \\", packages)
+    asked = subprocess.run(["sh", "-c", f"echo {lock}"], env={"EXTRAS": extras}, stdout=subprocess.PIPE, check=True)
+    assert asked.stdout.decode().split() == installed
+    copied = re.findall(r"^COPY (.+) \./$", packages, re.MULTILINE)[0].split()
+    assert {*installed[1:], "requirements.lock"} <= set(copied)
+    assert all((ROOT / name).is_file() for name in copied)
+
+
 def test_every_action_is_a_commit_and_updates_are_proposed() -> None:
     workflows = "".join(path.read_text(encoding="utf-8") for path in (ROOT / ".github/workflows").glob("*.yml"))
     used = re.findall(r"uses: (.+)", workflows)

@@ -227,3 +227,16 @@ def test_as_many_long_categories_as_rows_make_neither_snapshot_nor_report_grow(s
     # all of them would be 5 MB
     assert len(hostile.body) < len(plain.body) + 100_000
     assert len(hostile.html) < len(plain.html) + 100_000
+
+
+def test_how_columns_go_together_is_a_figure_without_an_alarm(snap, manifest, make_rows):
+    window = make_rows(manifest, 300, seed=4)
+    usual = snap(manifest, window)
+    mirrored = snap(manifest, window.assign(x1=window["x0"]))
+
+    (before,), (after,) = (
+        [one.value for one in found.values if one.name == "joint_drift"] for found in (usual, mirrored)
+    )
+    assert before < 0.6 < after
+    assert mirrored.failed_checks == usual.failed_checks
+    assert "How columns go together" in mirrored.html

@@ -1,5 +1,6 @@
 """DELETE /predictions/{id}: a row and its label go, the figures of its window stay."""
 
+import json
 import logging
 from collections.abc import Callable
 from hashlib import sha256
@@ -8,7 +9,13 @@ from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import insert
 
+from api.prediction_log.changed_rows import RowsOfCheck, record_changed_rows
+from api.prediction_log.database import Database
+from api.prediction_log.tables import windows
+from api.settings import Settings
+from evidently_workspace.results import ROWS_HEADER
 from tests.unit.api.conftest import Bearer, Logged
 
 ODD_ID = "Az09._~:@/+=-"
@@ -87,3 +94,32 @@ def test_the_window_keeps_its_row_count(client: TestClient, setosa: dict[str, An
     before = logged("windows")
     assert client.delete("/predictions/a").status_code == 204
     assert logged("windows") == before
+
+
+def named_by_a_window(database: Database, report_file: str | None, *ids: str) -> None:
+    window = {"model_id": 1, "start": 0, "end": 60_000_000, "status": "posted", "tries": 1, "report_file": report_file}
+    with database.writing() as connection:
+        connection.execute(insert(windows).values(**window, failed_checks=[], not_computed=[]))
+        found = [RowsOfCheck("data_drift", "x", None, [(one, 1.0) for one in ids])]
+        record_changed_rows(connection, 1, 0, found)
+
+
+def test_a_window_names_an_erased_id_no_more_and_an_answer_that_failed_is_asked_for_again(
+    client: TestClient, setosa: dict[str, Any], settings: Settings, database: Database, logged: Logged
+) -> None:
+    for name in ("a", "b"):
+        predicted(client, setosa, name)
+    named_by_a_window(database, "day/report.html", "a", "b")
+    report = settings.reports_dir / "day" / "report.html"
+    report.mkdir(parents=True)  # what cannot be read, whoever reads
+    answer = client.delete("/predictions/a")
+    assert answer.status_code == 503
+    assert "the prediction is erased, but a report that names it cannot be changed" in answer.json()["detail"]
+    assert [row["id"] for row in logged("predictions")] == ["b"]
+    report.rmdir()
+    report.write_text(f'<p>"header": {json.dumps(ROWS_HEADER)}, "data": [["data drift", "x", "", "a", "1"]]; "a"')
+    assert client.delete("/predictions/a").status_code == 204
+    assert report.read_text().endswith('[["data drift", "x", "", "erased", "1"]]; "a"')
+    assert client.delete("/predictions/a").status_code == 404
+    assert client.delete("/predictions/b").status_code == 204
+    assert logged("changed_rows") == []

@@ -1,5 +1,6 @@
 """How logged rows become the frames that are measured, and past windows the sums that show what lasts."""
 
+import json
 import math
 import random
 from datetime import timedelta
@@ -9,12 +10,15 @@ from sqlalchemy import insert
 
 from api.prediction_log.alarms import AlarmLog, record_statistics
 from api.prediction_log.database import microseconds
-from api.prediction_log.records import LoggedRow, WindowValue
+from api.prediction_log.inserts import insert_predictions, store_labels
+from api.prediction_log.reader import read_labelled, read_predictions
+from api.prediction_log.records import LabelRecord, LoggedRow, PredictionRecord, WindowValue
 from api.prediction_log.tables import windows
 from api.snapshots.logged_frames import window_frame
 from api.snapshots.measure import PastWindows
 from model.artifact.manifest import Manifest
 from model.artifact.traffic import TrafficAlarms
+from model.statistics.segments import is_compared, metadata_columns, score_segment, segment_frames, segments_of
 from tests.clocked import NOON, ClockedDatabase
 from tests.unit.evidently_workspace.regression_model import build_regression_manifest
 
@@ -46,6 +50,35 @@ def test_a_window_without_rows_has_its_columns() -> None:
     frame = window_frame([], build_regression_manifest(), labelled=True)
     assert list(frame) == [*FEATURES, "prediction", "label"]
     assert frame["label"].dtype == "float64"
+
+
+def test_metadata_that_rode_along_divides_the_rows_of_the_log(database_url: str) -> None:
+    database = ClockedDatabase(database_url)
+    database.migrate()
+    shops = ["north", " north", 7, 7.0, None, "rest"]
+    rows = [
+        PredictionRecord(str(place), place, "v1", json.dumps({**FEATURES, "shop": shop}), str(place), "{}")
+        for place, shop in enumerate(shops * 40)
+    ]
+    at = microseconds(NOON)
+    with database.writing() as connection:
+        insert_predictions(connection, {1: at}, rows)
+        store_labels(connection, {1: at}, [LabelRecord(one.prediction_id, one.prediction) for one in rows])
+    manifest = build_regression_manifest().model_copy(
+        update={"version": "v1", "segments": ("shop", "member"), "metadata": ("shop",)}
+    )
+    span = (database, NOON, NOON + HOUR, "v1", 1000)
+    current = window_frame(read_predictions(*span).rows, manifest, labelled=False)
+    labelled = window_frame(read_labelled(*span).rows, manifest, labelled=True)
+    reference = labelled.drop(columns=metadata_columns(manifest)["shop"])
+    by_shop, by_member = segments_of(current, labelled, reference, manifest)
+    sizes = {one.label: (int(one.current.sum()), int(one.labelled.sum())) for one in by_shop}
+    assert sizes == {"shop=north": (80, 80), "shop=7": (80, 80), "shop (missing)": (40, 40), "shop=rest": (40, 40)}
+    assert [one.label for one in by_member] == ["member=True"]
+    frames = segment_frames(current, labelled, reference, manifest, None)
+    assert {one.label: score_segment(one, frames, manifest).score for one in by_shop} == dict.fromkeys(sizes, 0.0)
+    assert (is_compared("shop", reference, manifest), is_compared("member", reference, manifest)) == (False, True)
+    database.dispose()
 
 
 HOUR = timedelta(hours=1)

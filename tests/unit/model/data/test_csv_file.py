@@ -472,6 +472,22 @@ def test_the_table_hides_nothing_at_any_width(write: Write, width: int) -> None:
         assert fact in shown.replace(" ", ""), fact
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_index_is_known_though_rows_without_a_target_are_left_out(write: Write, first: int) -> None:
+    rows = "".join(f"{i + first},{i + 1960},{i % 7},{'' if i % 9 == 4 else 'ab'[i % 2]}\n" for i in range(80))
+    columns = read_columns(write(f"rownames,year,x,y\n{rows}"), "y")
+    assert [(column.name, column.why[:15]) for column in columns.dropped] == [("rownames", "counts the rows")]
+
+
+def test_a_word_among_numbers_is_refused_with_each_way_out(write: Write) -> None:
+    rows = "".join(f"{'rotary' if i == 40 else 4 + i % 3},{i % 7},{'ab'[i % 2]}\n" for i in range(80))
+    path = write(f"cylinders,x,y\n{rows}")
+    with pytest.raises(DataError, match=r"line 42: 'rotary' is not a finite number.*call the column a category"):
+        read_columns(path, "y")
+    columns = read_columns(path, "y", SchemaFile.model_validate({"columns": {"cylinders": "category"}}))
+    assert columns.kept[0].type == "category"
+
+
 def test_a_table_of_many_columns_shows_those_that_it_drops(write: Write) -> None:
     names = ",".join(f"c{number}" for number in range(70))
     rows = "".join(

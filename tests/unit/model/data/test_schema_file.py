@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from model.data.schema_file import ColumnOverride, SchemaFile, read_schema, write_schema
+from model.artifact.manifest import FeatureType
+from model.data.csv_text import CsvText
+from model.data.schema_file import ColumnOverride, SchemaFile, read_schema, segment_fields, write_schema
 from model.errors import DataError
 
 
@@ -47,6 +49,43 @@ def test_a_schema_that_is_not_understood_is_refused_with_the_place(tmp_path: Pat
         read(tmp_path, text)
     assert message in str(refusal.value)
     assert "schema.yaml" in str(refusal.value)
+
+
+HEADER = ("age", "sex", "ticket", "y")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("segments: [sex, sex]", "the schema names 'sex' twice under segments"),
+        ("fairness: [y]", "'y', which is the target, under fairness"),
+        ("segments: [shop]", "'shop' under segments, which is neither in the file nor under metadata"),
+        ("segments: [age]\ncolumns: {age: number}", "'age' under segments, but it is a number"),
+        ("fairness: [age]\ncolumns: {age: {type: number}}", "'age' under fairness, but it is a number"),
+        ("metadata: [sex]\ncolumns: {sex: category}", "'sex' under metadata and under columns"),
+    ],
+)
+def test_a_column_that_rows_cannot_be_divided_by_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError) as refusal:
+        read(tmp_path, text).check(HEADER, "y")
+    assert message in str(refusal.value)
+
+
+def test_rows_are_divided_by_features_columns_left_out_and_metadata_that_the_file_lacks(tmp_path: Path) -> None:
+    schema = read(tmp_path, "segments: [sex, ticket, shop]\nfairness: [sex]\nmetadata: [shop, ticket]\n")
+    schema.check(HEADER, "y")
+    columns = [[*"123"], ["f", "m", "f"], ["3.0", "", "TRUE"], [*"010"]]
+    text = CsvText(tmp_path, "utf-8", ",", HEADER, [2, 3, 4], columns)
+    types: dict[str, FeatureType | None] = {"age": "number", "sex": "category", "ticket": None}
+    found = segment_fields(schema, types, text, "classification")
+    assert (found["segments"], found["fairness"]) == (("sex", "ticket", "shop"), ("sex",))
+    values = found["segment_values"]
+    assert [*values] == ["segment: ticket"]
+    assert values["segment: ticket"].tolist() == ["3", None, "True"]
+    with pytest.raises(DataError, match="the target is a number"):
+        segment_fields(schema, types, text, "regression")
+    with pytest.raises(DataError, match="'sex' under segments, but it is a number"):
+        segment_fields(schema, {**types, "sex": "number"}, text, "classification")
 
 
 def test_a_schema_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:

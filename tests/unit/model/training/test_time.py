@@ -48,6 +48,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "model"
 
 
+@pytest.fixture(scope="module")
+def few_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rows of some of these days, where the alarms do not follow from how days differ."""
+    return write_traffic(tmp_path_factory.mktemp("few_days") / "rows.csv", 6)
+
+
 def test_the_time_is_no_feature_and_the_manifest_says_what_the_history_was(folder: Path) -> None:
     manifest = read_manifest(folder)
     traffic = manifest.traffic
@@ -95,9 +101,9 @@ def test_a_quiet_month_is_quiet_and_a_steady_column_that_moves_is_found(
 
 
 def test_a_file_without_a_time_gets_alarms_that_learn(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    few_days: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--csv", str(folder.parent / "rows.csv"), "--target", "busy", "--estimator", "logistic_regression"]
+    arguments = ["--csv", str(few_days), "--target", "busy", "--estimator", "logistic_regression"]
     assert train([*arguments, "--time-zone", "Europe/Paris", "--out", str(tmp_path / "model")]) == 0
     assert "learn: only gross changes alarm until" in " ".join(capsys.readouterr().out.split())
     manifest = read_manifest(tmp_path / "model")
@@ -117,9 +123,9 @@ def test_alarms_in_time_need_a_time(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_without_a_time_hours_count_as_drift_and_the_command_says_so(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    few_days: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--csv", str(folder.parent / "rows.csv"), "--target", "busy", "--estimator", "logistic_regression"]
+    arguments = ["--csv", str(few_days), "--target", "busy", "--estimator", "logistic_regression"]
     assert train([*arguments, "--alarms", "rows", "--out", str(tmp_path / "model")]) == 0
     assert read_manifest(tmp_path / "model").traffic is None
     assert read_manifest(tmp_path / "model").alarms == "rows"
@@ -138,9 +144,9 @@ def test_without_a_time_hours_count_as_drift_and_the_command_says_so(
     ],
 )
 def test_what_is_no_time_ends_in_one_line(
-    options: list[str], message: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str], message: str, few_days: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--csv", str(folder.parent / "rows.csv"), "--target", "busy", *options]
+    arguments = ["--csv", str(few_days), "--target", "busy", *options]
     assert train([*arguments, "--out", str(tmp_path / "model")]) == 2
     assert message in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from api.app import create_app
@@ -110,7 +111,10 @@ def test_what_the_program_elsewhere_predicts_is_logged_under_its_own_ids(
     )
     with served(create_app(settings), free_port()) as url:
         sent = asyncio.run(send_steady(model, url, seconds=1, seed=0))
+        page = httpx.get(url, trust_env=False).text
     assert (sent.rows, sent.errors) == (5, [])
+    assert "all of them serve, 1 of them elsewhere" in page
+    assert page.count("served elsewhere, test mean absolute error") == 1, "the start page says which is only watched"
 
 
 def test_a_program_elsewhere_that_reaches_nothing_is_said(tmp_path: Path) -> None:
