@@ -240,9 +240,9 @@ class Database:
 
     def dispose(self) -> None:
         """Close every connection."""
-        self._driver.close()
         while self._kept:
             self._kept.pop()[0].close()
+        self._driver.close()
         self.engine.dispose()
 
     def _refuse_lost_file(self) -> None:
