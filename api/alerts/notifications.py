@@ -54,7 +54,7 @@ class Notifications:
         known = models()
         for address in self._addresses.all:
             for model in known:
-                if not self._tell(address, model):
+                if not self._notify(address, model):
                     break  # it would keep the others waiting for each model
         for model in known:
             model.store.forget_others(self.digest(address) for address in self._addresses.all)
@@ -65,7 +65,7 @@ class Notifications:
             self._digests[address.place] = address.digest(self._log_id())
         return self._digests[address.place]
 
-    def _tell(self, address: Address, model: ModelNews) -> bool:
+    def _notify(self, address: Address, model: ModelNews) -> bool:
         """Send what is new of one model; False where the address did not accept it."""
         state, now = model.store.state(self.digest(address), address.service)
         if not may_send(state, now):
