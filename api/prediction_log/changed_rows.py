@@ -55,13 +55,8 @@ def record_changed_rows(connection: Connection, model_id: int, start: int, found
 
 def erased_among(connection: Connection, model_id: int, found: Sequence[RowsOfCheck]) -> set[str]:
     """Return the ids that the log has no more; those that it has cannot be erased before the transaction ends."""
-    named = sorted({row_id for one in found for row_id, _ in one.rows})
-    there: set[str] = set()
-    for first in range(0, len(named), IDS_PER_QUERY):
-        keys = [prediction_key(model_id, one) for one in named[first : first + IDS_PER_QUERY]]
-        query = select(predictions.c.id).where(predictions.c.id.in_(keys)).order_by(predictions.c.id)
-        there.update(map(public_id, connection.execute(query.with_for_update(read=True, key_share=True)).scalars()))
-    return set(named) - there
+    named = _named(found)
+    return set(named) - _held(connection, model_id, named, locked=True)
 
 
 class NamingWindow(NamedTuple):
@@ -161,7 +156,7 @@ def _shown(
     connection: Connection, model_id: int, wanted: Sequence[RowsOfCheck], limit: int
 ) -> list[tuple[RowsOfCheck, list[tuple[str, float]]]]:
     """Return the rows of each check that the log still has, at most ``limit`` of all together; only ids are read."""
-    held = _held(connection, model_id, sorted({row_id for one in wanted for row_id, _ in one.rows}))
+    held = _held(connection, model_id, _named(wanted))
     found: list[tuple[RowsOfCheck, list[tuple[str, float]]]] = []
     left = limit
     for place, one in enumerate(wanted):
@@ -172,13 +167,20 @@ def _shown(
     return found
 
 
-def _held(connection: Connection, model_id: int, ids: Sequence[str]) -> set[str]:
-    """Return those of the ids that the log still has."""
+def _named(found: Sequence[RowsOfCheck]) -> list[str]:
+    """Return the ids of all the rows, in order."""
+    return sorted({row_id for one in found for row_id, _ in one.rows})
+
+
+def _held(connection: Connection, model_id: int, ids: Sequence[str], *, locked: bool = False) -> set[str]:
+    """Return those of the ids that the log still has; ``locked`` ones stay until the transaction ends."""
     found: set[str] = set()
     for first in range(0, len(ids), IDS_PER_QUERY):
         keys = [prediction_key(model_id, one) for one in ids[first : first + IDS_PER_QUERY]]
         query = select(predictions.c.id).where(predictions.c.id.in_(keys))
-        found |= {public_id(row.id) for row in connection.execute(query)}
+        if locked:
+            query = query.order_by(predictions.c.id).with_for_update(read=True, key_share=True)
+        found.update(map(public_id, connection.execute(query).scalars()))
     return found
 
 

@@ -128,11 +128,13 @@ class Database:
 
     def _kept_connection(self) -> PoolProxiedConnection:
         """Return the connection of the last such transaction, or one of the pool, which first asks whether it works."""
-        if self._kept:
+        try:
             pooled, used_at = self._kept.pop()
-            if time.monotonic() - used_at < KEPT_SECONDS:
-                return pooled
-            pooled.close()
+        except IndexError:  # asked before, another thread could be first
+            return self.engine.raw_connection()
+        if time.monotonic() - used_at < KEPT_SECONDS:
+            return pooled
+        pooled.close()
         return self.engine.raw_connection()
 
     def stamps(self, connection: Connection | sqlite3.Connection | PostgresWrite) -> "Stamps":
