@@ -39,7 +39,7 @@ def test_tails_reach_beyond_the_sample_and_keep_the_number_of_rows() -> None:
     rng = np.random.default_rng(1)
     weights = rng.dirichlet(np.ones(len(values)), size=50)
     counts = rng.multinomial(200, weights).T.astype(np.float32)
-    with_tails = tails.counts_with_tails(counts, tails.shares(weights), rng)
+    with_tails = tails.counts_with_tails(counts, tails.shapes(weights), rng)
     assert with_tails.shape == (len(tails.values), 50)
     np.testing.assert_array_equal(with_tails.sum(axis=0), 200)
     np.testing.assert_array_equal(counts.sum(axis=0), 200)
