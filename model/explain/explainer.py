@@ -157,7 +157,8 @@ class Explainer:
         for trials, ends in trial_rows(features):
             encoded = self._encode(trials)
             varies += [_varying(rows) for rows in np.split(_as_numbers(encoded), ends[:-1])]
-            samples.append(encoded[:: max(1, len(encoded) // _PROVEN_ROWS)])
+            # a copy: a view would keep all of these rows
+            samples.append(encoded[:: max(1, len(encoded) // _PROVEN_ROWS)].copy())
         self._owners = column_owners(np.array(varies), features)
         self.method: Literal["TreeSHAP", "linear SHAP"] = self._step.method
         whole = pd.concat(samples) if isinstance(samples[0], pd.DataFrame) else np.concatenate(samples)
