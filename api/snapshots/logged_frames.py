@@ -1,7 +1,7 @@
 """Logged rows as the frames that are measured: a window's, and those of many past windows. It imports no Evidently."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,13 +11,17 @@ import pandas as pd
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, read_labelled, read_predictions
 from api.prediction_log.records import SOLE_MODEL, LoggedRow
-from model.alarms.window_values import TimedRows
+from model.alarms.learning import joined
+from model.alarms.window_values import Model, TimedRows, Windows, measure_windows
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest
 from model.data.cells import segment_value
 from model.data.encoding import encoding_of, rows_of
 from model.serving.engines import with_predictions
 from model.serving.predictor import AnyPredictor
 from model.statistics.segments import metadata_columns
+
+CHUNK_ROWS = 100_000
+"""Rows and labels of the log that are in memory at once."""
 
 
 def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: bool) -> pd.DataFrame:
@@ -141,6 +145,33 @@ class PastWindows:
             frame = with_predictions(frame, self._predictor.answers(rows_of(frame, manifest.features)), names)
         frame = frame.assign(**_segments(rows, manifest))
         return frame.assign(**{LABEL: _answers([row.label for row in rows], manifest)}) if labelled else frame
+
+
+def measure_past(
+    past: PastWindows,
+    windows: Mapping[datetime, int],
+    seconds: int,
+    models: Sequence[Model],
+    *,
+    min_rows: int,
+    min_labels: int,
+    progress: Callable[[int], None] = lambda _windows: None,
+) -> list[Windows]:
+    """Measure past windows as snapshots do, once for each model: against its reference. The log is read once.
+
+    ``windows`` are as for `PastWindows.read`, and not empty; ``progress`` is called with how many are done. Raises
+    LogUnavailable and PredictionError.
+    """
+    parts: list[list[Windows]] = [[] for _ in models]
+    for chunk in past.read(windows, seconds, CHUNK_ROWS):
+        for found, model in zip(parts, models, strict=True):
+            found.append(
+                measure_windows(
+                    *chunk.predicted, seconds, model, min_rows, labelled=chunk.labelled, min_labels=min_labels
+                )
+            )
+        progress(chunk.windows)
+    return [joined(found) for found in parts]
 
 
 @dataclass(frozen=True, slots=True)
