@@ -31,7 +31,7 @@ from scripts.past_rows import reference_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from api.snapshots.own_reference import DrawnReference
+    from api.snapshots.logged_frames import DrawnReference
     from model.alarms.window_checks import JudgedWindow
     from model.alarms.window_values import Windows
 
@@ -153,7 +153,11 @@ def _calibrate(options: argparse.Namespace, settings: Settings, service: _Servic
     _show(console, current, found, before, after)
     _say_what_holds(console, found, len(stretch.now.starts), stretch.measured)
     if drawn is not None:
-        console.print(f"The reference becomes {drawn.text}. What was now is measured against the one that holds now.")
+        console.print(f"The reference becomes {drawn.text}. Columns with 'now' compare with the one that holds now.")
+        if current.overrides:
+            console.print(
+                "Thresholds that people set were set for the reference before, and hold on: scripts.threshold"
+            )
     if options.dry_run:
         console.print("Nothing was changed. Without --dry-run the next window is judged by the new thresholds.")
         return
@@ -170,7 +174,7 @@ def _stretch(
     options: argparse.Namespace, settings: Settings, service: _Service, reference: "pd.DataFrame", console: Console
 ) -> _Stretch:
     """Return the windows of the stretch; what the log has no distances of is measured again, from its rows."""
-    from api.snapshots.own_reference import draw_reference, measure_stretch  # noqa: PLC0415 - imports pandas
+    from api.snapshots.logged_frames import draw_reference, measure_stretch  # noqa: PLC0415 - imports pandas
     from model.alarms.learning import with_attributions  # noqa: PLC0415 - as above
 
     log, manifest = service.log, service.manifest
