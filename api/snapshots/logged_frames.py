@@ -1,4 +1,4 @@
-"""Logged rows as the frames that are measured: of a window, of past windows, of a reference. It imports no Evidently."""
+"""Logged rows as the frames that are measured: of a window, of past windows, of a reference. Without Evidently."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
