@@ -105,14 +105,13 @@ def _calibrate(
         measured = log.measured(manifest.version, options.start, options.end)
         if not measured:
             raise DataError(_nothing(log, manifest))
-        interval = usual_interval(measured)
-        windows = windows_in(measured, interval)
+        interval, reference = usual_interval(measured), read_reference(settings.model_dir)
+        windows = windows_in(measured, interval, current, reference)
     with console.status("calibrating"):
         found = _fitted(options, windows, interval, current)
         calibrated = found if current.traffic is None else current.traffic.replaced(found)
         new = current.model_copy(update={"traffic": calibrated})
         quorum = Quorum(settings.alert_windows_failed, settings.alert_windows)
-        reference = read_reference(settings.model_dir)
         before, after = (_judged(windows, interval, one, reference, quorum) for one in (current, new))
     _show(console, current, found, before, after)
     _say_what_holds(console, found, len(windows.starts), len(measured))
@@ -173,7 +172,7 @@ def _row(threshold: TrafficThreshold, current: Manifest, before: Judged, after: 
 
     def beyond(judged: Judged) -> str:
         check = CHECK_OF[threshold.name]
-        column = threshold.name if check == "performance" else threshold.column
+        column = threshold.column or (threshold.name if check == "performance" else None)
         count = sum(
             any(failure.check == check and failure.column == column for failure in window.failures)
             for window in judged.windows

@@ -11,13 +11,13 @@ import pandas as pd
 from api.prediction_log.database import Database
 from api.prediction_log.reader import WindowRows, read_labelled, read_predictions
 from api.prediction_log.records import SOLE_MODEL, LoggedRow
-from model.alarms.window_values import TimedRows
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, Manifest
 from model.data.cells import segment_value
 from model.data.encoding import encoding_of, rows_of
 from model.serving.engines import with_predictions
 from model.serving.predictor import AnyPredictor
 from model.statistics.segments import metadata_columns
+from model.statistics.windows import TimedRows
 
 
 def window_frame(rows: Sequence[LoggedRow], manifest: Manifest, *, labelled: bool) -> pd.DataFrame:

@@ -116,6 +116,11 @@ class DividedColumn(NamedTuple):
     values: list[str]
     codes: tuple[Codes, ...]
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether the last of the frames, the reference, has the values of the column at all."""
+        return any(self.values[code] != _MISSING for code in np.unique(self.codes[-1]))
+
 
 def divide_columns(columns: Mapping[str, str], frames: Sequence[pd.DataFrame]) -> list[DividedColumn]:
     """Return the columns by which the rows of some frames are divided; see `divided_by`."""
@@ -147,25 +152,24 @@ def divide(column: DividedColumn, current: Codes, labelled: Codes, reference: Co
     there = np.flatnonzero(sizes)
     order = there[np.lexsort((there, -sizes[there]))]
     largest, rest = order[:MAX_VALUES], order[MAX_VALUES:]
-    compared = any(values[code] != _MISSING for code in np.unique(reference))
-    found = []
+    compared, found = column.is_compared, []
     for code in largest:
         value = values[code]
         shown = "missing" if value == _MISSING else value.removeprefix("=")
         masks = [part == code for part in parts]
-        found.append(Segment(column.name, _label(column.name, value, taken), shown, *masks, compared))
+        found.append(Segment(column.name, segment_label(column.name, value, taken), shown, *masks, compared))
     if len(rest):
         is_large = np.zeros(len(values), dtype=bool)
         is_large[largest] = True
-        label, shown = _label(column.name, _REST, taken), f"the rest ({len(rest):,} values)"
+        label, shown = segment_label(column.name, REST, taken), f"the rest ({len(rest):,} values)"
         found.append(Segment(column.name, label, shown, *(~is_large[part] for part in parts), compared))
     return found
 
 
-_MISSING, _REST = " (missing)", " (the rest)"
+_MISSING, REST = " (missing)", " (the rest)"
 
 
-def _label(column: str, value: str, taken: set[str]) -> str:
+def segment_label(column: str, value: str, taken: set[str]) -> str:
     """Return the name of a segment, as any database takes it: printable, not too long, and no other one's."""
     whole = f"{column}{value}"
     label = "".join(one if one.isprintable() else "\ufffd" for one in whole)
@@ -174,11 +178,6 @@ def _label(column: str, value: str, taken: set[str]) -> str:
         label = f"{label[: MAX_LABEL - 10]}… {digest}"
     taken.add(label)
     return label
-
-
-def is_compared(name: str, reference: pd.DataFrame, manifest: Manifest) -> bool:
-    """Whether the reference has the values of a column, so that segments can be compared with it."""
-    return bool(column_of(reference, name, manifest).notna().any())
 
 
 def score_segment(segment: Segment, frames: "SegmentFrames") -> SegmentScores:
