@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from model.artifact.manifest import LABEL
+
 Numbers = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.floating[Any]]
 """How often each window holds each row, (rows, windows)."""
@@ -117,3 +119,9 @@ def places_together(sizes: npt.NDArray[np.intp], reference_rows: int) -> Iterato
             start, rows = place, int(size)
     if start < len(sizes):
         yield np.arange(start, len(sizes))
+
+
+def labelled_part(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that have a label: all of an artifact's reference, and some of a service's own."""
+    known = rows[LABEL].notna()
+    return rows if known.all() else rows[known]
