@@ -245,7 +245,8 @@ def windows_of(
     segments: Segments = ()
     if manifest is not None:
         of_labels = [window.labels for window in ordered]
-        segments = segments_of_log([window.values for window in ordered], of_labels, manifest, reference)
+        of_values = [{(*name,): value for name, value in window.values.items()} for window in ordered]
+        segments = segments_of_log(of_values, of_labels, manifest, reference)
     values = {name: np.array([window.values.get(name, np.nan) for window in ordered]) for name in names}
     sizes = {}
     for name in names:

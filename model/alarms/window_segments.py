@@ -129,10 +129,10 @@ def _rows_of(label: str, column: DividedColumn, labels: Iterable[str]) -> Mask |
         {segment_label(column.name, value, set()): code for code, value in enumerate(column.values)},
     )
     if label in of_value:
-        return codes == of_value[label]
+        return np.asarray(codes == of_value[label])
     if label == segment_label(column.name, REST, set()):
         named = [of_value[one] for one in labels if one in of_value]
-        return ~np.isin(codes, named)
+        return np.asarray(~np.isin(codes, named))
     return np.zeros(len(codes), dtype=bool) if label.removeprefix(column.name)[:1] in {"=", " "} else None
 
 

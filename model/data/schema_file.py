@@ -128,8 +128,8 @@ def segment_fields(
         for name in names:
             if types.get(name) == "number":
                 raise number_segment(key, name)
-    names = [name for name in (*schema.segments, *schema.fairness) if types.get(name) is None]
-    kept = segment_values({name: f"{SEGMENT_PREFIX}{name}" for name in names}, text)
+    of_metadata = [name for name in (*schema.segments, *schema.fairness) if types.get(name) is None]
+    kept = segment_values({name: f"{SEGMENT_PREFIX}{name}" for name in of_metadata}, text)
     if taken := [name for name in kept if types.get(name) is not None]:
         raise DataError(f"column {taken[0]!r} has the name that a segment has in logged rows; rename it")
     return {"segments": schema.segments, "fairness": schema.fairness, "segment_values": pd.DataFrame(kept)}

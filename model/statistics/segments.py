@@ -138,7 +138,8 @@ def segments_of(
     """Yield the segments of each column of a window; see `divide`."""
     taken: set[str] = set()
     for column in divide_columns(divided_by(manifest.segments, manifest.feature_names), (current, labelled, reference)):
-        yield divide(column, *column.codes, taken)
+        now, known, before = column.codes
+        yield divide(column, now, known, before, taken)
 
 
 def divide(column: DividedColumn, current: Codes, labelled: Codes, reference: Codes, taken: set[str]) -> list[Segment]:
@@ -156,13 +157,15 @@ def divide(column: DividedColumn, current: Codes, labelled: Codes, reference: Co
     for code in largest:
         value = values[code]
         shown = "missing" if value == _MISSING else value.removeprefix("=")
-        masks = [part == code for part in parts]
-        found.append(Segment(column.name, segment_label(column.name, value, taken), shown, *masks, compared))
+        now, known, before = (part == code for part in parts)
+        label = segment_label(column.name, value, taken)
+        found.append(Segment(column.name, label, shown, now, known, before, compared))
     if len(rest):
         is_large = np.zeros(len(values), dtype=bool)
         is_large[largest] = True
         label, shown = segment_label(column.name, REST, taken), f"the rest ({len(rest):,} values)"
-        found.append(Segment(column.name, label, shown, *(~is_large[part] for part in parts), compared))
+        now, known, before = (~is_large[part] for part in parts)
+        found.append(Segment(column.name, label, shown, now, known, before, compared))
     return found
 
 
