@@ -111,11 +111,17 @@ class LogWriter:
         self._gathering = Gathering()
         self._wanted = 1
         self._closed = False
+        self._refusal: str | None = None
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
+        self._refusal = None
         self._thread.start()
+
+    def refuse(self, reason: str) -> None:
+        """Let every call raise LogUnavailable at once, with that reason, until the thread is started."""
+        self._refusal = reason
 
     async def close(self) -> None:
         """Commit what was accepted, then stop the thread; later calls raise LogUnavailable.
@@ -125,7 +131,8 @@ class LogWriter:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        await asyncio.to_thread(self._thread.join, self._timeout_seconds)
+        if self._thread.ident is not None:  # it was started
+            await asyncio.to_thread(self._thread.join, self._timeout_seconds)
         if self._alarm is not None:
             self._alarm.cancel()
         if self._thread.is_alive():
@@ -187,6 +194,8 @@ class LogWriter:
         with self._changed:
             if self._closed:
                 raise LogUnavailable("the prediction log is closing")
+            if self._refusal is not None:
+                raise LogUnavailable(self._refusal)
             if rows and self._waiting_rows + rows > self._max_waiting_rows and self._waiting:
                 raise LogOverloaded(f"{self._waiting_rows} rows wait for the prediction log; try again shortly")
             self._waiting.append(entry)
