@@ -38,7 +38,7 @@ HOUR = timedelta(hours=1)
 LAST_OF_ONE_MODEL = "0007"
 HELD = ("predictions", "labels", "rejections", "horizon", "log_identity", "windows", "window_values")
 HELD += ("window_statistics", "alarm_versions", "lease", "model_roll")
-ADDED = {"model_id", "muted_checks", "overrides"}
+ADDED = {"model_id", "muted_checks", "overrides", "reference_id", "content_by_reference"}
 """Columns that later versions added."""
 
 
