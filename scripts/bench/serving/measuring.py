@@ -223,7 +223,9 @@ def measure_workers(
     return [
         Shared(
             workers,
-            *(median(getattr(seen, name) for seen, _, _ in rows) for name in ("rate", "p50", "p99")),
+            median(seen.rate for seen, _, _ in rows),
+            median(seen.p50 for seen, _, _ in rows),
+            median(seen.p99 for seen, _, _ in rows),
             median(cpu for _, cpu, _ in rows),
             median(cpu for _, _, cpu in rows) or None,
         )

@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import psycopg
-from sqlalchemy import make_url
 
 from model.artifact.manifest import ClassifierManifest
 from model.artifact.store import ONNX_FILE, read_manifest
@@ -94,7 +93,7 @@ def cpu_seconds_of(*pids: int) -> float:
 
 def postgres_processes(url: str) -> list[int]:
     """Return the processes of a PostgreSQL server; none where it is on another machine."""
-    with psycopg.connect(make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)) as own:
+    with psycopg.connect(url.replace("postgresql+psycopg:", "postgresql:", 1)) as own:
         name = Path(f"/proc/{own.info.backend_pid}/comm")
         if not name.exists() or not name.read_text(encoding="ascii").startswith("postgres"):
             return []
