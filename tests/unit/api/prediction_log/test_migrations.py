@@ -38,7 +38,7 @@ HOUR = timedelta(hours=1)
 LAST_OF_ONE_MODEL = "0007"
 HELD = ("predictions", "labels", "rejections", "horizon", "log_identity", "windows", "window_values")
 HELD += ("window_statistics", "alarm_versions", "lease", "model_roll")
-ADDED = {"model_id", "muted_checks", "overrides"}
+ADDED = {"model_id", "muted_checks", "overrides", "layout", "layouts_from"}
 """Columns that later versions added."""
 
 
@@ -322,6 +322,19 @@ def await_two_more(ids: list[str]) -> None:
     await_true(lambda: len(ids) > before + 1)
 
 
+async def log_as_before(database: Database, name: str) -> None:
+    """Log a prediction as the version before 0013 does."""
+    with database.writing() as connection:
+        row = {"id": name, "logged_at": database.stamps(connection)[1]}
+        connection.execute(text(LOG_AS_BEFORE), row)
+
+
+LOG_AS_BEFORE = """
+INSERT INTO predictions (id, sample_key, model_version, features, prediction, probabilities, model_id, logged_at)
+VALUES (:id, 0, 'v1', '{}', 'a', '{}', 1, :logged_at)
+"""
+
+
 async def log_until(database: Database, done: threading.Event, ids: list[str]) -> float:
     """Log predictions and labels one after the other; return the seconds of the slowest call."""
     slowest = 0.0
@@ -330,7 +343,7 @@ async def log_until(database: Database, done: threading.Event, ids: list[str]) -
     while not done.is_set():
         name = f"new{len(ids)}"
         for call in (
-            writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}")]),
+            log_as_before(database, name),
             writer.log_labels([LabelRecord(name, "b")]),
         ):
             began = monotonic()
