@@ -3,7 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
+import orjson
+from sqlalchemy import Connection
+
+from api.prediction_log.layouts import LayoutsInUse
 from api.prediction_log.records import SOLE_MODEL, LabelRecord, PredictionRecord
 from api.prediction_log.writer import LogWriter
 from tests.clocked import ClockedDatabase
@@ -12,6 +17,16 @@ from tests.clocked import ClockedDatabase
 def as_they_are(records: Sequence[PredictionRecord]) -> tuple[Sequence[PredictionRecord], Sequence[bytes]]:
     """Return the records as what is to be logged of them, and an empty answer to each."""
     return records, [b""] * len(records)
+
+
+def row_by_name(connection: Connection, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of the table of predictions as it is without a layout."""
+    layout = LayoutsInUse(connection)[row["layout"]]
+    return row | {
+        "model_version": layout.version_of(row["model_version"]),
+        "features": orjson.dumps(layout.read_features(row["features"])).decode(),
+        "probabilities": orjson.dumps(layout.read_probabilities(row["probabilities"])).decode(),
+    }
 
 
 def log_row(

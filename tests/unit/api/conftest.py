@@ -21,9 +21,10 @@ from api.security.keys import SCOPES
 from api.settings import Settings
 from scripts.keys import create_key
 from tests.clocked import ClockedDatabase
+from tests.logging_rows import row_by_name
 
 Logged = Callable[[str], list[dict[str, Any]]]
-"""Returns the rows of one of the log's tables."""
+"""Returns the rows of one of the log's tables; predictions as they are without a layout."""
 Bearer = dict[str, str]
 
 SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
@@ -90,6 +91,8 @@ def logged(database_url: str) -> Logged:
         database = Database(database_url)
         with database.reading() as connection:
             found = [dict(row._mapping) for row in connection.execute(select(metadata.tables[table]))]
+            if table == "predictions":
+                found = [row_by_name(connection, row) for row in found]
         database.dispose()
         return found
 

@@ -7,7 +7,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -21,8 +21,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, Table, insert, inspect, text
 
 from api.prediction_log.alarms import AlarmAction, AlarmLog, record_statistics
-from api.prediction_log.database import MIGRATION_LOCK, MIGRATIONS, Database, microseconds
+from api.prediction_log.database import MIGRATION_LOCK, MIGRATIONS, Database, microseconds, moment
 from api.prediction_log.expiry import ExpiredRows, LogExpiry
+from api.prediction_log.layouts import LayoutStore, RowLayout
 from api.prediction_log.models import ServedVersion, ServedVersionStore
 from api.prediction_log.reader import read_labelled, read_predictions, read_progress, read_rejections
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, WindowValue
@@ -205,6 +206,20 @@ def test_a_migration_that_is_cut_off_leaves_the_log_as_it_was(database: ClockedD
     assert contents(database) == before
     database.migrate()
     assert contents(database) == before
+
+
+def test_for_a_day_rows_are_logged_as_the_processes_of_the_version_before_read_them(database: ClockedDatabase) -> None:
+    """They may run on for a while, and write as before; an empty log has none such."""
+    database.migrate()
+    layout = RowLayout.of("v1", ["x"])
+    with database.reading() as connection:
+        allowed = moment(connection.execute(text("SELECT layouts_from FROM log_identity")).scalar_one())
+    assert HOUR * 23 < allowed - datetime.now(UTC) <= HOUR * 24
+    for database.time, expected in ((allowed - HOUR, None), (allowed, layout.id)):
+        assert LayoutStore(database).id_of(layout) == expected
+    asyncio.run(log_as_before(database, "late"))
+    (row,) = read_predictions(database, allowed, allowed + HOUR, "v1", 10).rows
+    assert (row.prediction_id, row.features) == ("late", {})
 
 
 def migrate_and_die(database: Database) -> None:
