@@ -57,7 +57,7 @@ def record_changed_rows(connection: Connection, model_id: int, start: int, found
 def erased_among(connection: Connection, model_id: int, found: Sequence[RowsOfCheck]) -> set[str]:
     """Return the ids that the log has no more; those that it has cannot be erased before the transaction ends."""
     named = _named(found)
-    return set(named) - _held(connection, model_id, named, locked=True)
+    return set(named) - held_ids(connection, model_id, named, locked=True)
 
 
 class NamingWindow(NamedTuple):
@@ -157,7 +157,7 @@ def _shown(
     connection: Connection, model_id: int, wanted: Sequence[RowsOfCheck], limit: int
 ) -> list[tuple[RowsOfCheck, list[tuple[str, float]]]]:
     """Return the rows of each check that the log still has, at most ``limit`` of all together; only ids are read."""
-    held = _held(connection, model_id, _named(wanted))
+    held = held_ids(connection, model_id, _named(wanted))
     found: list[tuple[RowsOfCheck, list[tuple[str, float]]]] = []
     left = limit
     for place, one in enumerate(wanted):
@@ -173,7 +173,7 @@ def _named(found: Sequence[RowsOfCheck]) -> list[str]:
     return sorted({row_id for one in found for row_id, _ in one.rows})
 
 
-def _held(connection: Connection, model_id: int, ids: Sequence[str], *, locked: bool = False) -> set[str]:
+def held_ids(connection: Connection, model_id: int, ids: Sequence[str], *, locked: bool = False) -> set[str]:
     """Return those of the ids that the log still has; ``locked`` ones stay until the transaction ends."""
     found: set[str] = set()
     for first in range(0, len(ids), IDS_PER_QUERY):

@@ -1,8 +1,9 @@
 """Reads of the log: the rows of a window, its rows by version, and the progress of the snapshots."""
 
+import math
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -77,6 +78,28 @@ def read_labelled(
     """Read the predictions whose label arrived in [start, end), whenever they were made; versions as above."""
     query = select(*_ROW, labels.c.label).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
     return _read(database, query.where(_labelled(model_id, start, end)), labels.c.arrived_at, model_version, max_rows)
+
+
+def read_with_labels(
+    database: Database,
+    start: datetime,
+    end: datetime,
+    model_version: str,
+    max_rows: int,
+    *,
+    model_id: int = SOLE_MODEL,
+) -> WindowRows:
+    """Read what a version predicted in [start, end), at most ``max_rows`` rows, with the labels known by now.
+
+    Of two numbers of rows, the fewer are among the more.
+    """
+    query = select(*_ROW, labels.c.label).select_from(
+        predictions.join(labels, labels.c.prediction_id == predictions.c.id, isouter=True)
+    )
+    enough = max_rows + 6 * math.isqrt(max_rows) + 20  # a share of the rows is never exactly so many
+    query = query.where(_made(model_id, start, end))
+    read = _read(database, query, predictions.c.sample_key, model_version, enough)
+    return replace(read, rows=read.rows[:max_rows])
 
 
 _LOGGED = ("id", "features", "prediction", "probabilities", "model_version", "layout")

@@ -204,11 +204,34 @@ alarm_versions = Table(
     Column("content", Text),
     Column("overrides", JSON),
     _model_id(),
+    Column("reference_id", Integer),
+    Column("content_by_reference", Text),
     Index("alarm_versions_by_model", "model_id", "model_version", "id"),
 )
 """The alarms of each version of the model that came from its own windows, as JSON; the newest row holds. Nothing is
 changed or deleted here: to take alarms back adds a row too. Without content the alarms are those of the artifact;
-``overrides`` are the thresholds that people set beside them."""
+``overrides`` are the thresholds that people set beside them. Alarms that were calibrated against a reference of the
+service's own have its ``reference_id``, and are in ``content_by_reference``: programs that know no such references go
+by the artifact's alarms then, as they measure against the artifact's reference."""
+
+own_references = Table(
+    "own_references",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _model_id(),
+    Column("model_version", String(64), nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("end", BigInteger, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("labelled_rows", Integer, nullable=False),
+    Column("thresholds", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index("own_references_of_model", "model_id", "id"),
+)
+"""References that were drawn from a model's own rows in [start, end): ``content`` are the rows with their ids,
+compressed, ``thresholds`` the drift that rows drawn from it show by chance, as JSON. Only an erasure changes one: it
+takes the erased rows out. Of each model the newest few are kept."""
 
 alarm_changes = Table(
     "alarm_changes",

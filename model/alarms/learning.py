@@ -164,6 +164,38 @@ def _without_gross(statistic: Statistic, gross: TrafficThreshold) -> Statistic:
     return replace(statistic, values=np.where(beyond, np.nan, statistic.values))
 
 
+def joined(parts: Sequence[Windows]) -> Windows:
+    """Return windows that were measured in several parts, one after the other in time."""
+    names = dict.fromkeys(name for part in parts for name in part.values)
+
+    def column(name: Name, kind: str, filling: float) -> npt.NDArray[np.float64]:
+        return np.concatenate(
+            [getattr(part, kind).get(name, np.full(len(part.starts), filling)) for part in parts], dtype=np.float64
+        )
+
+    return Windows(
+        np.concatenate([part.starts for part in parts]),
+        np.concatenate([part.rows for part in parts]),
+        {name: column(name, "values", np.nan) for name in names},
+        {name: column(name, "sizes", 0.0) for name in names},
+    )
+
+
+def with_attributions(windows: Windows, stored: Windows) -> Windows:
+    """Return windows that were measured again, with the attributions that their snapshots had.
+
+    These do not depend on the reference rows, and to explain so many rows again would take hours.
+    """
+    _, places, places_stored = np.intersect1d(windows.starts, stored.starts, return_indices=True)
+    values, sizes = dict(windows.values), dict(windows.sizes)
+    for name in stored.values:
+        if name.name.startswith("attribution"):
+            values[name], sizes[name] = np.full(len(windows.starts), np.nan), np.zeros(len(windows.starts))
+            values[name][places] = stored.values[name][places_stored]
+            sizes[name][places] = stored.sizes[name][places_stored]
+    return windows._replace(values=values, sizes=sizes)
+
+
 class StoredWindow(NamedTuple):
     """What the log keeps of a measured window: its start in seconds since the epoch, rows, labels, and values."""
 

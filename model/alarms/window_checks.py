@@ -33,7 +33,7 @@ from model.statistics.bounds import (
     quality_alarm_rate,
 )
 from model.statistics.lasting import LastingChange, gatherer, lasting_changes
-from model.statistics.windows import Numbers
+from model.statistics.windows import Numbers, labelled_part
 from model.training.out_of_fold import number_errors, wrong_predictions
 
 Limit = Callable[[int, int], float]
@@ -253,6 +253,7 @@ def _error_limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame)
         if z is not None and gap is not None and threshold is not None:
             gap_floor = WindowTraffic(manifest.traffic).limit(f"{name}_gap", None, threshold.gap_floor)
             limits[Name(f"{name}_z", None)] = _z_limit(z, gap, lru_cache(maxsize=None)(threshold.at), gap_floor)
+    reference = labelled_part(reference)
     if isinstance(manifest, ClassifierManifest):
         right = ~wrong_predictions(reference)
         limits[Name("accuracy", None)] = _by_rows(lambda rows: lowest_accuracy(rows, right, manifest))

@@ -39,7 +39,7 @@ HOUR = timedelta(hours=1)
 LAST_OF_ONE_MODEL = "0007"
 HELD = ("predictions", "labels", "rejections", "horizon", "log_identity", "windows", "window_values")
 HELD += ("window_statistics", "alarm_versions", "lease", "model_roll")
-ADDED = {"model_id", "muted_checks", "overrides", "layout", "layouts_from"}
+ADDED = {"model_id", "muted_checks", "overrides", "reference_id", "content_by_reference", "layout", "layouts_from"}
 """Columns that later versions added."""
 
 
@@ -338,7 +338,7 @@ def await_two_more(ids: list[str]) -> None:
 
 
 async def log_as_before(database: Database, name: str) -> None:
-    """Log a prediction as the version before 0013 does."""
+    """Log a prediction as the version before 0014 does."""
     with database.writing() as connection:
         row = {"id": name, "logged_at": database.stamps(connection)[1]}
         connection.execute(text(LOG_AS_BEFORE), row)
