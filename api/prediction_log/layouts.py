@@ -154,7 +154,7 @@ class LayoutStore:
         """Store a layout; return 0, or after how many seconds to try again. Raises LogUnavailable."""
         with self._database.reading() as connection:
             now = self._database.now(connection)
-            allowed = connection.execute(select(log_identity.c.layouts_from)).scalar_one()
+            allowed: int = connection.execute(select(log_identity.c.layouts_from)).scalar_one()
             known = _read(connection, layout.id)
         if now < allowed:
             return min((allowed - now) / 1_000_000, MAX_WAIT_SECONDS)
