@@ -20,13 +20,14 @@ from threadpoolctl import threadpool_limits
 from api.alerts.rules import Quorum
 from evidently_workspace.checks import CheckName
 from model.alarms.window_checks import CHECK_OF, JudgedWindow, judge_windows
-from model.alarms.window_values import Model, Name, TimedRows, Windows, measure_windows, model_of, places_together
+from model.alarms.window_values import Model, Name, Windows, measure_windows, model_of
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Manifest
 from model.artifact.store import read_reference
 from model.artifact.traffic import DAY_SECONDS
 from model.data.dataset import AnyDataset
 from model.data.encoding import number_features
 from model.serving.predictor import load_predictor
+from model.statistics.windows import TimedRows, places_together
 from model.training.fit import train_model
 from model.training.pipelines import named_recipe
 from scripts.backtest import alerts_of

@@ -8,12 +8,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from model.alarms.window_values import TimedRows, measure_windows, model_of
+from model.alarms.window_values import measure_windows, model_of
 from model.artifact.manifest import LABEL, PREDICTION
 from model.artifact.store import read_manifest, read_reference, read_test
 from model.artifact.traffic import DAY_SECONDS
 from model.data.bundled import load_bundled
 from model.data.dataset import RowTimes
+from model.statistics.windows import TimedRows
 from scripts.bench.alarm_tables import Found, Quiet, found_table, goals_table, quiet_table
 from scripts.bench.alarms import Division, Judged, by_baselines, changes
 from scripts.bench.baselines import Baselines
