@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.layouts import LayoutsInUse
 from api.prediction_log.records import SOLE_MODEL, prediction_key, public_id
 from api.prediction_log.tables import changed_rows, labels, predictions, windows
 
@@ -188,17 +189,18 @@ def _logged(connection: Connection, model_id: int, ids: Sequence[str]) -> dict[s
     query = select(predictions, labels.c.label).select_from(
         predictions.join(labels, labels.c.prediction_id == predictions.c.id, isouter=True)
     )
-    found: dict[str, dict[str, Any]] = {}
+    layouts, found = LayoutsInUse(connection), dict[str, dict[str, Any]]()
     for first in range(0, len(ids), IDS_PER_QUERY):
         keys = [prediction_key(model_id, one) for one in ids[first : first + IDS_PER_QUERY]]
-        for row in connection.execute(query.where(predictions.c.id.in_(keys))):
+        for row in connection.execute(query.where(predictions.c.id.in_(keys))).all():
+            layout = layouts[row.layout]
             found[public_id(row.id)] = {
                 "prediction_id": public_id(row.id),
                 "logged_at": moment(row.logged_at),
-                "model_version": row.model_version,
-                "features": orjson.loads(row.features),
+                "model_version": layout.version_of(row.model_version),
+                "features": layout.read_features(row.features),
                 "prediction": row.prediction,
-                "probabilities": orjson.loads(row.probabilities),
+                "probabilities": layout.read_probabilities(row.probabilities),
                 "label": row.label,
             }
     return found

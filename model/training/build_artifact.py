@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import log_loss, precision_recall_fscore_support, roc_auc_score
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from model.alarms.calibrate import Alarms, calibrate_alarms
 from model.alarms.effects import smallest_effects
@@ -171,15 +172,17 @@ def build_artifact(
     dataset, scored = candidate.dataset, candidate.scored
     files = _files(candidate.engines, scored)
     progress("explaining held-out rows", 0)
-    alarms = calibrate_alarms(
-        scored,
-        dataset.features,
-        candidate.explainer,
-        rng,
-        policy=policy,
-        label_range=None if isinstance(dataset, Dataset) else dataset.label_range,
-        progress=lambda share: progress("calibrating alarms", share),
-    )
+    # one thread: where matrices are small, several wait for each other, and that takes CPU too
+    with threadpool_limits(limits=1, user_api="blas"):
+        alarms = calibrate_alarms(
+            scored,
+            dataset.features,
+            candidate.explainer,
+            rng,
+            policy=policy,
+            label_range=None if isinstance(dataset, Dataset) else dataset.label_range,
+            progress=lambda share: progress("calibrating alarms", share),
+        )
     progress("calibrating alarms on windows cut in time", 0)
     kind = policy.kind or ("rows" if dataset.times is None else "time")
     traffic = None if kind == "rows" else _traffic(candidate, alarms, policy, kind)

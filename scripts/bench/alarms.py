@@ -34,7 +34,16 @@ from scripts.backtest import alerts_of
 from scripts.bench.alarm_tables import Found, Quiet, Rule, Verdicts, found_table, goals_table, quiet_table
 from scripts.bench.baselines import BONFERRONI, PRESET, Baselines
 from scripts.bench.datasets import part
-from scripts.bench.dated_tables import HOW_TO_INSTALL, PACKAGE, TABLES, days_of, days_until_seen, load_dated, times_of
+from scripts.bench.dated_tables import (
+    HOW_TO_INSTALL,
+    PACKAGE,
+    TABLES,
+    by_local_clock,
+    days_of,
+    days_until_seen,
+    load_dated,
+    times_of,
+)
 from scripts.bench.traffic import answer
 from scripts.command_line import whole_from
 
@@ -89,11 +98,14 @@ def divisions(name: str, dataset: AnyDataset, count: int, seed: int) -> Iterator
     columns = {name: dataset.frame[name].to_numpy(np.float64)[here] for name in numbers}
     seen_from = {name: days_until_seen(values, days[here]) for name, values in columns.items()}
     yield _divide(dataset, here, days, seed, seen_from, in_order=True)
+    local = by_local_clock(dataset)  # else a local day, the unit of chance, would be in both parts
+    days = days_of(local)
+    here = days < TABLES[name].calibrates
     early = np.unique(days[here])
     for _ in range(count):
         calibrates = rng.permutation(early)[: (len(early) + 1) // 2]
         known = np.isin(days[here], calibrates)
-        yield _divide(rows_where(dataset, here), known, days[here], seed, seen_from, in_order=False)
+        yield _divide(rows_where(local, here), known, days[here], seed, seen_from, in_order=False)
 
 
 def rows_where(dataset: AnyDataset, chosen: Fired) -> AnyDataset:
