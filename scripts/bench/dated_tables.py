@@ -109,7 +109,7 @@ def by_local_clock(dataset: AnyDataset) -> AnyDataset:
     """
     times = times_of(dataset)
     local = pd.Series(pd.to_datetime(times.seconds, unit="s", utc=True)).dt.tz_convert(times.zone).dt.tz_localize(None)
-    seconds = (local - pd.Timestamp(0)).dt.total_seconds().to_numpy(np.float64)
+    seconds = np.asarray((local - pd.Timestamp(0)).dt.total_seconds(), dtype=np.float64)
     return replace(dataset, times=times._replace(seconds=seconds, zone="UTC"))
 
 
