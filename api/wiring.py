@@ -83,14 +83,17 @@ class Runtime:
     scheduler: JobScheduler
 
     def start(self) -> None:
-        """Migrate the log, then start what works beside the requests. Raises LogUnavailable."""
+        """Migrate the log, then start what works beside the requests.
+
+        Raises LogUnavailable; then nothing has started, and it may be called again.
+        """
         self.database.migrate()
         places = places_of(self.installation, self.database)
         for model in self.models:
             model.open(places[model.installed.name])
-        self.writer.start()
         for model in self.models:
             model.start()
+        self.writer.start()
         self.scheduler.start()
 
     async def stop(self) -> None:

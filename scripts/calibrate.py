@@ -183,7 +183,7 @@ def _stretch(
         if not measured:
             raise DataError(_nothing(log, manifest))
         interval = usual_interval(measured)
-        stored = windows_in(measured, interval)
+        stored = windows_in(measured, interval, service.current, reference)
     if not options.reference and all(window.reference_id == service.reference_id for window in measured):
         return _Stretch(interval, stored, stored, len(measured))
     drawn = None
@@ -257,7 +257,7 @@ def _row(threshold: TrafficThreshold, current: Manifest, before: Judged, after: 
 
     def beyond(judged: Judged) -> str:
         check = CHECK_OF[threshold.name]
-        column = threshold.name if check == "performance" else threshold.column
+        column = threshold.column or (threshold.name if check == "performance" else None)
         count = sum(
             any(failure.check == check and failure.column == column for failure in window.failures)
             for window in judged.windows

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # it imports pandas, which takes a second
 
     from api.snapshots.logged_frames import PastWindows
     from model.alarms.window_checks import JudgedWindow
-    from model.alarms.window_values import TimedRows
+    from model.statistics.windows import TimedRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,13 @@ def judge_file(options: argparse.Namespace, rules: Rules, folder: Path, progress
 
 def _scored_rows(options: argparse.Namespace, folder: Path, manifest: Manifest) -> "TimedRows":
     """Return the rows of the file as the log would have them: with the model's predictions, and labels if any."""
-    from model.alarms.window_values import TimedRows  # noqa: PLC0415 - imports pandas; --help needs none
     from model.data.csv_file import TimeColumn, read_known_rows  # noqa: PLC0415 - as above
     from model.data.encoding import rows_of  # noqa: PLC0415 - as above
+    from model.data.schema_file import segment_values  # noqa: PLC0415 - as above
     from model.serving.engines import with_predictions  # noqa: PLC0415 - as above
     from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
+    from model.statistics.segments import metadata_columns  # noqa: PLC0415 - as above
+    from model.statistics.windows import TimedRows  # noqa: PLC0415 - imports pandas; --help needs none
     from model.training.watched import known_answers  # noqa: PLC0415 - as above
 
     classes, names = None, None
@@ -89,7 +91,9 @@ def _scored_rows(options: argparse.Namespace, folder: Path, manifest: Manifest) 
         answers = known_answers(known.text, manifest.answer_columns, classes)
     else:
         answers = load_predictor(folder).answers(rows_of(known.frame, manifest.features))
-    frame = with_predictions(known.frame, answers, names)
+    frame = with_predictions(known.frame, answers, names).assign(
+        **segment_values(metadata_columns(manifest), known.text)
+    )
     return TimedRows(frame if known.labels is None else frame.assign(**{LABEL: known.labels}), known.times.seconds)
 
 

@@ -41,6 +41,8 @@ def erase(database: Database, ids: Sequence[str], *, by: str, model_id: int = SO
     for key in left:
         with database.writing() as connection:
             gone += _remove(connection, [key])
+    if not database.is_sqlite:
+        _remove_lone_labels(database, keys, model_id)
     found = [public_id(key) for key in gone]
     _say("erased the prediction of %s whose id has the SHA-256 %s, for %s", database, found, by, model_id)
     return found
@@ -76,6 +78,14 @@ def _remove(connection: Connection, keys: Sequence[str]) -> list[str]:
     found = list(connection.execute(gone).scalars())
     connection.execute(delete(labels).where(labels.c.prediction_id.in_(found)))
     return found
+
+
+def _remove_lone_labels(database: Database, keys: Sequence[str], model_id: int) -> None:
+    """Remove labels without a prediction: an older version beside this one relied on a foreign key, which is gone."""
+    predicted = select(predictions.c.id).where(predictions.c.id == labels.c.prediction_id).exists()
+    ours = labels.c.prediction_id.in_(keys), labels.c.model_id == model_id
+    with database.writing() as connection:
+        connection.execute(delete(labels).where(*ours, ~predicted))
 
 
 def _say(line: str, database: Database, found: Collection[str], by: str, model_id: int) -> None:

@@ -17,6 +17,8 @@ from model.artifact.manifest import LABEL, PREDICTION, DriftThreshold, Manifest
 from model.artifact.traffic import OwnReference, ThresholdOverride, TrafficAlarms
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from model.alarms.window_values import Windows
 
 logger = logging.getLogger(__name__)
@@ -127,7 +129,7 @@ class ServiceAlarms:
             return None
         interval = usual_interval(measured)
         found = learn(
-            windows_in(measured, interval),
+            windows_in(measured, interval, current),
             interval,
             current,
             false_alarm_days=traffic.false_alarm_days,
@@ -170,8 +172,13 @@ def span_days(alarms: TrafficAlarms) -> float:
     return (alarms.end - alarms.start) / timedelta(days=1)
 
 
-def windows_in(measured: Sequence[MeasuredWindow], interval_seconds: int) -> "Windows":
-    """Return the measured windows of that length as arrays, as if they had just been measured."""
+def windows_in(
+    measured: Sequence[MeasuredWindow],
+    interval_seconds: int,
+    manifest: Manifest,
+    reference: "pd.DataFrame | None" = None,
+) -> "Windows":
+    """Return the measured windows of that length as arrays, as if they had just been measured; see `windows_of`."""
     from model.alarms.learning import StoredWindow, windows_of  # noqa: PLC0415 - imports pandas, as serving does not
     from model.alarms.window_values import Name  # noqa: PLC0415 - as above
 
@@ -188,5 +195,7 @@ def windows_in(measured: Sequence[MeasuredWindow], interval_seconds: int) -> "Wi
             )
             for window in measured
             if round((window.end - window.start).total_seconds()) == interval_seconds
-        ]
+        ],
+        manifest,
+        reference,
     )

@@ -1,4 +1,4 @@
-"""Logged rows as the frames that are measured: of a window, of past windows, of a reference. Without Evidently."""
+"""Logged rows as the frames that are measured: a window, past windows, a reference. It imports no Evidently."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from api.prediction_log.records import SOLE_MODEL, LoggedRow
 from api.settings import Settings
 from model.alarms.calibrate import MAX_CALIBRATION_ROWS, reference_thresholds
 from model.alarms.learning import joined
-from model.alarms.window_values import MAX_REFERENCE_ROWS, Model, TimedRows, Windows, measure_windows, model_of
+from model.alarms.window_values import MAX_REFERENCE_ROWS, Model, Windows, measure_windows, model_of
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, ClassifierManifest, DriftThreshold, Manifest
 from model.data.cells import segment_value
 from model.data.encoding import encoding_of, rows_of
@@ -30,6 +30,7 @@ from model.errors import DataError
 from model.serving.engines import with_predictions
 from model.serving.predictor import AnyPredictor, load_predictor
 from model.statistics.segments import metadata_columns
+from model.statistics.windows import TimedRows
 
 CHUNK_ROWS = 100_000
 """Rows and labels of the log that are in memory at once."""
@@ -182,7 +183,13 @@ def measure_past(
         for found, model in zip(parts, models, strict=True):
             found.append(
                 measure_windows(
-                    *chunk.predicted, seconds, model, min_rows, labelled=chunk.labelled, min_labels=min_labels
+                    *chunk.predicted,
+                    seconds,
+                    model,
+                    min_rows,
+                    labelled=chunk.labelled,
+                    min_labels=min_labels,
+                    segment_drift=True,
                 )
             )
         progress(chunk.windows)

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, betaincinv
 
-from model.alarms.tails import SmoothTails
+from model.alarms.tails import SmoothTails, TailShape
 from model.artifact.manifest import ErrorCalibration
 from model.statistics.attribution import MAX_EXPLAINED_ROWS, attribution_distance
 from model.statistics.calibration import expected_regression_errors
@@ -30,11 +30,11 @@ class NullErrors:
         self._errors = self._expected.mean + self._tails.values * self._expected.deviation
         self._rng = rng
 
-    def prepare(self, weights: Numbers) -> list[Numbers]:
+    def prepare(self, weights: Numbers) -> list[TailShape]:
         """Return what the tails are like in each of the populations given by row weights."""
-        return self._tails.shares(weights)
+        return self._tails.shapes(weights)
 
-    def distances(self, counts: Counts, prepared: list[Numbers]) -> Numbers:
+    def distances(self, counts: Counts, prepared: list[TailShape]) -> Numbers:
         """Return the z of each window, (windows,), from counts (rows, windows)."""
         return regression_drift(
             self._errors, self._expected, self._tails.counts_with_tails(counts, prepared, self._rng)

@@ -51,10 +51,10 @@ class Limits:
 class NullDistribution(Protocol):
     """What draws one statistic for windows in which nothing has changed."""
 
-    def prepare(self, weights: npt.NDArray[np.float64]) -> list[npt.NDArray[Any]]:
+    def prepare(self, weights: npt.NDArray[np.float64]) -> list[Any]:
         """Return what it needs to know of populations given by row weights, (populations, rows)."""
 
-    def distances(self, counts: Counts, prepared: list[npt.NDArray[Any]]) -> Distances:
+    def distances(self, counts: Counts, prepared: list[Any]) -> Distances:
         """Return the statistic, (windows,), from counts (rows, windows); window i is drawn from population i."""
 
 
@@ -134,9 +134,10 @@ def _draw_null_windows(
     for start in range(0, replicates, chunk):
         stop = min(start + chunk, replicates)
         weights = rng.dirichlet(np.ones(population_rows), size=stop - start)
+        sums = _sums_of(weights)
         prepared, known = columns.prepare(weights), [statistic.prepare(weights) for statistic in others]
         for place, rows in enumerate(window_rows):
-            counts = _draw_counts(rows, weights, rng)
+            counts = _draw_counts(rows, weights, sums, rng)
             drawn[place, : columns.number, start:stop] = columns.distances(counts, prepared)
             for extra, (statistic, one) in enumerate(zip(others, known, strict=True), start=columns.number):
                 drawn[place, extra, start:stop] = statistic.distances(counts, one)
@@ -144,14 +145,22 @@ def _draw_null_windows(
     return drawn
 
 
-def _draw_counts(rows: int, weights: npt.NDArray[np.float64], rng: np.random.Generator) -> Counts:
+def _sums_of(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the sums of the weights up to each row, those of window i between i and i + 1, (windows, rows)."""
+    windows = len(weights)
+    sums = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True) + np.arange(windows)[:, None]
+    sums[:, -1] = np.arange(1, windows + 1)
+    return np.asarray(sums)
+
+
+def _draw_counts(
+    rows: int, weights: npt.NDArray[np.float64], sums: npt.NDArray[np.float64], rng: np.random.Generator
+) -> Counts:
     """Return how often each window of so many rows holds each row, (population rows, windows)."""
     windows, population_rows = weights.shape
     if rows > population_rows // _ROWS_DRAWN_ONE_BY_ONE:
         return np.ascontiguousarray(rng.multinomial(rows, weights).T, dtype=np.float32)
-    # one search in the sums of all windows, each of which is between two whole numbers
-    sums = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True) + np.arange(windows)[:, None]
-    sums[:, -1] = np.arange(1, windows + 1)
+    # one search in the sums of all windows
     wanted = rng.random((windows, rows)) + np.arange(windows)[:, None]
     found = np.searchsorted(sums.ravel(), wanted.ravel(), side="right")
     counted = np.bincount(found, minlength=sums.size).reshape(sums.shape)
@@ -174,11 +183,11 @@ class _NullColumns:
         ]
         self._counters = [_counter_of(block) for block in self._blocks]
 
-    def prepare(self, weights: npt.NDArray[np.float64]) -> list[list[npt.NDArray[Any]]]:
+    def prepare(self, weights: npt.NDArray[np.float64]) -> list[list[Any]]:
         """Return what each column needs to know of populations given by row weights, (populations, rows)."""
         return [column.prepare(weights) for column in self._columns]
 
-    def distances(self, counts: Counts, prepared: list[list[npt.NDArray[Any]]]) -> npt.NDArray[np.float64]:
+    def distances(self, counts: Counts, prepared: list[list[Any]]) -> npt.NDArray[np.float64]:
         """Return the distances of each window, (columns, windows), from counts (population rows, windows)."""
         found: list[Distances] = []
         for block, counter in zip(self._blocks, self._counters, strict=True):
@@ -212,11 +221,11 @@ class _NullTexts:
         self.cells[present] = self.edges.get_indexer(pd.Index(texts))
         self._statistic = build_statistic("jensenshannon", reference, pd.Series(self.edges, dtype=object))
 
-    def prepare(self, _weights: npt.NDArray[np.float64]) -> list[npt.NDArray[Any]]:
+    def prepare(self, _weights: npt.NDArray[np.float64]) -> list[Any]:
         """Return nothing: no text is beyond those seen."""
         return []
 
-    def distances(self, counted: Counts, _counts: Counts, _prepared: list[npt.NDArray[Any]]) -> Distances:
+    def distances(self, counted: Counts, _counts: Counts, _prepared: list[Any]) -> Distances:
         """Return the distance of each window, (windows,), from counts by text (texts, windows)."""
         return self._statistic.distances(counted)
 
@@ -239,9 +248,7 @@ class _NullNumbers:
         self._area_between(support, shares, column_deviation(kept))
         self._reference_shares = np.searchsorted(kept, self.edges, side="right") / len(kept)
         cells = np.where(np.isnan(values), -1, np.searchsorted(self.edges, values))
-        outermost = cells[len(population) :]
-        self._in_order = np.argsort(outermost, kind="stable")
-        self._outermost, self._starts = np.unique(outermost[self._in_order], return_index=True)
+        self._outermost = self._tails.count_in(cells[len(population) :])
         self.cells = cells[: len(population)]
         self.cells[self._tails.replaced] = -1
 
@@ -270,15 +277,14 @@ class _NullNumbers:
         with np.errstate(over="ignore"):  # numbers too far apart end in a limit that is not finite, which is reported
             self._areas = areas.astype(np.float32)
 
-    def prepare(self, weights: npt.NDArray[np.float64]) -> list[npt.NDArray[Any]]:
+    def prepare(self, weights: npt.NDArray[np.float64]) -> list[Any]:
         """Return what the tails are like in each of the populations given by row weights."""
-        return self._tails.shares(weights)
+        return self._tails.shapes(weights)
 
-    def distances(self, counted: Counts, counts: Counts, prepared: list[npt.NDArray[Any]]) -> Distances:
+    def distances(self, counted: Counts, counts: Counts, prepared: list[Any]) -> Distances:
         """Return the distance of each window, (windows,), from counts by cell (cells, windows) and by row."""
-        if len(self._outermost):
-            drawn = self._tails.draws(counts, prepared, self._rng)[self._in_order]
-            counted[self._outermost] += np.add.reduceat(drawn, self._starts, axis=0)
+        for cells, drawn in zip(self._outermost, self._tails.draws(counts, prepared, self._rng), strict=True):
+            counted[cells] += drawn
         gaps = np.cumsum(counted, axis=0)
         totals = gaps[-1].copy()
         gaps /= np.where(totals > 0, totals, np.nan)

@@ -226,6 +226,10 @@ class WindowTraffic:
             or self.alarms.threshold(name, column, self.seconds) is not None
         )
 
+    def knows(self, name: str, column: str | None) -> bool:
+        """Whether a threshold of the statistic is known in this traffic, or a person set one."""
+        return self._threshold(name, column) is not None or self.override(name, column) is not None
+
     def is_learning(self, name: str, column: str | None) -> bool:
         """Whether what is usual of a statistic is still being learned, so that only a gross change of it alarms."""
         found = self._threshold(name, column)

@@ -8,11 +8,12 @@ import numpy as np
 from model.artifact.manifest import Task
 from model.data.cells import PLAIN, Ambiguity, ColumnCells, KnownClasses, Reading, number_reading, parse_number
 from model.data.column_types import column_values, mostly_numbers
-from model.data.dataset import Classes, Codes, Numbers
+from model.data.dataset import MIN_ROWS_PER_CLASS, Classes, Codes, Numbers
 from model.errors import DataError
 
 MAX_CLASSES = 100
 _MAX_FRACTIONS = 20  # more different numbers that are not all whole are measured, not counted or coded
+_MAX_RARE_NUMBERS, _RARE_SHARE = 10, 1 / 3  # more of them, of which so many are rare, are measured too
 _TRUTHS = {"true", "false"}
 _WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")
 
@@ -27,7 +28,8 @@ class TaskVerdict(NamedTuple):
 def infer_task(target: ColumnCells, decimal: str | None, guess: str | None) -> TaskVerdict:
     """Return whether the filled cells of a target are classes or numbers.
 
-    They are numbers where there are more different ones than classes may be, or more than 20 that are not all whole.
+    They are numbers where there are more different ones than classes may be, more than 20 that are not all whole, or
+    more than 10 of which a third or more are in too few rows to be learned as classes.
     """
     numbers = mostly_numbers(target, decimal, guess) if target.counts else None
     if numbers is None:
@@ -36,6 +38,10 @@ def infer_task(target: ColumnCells, decimal: str | None, guess: str | None) -> T
         return TaskVerdict("regression", f"{len(numbers)} different numbers; for classes: --task classification")
     if len(numbers) > _MAX_FRACTIONS and not all(number.is_integer() for number in numbers):
         return TaskVerdict("regression", f"{len(numbers)} different fractions; for classes: --task classification")
+    rare = sum(rows < MIN_ROWS_PER_CLASS for rows in target.counts.values())
+    if len(numbers) > _MAX_RARE_NUMBERS and rare >= _RARE_SHARE * len(target.counts):
+        few = f"{rare} of them in fewer than {MIN_ROWS_PER_CLASS} rows"
+        return TaskVerdict("regression", f"{len(numbers)} different numbers, {few}; for classes: --task classification")
     return TaskVerdict("classification", f"{len(numbers)} different numbers; to predict a number: --task regression")
 
 

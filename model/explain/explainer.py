@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from model.artifact.estimators import is_booster, plain_steps
-from model.artifact.manifest import Feature, Value
+from model.artifact.manifest import Feature
 from model.artifact.pickles import load_pipeline
 from model.artifact.store import PIPELINE_FILE, read_manifest, read_test, verified_bytes
 from model.data.encoding import encoding_of, frame_of, pipeline_input
@@ -38,30 +38,37 @@ def trial_rows(features: tuple[Feature, ...]) -> Iterator[tuple[pd.DataFrame, li
     tried = [
         (*encoding_of(feature).trial_values(feature), *([None] if feature.nullable else [])) for feature in features
     ]
-    bases = [[feature.example for feature in features], *([values[place] for values in tried] for place in (0, 1))]
+    most = max(len(values) for values in tried)
+    # each column's base values, those tried, and no more of use
+    cells = [
+        [feature.example, *values[:2], *values, *[None] * (most - len(values))]
+        for feature, values in zip(features, tried, strict=True)
+    ]
+    values, counts = frame_of(cells, features), [len(values) for values in tried]
     start, rows = 0, 0
-    for place, values in enumerate(tried):
-        rows += 3 * len(values)
+    for place, count in enumerate(counts):
+        rows += 3 * count
         if place == len(tried) - 1 or rows * len(features) > _TRIAL_CELLS:
-            yield _trial_frame(tried, bases, slice(start, place + 1), features)
+            yield _trial_frame(values, counts, slice(start, place + 1))
             start, rows = place + 1, 0
 
 
-def _trial_frame(
-    tried: list[tuple[Value, ...]], bases: list[list[Value]], varied: slice, features: tuple[Feature, ...]
-) -> tuple[pd.DataFrame, list[int]]:
-    """Return the rows in which these features vary, one after the other, and where those of each end."""
-    lengths = [3 * len(values) for values in tried[varied]]
-    ends = np.cumsum(lengths).tolist()
-    base = np.concatenate([np.repeat(np.arange(3), length // 3) for length in lengths])
-    columns = []
-    for place, of_bases in enumerate(zip(*bases, strict=True)):
-        cells = np.array([*of_bases, None], dtype=object)[base]
+def _trial_frame(values: pd.DataFrame, counts: list[int], varied: slice) -> tuple[pd.DataFrame, list[int]]:
+    """Return the rows in which these features vary, one after the other, and where those of each end.
+
+    `values` holds three base values of each feature, then those that are tried, of which there are so many `counts`.
+    """
+    ends = np.cumsum([3 * count for count in counts[varied]]).tolist()
+    base = np.concatenate([np.repeat(np.arange(3), count) for count in counts[varied]])
+    columns = {}
+    for place, name in enumerate(values):
+        taken = base
         if varied.start <= place < varied.stop:
-            end = ends[place - varied.start]
-            cells[end - 3 * len(tried[place]) : end] = np.array([*tried[place] * 3, None], dtype=object)[:-1]
-        columns.append(cells)
-    return frame_of(columns, features), ends
+            end, count = ends[place - varied.start], counts[place]
+            taken = base.copy()
+            taken[end - 3 * count : end] = np.tile(np.arange(3, 3 + count), 3)
+        columns[name] = values[name].to_numpy()[taken]
+    return pd.DataFrame(columns), ends
 
 
 def column_owners(varies: npt.NDArray[np.bool_], features: tuple[Feature, ...]) -> list[npt.NDArray[np.intp]]:
@@ -150,7 +157,8 @@ class Explainer:
         for trials, ends in trial_rows(features):
             encoded = self._encode(trials)
             varies += [_varying(rows) for rows in np.split(_as_numbers(encoded), ends[:-1])]
-            samples.append(encoded[:: max(1, len(encoded) // _PROVEN_ROWS)])
+            # a copy: a view would keep all of these rows
+            samples.append(encoded[:: max(1, len(encoded) // _PROVEN_ROWS)].copy())
         self._owners = column_owners(np.array(varies), features)
         self.method: Literal["TreeSHAP", "linear SHAP"] = self._step.method
         whole = pd.concat(samples) if isinstance(samples[0], pd.DataFrame) else np.concatenate(samples)

@@ -65,6 +65,14 @@ class Answers(NamedTuple):
     values: npt.NDArray[np.float64]
     chosen: Codes | None = None
 
+    def first(self, rows: int) -> "Answers":
+        """Return the answers to the first rows."""
+        return self.at(np.arange(rows))
+
+    def at(self, places: npt.NDArray[np.intp]) -> "Answers":
+        """Return the answers to the rows at these places."""
+        return Answers(self.values[places], None if self.chosen is None else self.chosen[places])
+
 
 def answers_of(engine: AnyEngine, rows: Sequence[Row]) -> Answers:
     """Return the answers to rows; raises PredictionError."""

@@ -1,6 +1,7 @@
 """Converting a fitted pipeline into ONNX, and choosing the engine that serves: ONNX only where it answers alike."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -198,12 +199,16 @@ def _convertible_booster(model: Any) -> Any:
 
 @dataclass(frozen=True)
 class Engines:
-    """The fitted pipeline, its ONNX model, the engine that serves, and what decides its answer."""
+    """The fitted pipeline, its ONNX model, the engine that serves, what decides its answer, and its `known` answers.
+
+    These are to all rows of the data set, in their order.
+    """
 
     pipeline: Pipeline
     onnx: bytes | None
     parity: Parity | RegressionParity
     serving: AnyEngine
+    known: Answers
     answer: AnswerRule = "most probable"
 
 
@@ -220,30 +225,29 @@ def convert(pipeline: Pipeline, dataset: AnyDataset, convertible: Any = None) ->
     It is tried with columns by position and by name. `convertible` is what is turned, if not the pipeline itself.
     """
     fallback = pipeline_engine(pipeline, dataset)
-    known = rows_of(dataset.frame, dataset.features)
-    probes = probing_rows(known, dataset.features)
-    probes = known + _taken(fallback, probes[len(known) :])
-    expected = _own_answers(fallback, pipeline, dataset.features, probes)
+    probes = probing_rows(rows_of(dataset.frame, dataset.features), dataset.features)
+    expected, probes = _own_answers(fallback, pipeline, dataset, probes)
+    rows = len(dataset.frame)
     others = 0 if expected.chosen is None else int((expected.chosen != expected.values.argmax(axis=1)).sum())
     if others:
         reason = f"the model's own predict decides: on {others} of {len(probes)} rows it is not the most probable class"
         serving = OwnRuleClassifier(pipeline, dataset.features)
-        return Engines(pipeline, None, no_parity(reason), serving, "own predict")
+        return Engines(pipeline, None, no_parity(reason), serving, expected.first(rows), "own predict")
     reasons: list[Parity | RegressionParity] = []
     for by_name in (False, True):
         try:
             content = export_onnx(pipeline if convertible is None else convertible, dataset.features, by_name=by_name)
-            candidate, parity = _compared(content, expected, dataset, probes)
+            candidate, answers, parity = _compared(content, expected, dataset, probes)
         except ConversionError as error:
             reason = f"the pipeline does not convert: {error}"
             reasons.append(no_parity(reason) if isinstance(dataset, Dataset) else no_regression_parity(reason))
             continue
-        if parity.reason is None:
-            return Engines(pipeline, content, parity, candidate)
+        if answers is not None and parity.reason is None:
+            return Engines(pipeline, content, parity, candidate, answers.first(rows))
         reasons.append(parity)
     # what was compared says more than what could not be
     reported = max(reasons, key=lambda parity: parity.rows)
-    return Engines(pipeline, None, reported, fallback)
+    return Engines(pipeline, None, reported, fallback, expected.first(rows))
 
 
 def _taken(engine: PipelineClassifier | PipelineRegressor, rows: Sequence[Row]) -> list[Row]:
@@ -259,18 +263,24 @@ def _taken(engine: PipelineClassifier | PipelineRegressor, rows: Sequence[Row]) 
 
 
 def _own_answers(
-    engine: PipelineClassifier | PipelineRegressor,
-    pipeline: Pipeline,
-    features: tuple[Feature, ...],
-    probes: Sequence[Row],
-) -> Answers:
-    """Return what the pipeline itself predicts; raises DataError where it has probabilities but cannot predict."""
-    if isinstance(engine, PipelineRegressor):
-        return answers_of(engine, probes)
+    engine: PipelineClassifier | PipelineRegressor, pipeline: Pipeline, dataset: AnyDataset, probes: list[Row]
+) -> tuple[Answers, list[Row]]:
+    """Return what the pipeline itself predicts, and the rows: those of the data set, and of the others what it takes.
+
+    Raises DataError where it has probabilities but cannot predict.
+    """
+    own = OwnRuleClassifier(pipeline, dataset.features) if isinstance(engine, PipelineClassifier) else engine
     try:
-        return answers_of(OwnRuleClassifier(pipeline, features), probes)
+        return answers_of(own, probes), probes
+    except Exception:  # noqa: BLE001 - a person's own pipeline may raise anything; which rows it minds is seen below
+        rows = len(dataset.frame)
+        probes = probes[:rows] + _taken(engine, probes[rows:])
+    if isinstance(engine, PipelineRegressor):
+        return answers_of(engine, probes), probes
+    try:
+        return answers_of(own, probes), probes
     except Exception as error:
-        # a person's own pipeline may raise anything
+        # as above
         raise DataError(
             f"the pipeline has probabilities, but its predict fails: {type(error).__name__}: {error}; predict must "
             "work, because the API answers what it says"
@@ -279,9 +289,15 @@ def _own_answers(
 
 def _compared(
     content: bytes, expected: Answers, dataset: AnyDataset, probes: Sequence[Row]
-) -> tuple[AnyEngine, Parity | RegressionParity]:
-    if isinstance(dataset, Dataset):
-        classifier = OnnxClassifier(content, dataset.features)
-        return classifier, compare(classifier, expected.values, probes, known_rows=len(dataset.frame))
-    regressor = OnnxRegressor(content, dataset.features)
-    return regressor, compare_regression(regressor, expected.values, probes, float(dataset.targets.std()))
+) -> tuple[AnyEngine, Answers | None, Parity | RegressionParity]:
+    """Return the engine of an ONNX model, its answers if it has any, and how far they are from those expected."""
+    engine = (OnnxClassifier if isinstance(dataset, Dataset) else OnnxRegressor)(content, dataset.features)
+    answers: Answers | None = None
+    with suppress(Exception):  # ONNX Runtime's kinds share no base; the comparison says which it was
+        answers = answers_of(engine, probes)
+    if isinstance(engine, OnnxClassifier):
+        found = compare(answers or engine, expected.values, probes, known_rows=len(dataset.frame))
+        return engine, answers, found
+    found_numbers = engine if answers is None else answers.values
+    deviation = float(dataset.targets.std())
+    return engine, answers, compare_regression(found_numbers, expected.values, probes, deviation)

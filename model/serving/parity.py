@@ -6,7 +6,7 @@ import numpy as np
 
 from model.artifact.manifest import Feature, Parity, RegressionParity
 from model.data.encoding import Row, encoding_of
-from model.serving.engines import TIE, Classifier, Numbers, Probabilities, Regressor, answers_of
+from model.serving.engines import TIE, Answers, Classifier, Numbers, Probabilities, Regressor, answers_of
 
 TOLERANCE = 1e-5
 """Largest difference of a probability that is still rounding: ONNX adds up 100 trees in float32."""
@@ -41,16 +41,16 @@ def probing_rows(rows: Sequence[Row], features: tuple[Feature, ...]) -> list[Row
 
 
 def compare(
-    onnx: Classifier, pipeline: Classifier | Probabilities, rows: Sequence[Row], *, known_rows: int = 0
+    onnx: Classifier | Answers, pipeline: Classifier | Probabilities, rows: Sequence[Row], *, known_rows: int = 0
 ) -> Parity:
     """Return how far the two engines are apart on these rows; `reason` is set if that is too far.
 
-    Instead of the pipeline, what it answers to the rows will do. Each of the first `known_rows` rows must get the same
+    Instead of either, what it answers to the rows will do. Each of the first `known_rows` rows must get the same
     class. On the others, which are made up, rounding may settle a tie either way.
     """
     expected = pipeline if isinstance(pipeline, np.ndarray) else pipeline.probabilities(rows)
     try:
-        answered, chosen = answers_of(onnx, rows)
+        answered, chosen = onnx if isinstance(onnx, Answers) else answers_of(onnx, rows)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's kinds share no base; none may end the training
         return no_parity(f"the ONNX model fails at run time: {error}")
     difference = np.abs(answered - expected)
@@ -73,7 +73,7 @@ def compare(
 
 
 def compare_regression(
-    onnx: Regressor, pipeline: Regressor | Numbers, rows: Sequence[Row], standard_deviation: float
+    onnx: Regressor | Numbers, pipeline: Regressor | Numbers, rows: Sequence[Row], standard_deviation: float
 ) -> RegressionParity:
     """Return how far the two engines are apart on these rows, in standard deviations of the target.
 
@@ -81,7 +81,7 @@ def compare_regression(
     """
     expected = pipeline if isinstance(pipeline, np.ndarray) else pipeline.numbers(rows)
     try:
-        answered = onnx.numbers(rows)
+        answered = onnx if isinstance(onnx, np.ndarray) else onnx.numbers(rows)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's kinds share no base; none may end the training
         return no_regression_parity(f"the ONNX model fails at run time: {error}")
     with np.errstate(invalid="ignore", over="ignore"):

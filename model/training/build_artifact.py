@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import log_loss, precision_recall_fscore_support, roc_auc_score
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from model.alarms.calibrate import Alarms, calibrate_alarms
 from model.alarms.effects import smallest_effects
@@ -53,6 +54,7 @@ from model.explain.explainer import Explainer
 from model.serving.engines import Probabilities
 from model.serving.onnx import Engines
 from model.serving.parity import no_parity, no_regression_parity
+from model.statistics.segments import divided_by
 from model.training.fit_estimates import fit_estimates
 from model.training.out_of_fold import OutOfFoldRows, probabilities_in
 
@@ -170,15 +172,17 @@ def build_artifact(
     dataset, scored = candidate.dataset, candidate.scored
     files = _files(candidate.engines, scored)
     progress("explaining held-out rows", 0)
-    alarms = calibrate_alarms(
-        scored,
-        dataset.features,
-        candidate.explainer,
-        rng,
-        policy=policy,
-        label_range=None if isinstance(dataset, Dataset) else dataset.label_range,
-        progress=lambda share: progress("calibrating alarms", share),
-    )
+    # one thread: where matrices are small, several wait for each other, and that takes CPU too
+    with threadpool_limits(limits=1, user_api="blas"):
+        alarms = calibrate_alarms(
+            scored,
+            dataset.features,
+            candidate.explainer,
+            rng,
+            policy=policy,
+            label_range=None if isinstance(dataset, Dataset) else dataset.label_range,
+            progress=lambda share: progress("calibrating alarms", share),
+        )
     progress("calibrating alarms on windows cut in time", 0)
     kind = policy.kind or ("rows" if dataset.times is None else "time")
     traffic = None if kind == "rows" else _traffic(candidate, alarms, policy, kind)
@@ -192,7 +196,8 @@ def _traffic(candidate: Candidate, alarms: Alarms, policy: AlarmPolicy, kind: Al
     """Return the thresholds that the rows give, cut in time; of what they do not say, a gross change alarms."""
     dataset, scored = candidate.dataset, candidate.scored
     methods = {threshold.column: threshold.method for threshold in alarms.columns}
-    model = Model(dataset.features, methods, alarms.calibration, scored.reference)
+    divided = divided_by(dataset.segments, tuple(one.name for one in dataset.features))
+    model = Model(dataset.features, methods, alarms.calibration, scored.reference, divided)
     gross = gross_thresholds(model, smallest_effects(model, policy), attributions=alarms.attribution is not None)
     zone = policy.time_zone if dataset.times is None else dataset.times.zone
     learning = alarms_while_learning(gross, policy.false_alarm_days, zone)

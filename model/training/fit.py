@@ -16,7 +16,7 @@ from model.errors import DataError
 from model.serving.onnx import convert, pipeline_engine
 from model.training.build_artifact import Candidate, Progress, build_artifact
 from model.training.input_checks import proven_features
-from model.training.out_of_fold import OutOfFoldRows, score, score_out_of_fold, targets_of
+from model.training.out_of_fold import OutOfFoldRows, logged_rows, score_out_of_fold, targets_of
 from model.training.pipelines import Recipe, named_recipe
 
 ENOUGH_HELD_OUT_ROWS = MAX_CALIBRATION_ROWS
@@ -53,8 +53,7 @@ def train_model(
     by_name = isinstance(dataset, Dataset) and list(pipeline.classes_) != list(range(len(dataset.classes)))
     progress("converting to ONNX and comparing", 0)
     engines = convert(pipeline, dataset)
-    progress("predicting held-out rows", 0)
-    test, reference = (score(dataset, engines.serving, part) for part in (split.test, split.reference))
+    test, reference = (logged_rows(dataset, part, engines.known.at(part)) for part in (split.test, split.reference))
     rng = np.random.default_rng(seed)
     if dataset.times is None and len(split.test) >= ENOUGH_HELD_OUT_ROWS:
         training = test.iloc[:0]

@@ -26,7 +26,7 @@ from model.errors import DataError
 from model.serving.onnx import Engines, convert, pipeline_engine
 from model.training.build_artifact import Candidate, Progress, build_artifact
 from model.training.input_checks import proven_features
-from model.training.out_of_fold import OutOfFoldRows, score
+from model.training.out_of_fold import OutOfFoldRows, logged_rows
 from model.training.transformers import PandasCompatibility
 
 
@@ -259,8 +259,7 @@ def import_pipeline(
     progress("trying the pipeline, converting to ONNX and comparing", 0)
     engines, dataset = proven_engines(fitted, dataset, refuse_unseen=refuse_unseen)
     split = split_held_out(dataset.strata, seed)
-    progress("predicting the rows", 0)
-    test, reference = (score(dataset, engines.serving, part) for part in (split.test, split.reference))
+    test, reference = (logged_rows(dataset, part, engines.known.at(part)) for part in (split.test, split.reference))
     candidate = Candidate(dataset, split, engines, OutOfFoldRows(test.head(0), test, reference), fitted.source)
     rng = np.random.default_rng(seed)
     return build_artifact(candidate, folder, rng, seed=seed, policy=policy or AlarmPolicy(), progress=progress)

@@ -40,7 +40,12 @@ def table(cell: Cell, rows: int = 300, separator: str = ",") -> str:
     [
         (lambda i: i, "regression"),
         (lambda i: i % 101, "regression"),
-        (lambda i: i % 100, "classification"),
+        (lambda i: i % 100, "regression"),
+        (lambda i: i % 30, "classification"),
+        (lambda i: i % 33, "regression"),
+        (lambda i: i % 10 if i < 295 else 10 + i % 5, "regression"),
+        (lambda i: i % 16 if i < 290 else 16 + i % 5, "classification"),
+        (lambda i: i % 7 if i < 297 else 7 + i % 3, "classification"),
         (lambda i: (i % 21) / 4, "regression"),
         (lambda i: (i % 20) / 4, "classification"),
         (lambda i: f"{i % 21}.0", "classification"),
@@ -99,7 +104,9 @@ def test_too_few_rows_of_numbers_are_refused(write: Write) -> None:
 
 def test_rare_classes_that_could_be_numbers_say_how_to_predict_these(write: Write) -> None:
     with pytest.raises(DataError, match="to predict the number itself: --task regression"):
-        load_csv(write(table(lambda i: i % 90)), "y")
+        load_csv(write(table(lambda i: i % 9 if i < 299 else 9)), "y")
+    with pytest.raises(DataError, match="to predict the number itself: --task regression"):
+        load_csv(write(table(lambda i: i % 90)), "y", SchemaFile(task="classification"))
     with pytest.raises(DataError, match="at most 100 classes; to predict the number itself: --task regression"):
         load_csv(write(table(lambda i: i)), "y", SchemaFile(task="classification"))
 
