@@ -1,7 +1,10 @@
 """The FastAPI app: its routes and middleware around what `api.wiring` puts together."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import chain, repeat
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -9,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
 from api import __version__
+from api.errors import LogUnavailable
 from api.middleware.admission import Admission
 from api.middleware.auth import install_security
 from api.middleware.body_limit import BodyLimit
@@ -25,6 +29,10 @@ from api.routes.snapshots import report_routes, snapshot_routes
 from api.settings import Settings
 from api.wiring import Runtime, build_runtime
 
+logger = logging.getLogger(__name__)
+
+OPENING_PAUSES_SECONDS = (1.0, 2.0, 5.0)
+"""Between the attempts to open a log on PostgreSQL that is away; the last one is repeated."""
 DESCRIPTION = "Every prediction is logged before it is answered, and watched. Send its label when you know it."
 
 
@@ -56,13 +64,43 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
 def _lifespan(runtime: Runtime):  # type: ignore[no-untyped-def] # Starlette's own alias is invariant
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        runtime.start()
+        stopping = asyncio.Event()
+        opening = None
+        try:
+            runtime.start()
+        except LogUnavailable as error:
+            if runtime.database.is_sqlite:
+                raise
+            opening = asyncio.create_task(_open_later(runtime, error, stopping))
         try:
             yield
         finally:
+            stopping.set()
+            if opening is not None:
+                await opening
             await runtime.stop()
 
     return lifespan
+
+
+async def _open_later(runtime: Runtime, error: Exception, stopping: asyncio.Event) -> None:
+    """Start the runtime once its database can be used, and say every few seconds what it waits for."""
+    for seconds in chain(OPENING_PAUSES_SECONDS, repeat(OPENING_PAUSES_SECONDS[-1])):
+        reason = " ".join(str(error).split())
+        runtime.writer.refuse(reason)
+        logger.warning("the API is not ready, and tries again in %g s: %s", seconds, reason)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), seconds)
+            return
+        try:
+            await asyncio.to_thread(runtime.start)
+        except Exception as again:
+            if not isinstance(again, LogUnavailable):
+                logger.exception("the prediction log answers, but the API cannot use it")
+            error = again
+        else:
+            logger.info("the prediction log answers, and the API is ready")
+            return
 
 
 def _refuse(runtime: Runtime) -> Refuse:

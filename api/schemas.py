@@ -100,6 +100,16 @@ class ChangedRows(BaseModel):
     rows: list[ChangedRow]
 
 
+class ReferenceState(BaseModel):
+    """A reference that was drawn from the service's own rows of [start, end), and holds since ``made_at``."""
+
+    made_at: datetime
+    start: datetime
+    end: datetime
+    rows: int
+    labelled_rows: int
+
+
 class AlarmState(BaseModel):
     """What the alarms of the served model rest on."""
 
@@ -108,6 +118,9 @@ class AlarmState(BaseModel):
     learning: int = Field(description="Statistics that are still being learned: only gross changes alarm.")
     learned_days: float = Field(description="Days of measured windows so far, while anything is being learned.")
     learning_days: float = Field(description="Days that are needed.")
+    reference: ReferenceState | None = Field(
+        None, description="What windows are measured against; null for the reference of the artifact."
+    )
 
 
 class SnapshotWindows(BaseModel):

@@ -32,6 +32,7 @@ from api.prediction_log.alarm_changes import AlarmChanges
 from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import LogExpiry
+from api.prediction_log.layouts import LayoutStore
 from api.prediction_log.lease import Lease, new_holder, retention_lease, snapshot_lease
 from api.prediction_log.models import ServedVersionStore, register
 from api.prediction_log.notifications import NotificationStore
@@ -82,14 +83,17 @@ class Runtime:
     scheduler: JobScheduler
 
     def start(self) -> None:
-        """Migrate the log, then start what works beside the requests. Raises LogUnavailable."""
+        """Migrate the log, then start what works beside the requests.
+
+        Raises LogUnavailable; then nothing has started, and it may be called again.
+        """
         self.database.migrate()
         places = places_of(self.installation, self.database)
         for model in self.models:
             model.open(places[model.installed.name])
-        self.writer.start()
         for model in self.models:
             model.start()
+        self.writer.start()
         self.scheduler.start()
 
     async def stop(self) -> None:
@@ -120,7 +124,7 @@ def build_runtime(settings: Settings, registry: CollectorRegistry) -> Runtime:
         timeout_seconds=settings.log_timeout_seconds,
     )
     scheduler = JobScheduler(metrics)
-    parts = ModelParts(database, writer, partial(scheduler.wake, jobs.HEARTBEAT))
+    parts = ModelParts(database, writer, partial(scheduler.wake, jobs.HEARTBEAT), LayoutStore(database))
     models = HostedModels(
         [HostedModel(one, metrics.of_model(one.name or ""), parts) for one in installation.models], installation.default
     )
@@ -154,6 +158,7 @@ class ModelParts:
     database: Database
     writer: LogWriter
     wake: Callable[[], None]
+    layouts: LayoutStore
 
     def versions(self, model_id: int) -> ServedVersionStore:
         """Return the versions that were announced for a model."""
@@ -163,7 +168,7 @@ class ModelParts:
         self, model: InstalledModel, place: Place, predictor: AnyPredictor, metrics: Metrics
     ) -> tuple[Serving, Monitoring]:
         """Return what serves a model and what watches it."""
-        served = ServedModel(predictor, place.model_id)
+        served = ServedModel(predictor, place.model_id, self.layouts.id_of)
         archive = build_archive(model.settings, place.model_id)
         reloader = ModelReloader(served, model.folder, self.versions(place.model_id), metrics, archive)
         monitoring = self._monitoring(model, place, predictor.manifest, metrics)

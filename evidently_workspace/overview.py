@@ -120,10 +120,12 @@ def _scope(facts: Facts) -> str:
             f" {facts.other_rows:,} rows of the window, and {facts.other_labels:,} labels that arrived in it, belong "
             "to other versions of the model. They are counted but not measured."
         )
+    own = facts.manifest.own_reference
+    reference = "" if own is None else f" The reference is {own.text}."
     return (
         f"Model version {facts.manifest.version}. Data drift, prediction drift, data quality and attributions use the "
         "predictions made in this window. Target drift, concept drift and performance use the labels that arrived in "
-        f"it, whenever their predictions were made.{sample}{others}"
+        f"it, whenever their predictions were made.{sample}{others}{reference}"
     )
 
 

@@ -52,6 +52,7 @@ from model.artifact.manifest import ClassifierManifest, Manifest
 from model.artifact.traffic import LABELLED_LEVELS, TrafficLevel, WindowTraffic
 from model.statistics.changed_rows import WindowFrames
 from model.statistics.lasting import Gathered, Key, LastingChange, lasting_changes, with_newest
+from model.statistics.windows import labelled_part
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +84,9 @@ def take_snapshot(
     """Measure one window against the reference.
 
     `current` holds the rows predicted in the window, `labelled` the rows whose label arrived in it (with LABEL), and
-    `reference` held-out rows with predictions, labels and, for a classifier, probabilities; all in the artifact's
-    columns. `current` is the `sampled_fraction` of the window's rows. `attributions` (rows, features) holds |SHAP| of
+    `reference` rows with predictions, labels and, for a classifier, probabilities; all in the artifact's columns. They
+    were held out of training, or are the service's own, of which some may lack a label: checks that need one leave
+    these out. `current` is the `sampled_fraction` of the window's rows. `attributions` (rows, features) holds |SHAP| of
     some rows of `current`, or `attributions_missing` says why there are none. `rejected_requests` counts the requests
     refused in the window by reason, `rows_by_version` the window's rows by the version of the model that predicted
     them, and `other_labels` the labels that arrived for other versions than the manifest's. `origin` is the id of the
@@ -98,6 +100,7 @@ def take_snapshot(
     the other sections are computed all the same.
     """
     current, labelled, reference = (with_schema(frame, manifest) for frame in (current, labelled, reference))
+    known = labelled_part(reference)
     traffic = WindowTraffic(
         manifest.traffic, window.start, (window.end - window.start).total_seconds(), manifest.overrides
     )
@@ -110,10 +113,10 @@ def take_snapshot(
             lambda: attributions_section(attributions, attributions_missing, manifest, min_rows, traffic),
         ),
         _attempt(window, "Data quality", lambda: data_quality(current, reference, manifest, min_rows, traffic)),
-        _attempt(window, "Target drift", lambda: target_drift(labelled, reference, manifest, min_labels, traffic)),
-        _attempt(window, "Concept drift", lambda: _concept_drift(labelled, reference, manifest, min_labels, traffic)),
+        _attempt(window, "Target drift", lambda: target_drift(labelled, known, manifest, min_labels, traffic)),
+        _attempt(window, "Concept drift", lambda: _concept_drift(labelled, known, manifest, min_labels, traffic)),
     ]
-    scored = _attempt(window, "Performance", lambda: _performance(labelled, reference, manifest, min_labels, traffic))
+    scored = _attempt(window, "Performance", lambda: _performance(labelled, known, manifest, min_labels, traffic))
     given = Estimator(estimates, estimates_missing, manifest, traffic.seconds)
     if estimates is not None or estimates_missing is not None:
         sections.append(
@@ -134,7 +137,7 @@ def take_snapshot(
     why = _attempt(
         window,
         "Why performance changed",
-        lambda: performance_change(given, labelled, reference, sections, min_labels),
+        lambda: performance_change(given, labelled, known, sections, min_labels),
     )
     if why.widgets or why.not_computed:
         sections.append(why)

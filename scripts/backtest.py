@@ -197,7 +197,7 @@ def _summary(judged: Judged, alerts: Sequence[AlertSpan]) -> dict[str, Any]:
 
 
 def _failed(failure: "Failure") -> dict[str, Any]:
-    """Return a failure; `measure` is there where several windows together show it."""
+    """Return a failure; `measure` is there for a segment, and where several windows together show it."""
     found = failure._asdict()
     return found if failure.measure else {name: value for name, value in found.items() if name != "measure"}
 
@@ -264,9 +264,11 @@ def _show(console: Console, judged: Judged, alerts: Sequence[AlertSpan]) -> None
 
 
 def failure_text(failure: "Failure") -> str:
-    """Return a failure as text; one that several windows together show says so."""
+    """Return a failure as text; a segment, and what several windows together show, say so."""
     about = " ".join(filter(None, [failure.check, failure.column]))
     together = f", {failure.measure}, from several windows:" if failure.measure else ""
+    if failure.measure == "segment":
+        together = " (segment)"
     return f"{about}{together} {failure.value:.3g} (threshold {failure.threshold:.3g})"
 
 

@@ -8,26 +8,30 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
 from api.alerts.rules import Quorum
 from api.installed_models import find_models
 from api.prediction_log.alarms import AlarmAction, AlarmLog, AlarmVersion
+from api.prediction_log.own_references import OwnReferences
 from api.settings import Settings
-from api.snapshots.learning import span_days, usual_interval, windows_in
+from api.snapshots.learning import ServiceAlarms, span_days, usual_interval, windows_in
 from api.wiring import build_database, build_service_alarms, places_of
 from evidently_workspace.checks import CHECKS
 from model.alarms.policy import AlarmPolicy
 from model.artifact.manifest import Manifest
-from model.artifact.store import read_manifest, read_reference
+from model.artifact.store import read_manifest
 from model.artifact.traffic import TrafficAlarms, TrafficThreshold
 from model.errors import DataError
 from scripts.backtest import WEEK_SECONDS, alerts_of
 from scripts.command_line import above_zero, add_model, add_span, check_span, status_of
+from scripts.past_rows import reference_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from api.snapshots.logged_frames import DrawnReference
     from model.alarms.window_checks import JudgedWindow
     from model.alarms.window_values import Windows
 
@@ -47,6 +51,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.
     """Calibrate, show or take back; return 0, or 2 after an error."""
     parser = build_parser(prog)
     options = parser.parse_args(arguments)
+    if options.reference and options.start is None and options.end is None:
+        parser.error("--reference needs --from and --to, the stretch whose rows become the reference")
     chosen = [options.undo, options.learn_again, options.list, options.start is not None or options.end is not None]
     if sum(chosen) != 1 or (chosen[-1] and (options.start is None or options.end is None)):
         parser.error("give --from and --to, or one of --undo, --learn-again and --list")
@@ -65,6 +71,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add = parser.add_argument
     add_span(parser, " of the stretch")
     add_model(parser)
+    add("--reference", action="store_true", help="let rows of the stretch be the reference, too: the new normal")
     add("--dry-run", action="store_true", help="only show the thresholds, and what each would have done")
     add("--false-alerts-a-month", type=above_zero, metavar="X", help="budget of false alerts (default: the model's)")
     add("--undo", action="store_true", help="let the alarms hold that held before the newest")
@@ -82,45 +89,122 @@ def _run(options: argparse.Namespace, common: Settings) -> int:
     database = build_database(settings)
     database.migrate()
     log = AlarmLog(database, places_of(installation, database)[model.name].model_id)
+    alarms = build_service_alarms(settings, database, log.model_id)
     if options.list:
-        console.print(_listed(log.versions(manifest.version), manifest))
+        console.print(_listed(log, manifest))
     elif options.undo:
         undone = log.undo(manifest.version)
         if undone is None:
             raise DataError(f"the log has made no alarms for version {manifest.version} that could be taken back")
         console.print(f"alarms version {undone.id}: {_origin(undone)}; the next window is judged by them")
+        _say_reference(alarms.current(manifest)[0], console)
     elif options.learn_again:
         added = log.add(manifest.version, AlarmAction.RESTARTED, None)
         console.print(f"alarms version {added.id}: the windows before {added.made_at:%Y-%m-%d %H:%M} UTC are forgotten")
+        _say_reference(alarms.current(manifest)[0], console)
     else:
-        _calibrate(options, settings, manifest, log, console)
+        _calibrate(options, settings, _Service(manifest, alarms.current(manifest)[0], log, alarms), console)
     return 0
 
 
-def _calibrate(
-    options: argparse.Namespace, settings: Settings, manifest: Manifest, log: AlarmLog, console: Console
-) -> None:
-    current, _ = build_service_alarms(settings, log.database, log.model_id).current(manifest)
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """The artifact's manifest, the one with the alarms that hold now, and the log that both belong to."""
+
+    manifest: Manifest
+    current: Manifest
+    log: AlarmLog
+    alarms: ServiceAlarms
+
+    @property
+    def reference_id(self) -> int | None:
+        """Return the reference that windows are measured against now; None for that of the artifact."""
+        return None if self.current.own_reference is None else self.current.own_reference.id
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The windows of a stretch, of one length, as measured against the reference of now and against the new one.
+
+    ``measured`` is how many the log knows of, whatever their length. Without ``drawn`` the reference stays.
+    """
+
+    interval: int
+    now: "Windows"
+    new: "Windows"
+    measured: int
+    drawn: "DrawnReference | None" = None
+
+
+def _calibrate(options: argparse.Namespace, settings: Settings, service: _Service, console: Console) -> None:
+    current = service.current
+    reference = reference_of(service.alarms, current, settings.model_dir)
+    stretch = _stretch(options, settings, service, reference, console)
+    drawn = stretch.drawn
+    with console.status("calibrating"):
+        base = current if drawn is None else current.model_copy(update={"thresholds": drawn.thresholds})
+        found = _fitted(options, stretch.new, stretch.interval, base)
+        calibrated = found if current.traffic is None else current.traffic.replaced(found)
+        new = base.model_copy(update={"traffic": calibrated})
+        quorum = Quorum(settings.alert_windows_failed, settings.alert_windows)
+        before = _judged(stretch.now, stretch.interval, current, reference, quorum)
+        new_reference = reference if drawn is None else drawn.frame
+        after = _judged(stretch.new, stretch.interval, new, new_reference, quorum)
+    _show(console, current, found, before, after)
+    _say_what_holds(console, found, len(stretch.now.starts), stretch.measured)
+    if drawn is not None:
+        console.print(f"The reference becomes {drawn.text}. Columns with 'now' compare with the one that holds now.")
+        if current.overrides:
+            console.print(
+                "Thresholds that people set were set for the reference before, and hold on: scripts.threshold"
+            )
+    if options.dry_run:
+        console.print("Nothing was changed. Without --dry-run the next window is judged by the new thresholds.")
+        return
+    version, content, log = service.manifest.version, calibrated.model_dump_json(), service.log
+    if drawn is None:
+        added = log.add(version, AlarmAction.CALIBRATED, content, service.reference_id)
+    else:
+        span = (options.start, options.end)
+        added = log.add_with_reference(version, content, span, drawn.rows, drawn.thresholds_json)
+    console.print(f"alarms version {added.id}; the next window is judged by it. To take it back: --undo")
+
+
+def _stretch(
+    options: argparse.Namespace, settings: Settings, service: _Service, reference: "pd.DataFrame", console: Console
+) -> _Stretch:
+    """Return the windows of the stretch; what the log has no distances of is measured again, from its rows."""
+    from api.snapshots.logged_frames import draw_reference, measure_stretch  # noqa: PLC0415 - imports pandas
+    from model.alarms.learning import with_attributions  # noqa: PLC0415 - as above
+
+    log, manifest = service.log, service.manifest
     with console.status("reading windows"):
         measured = log.measured(manifest.version, options.start, options.end)
         if not measured:
             raise DataError(_nothing(log, manifest))
         interval = usual_interval(measured)
-        windows = windows_in(measured, interval)
-    with console.status("calibrating"):
-        found = _fitted(options, windows, interval, current)
-        calibrated = found if current.traffic is None else current.traffic.replaced(found)
-        new = current.model_copy(update={"traffic": calibrated})
-        quorum = Quorum(settings.alert_windows_failed, settings.alert_windows)
-        reference = read_reference(settings.model_dir)
-        before, after = (_judged(windows, interval, one, reference, quorum) for one in (current, new))
-    _show(console, current, found, before, after)
-    _say_what_holds(console, found, len(windows.starts), len(measured))
-    if options.dry_run:
-        console.print("Nothing was changed. Without --dry-run the next window is judged by the new thresholds.")
-        return
-    added = log.add(manifest.version, AlarmAction.CALIBRATED, calibrated.model_dump_json())
-    console.print(f"alarms version {added.id}; the next window is judged by it. To take it back: --undo")
+        stored = windows_in(measured, interval, service.current, reference)
+    if not options.reference and all(window.reference_id == service.reference_id for window in measured):
+        return _Stretch(interval, stored, stored, len(measured))
+    drawn = None
+    if options.reference:
+        with console.status("drawing the reference"):
+            drawn = draw_reference(log.database, service.current, options.start, options.end, log.model_id)
+    references = [(service.current, reference)]
+    if drawn is not None:
+        references.append((service.current.model_copy(update={"thresholds": drawn.thresholds}), drawn.frame))
+    with Progress(*Progress.get_default_columns()[:3], TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("measuring the windows again", total=None)
+        again = measure_stretch(
+            (log.database, log.model_id),
+            settings,
+            (options.start, options.end),
+            interval,
+            references=references,
+            progress=lambda done, of: bar.update(task, advance=done, total=of),
+        )
+    now, *new = (with_attributions(one, stored) for one in again)
+    return _Stretch(interval, now, new[0] if new else now, max(len(measured), len(now.starts)), drawn)
 
 
 def _fitted(options: argparse.Namespace, windows: "Windows", interval: int, current: Manifest) -> TrafficAlarms:
@@ -173,7 +257,7 @@ def _row(threshold: TrafficThreshold, current: Manifest, before: Judged, after: 
 
     def beyond(judged: Judged) -> str:
         check = CHECK_OF[threshold.name]
-        column = threshold.name if check == "performance" else threshold.column
+        column = threshold.column or (threshold.name if check == "performance" else None)
         count = sum(
             any(failure.check == check and failure.column == column for failure in window.failures)
             for window in judged.windows
@@ -219,16 +303,38 @@ def _nothing(log: AlarmLog, manifest: Manifest) -> str:
     )
 
 
-def _listed(versions: Sequence[AlarmVersion], manifest: Manifest) -> Table:
+def _say_reference(current: Manifest, console: Console) -> None:
+    own = current.own_reference
+    console.print("windows are measured against " + ("the reference of the artifact" if own is None else own.text))
+
+
+def _listed(log: AlarmLog, manifest: Manifest) -> Table:
     table = Table(title=f"alarms of {manifest.name} {manifest.version}", title_justify="left")
-    for header in ("version", "from", "what happened", "windows from", "to"):
+    for header in ("version", "from", "what happened", "windows from", "to", "reference"):
         table.add_column(header)
-    table.add_row("", f"{manifest.created_at:%Y-%m-%d %H:%M}", f"trained with --alarms {manifest.alarms}", "", "")
-    for version in versions:
+    trained = f"trained with --alarms {manifest.alarms}"
+    table.add_row("", f"{manifest.created_at:%Y-%m-%d %H:%M}", trained, "", "", "artifact")
+    for version in log.versions(manifest.version):
         alarms = None if version.content is None else TrafficAlarms.model_validate_json(version.content)
         span = ("", "") if alarms is None else (_day(alarms.start), _day(alarms.end))
-        table.add_row(str(version.id), f"{version.made_at:%Y-%m-%d %H:%M}", version.action.value, *span)
+        table.add_row(
+            str(version.id),
+            f"{version.made_at:%Y-%m-%d %H:%M}",
+            version.action.value,
+            *span,
+            _reference_text(log, version),
+        )
     return table
+
+
+def _reference_text(log: AlarmLog, version: AlarmVersion) -> str:
+    if version.reference_id is None:
+        return "artifact"
+    found = OwnReferences(log.database, log.model_id).find(version.reference_id)
+    if found is None:
+        return f"own {version.reference_id}, removed since"
+    about = found.about
+    return f"own {about.id}: {about.rows:,} rows from {_day(about.start)} to {_day(about.end)}"
 
 
 def _day(moment: datetime | None) -> str:

@@ -15,18 +15,19 @@ from api.installed_models import with_drift_floors
 from api.prediction_log.database import Database, missing_file
 from api.prediction_log.reader import HeldSpan, read_filled_windows, read_held_span
 from api.settings import Settings
+from api.snapshots.learning import ServiceAlarms
 from api.wiring import build_database, build_service_alarms
 from model.artifact.manifest import LABEL, ClassifierManifest, Manifest
 from model.artifact.store import read_estimates, read_manifest, read_reference
+from model.artifact.traffic import OwnReference
 from model.errors import DataError
 
 if TYPE_CHECKING:  # it imports pandas, which takes a second
+    import pandas as pd
+
     from api.snapshots.logged_frames import PastWindows
     from model.alarms.window_checks import JudgedWindow
-    from model.alarms.window_values import TimedRows
-
-CHUNK_ROWS = 100_000
-"""Rows and labels of the log that are in memory at once."""
+    from model.statistics.windows import TimedRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def judge_file(options: argparse.Namespace, rules: Rules, folder: Path, progress
     with progress.status("reading and predicting the rows"):
         scored = _scored_rows(options, folder, manifest)
     with progress.status(f"measuring windows of {rules.seconds} s"):
-        judged = Judged(manifest, _checked(rules, manifest, folder, scored))
+        judged = Judged(manifest, _checked(rules, manifest, folder, scored, reference=read_reference(folder)))
     missing = int(scored.rows[LABEL].isna().sum()) if LABEL in scored.rows else len(scored.rows)
     if LABEL not in scored.rows:
         judged.notes.append(f"The file has no column {manifest.target!r}, so no check that needs labels was judged.")
@@ -66,11 +67,13 @@ def judge_file(options: argparse.Namespace, rules: Rules, folder: Path, progress
 
 def _scored_rows(options: argparse.Namespace, folder: Path, manifest: Manifest) -> "TimedRows":
     """Return the rows of the file as the log would have them: with the model's predictions, and labels if any."""
-    from model.alarms.window_values import TimedRows  # noqa: PLC0415 - imports pandas; --help needs none
     from model.data.csv_file import TimeColumn, read_known_rows  # noqa: PLC0415 - as above
     from model.data.encoding import rows_of  # noqa: PLC0415 - as above
+    from model.data.schema_file import segment_values  # noqa: PLC0415 - as above
     from model.serving.engines import with_predictions  # noqa: PLC0415 - as above
     from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
+    from model.statistics.segments import metadata_columns  # noqa: PLC0415 - as above
+    from model.statistics.windows import TimedRows  # noqa: PLC0415 - imports pandas; --help needs none
     from model.training.watched import known_answers  # noqa: PLC0415 - as above
 
     classes, names = None, None
@@ -88,12 +91,20 @@ def _scored_rows(options: argparse.Namespace, folder: Path, manifest: Manifest) 
         answers = known_answers(known.text, manifest.answer_columns, classes)
     else:
         answers = load_predictor(folder).answers(rows_of(known.frame, manifest.features))
-    frame = with_predictions(known.frame, answers, names)
+    frame = with_predictions(known.frame, answers, names).assign(
+        **segment_values(metadata_columns(manifest), known.text)
+    )
     return TimedRows(frame if known.labels is None else frame.assign(**{LABEL: known.labels}), known.times.seconds)
 
 
 def _checked(
-    rules: Rules, manifest: Manifest, folder: Path, predicted: "TimedRows", labelled: "TimedRows | None" = None
+    rules: Rules,
+    manifest: Manifest,
+    folder: Path,
+    predicted: "TimedRows",
+    *,
+    reference: "pd.DataFrame",
+    labelled: "TimedRows | None" = None,
 ) -> "list[JudgedWindow]":
     from model.alarms.window_checks import check_windows  # noqa: PLC0415 - as above
 
@@ -101,7 +112,7 @@ def _checked(
         *predicted,
         rules.seconds,
         manifest,
-        read_reference(folder),
+        reference,
         min_rows=rules.min_rows,
         labelled=labelled,
         min_labels=rules.min_labels,
@@ -145,7 +156,7 @@ def _judge_windows(
     progress: Console,
     drift_floors: Iterable[tuple[str, float]],
 ) -> Judged:
-    from api.snapshots.logged_frames import PastWindows  # noqa: PLC0415 - as above
+    from api.snapshots.logged_frames import CHUNK_ROWS, PastWindows  # noqa: PLC0415 - as above
     from model.serving.predictor import load_predictor  # noqa: PLC0415 - as above
 
     database, model_id = of_model
@@ -155,16 +166,18 @@ def _judge_windows(
     if held is None or not filled:
         raise DataError(f"the log has no rows from {in_utc(start)} to {in_utc(end)}; {holding(held)}")
     past = PastWindows(database, load_predictor(folder), settings.snapshot_max_rows, model_id)
-    calibrated, alarms_version = build_service_alarms(settings, database, model_id).current(past.manifest)
+    alarms = build_service_alarms(settings, database, model_id)
+    calibrated, alarms_version = alarms.current(past.manifest)
+    reference = reference_of(alarms, calibrated, folder)
     manifest = with_drift_floors(calibrated, drift_floors)
     judged = Judged(manifest)
     with Progress(*Progress.get_default_columns()[:3], TimeRemainingColumn(), console=progress, transient=True) as bar:
         task = bar.add_task("windows of the log", total=len(filled))
         for chunk in past.read(filled, rules.seconds, CHUNK_ROWS):
-            found = _checked(rules, manifest, folder, chunk.predicted, chunk.labelled)
+            found = _checked(rules, manifest, folder, chunk.predicted, reference=reference, labelled=chunk.labelled)
             judged.windows += found if options.json is not None else map(_without_columns, found)
             bar.advance(task, chunk.windows)
-    judged.notes = list(_log_notes(options, past, settings, held, end))
+    judged.notes = list(_log_notes(options, past, settings, held, end, own=manifest.own_reference))
     judged.facts = {
         "model_version": manifest.version,
         "alarms_version": alarms_version,
@@ -193,10 +206,28 @@ def whole_windows(start: datetime, end: datetime, seconds: int, held: HeldSpan |
     return datetime.fromtimestamp(first * seconds, UTC), datetime.fromtimestamp(last * seconds, UTC)
 
 
+def reference_of(alarms: ServiceAlarms, current: Manifest, folder: Path) -> "pd.DataFrame":
+    """Return the rows that windows are measured against now: the service's own, or those of the artifact."""
+    from api.snapshots.logged_frames import window_frame  # noqa: PLC0415 - as above
+
+    own = current.own_reference
+    if own is None:
+        return read_reference(folder)
+    return window_frame(alarms.reference_rows(own), current, labelled=True)
+
+
 def _log_notes(
-    options: argparse.Namespace, past: "PastWindows", settings: Settings, held: HeldSpan, end: datetime
+    options: argparse.Namespace,
+    past: "PastWindows",
+    settings: Settings,
+    held: HeldSpan,
+    end: datetime,
+    *,
+    own: OwnReference | None,
 ) -> Iterator[str]:
     """Yield what of the log was judged, and how."""
+    if own is not None:
+        yield f"The reference is {own.text}."
     yield f"In all, {holding(held)}."
     if options.start < held.first:
         yield f"Rows older than {settings.log_keep_days} days are removed."

@@ -12,7 +12,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests import watched
-from tests.artifacts import trained_artifact
+from tests.artifacts import trained_artifact, trained_on_segments
 from tests.postgres import MIGRATED, MISSING, drop_database, fresh_database, postgres_programs, postgres_server
 from tests.servers import free_port
 
@@ -79,6 +79,15 @@ def diabetes_artifact(
 ) -> Path:
     """A model that predicts numbers, trained as a user would train it."""
     return copy_of_trained("diabetes", request.config, shared_folder, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def divided_artifact(
+    request: pytest.FixtureRequest, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A model whose rows are divided by a feature and by metadata."""
+    kept = trained_on_segments(_kept_in(request.config, shared_folder))
+    return copytree(kept, tmp_path_factory.mktemp("divided") / "model")
 
 
 @pytest.fixture(scope="session")

@@ -119,8 +119,8 @@ class AlarmChanges:
             name, column = statistic
             kept = [one for one in (newest.overrides if newest else []) if (one["name"], one["column"]) != statistic]
             kept.append({"name": name, "column": column, "value": what["value"], "change": added.id})
-            content = None if newest is None else newest.content
-            self._alarms.add_in(connection, model_version, AlarmAction.THRESHOLD, content, kept)
+            held_so_far = (None, None) if newest is None else (newest.content, newest.reference_id)
+            self._set(connection, model_version, held_so_far, kept)
         return added
 
     def reset_threshold(self, who: str, model_version: str, change_id: int) -> AlarmChange:
@@ -135,8 +135,22 @@ class AlarmChanges:
             what = {name: getattr(row, name) for name in ("check", "column", "measure")}
             what |= {"undoes": change_id, "model_version": model_version}
             undone = self._add(connection, ChangeAction.RESET, who, "", what)
-            self._alarms.add_in(connection, model_version, AlarmAction.THRESHOLD, newest.content, kept)
+            self._set(connection, model_version, (newest.content, newest.reference_id), kept)
         return undone
+
+    def _set(
+        self,
+        connection: Connection,
+        model_version: str,
+        alarms: tuple[str | None, int | None],
+        overrides: list[dict[str, Any]],
+    ) -> None:
+        """Let these thresholds of people hold beside the alarms, and the reference, that hold so far."""
+        content, reference_id = alarms
+        threshold = AlarmAction.THRESHOLD
+        self._alarms.add_in(
+            connection, model_version, threshold, content, overrides=overrides, reference_id=reference_id
+        )
 
     def _ours(self) -> Select[Any]:
         return select(alarm_changes).where(alarm_changes.c.model_id == self._model_id)

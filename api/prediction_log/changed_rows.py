@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.layouts import LayoutsInUse
 from api.prediction_log.records import SOLE_MODEL, prediction_key, public_id
 from api.prediction_log.tables import changed_rows, labels, predictions, windows
 
@@ -56,7 +57,7 @@ def record_changed_rows(connection: Connection, model_id: int, start: int, found
 def erased_among(connection: Connection, model_id: int, found: Sequence[RowsOfCheck]) -> set[str]:
     """Return the ids that the log has no more; those that it has cannot be erased before the transaction ends."""
     named = _named(found)
-    return set(named) - _held(connection, model_id, named, locked=True)
+    return set(named) - held_ids(connection, model_id, named, locked=True)
 
 
 class NamingWindow(NamedTuple):
@@ -156,7 +157,7 @@ def _shown(
     connection: Connection, model_id: int, wanted: Sequence[RowsOfCheck], limit: int
 ) -> list[tuple[RowsOfCheck, list[tuple[str, float]]]]:
     """Return the rows of each check that the log still has, at most ``limit`` of all together; only ids are read."""
-    held = _held(connection, model_id, _named(wanted))
+    held = held_ids(connection, model_id, _named(wanted))
     found: list[tuple[RowsOfCheck, list[tuple[str, float]]]] = []
     left = limit
     for place, one in enumerate(wanted):
@@ -172,7 +173,7 @@ def _named(found: Sequence[RowsOfCheck]) -> list[str]:
     return sorted({row_id for one in found for row_id, _ in one.rows})
 
 
-def _held(connection: Connection, model_id: int, ids: Sequence[str], *, locked: bool = False) -> set[str]:
+def held_ids(connection: Connection, model_id: int, ids: Sequence[str], *, locked: bool = False) -> set[str]:
     """Return those of the ids that the log still has; ``locked`` ones stay until the transaction ends."""
     found: set[str] = set()
     for first in range(0, len(ids), IDS_PER_QUERY):
@@ -188,17 +189,18 @@ def _logged(connection: Connection, model_id: int, ids: Sequence[str]) -> dict[s
     query = select(predictions, labels.c.label).select_from(
         predictions.join(labels, labels.c.prediction_id == predictions.c.id, isouter=True)
     )
-    found: dict[str, dict[str, Any]] = {}
+    layouts, found = LayoutsInUse(connection), dict[str, dict[str, Any]]()
     for first in range(0, len(ids), IDS_PER_QUERY):
         keys = [prediction_key(model_id, one) for one in ids[first : first + IDS_PER_QUERY]]
-        for row in connection.execute(query.where(predictions.c.id.in_(keys))):
+        for row in connection.execute(query.where(predictions.c.id.in_(keys))).all():
+            layout = layouts[row.layout]
             found[public_id(row.id)] = {
                 "prediction_id": public_id(row.id),
                 "logged_at": moment(row.logged_at),
-                "model_version": row.model_version,
-                "features": orjson.loads(row.features),
+                "model_version": layout.version_of(row.model_version),
+                "features": layout.read_features(row.features),
                 "prediction": row.prediction,
-                "probabilities": orjson.loads(row.probabilities),
+                "probabilities": layout.read_probabilities(row.probabilities),
                 "label": row.label,
             }
     return found

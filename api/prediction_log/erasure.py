@@ -1,6 +1,7 @@
 """Erasure of single predictions with their labels, for those who ask for it; the figures of windows stay.
 
-What names an id goes too: the list of rows that carry a window's failed checks, in the log and in the window's report.
+What names an id goes too: the list of rows that carry a window's failed checks, in the log and in the window's report,
+and the row's place in a reference that was drawn from the log.
 Each erasure leaves a line in the process's own log: when, of which model, for whom, and the SHA-256 of the id. The line
 shows that an id was erased to those who know the id, and nothing to others.
 """
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, delete, select
 from api.prediction_log.changed_rows import forget_rows, windows_that_name
 from api.prediction_log.database import Database
 from api.prediction_log.models import known_models
+from api.prediction_log.own_references import OwnReferences
 from api.prediction_log.records import SOLE_MODEL, prediction_key, public_id
 from api.prediction_log.tables import labels, predictions
 
@@ -39,6 +41,8 @@ def erase(database: Database, ids: Sequence[str], *, by: str, model_id: int = SO
     for key in left:
         with database.writing() as connection:
             gone += _remove(connection, [key])
+    if not database.is_sqlite:
+        _remove_lone_labels(database, keys, model_id)
     found = [public_id(key) for key in gone]
     _say("erased the prediction of %s whose id has the SHA-256 %s, for %s", database, found, by, model_id)
     return found
@@ -47,18 +51,19 @@ def erase(database: Database, ids: Sequence[str], *, by: str, model_id: int = SO
 def erase_mentions(
     database: Database, ids: Collection[str], *, by: str, blank: Blank, model_id: int = SOLE_MODEL
 ) -> set[str]:
-    """Remove ids from the lists of rows of a model's windows and of their reports, and return those that were there.
+    """Remove ids from the lists of rows of a model's windows and of their reports, and their rows from its references.
 
-    To be called once the rows are erased, and again after an error. It looks through the lists of all windows. Raises
-    LogUnavailable, or OSError where ``blank`` does.
+    Return the ids that were there. To be called once the rows are erased, and again after an error. It looks through
+    the lists of all windows. Raises LogUnavailable, or OSError where ``blank`` does.
     """
-    found: set[str] = set()
+    found = OwnReferences(database, model_id).forget(ids)
     for window in windows_that_name(database, model_id, ids):
         if window.report_file is not None:  # first, as the record says which report names the id
             blank(window.report_file, window.ids)
         forget_rows(database, model_id, window.start, window.ids)
         found |= window.ids
-    _say("the windows of %s name the id no more that has the SHA-256 %s, for %s", database, found, by, model_id)
+    line = "the windows and references of %s name the id no more that has the SHA-256 %s, for %s"
+    _say(line, database, found, by, model_id)
     return found
 
 
@@ -73,6 +78,14 @@ def _remove(connection: Connection, keys: Sequence[str]) -> list[str]:
     found = list(connection.execute(gone).scalars())
     connection.execute(delete(labels).where(labels.c.prediction_id.in_(found)))
     return found
+
+
+def _remove_lone_labels(database: Database, keys: Sequence[str], model_id: int) -> None:
+    """Remove labels without a prediction: an older version beside this one relied on a foreign key, which is gone."""
+    predicted = select(predictions.c.id).where(predictions.c.id == labels.c.prediction_id).exists()
+    ours = labels.c.prediction_id.in_(keys), labels.c.model_id == model_id
+    with database.writing() as connection:
+        connection.execute(delete(labels).where(*ours, ~predicted))
 
 
 def _say(line: str, database: Database, found: Collection[str], by: str, model_id: int) -> None:

@@ -6,7 +6,7 @@ A row is removed once it is old and no window needs it any more, together with i
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -119,6 +119,8 @@ class LogExpiry:
                 self._reached.clear()
                 overdue = _overdue(connection, predictions, before, own)
                 gone = self._remove_in(connection, overdue, max_rows, remove)
+            if gone.predictions < max_rows and not self._database.is_sqlite:
+                gone = replace(gone, labels=gone.labels + _remove_lone_labels(connection, before, own, max_rows))
         return gone
 
     def _remove_in(
@@ -264,6 +266,26 @@ def _overdue_by(
         for model_id, first in connection.execute(select(models.c.id, oldest))
         if first is not None and first < (bound := microseconds(own.get(model_id, before)))
     ]
+
+
+def _remove_lone_labels(connection: Connection, before: datetime, own: Mapping[int, datetime], max_rows: int) -> int:
+    """Remove labels that are older than any prediction of their model: erasures by older versions left them behind.
+
+    These relied on a foreign key, which is gone while they may still run beside this version. It is one look at the
+    index where there are none.
+    """
+    connection.execute(_IN_ORDER_OF_TIME)
+    removed = 0
+    for model_id in connection.execute(select(models.c.id)).scalars().all():
+        first = select(func.min(predictions.c.logged_at)).where(predictions.c.model_id == model_id).scalar_subquery()
+        bound = func.least(first, microseconds(own.get(model_id, before)))  # of NULL and a number the number
+        of_label = select(predictions.c.id).where(predictions.c.id == labels.c.prediction_id)
+        old = labels.c.model_id == model_id, labels.c.arrived_at < bound, ~of_label.correlate(labels).exists()
+        some = (
+            select(labels.c.prediction_id).where(*old).order_by(labels.c.arrived_at).limit(max_rows).scalar_subquery()
+        )
+        removed += connection.execute(delete(labels).where(labels.c.prediction_id.in_(some))).rowcount
+    return removed
 
 
 def _expired(model_id: int, bound: int) -> ColumnElement[bool]:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import orjson
 from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 
 from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.layouts import LayoutsInUse, RowLayout, counts_by_version
 from api.prediction_log.records import SOLE_MODEL, public_id
 from api.prediction_log.tables import labels, predictions
 
@@ -35,10 +35,9 @@ def count_logged(
 
     ``labelled`` leaves out those without a label.
     """
-    version = predictions.c.model_version
-    query = _joined(select(version, func.count()), labelled=labelled).where(_inside(start, end, model_id))
+    query = _joined(select(func.count()), labelled=labelled).where(_inside(start, end, model_id))
     with database.reading() as connection:
-        return {name: int(count) for name, count in connection.execute(query.group_by(version))}
+        return dict(counts_by_version(connection, query))
 
 
 def read_logged(
@@ -61,9 +60,11 @@ def read_logged(
     while True:
         with database.reading() as connection:
             found = connection.execute(page).all()
+            layouts = LayoutsInUse(connection)
+            logged = [_logged(row, layouts[row.layout]) for row in found]
         if not found:
             return
-        yield [_logged(row) for row in found]
+        yield logged
         last = found[-1]
         # the first comparison says the same as the second, and lets both databases begin in the middle of the index
         page = query.where(
@@ -82,14 +83,14 @@ def _inside(start: datetime, end: datetime, model_id: int) -> ColumnElement[bool
     return and_(predictions.c.model_id == model_id, time >= microseconds(start), time < microseconds(end))
 
 
-def _logged(row: Any) -> LoggedPrediction:
+def _logged(row: Any, layout: RowLayout) -> LoggedPrediction:
     return LoggedPrediction(
         public_id(row.id),
         moment(row.logged_at),
-        row.model_version,
-        orjson.loads(row.features),
+        layout.version_of(row.model_version),
+        layout.read_features(row.features),
         row.prediction,
-        orjson.loads(row.probabilities),
+        layout.read_probabilities(row.probabilities),
         row.label,
         None if row.arrived_at is None else moment(row.arrived_at),
     )

@@ -12,11 +12,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from api.errors import IdInUse, LogUnavailable
 from api.prediction_log.database import PostgresWrite
+from api.prediction_log.layouts import LayoutsInUse
 from api.prediction_log.records import LabelReceipt, LabelRecord, PredictionRecord, public_id
 from api.prediction_log.tables import labels, predictions
 
 COLUMNS = (*PredictionRecord._fields, "logged_at")
-TYPES = ("varchar", "int4", "varchar", "text", "text", "text", "int4", "int8")
+TYPES = ("varchar", "int4", "varchar", "text", "text", "text", "int4", "int4", "int8")
 MAX_ROWS = 64
 """Rows in one statement; more of them were not faster (tried: 512 and 4,096)."""
 
@@ -55,13 +56,13 @@ def _copy(driver: Any, stamps: Mapping[int, int], records: Sequence[PredictionRe
 
 def _statements(
     stamps: Mapping[int, int], records: Sequence[PredictionRecord]
-) -> Iterator[tuple[str, list[str | int]]]:
+) -> Iterator[tuple[str, list[str | int | None]]]:
     """Yield statements for powers of two of rows: these are few, and the driver keeps them prepared."""
     first, size = 0, MAX_ROWS
     while first < len(records):
         while size > len(records) - first:
             size //= 2
-        values: list[str | int] = []
+        values: list[str | int | None] = []
         for record in records[first : first + size]:
             values += record
             values.append(stamps[record.model_id])
@@ -103,7 +104,7 @@ def insert_own(
     """
     keys = [record.prediction_id for records, _ in groups for record in records]
     for _ in range(MAX_RACES):
-        outcomes, new = _compared(groups, find_predictions(connection, keys))
+        outcomes, new = _compared(groups, find_predictions(connection, keys), LayoutsInUse(connection))
         new.sort()  # two processes wait for each other's ids in the same order, never in a circle
         try:
             with connection.begin_nested():
@@ -115,13 +116,14 @@ def insert_own(
 
 
 def _compared(
-    groups: Sequence[tuple[Sequence[PredictionRecord], Same]], logged: Repeats
+    groups: Sequence[tuple[Sequence[PredictionRecord], Same]], logged: Repeats, layouts: LayoutsInUse
 ) -> tuple[list[Repeats | IdInUse], list[PredictionRecord]]:
     """Return the outcome of each group, and the predictions that are new."""
     known, outcomes = dict(logged), list[Repeats | IdInUse]()
     for records, same in groups:
-        repeats = {key: known[key] for key, *_ in records if key in known}
-        other = next((one for one in records if (was := repeats.get(one.prediction_id)) and not same(was, one)), None)
+        repeats = {key: layouts.by_name(known[key]) for key, *_ in records if key in known}
+        again = [layouts.by_name(one) for one in records if one.prediction_id in repeats]
+        other = next((one for one in again if not same(repeats[one.prediction_id], one)), None)
         if other is not None:
             said = f"the prediction_id {public_id(other.prediction_id)!r} belongs to another row that was sent before"
             outcomes.append(IdInUse(f"{said}; send that row again, or this one with an id of its own"))
@@ -142,12 +144,12 @@ def _meaning(features: str) -> dict[str, tuple[bool, object]]:
 
 
 def find_predictions(connection: Connection, keys: Sequence[str]) -> Repeats:
-    """Return those of the predictions that are logged, by key."""
+    """Return those of the predictions that are logged, by key, as they are without a layout."""
     columns = [predictions.c["id" if name == "prediction_id" else name] for name in PredictionRecord._fields]
-    found: Repeats = {}
+    layouts, found = LayoutsInUse(connection), Repeats()
     for first in range(0, len(keys), IDS_PER_QUERY):
         query = select(*columns).where(predictions.c.id.in_(keys[first : first + IDS_PER_QUERY]))
-        found |= {row[0]: PredictionRecord(*row) for row in connection.execute(query)}
+        found |= {row[0]: layouts.by_name(PredictionRecord(*row)) for row in connection.execute(query).all()}
     return found
 
 

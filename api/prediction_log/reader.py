@@ -1,16 +1,15 @@
 """Reads of the log: the rows of a window, its rows by version, and the progress of the snapshots."""
 
+import math
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Connection,
     Select,
     Text,
     and_,
@@ -24,6 +23,7 @@ from sqlalchemy import (
 )
 
 from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.layouts import LayoutsInUse, counts_by_version, is_of_version
 from api.prediction_log.records import SOLE_MODEL, HealthRun, LoggedRow, WindowStatus, public_id
 from api.prediction_log.tables import labels, predictions, rejections, window_values, windows
 from api.prediction_log.timeline import newest_end, next_boundary, open_since
@@ -62,7 +62,7 @@ def read_predictions(
 
     ``model_version`` None stands for all versions.
     """
-    query = select(*_ROW, null().label("label"), predictions.c.model_version)
+    query = select(*_ROW, null().label("label"))
     return _read(database, query.where(_made(model_id, start, end)), predictions.c.logged_at, model_version, max_rows)
 
 
@@ -76,13 +76,34 @@ def read_labelled(
     model_id: int = SOLE_MODEL,
 ) -> WindowRows:
     """Read the predictions whose label arrived in [start, end), whenever they were made; versions as above."""
-    query = select(*_ROW, labels.c.label, predictions.c.model_version).join_from(
-        labels, predictions, labels.c.prediction_id == predictions.c.id
-    )
+    query = select(*_ROW, labels.c.label).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
     return _read(database, query.where(_labelled(model_id, start, end)), labels.c.arrived_at, model_version, max_rows)
 
 
-_ROW = (predictions.c.id, predictions.c.features, predictions.c.prediction, predictions.c.probabilities)
+def read_with_labels(
+    database: Database,
+    start: datetime,
+    end: datetime,
+    model_version: str,
+    max_rows: int,
+    *,
+    model_id: int = SOLE_MODEL,
+) -> WindowRows:
+    """Read what a version predicted in [start, end), at most ``max_rows`` rows, with the labels known by now.
+
+    Of two numbers of rows, the fewer are among the more.
+    """
+    query = select(*_ROW, labels.c.label).select_from(
+        predictions.join(labels, labels.c.prediction_id == predictions.c.id, isouter=True)
+    )
+    enough = max_rows + 6 * math.isqrt(max_rows) + 20  # a share of the rows is never exactly so many
+    query = query.where(_made(model_id, start, end))
+    read = _read(database, query, predictions.c.sample_key, model_version, enough)
+    return replace(read, rows=read.rows[:max_rows])
+
+
+_LOGGED = ("id", "features", "prediction", "probabilities", "model_version", "layout")
+_ROW = tuple(predictions.c[name] for name in _LOGGED)
 
 
 def _made(model_id: int, start: datetime, end: datetime) -> ColumnElement[bool]:
@@ -155,7 +176,7 @@ def read_rejections(database: Database, start: datetime, end: datetime, model_id
 def _read(
     database: Database, query: Select[Any], by_time: ColumnElement[int], model_version: str | None, max_rows: int
 ) -> WindowRows:
-    ours = true() if model_version is None else predictions.c.model_version == model_version
+    ours = true() if model_version is None else is_of_version(model_version)
     counted = query.with_only_columns(
         func.count().label("everything"),
         func.count(case((ours, 1))).label("ours"),
@@ -164,10 +185,17 @@ def _read(
     with database.reading() as connection:
         count = connection.execute(counted).one()
         sampled = query.where(ours, _sampled(count.ours, max_rows)).order_by(by_time, predictions.c.sample_key)
-        loads = orjson.loads
+        layouts = LayoutsInUse(connection)
         rows = [
-            LoggedRow(loads(features), prediction, loads(probabilities), label, version, public_id(key))
-            for key, features, prediction, probabilities, label, version in connection.execute(sampled)
+            LoggedRow(
+                (layout := layouts[layout_id]).read_features(features),
+                prediction,
+                layout.read_probabilities(probabilities),
+                label,
+                layout.version_of(version),
+                public_id(key),
+            )
+            for key, features, prediction, probabilities, version, layout_id, label in connection.execute(sampled)
         ]
     return WindowRows(count.ours, rows, count.everything - count.ours)
 
@@ -191,17 +219,11 @@ def count_versions(
     database: Database, start: datetime, end: datetime, model_id: int = SOLE_MODEL
 ) -> dict[str, VersionCount]:
     """Count what was logged of a model in [start, end), by version. Raises LogUnavailable."""
-    version = predictions.c.model_version
-    of_labels = select(version, func.count()).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
+    of_labels = select(func.count()).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
     with database.reading() as connection:
-        rows = _by_version(connection, select(version, func.count()).where(_made(model_id, start, end)))
-        labelled = _by_version(connection, of_labels.where(_labelled(model_id, start, end)))
-    return {one: VersionCount(rows.get(one, 0), labelled.get(one, 0)) for one in sorted(rows.keys() | labelled.keys())}
-
-
-def _by_version(connection: Connection, query: Select[Any]) -> dict[str, int]:
-    found = connection.execute(query.group_by(predictions.c.model_version))
-    return {row[0]: row[1] for row in found}
+        rows = counts_by_version(connection, select(func.count()).where(_made(model_id, start, end)))
+        labelled = counts_by_version(connection, of_labels.where(_labelled(model_id, start, end)))
+    return {one: VersionCount(rows[one], labelled[one]) for one in sorted(rows.keys() | labelled.keys())}
 
 
 def read_health(database: Database, model_id: int = SOLE_MODEL) -> HealthRun | None:

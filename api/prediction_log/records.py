@@ -29,7 +29,8 @@ def public_id(key: str) -> str:
 class PredictionRecord(NamedTuple):
     """One prediction to log; ``features`` and ``probabilities`` are JSON objects by name, ``{}`` without any.
 
-    ``prediction_id`` is the key that `prediction_key` returns.
+    With the id of a ``layout`` they are arrays in its order, and ``model_version`` is empty. ``prediction_id`` is the
+    key that `prediction_key` returns.
     """
 
     prediction_id: str
@@ -39,6 +40,7 @@ class PredictionRecord(NamedTuple):
     prediction: str
     probabilities: str
     model_id: int = SOLE_MODEL
+    layout: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

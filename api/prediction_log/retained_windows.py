@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, select, update
 
 from api.prediction_log.database import Database, microseconds
+from api.prediction_log.layouts import is_of_version
 from api.prediction_log.records import SOLE_MODEL, WindowRecord, WindowStatus
 from api.prediction_log.tables import changed_rows, labels, predictions, window_values, windows
 from api.prediction_log.windows import is_row_of, window_of
@@ -43,7 +44,7 @@ class RetainedWindows:
         """Whether the log still has every row that the window was measured from."""
         start, end = microseconds(window.start), microseconds(window.end)
         rows, arrived = predictions.c, labels.c.arrived_at
-        of_version = rows.model_version == window.model_version
+        of_version = is_of_version(window.model_version)
         ours, arrived_of_model = rows.model_id == window.model_id, labels.c.model_id == window.model_id
         inside = select(func.count()).where(ours, of_version, rows.logged_at >= start, rows.logged_at < end)
         labelled = select(func.count()).join_from(labels, predictions, labels.c.prediction_id == rows.id)

@@ -54,10 +54,24 @@ predictions = Table(
     Column("prediction", Text, nullable=False),
     Column("probabilities", Text, nullable=False),
     _model_id(),
+    Column("layout", Integer),
     Index("predictions_by_time", "model_id", "logged_at", "sample_key"),
 )
-"""One row a prediction. ``features`` and ``probabilities`` are JSON objects by name. ``sample_key`` is uniform on
-[0, 2**31): the rows below a bound are a random sample that is the same at every reading."""
+"""One row a prediction. ``sample_key`` is uniform on [0, 2**31): the rows below a bound are a random sample that is the
+same at every reading. With a ``layout``, ``features`` and ``probabilities`` are JSON arrays in its order, and
+``model_version`` is empty, as the layout has it; what rode along with a row is an object at the end of ``features``.
+Without one they are JSON objects by name. It is no foreign key, whose check every row would pay for."""
+
+row_layouts = Table(
+    "row_layouts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("model_version", String(64), nullable=False),
+    Column("features", Text, nullable=False),
+    Column("classes", Text, nullable=False),
+)
+"""What all rows of one version share: JSON arrays of names. The id follows from the content. No row is ever changed or
+deleted."""
 
 labels = Table(
     "labels",
@@ -99,8 +113,10 @@ log_identity = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("log_id", String(36), nullable=False),
+    Column("layouts_from", BigInteger, nullable=False, server_default="0"),
 )
-"""One row: the id of this log, by which its snapshots in Evidently UI are told from those of other logs."""
+"""One row: the id of this log, by which its snapshots in Evidently UI are told from those of other logs, and from when
+on rows may have a layout. That is a day after a log with rows was migrated: an older process may read it until then."""
 
 windows = Table(
     "windows",
@@ -188,11 +204,34 @@ alarm_versions = Table(
     Column("content", Text),
     Column("overrides", JSON),
     _model_id(),
+    Column("reference_id", Integer),
+    Column("content_by_reference", Text),
     Index("alarm_versions_by_model", "model_id", "model_version", "id"),
 )
 """The alarms of each version of the model that came from its own windows, as JSON; the newest row holds. Nothing is
 changed or deleted here: to take alarms back adds a row too. Without content the alarms are those of the artifact;
-``overrides`` are the thresholds that people set beside them."""
+``overrides`` are the thresholds that people set beside them. Alarms that were calibrated against a reference of the
+service's own have its ``reference_id``, and are in ``content_by_reference``: programs that know no such references go
+by the artifact's alarms then, as they measure against the artifact's reference."""
+
+own_references = Table(
+    "own_references",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _model_id(),
+    Column("model_version", String(64), nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("end", BigInteger, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("labelled_rows", Integer, nullable=False),
+    Column("thresholds", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index("own_references_of_model", "model_id", "id"),
+)
+"""References that were drawn from a model's own rows in [start, end): ``content`` are the rows with their ids,
+compressed, ``thresholds`` the drift that rows drawn from it show by chance, as JSON. Only an erasure changes one: it
+takes the erased rows out. Of each model the newest few are kept."""
 
 alarm_changes = Table(
     "alarm_changes",

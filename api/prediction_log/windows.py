@@ -19,6 +19,7 @@ from api.prediction_log.changed_rows import (
 )
 from api.prediction_log.clock import WindowTime
 from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.layouts import counts_by_version
 from api.prediction_log.lease import Lease
 from api.prediction_log.records import SOLE_MODEL, WindowRecord, WindowStatus, WindowValue
 from api.prediction_log.retry import DEFERRED_WAIT, FAULTS_UNTIL_DEFERRED, FailureCause, wait_after
@@ -42,12 +43,11 @@ class MinimalWindow:
     def require(self, connection: Connection, start: int, model_id: int) -> None:
         """Raise NothingToSnapshot unless that much of the model was logged since ``start``."""
         of_model, arrived_of_model = predictions.c.model_id == model_id, labels.c.model_id == model_id
-        counts = (func.count(), predictions.c.model_version)
-        made = select(*counts).where(of_model, predictions.c.logged_at >= start).group_by(predictions.c.model_version)
-        joined = select(*counts).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
-        arrived = joined.where(arrived_of_model, labels.c.arrived_at >= start).group_by(predictions.c.model_version)
+        made = select(func.count()).where(of_model, predictions.c.logged_at >= start)
+        joined = select(func.count()).join_from(labels, predictions, labels.c.prediction_id == predictions.c.id)
+        arrived = joined.where(arrived_of_model, labels.c.arrived_at >= start)
         most_rows, most_labels = (
-            max((row[0] for row in connection.execute(one)), default=0) for one in (made, arrived)
+            max(counts_by_version(connection, one).values(), default=0) for one in (made, arrived)
         )
         if most_rows < self.rows and most_labels < self.labels:
             raise NothingToSnapshot(

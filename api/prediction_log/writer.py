@@ -22,6 +22,11 @@ logger = logging.getLogger(__name__)
 Waiter = asyncio.Future[Any]
 REJECTIONS_WAIT_SECONDS = 1.0
 TIMEOUT_SECONDS = 10.0
+GATHERING_SHARE = 0.5
+"""How long PostgreSQL's next commit waits for callers to come back, as a share of what the last commit took."""
+MAX_GATHERING_SECONDS = 0.02
+GATHERED_ROWS = 1000
+"""With so many rows waiting a commit begins: to write them takes longer than the disk's answer, which all share."""
 
 Row = Sequence[Any]
 Respond = Callable[[Sequence[Row]], tuple[Sequence[PredictionRecord], Sequence[bytes]]]
@@ -47,6 +52,26 @@ class _Entry:
     labels: Sequence[LabelRecord] = ()
     responses: Sequence[bytes] | None = None
     same: Same | None = None
+
+
+class Gathering:
+    """Says how many calls the next commit waits for, and until when: those of the last commit often come back at once.
+
+    The first of them would otherwise start a commit alone, and the others would wait for the disk twice.
+    """
+
+    def __init__(self) -> None:
+        self._calls, self._until = 1, 0.0
+
+    def answer(self, calls: int, waiting: int, seconds: float, now: float) -> None:
+        """Note a commit that took ``seconds``: how many calls it answers, and how many wait already."""
+        self._calls = calls + waiting
+        self._until = now + min(MAX_GATHERING_SECONDS, GATHERING_SHARE * seconds)
+
+    def wanted(self, now: float) -> tuple[int, float]:
+        """Return how many calls to wait for, and for how many seconds more; one call is waited for without an end."""
+        left = self._until - now
+        return (max(1, self._calls), left) if left > 0 else (1, 0.0)
 
 
 class LogWriter:
@@ -83,12 +108,20 @@ class LogWriter:
         self._committing: list[_Entry] = []
         self._waiting_rows = 0
         self._rejections: Rejections = Counter()
+        self._gathering = Gathering()
+        self._wanted = 1
         self._closed = False
+        self._refusal: str | None = None
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
+        self._refusal = None
         self._thread.start()
+
+    def refuse(self, reason: str) -> None:
+        """Let every call raise LogUnavailable at once, with that reason, until the thread is started."""
+        self._refusal = reason
 
     async def close(self) -> None:
         """Commit what was accepted, then stop the thread; later calls raise LogUnavailable.
@@ -98,7 +131,8 @@ class LogWriter:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        await asyncio.to_thread(self._thread.join, self._timeout_seconds)
+        if self._thread.ident is not None:  # it was started
+            await asyncio.to_thread(self._thread.join, self._timeout_seconds)
         if self._alarm is not None:
             self._alarm.cancel()
         if self._thread.is_alive():
@@ -160,12 +194,14 @@ class LogWriter:
         with self._changed:
             if self._closed:
                 raise LogUnavailable("the prediction log is closing")
+            if self._refusal is not None:
+                raise LogUnavailable(self._refusal)
             if rows and self._waiting_rows + rows > self._max_waiting_rows and self._waiting:
                 raise LogOverloaded(f"{self._waiting_rows} rows wait for the prediction log; try again shortly")
             self._waiting.append(entry)
             self._waiting_rows += rows
             self._observe_queue(self._waiting_rows)
-            if len(self._waiting) == 1:
+            if len(self._waiting) == self._wanted or self._waiting_rows >= GATHERED_ROWS:
                 self._changed.notify()
         if self._alarm is None:  # one timer for all calls, not one for each
             self._alarm = loop.call_at(entry.due, self._expire, loop)
@@ -191,19 +227,18 @@ class LogWriter:
             entries = self._predicted(entries)
             began = perf_counter()
             outcomes = self._commit(entries, refused)
+            ended = perf_counter()
             rows = sum(entry.rows for entry in entries)
             if rows:
-                self._observe_commit(rows, perf_counter() - began)
+                self._observe_commit(rows, ended - began)
+            if not self._database.is_sqlite:  # its commits are over before a caller is back
+                self._gathering.answer(len(entries), len(self._waiting), ended - began, ended)
             _resolve(entries, outcomes)
 
     def _take(self) -> tuple[list[_Entry], Rejections] | None:
         """Wait for something to write; None when closed and all is written."""
         with self._changed:
-            while not self._waiting and not self._closed:
-                if self._rejections and not self._changed.wait(REJECTIONS_WAIT_SECONDS):
-                    break
-                if not self._rejections:
-                    self._changed.wait()
+            self._gather()
             if self._closed and not self._waiting and not self._rejections:
                 return None
             entries, self._waiting = self._waiting, []
@@ -212,6 +247,16 @@ class LogWriter:
             self._waiting_rows = 0
             self._observe_queue(0)
             return entries, refused
+
+    def _gather(self) -> None:
+        """Wait until the next commit has what it waits for; to be called under the lock."""
+        while not self._closed and self._waiting_rows < GATHERED_ROWS:
+            self._wanted, left = self._gathering.wanted(perf_counter())
+            if len(self._waiting) >= self._wanted:
+                return
+            limit = left or (REJECTIONS_WAIT_SECONDS if self._rejections else None)
+            if not self._changed.wait(limit) and not left:
+                return
 
     def _predicted(self, entries: list[_Entry]) -> list[_Entry]:
         """Predict all rows of each model in one call, and return the entries that can be committed.

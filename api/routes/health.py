@@ -36,9 +36,9 @@ def health_routes(writer: LogWriter, models: HostedModels) -> APIRouter:
         responses=problem_responses(503),
     )
     async def ready() -> Health:
+        await check_ready(writer)  # first: no model of several is open before the log is
         if not models.serving():
             raise ModelDisabled("none of the models can serve; GET /models says why")
-        await check_ready(writer)
         return Health(status="ready")
 
     return router

@@ -256,11 +256,12 @@ def _table(runs: list[WindowRun]) -> str:
 
 
 def _learning(state: LearningState) -> str:
+    own = "" if state.reference is None else f"<p>The reference is {escape(state.reference.text)}.</p>"
     if not state.is_learning:
-        return ""
+        return own
     learned, period = (length / timedelta(days=1) for length in (state.learned, state.period))
     return (
-        f"<p>The alarms are learning what is usual: {learned:.1f} of {period:g} days. "
+        f"{own}<p>The alarms are learning what is usual: {learned:.1f} of {period:g} days. "
         "Until then only gross changes fail a check.</p>"
     )
 

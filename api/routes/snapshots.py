@@ -23,6 +23,7 @@ from api.schemas import (
     ChangedRows,
     MetricSeriesList,
     RecordedWindow,
+    ReferenceState,
     SnapshotWindow,
     SnapshotWindows,
 )
@@ -80,6 +81,7 @@ def snapshot_routes(models: HostedModels, public_url: str | None = None) -> APIR
                 learning=state.statistics,
                 learned_days=state.learned / DAY,
                 learning_days=state.period / DAY,
+                reference=None if state.reference is None else ReferenceState(**state.reference._asdict()),
             ),
         )
 

@@ -13,7 +13,6 @@ from api.errors import MAX_ERRORS, FieldError, PayloadError, shortened
 from api.prediction_log.inserts import same_row
 from api.prediction_log.records import PredictionRecord
 from api.serving.responses import (
-    NO_PROBABILITIES,
     PROBABILITY_DECIMALS,
     AnsweredRow,
     listed_classes,
@@ -58,7 +57,7 @@ class LogBody(BaseModel):
                 one.features.cells(),
                 one.prediction_id or str(uuid_utils.uuid7()),
                 one.prediction if isinstance(one.prediction, str) else number_text(one.prediction),
-                NO_PROBABILITIES if one.probabilities is None else orjson.dumps(one.probabilities).decode(),
+                one.probabilities or {},
             )
             for one in self.predictions
         ]

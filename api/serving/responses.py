@@ -5,12 +5,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 import uuid_utils
 
 from api.errors import MAX_ERRORS, FieldError, NoFiniteAnswer, RowRefused, UnknownClass, shortened
+from api.prediction_log.layouts import RowLayout
 from api.prediction_log.records import SOLE_MODEL, PredictionRecord, prediction_key, public_id
 from model.artifact.manifest import ClassifierManifest, Manifest, Value
 from model.data.cells import KnownClasses
@@ -23,7 +25,9 @@ logger = logging.getLogger(__name__)
 PROBABILITY_DECIMALS = 6
 """The served model computes in single precision, which has no more significant decimals."""
 NO_PROBABILITIES = "{}"
-"""What is logged as the probabilities of a regression."""
+"""What is logged by name as the probabilities of a regression, which has none."""
+NO_SHARES = "[]"
+"""The same with a layout."""
 
 Row = Sequence[Value]
 """The values of one row, in the order of the schema."""
@@ -46,13 +50,16 @@ class IdentifiedRow(RowWithMetadata):
 
 
 class AnsweredRow(IdentifiedRow):
-    """A row with an id, and what a model answered to it elsewhere, as it is logged."""
+    """A row with an id, and what a model answered to it elsewhere, as it is logged; probabilities by class, if any."""
 
-    def __init__(self, row: Row, prediction_id: str, prediction: str, probabilities: str) -> None:
+    def __init__(self, row: Row, prediction_id: str, prediction: str, probabilities: Mapping[str, float]) -> None:
         super().__init__(row, prediction_id)
         self.prediction = prediction
         self.probabilities = probabilities
 
+
+LayoutId = Callable[[RowLayout], int | None]
+"""Returns the id under which the log has a layout; None where rows must be logged by name."""
 
 Response = tuple[list[PredictionRecord], list[bytes]]
 """The record to log and the JSON response of each row."""
@@ -61,12 +68,14 @@ Response = tuple[list[PredictionRecord], list[bytes]]
 class Responses(ABC):
     """Builds the responses to rows, with one call of the model for all of them; safe to share between threads.
 
-    The parts of a response that are always the same are encoded once, here. ``model_id`` is the model's in the log.
+    The parts of a response that are always the same are encoded once, here. ``model_id`` is the model's in the log;
+    ``layout_id`` says under which id the log knows a layout, and without it rows are logged by name.
     """
 
-    def __init__(self, predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> None:
+    def __init__(self, predictor: AnyPredictor, model_id: int = SOLE_MODEL, layout_id: LayoutId | None = None) -> None:
         self._predictor = predictor
         self._model_id = model_id
+        self._layout_id = layout_id or (lambda _layout: None)
         manifest: Manifest = predictor.manifest
         self.manifest = manifest
         self._closed = [
@@ -76,6 +85,8 @@ class Responses(ABC):
         ]
         self._feature_names = manifest.feature_names
         self._version = manifest.version
+        classes = manifest.class_names if isinstance(manifest, ClassifierManifest) else ()
+        self._layout = RowLayout.of(manifest.version, manifest.feature_names, classes)
         self._end = f',"model_version":{orjson.dumps(self._version).decode()}}}'
         self._random = Random()  # noqa: S311 - it decides which rows a sample has, and nothing that must stay unknown
 
@@ -86,10 +97,12 @@ class Responses(ABC):
     def record(self, rows: Sequence[AnsweredRow]) -> Response:
         """Return the record of each row with the answer that it brings along, and its id as JSON."""
         records = []
+        form = self._form()
         for row, key in zip(rows, self._sample_keys(len(rows)), strict=True):
-            logged = (self._features(row), row.prediction, row.probabilities)
+            shares = row.probabilities if form.layout is None else [*row.probabilities.values()]
+            logged = (form.features(row), row.prediction, orjson.dumps(shares).decode())
             log_key = prediction_key(self._model_id, row.prediction_id)
-            records.append(PredictionRecord(log_key, key, self._version, *logged, self._model_id))
+            records.append(PredictionRecord(log_key, key, form.version, *logged, self._model_id, form.layout))
         return records, [orjson.dumps(row.prediction_id) for row in rows]
 
     def repeat(self, record: PredictionRecord) -> bytes:
@@ -103,7 +116,8 @@ class Responses(ABC):
     def unanswered(self, row: Row) -> PredictionRecord:
         """Return what would be logged of a row with an id of the caller's own, without an answer."""
         key = prediction_key(self._model_id, row.prediction_id if isinstance(row, IdentifiedRow) else "")
-        return PredictionRecord(key, 0, self._version, self._features(row), "", NO_PROBABILITIES, self._model_id)
+        features = self._features_by_name(row)
+        return PredictionRecord(key, 0, self._version, features, "", NO_PROBABILITIES, self._model_id)
 
     @abstractmethod
     def _prediction_json(self, text: str) -> str:
@@ -151,7 +165,14 @@ class Responses(ABC):
             first, last = (first, middle) if self._fails(rows[first:middle]) else (middle, last)
         return first
 
-    def _features(self, row: Row) -> str:
+    def _form(self) -> "_Form":
+        """Return how rows are logged now."""
+        layout = self._layout_id(self._layout)
+        if layout is None:
+            return _Form(self._features_by_name, self._version, None)
+        return _Form(_features_in_order, "", layout)
+
+    def _features_by_name(self, row: Row) -> str:
         values = dict(zip(self._feature_names, row, strict=True))
         if isinstance(row, RowWithMetadata):
             values = {**row.metadata, **values}
@@ -164,8 +185,8 @@ class Responses(ABC):
 class ClassificationResponses(Responses):
     """Responds with the class that the model predicts, and the probability of each class."""
 
-    def __init__(self, predictor: Predictor, model_id: int = SOLE_MODEL) -> None:
-        super().__init__(predictor, model_id)
+    def __init__(self, predictor: Predictor, model_id: int = SOLE_MODEL, layout_id: LayoutId | None = None) -> None:
+        super().__init__(predictor, model_id, layout_id)
         classes = predictor.manifest.classes
         self._class_names = predictor.manifest.class_names
         self._json = {name: orjson.dumps(one).decode() for name, one in zip(self._class_names, classes, strict=True)}
@@ -177,13 +198,15 @@ class ClassificationResponses(Responses):
         _check_finite(probabilities)
         places: list[int] = [] if chosen is None else chosen.tolist()
         shares = probabilities.round(PROBABILITY_DECIMALS).tolist()
+        form = self._form()
         records, responses = [], []
         for row, index, share, key in zip(rows, places, shares, self._sample_keys(len(rows)), strict=True):
             prediction_id = row.prediction_id if isinstance(row, IdentifiedRow) else str(uuid_utils.uuid7())
             by_class = orjson.dumps(dict(zip(self._class_names, share, strict=True))).decode()
-            logged = (self._features(row), self._class_names[index], by_class)
+            logged_shares = by_class if form.layout is None else orjson.dumps(share).decode()
+            logged = (form.features(row), self._class_names[index], logged_shares)
             log_key = prediction_key(self._model_id, prediction_id)
-            records.append(PredictionRecord(log_key, key, self._version, *logged, self._model_id))
+            records.append(PredictionRecord(log_key, key, form.version, *logged, self._model_id, form.layout))
             responses.append(f'{{"prediction_id":"{prediction_id}{self._middles[index]}{by_class}{self._end}'.encode())
         return records, responses
 
@@ -198,13 +221,15 @@ class RegressionResponses(Responses):
         """Return the record and the JSON response of each row. Raises PredictionError or NoFiniteAnswer."""
         numbers = self._answers(rows).values
         _check_finite(numbers)
+        form = self._form()
+        no_shares = NO_PROBABILITIES if form.layout is None else NO_SHARES
         records, responses = [], []
         for row, number, key in zip(rows, numbers.tolist(), self._sample_keys(len(rows)), strict=True):
             prediction_id = row.prediction_id if isinstance(row, IdentifiedRow) else str(uuid_utils.uuid7())
             text = number_text(number)
-            logged = (self._features(row), text, NO_PROBABILITIES)
+            logged = (form.features(row), text, no_shares)
             log_key = prediction_key(self._model_id, prediction_id)
-            records.append(PredictionRecord(log_key, key, self._version, *logged, self._model_id))
+            records.append(PredictionRecord(log_key, key, form.version, *logged, self._model_id, form.layout))
             responses.append(f'{{"prediction_id":"{prediction_id}","prediction":{text}{self._end}'.encode())
         return records, responses
 
@@ -212,11 +237,26 @@ class RegressionResponses(Responses):
         return text
 
 
-def responses_for(predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> Responses:
+def responses_for(predictor: AnyPredictor, model_id: int = SOLE_MODEL, layout_id: LayoutId | None = None) -> Responses:
     """Return the responses of this model, which has that id in the log."""
     if isinstance(predictor, Predictor):
-        return ClassificationResponses(predictor, model_id)
-    return RegressionResponses(predictor, model_id)
+        return ClassificationResponses(predictor, model_id, layout_id)
+    return RegressionResponses(predictor, model_id, layout_id)
+
+
+class _Form(NamedTuple):
+    """How rows are logged: their features as JSON, the version to log beside them, and the id of their layout."""
+
+    features: Callable[[Row], str]
+    version: str
+    layout: int | None
+
+
+def _features_in_order(row: Row) -> str:
+    """Return the values as a JSON array; what rides along is an object at its end."""
+    if isinstance(row, RowWithMetadata) and row.metadata:
+        return orjson.dumps([*row, row.metadata]).decode()
+    return orjson.dumps(row).decode()
 
 
 def number_text(number: float) -> str:

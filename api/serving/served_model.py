@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from api.prediction_log.records import SOLE_MODEL, PredictionRecord
-from api.serving.responses import Row, responses_for
+from api.serving.responses import LayoutId, Row, responses_for
 from model.artifact.manifest import Manifest
 from model.serving.predictor import AnyPredictor
 
@@ -15,12 +15,13 @@ class ServedModel:
     """Responds with one model until another replaces it; safe to share between threads.
 
     Rows that are predicted together are all predicted by the same model, even if it is replaced meanwhile. ``model_id``
-    is its id in the log.
+    is its id in the log, and ``layout_id`` gives layouts theirs.
     """
 
-    def __init__(self, predictor: AnyPredictor, model_id: int = SOLE_MODEL) -> None:
+    def __init__(self, predictor: AnyPredictor, model_id: int = SOLE_MODEL, layout_id: LayoutId | None = None) -> None:
         self.model_id = model_id
-        self._responses = responses_for(predictor, model_id)
+        self._layout_id = layout_id
+        self._responses = responses_for(predictor, model_id, layout_id)
         self._listeners: list[ChangeListener] = []
 
     @property
@@ -50,6 +51,6 @@ class ServedModel:
 
     def replace(self, predictor: AnyPredictor) -> None:
         """Serve another model from now on; it must take the same rows and labels."""
-        self._responses = responses_for(predictor, self.model_id)
+        self._responses = responses_for(predictor, self.model_id, self._layout_id)
         for listener in self._listeners:
             listener(predictor)

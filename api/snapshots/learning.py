@@ -6,21 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from api.prediction_log.alarms import AlarmAction, AlarmLog, AlarmVersion, MeasuredWindow
-from model.artifact.manifest import LABEL, PREDICTION, Manifest
-from model.artifact.traffic import ThresholdOverride, TrafficAlarms
+from api.prediction_log.own_references import OwnReferences
+from api.prediction_log.records import LoggedRow
+from model.artifact.manifest import LABEL, PREDICTION, DriftThreshold, Manifest
+from model.artifact.traffic import OwnReference, ThresholdOverride, TrafficAlarms
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from model.alarms.window_values import Windows
 
 logger = logging.getLogger(__name__)
 
 TRIES_WHILE_LEARNING = 50
 """A statistic may come late, as labels do: so often in a learning phase it is seen whether there is one to learn."""
+_THRESHOLDS = TypeAdapter(list[DriftThreshold])
 _OWN_COLUMNS = {"prediction_drift": PREDICTION, "target_drift": LABEL}
 
 
@@ -29,13 +34,15 @@ class LearningState:
     """What is known of a model's alarms: their version (None: the artifact's), and how far learning has come.
 
     `learned` is the time that measured windows span, of the `period` that is needed; `statistics` is how many are still
-    to be learned. Until then only gross changes of them alarm.
+    to be learned. Until then only gross changes of them alarm. `reference` is the one that the service's own rows are,
+    None where it is the artifact's.
     """
 
     version: int | None
     statistics: int
     learned: timedelta
     period: timedelta
+    reference: OwnReference | None = None
 
     @property
     def is_learning(self) -> bool:
@@ -48,23 +55,39 @@ class ServiceAlarms:
 
     def __init__(self, log: AlarmLog, learning_period: timedelta) -> None:
         self._log = log
+        self._references = OwnReferences(log.database, log.model_id)
         self._period = learning_period
         self._tried: dict[str, float] = {}
 
     def current(self, manifest: Manifest) -> tuple[Manifest, int | None]:
         """Return the manifest with the alarms that hold now, and their version, None if they are the artifact's.
 
-        Raises LogUnavailable.
+        Its `own_reference` is the one that windows are measured against then. Raises LogUnavailable.
         """
         newest = self._log.newest(manifest.version)
         if newest is None:
             return manifest, None
+        own = {} if newest.reference_id is None else self._own(newest)
+        if own is None:  # what it was calibrated against is gone, so its alarms mean nothing
+            return manifest, None
         overrides = tuple(ThresholdOverride(one["name"], one["column"], one["value"]) for one in newest.overrides)
-        manifest = manifest.model_copy(update={"overrides": overrides})
+        manifest = manifest.model_copy(update={"overrides": overrides, **own})
         if (found := _alarms_in(newest)) is None:
             return manifest, newest.id
         alarms = found if manifest.traffic is None else manifest.traffic.replaced(found)
         return manifest.model_copy(update={"traffic": alarms}), newest.id
+
+    def reference_rows(self, reference: OwnReference) -> list[LoggedRow]:
+        """Return the rows of a reference of the service's own. Raises LogUnavailable."""
+        return self._references.rows(reference.id)
+
+    def _own(self, version: AlarmVersion) -> dict[str, Any] | None:
+        """Return the fields of the manifest that go with a reference of the service's own; None where it is gone."""
+        stored = None if version.reference_id is None else self._references.find(version.reference_id)
+        if stored is None or not stored.about.rows:
+            logger.error("the reference of alarms version %d is gone; those of the artifact hold", version.id)
+            return None
+        return {"own_reference": stored.about, "thresholds": tuple(_THRESHOLDS.validate_json(stored.thresholds))}
 
     def state(self, manifest: Manifest) -> LearningState:
         """Return how far learning has come. Raises LogUnavailable."""
@@ -73,7 +96,7 @@ class ServiceAlarms:
         learned = timedelta(0)
         if gross and (span := self._log.learned_span(manifest.version, self._since(manifest.version))):
             learned = span[1] - span[0]
-        return LearningState(version, len(gross), learned, self._period)
+        return LearningState(version, len(gross), learned, self._period, current.own_reference)
 
     def learn(self, manifest: Manifest) -> AlarmVersion | None:
         """Learn what is usual of the statistics of which it is not known, if there are windows enough.
@@ -89,10 +112,12 @@ class ServiceAlarms:
         if span is None or span[1] - span[0] < self._period:
             return None
         self._tried[manifest.version] = monotonic()
-        found = self._learned(current, self._log.measured(manifest.version, since))
+        reference_id = None if current.own_reference is None else current.own_reference.id
+        measured = self._log.measured(manifest.version, since)
+        found = self._learned(current, [window for window in measured if window.reference_id == reference_id])
         if found is None:
             return None
-        added = self._log.add(manifest.version, AlarmAction.LEARNED, found.model_dump_json())
+        added = self._log.add(manifest.version, AlarmAction.LEARNED, found.model_dump_json(), reference_id)
         logger.info("alarms version %d: learned what is usual from %.1f days of windows", added.id, span_days(found))
         return added
 
@@ -104,7 +129,7 @@ class ServiceAlarms:
             return None
         interval = usual_interval(measured)
         found = learn(
-            windows_in(measured, interval),
+            windows_in(measured, interval, current),
             interval,
             current,
             false_alarm_days=traffic.false_alarm_days,
@@ -147,8 +172,13 @@ def span_days(alarms: TrafficAlarms) -> float:
     return (alarms.end - alarms.start) / timedelta(days=1)
 
 
-def windows_in(measured: Sequence[MeasuredWindow], interval_seconds: int) -> "Windows":
-    """Return the measured windows of that length as arrays, as if they had just been measured."""
+def windows_in(
+    measured: Sequence[MeasuredWindow],
+    interval_seconds: int,
+    manifest: Manifest,
+    reference: "pd.DataFrame | None" = None,
+) -> "Windows":
+    """Return the measured windows of that length as arrays, as if they had just been measured; see `windows_of`."""
     from model.alarms.learning import StoredWindow, windows_of  # noqa: PLC0415 - imports pandas, as serving does not
     from model.alarms.window_values import Name  # noqa: PLC0415 - as above
 
@@ -165,5 +195,7 @@ def windows_in(measured: Sequence[MeasuredWindow], interval_seconds: int) -> "Wi
             )
             for window in measured
             if round((window.end - window.start).total_seconds()) == interval_seconds
-        ]
+        ],
+        manifest,
+        reference,
     )

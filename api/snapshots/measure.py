@@ -1,11 +1,13 @@
 """Evaluates a stretch of the log: reads it, explains it, makes its snapshot. Runs in the worker: it needs pandas."""
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from api.alerts.next_steps import NextSteps
@@ -18,14 +20,17 @@ from api.prediction_log.records import SOLE_MODEL
 from api.serving.model_archive import ModelArchive
 from api.snapshots.learning import ServiceAlarms
 from api.snapshots.logged_frames import window_frame
-from api.snapshots.window_models import WindowModels, explained_places
+from api.snapshots.window_models import WindowModel, WindowModels, explained_places
 from evidently_workspace.results import FailedCheck, Mute, RowIds, WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
 from model.artifact.manifest import Manifest
 from model.artifact.store import NO_ESTIMATES
-from model.artifact.traffic import LABELLED_LEVELS
+from model.artifact.traffic import LABELLED_LEVELS, OwnReference
+from model.errors import ArtifactError
 from model.statistics.lasting import Gathered, Key, block_seconds, blocks_looked_at, gatherer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +67,22 @@ class PastWindows:
 
     def __init__(self, log: AlarmLog) -> None:
         self._log = log
-        self._of: tuple[str, list[Key]] = ("", [])
+        self._of: tuple[str, int | None, list[Key]] = ("", None, [])
         self._known: dict[datetime, NDArray[np.float64]] = {}
 
     def gathered(self, manifest: Manifest, start: datetime, end: datetime) -> dict[Key, Gathered]:
-        """Return the sums over the windows before this one, of what levels are known of. Raises LogUnavailable."""
+        """Return the sums over the windows before this one, of what levels are known of.
+
+        Windows count that were measured against the same reference. Raises LogUnavailable.
+        """
         seconds = (end - start).total_seconds()
         levels = manifest.traffic.levels_of(seconds) if manifest.traffic else []
         if not levels:
             return {}
         keys: list[Key] = [(level.name, level.column) for level in levels]
-        if self._of != (manifest.version, keys):
-            self._of, self._known = (manifest.version, keys), {}
+        of = (manifest.version, None if manifest.own_reference is None else manifest.own_reference.id, keys)
+        if self._of != of:
+            self._of, self._known = of, {}
         starts = self._read(start - timedelta(seconds=block_seconds(seconds)) * blocks_looked_at(seconds), start)
         if not starts:
             return {}
@@ -87,12 +96,14 @@ class PastWindows:
 
     def _read(self, first: datetime, end: datetime) -> list[datetime]:
         """Read the windows in [first, end) that are not known yet, forget older ones; return their starts in order."""
-        version, keys = self._of
-        starts = self._log.starts(version, first, end)
+        version, reference_id, keys = self._of
+        starts = self._log.starts(version, first, end, reference_id)
         new = [one for one in starts if one not in self._known]
         for place in range(0, len(new), READ_AT_ONCE):
             until = new[place + READ_AT_ONCE] if place + READ_AT_ONCE < len(new) else end
             for window in self._log.measured(version, new[place], until):
+                if window.reference_id != reference_id:
+                    continue
                 values = [window.values.get((name, column or ""), np.nan) for name, column in keys]
                 self._known[window.start] = np.array([window.rows, window.labelled_rows, *values])
         self._known = {one: self._known[one] for one in starts if one in self._known}
@@ -125,6 +136,7 @@ class WindowEvaluator:
         self._limits = limits
         self._models = WindowModels(model_dir, archive)
         self._past = PastWindows(AlarmLog(database, model_id))
+        self._own_reference: tuple[OwnReference, pd.DataFrame] | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -152,7 +164,7 @@ class WindowEvaluator:
             Window(start, end),
             current,
             window_frame(labelled.rows, manifest, labelled=True),
-            model.reference,
+            self._reference(manifest, model),
             manifest,
             min_rows=limits.min_rows,
             min_labels=limits.min_labels,
@@ -175,6 +187,19 @@ class WindowEvaluator:
             ),
         )
         return WindowEvaluation(logged, labelled, snapshot, None, manifest, alarms_version)
+
+    def _reference(self, manifest: Manifest, model: WindowModel) -> pd.DataFrame:
+        """Return the rows to measure against: the service's own where they stand in, else those of the artifact."""
+        own = manifest.own_reference
+        if own is None:
+            return model.reference
+        if self._own_reference is None or self._own_reference[0] != own:
+            frame = window_frame(self._alarms.reference_rows(own), manifest, labelled=True)
+            if frame.empty:  # removed since the alarms were read
+                raise ArtifactError("the reference that windows are measured against has just been removed")
+            self._own_reference = own, frame
+            logger.info("windows are measured against %s", own.text)
+        return self._own_reference[1]
 
     def learn(self, manifest: Manifest) -> None:
         """Learn what is usual from the windows so far, if it is time; see `ServiceAlarms.learn`."""

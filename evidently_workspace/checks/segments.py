@@ -15,15 +15,17 @@ from evidently_workspace.section import Section
 from model.artifact.estimates import Estimates
 from model.artifact.manifest import ClassifierManifest, Manifest, RegressorManifest
 from model.artifact.traffic import WindowTraffic
-from model.statistics.bounds import highest_mean_absolute_error, lowest_accuracy, segment_bound
 from model.statistics.segments import (
     MIN_ROWS,
+    NO_BOUND,
     Fairness,
+    SegmentBound,
     SegmentFrames,
     SegmentScores,
     fairness,
-    is_compared,
+    is_worse,
     score_segment,
+    segment_bounds,
     segment_frames,
     segments_of,
 )
@@ -52,28 +54,25 @@ def segments(
 ) -> Section:
     """Measure each segment, find the weakest ones, and compare the rates of values.
 
-    A segment fails `performance` where its score is worse than its own on the reference by more than `segment_bound`,
-    in a window with `min_labels` labels; the bound is as much wider as this traffic strays beyond chance as a whole.
+    A segment fails `performance` where its score is beyond that of `segment_bounds`, in a window with `min_labels`
+    labels.
     """
     section = Section("Segments", NOTE if manifest.segments else "")
     frames = segment_frames(*rows, manifest, estimates)
-    judged = len(rows.labelled) >= max(min_labels, 1)
-    columns = [
-        [score_segment(one, frames, manifest) for one in found] for found in segments_of(*rows, manifest) if found
-    ]
-    for scored in columns:
-        name = scored[0].segment.column
-        if not is_compared(name, rows.reference, manifest):
+    columns = [[score_segment(one, frames) for one in found] for found in segments_of(*rows, manifest) if found]
+    scored = [one for column in columns for one in column]
+    bounds = [NO_BOUND] * len(scored)
+    if len(rows.labelled) >= max(min_labels, 1):
+        bounds = segment_bounds(scored, len(rows.labelled), frames.reference_scores, manifest, traffic)
+    bound_of = {one.label: bound for one, bound in zip(scored, bounds, strict=True)}
+    for column in columns:
+        if not column[0].compared:
             section.not_computed.append(
-                f"{name}: the reference lacks this column, so its segments have no drift and no alarm"
+                f"{column[0].column}: the reference lacks this column, so its segments have no drift and no alarm"
             )
-    enough = sum(bool(np.isfinite(one.score)) for scored in columns for one in scored)
-    judge = _Judge(rows, frames, manifest, enough, _allowance(rows, frames, manifest, traffic) if judged else 0.0)
-    for scored in columns:
-        bounds = [judge.bound(one) if judged else _NO_BOUND for one in scored]
-        for one, bound in zip(scored, bounds, strict=True):
-            _add(section, one, bound, manifest)
-        section.widgets.append(_table(scored, bounds, manifest))
+        for one in column:
+            _add(section, one, bound_of[one.label], manifest)
+        section.widgets.append(_table(column, [bound_of[one.label] for one in column], manifest))
     _add_weakest(section, rows, frames, manifest)
     if isinstance(manifest, ClassifierManifest):
         for name in manifest.fairness:
@@ -81,70 +80,26 @@ def segments(
     return section
 
 
-class Bound(NamedTuple):
-    """The usual score of a segment, and the one beyond which it fails; NaN where it is not judged."""
-
-    usual: float
-    limit: float
-
-
-_NO_BOUND = Bound(np.nan, np.nan)
+def _add(section: Section, one: SegmentScores, bound: SegmentBound, manifest: Manifest) -> None:
+    numbers = isinstance(manifest, RegressorManifest)
+    for name, value in one.values(numbers=numbers).items():
+        section.add_value(name, one.label, value)
+    if is_worse(one, bound, numbers=numbers):
+        section.failed_checks.append(FailedCheck("performance", one.label, one.score, bound.limit, "segment"))
 
 
-def _allowance(rows: WindowRows, frames: SegmentFrames, manifest: Manifest, traffic: WindowTraffic) -> float:
-    """Return by how much the score of all rows may be worse in this traffic than chance alone would let it be."""
-    known = frames.reference_scores[np.isfinite(frames.reference_scores)]
-    labels = len(rows.labelled)
-    if isinstance(manifest, ClassifierManifest):
-        limit = lowest_accuracy(labels, known == 1, manifest)
-        return limit - traffic.limit("accuracy", None, limit)
-    limit = highest_mean_absolute_error(labels, known, manifest)
-    return traffic.limit("mean_absolute_error", None, limit) - limit
-
-
-class _Judge(NamedTuple):
-    """What the score of a segment is compared with; `enough` segments of the window have labels enough."""
-
-    rows: WindowRows
-    frames: SegmentFrames
-    manifest: Manifest
-    enough: int
-    allowance: float
-
-    def bound(self, one: SegmentScores) -> Bound:
-        """Return what is usual of a segment, and from where on it fails."""
-        if not np.isfinite(one.score) or not is_compared(one.segment.column, self.rows.reference, self.manifest):
-            return _NO_BOUND
-        scores = self.frames.reference_scores
-        known = np.isfinite(scores)
-        of_segment, of_all = scores[known & one.segment.reference], scores[known]
-        usual, limit = segment_bound(one.labels, of_segment, of_all, self.manifest, self.enough)
-        worse = -self.allowance if isinstance(self.manifest, ClassifierManifest) else self.allowance
-        return Bound(usual, limit + worse)
-
-
-def _add(section: Section, one: SegmentScores, bound: Bound, manifest: Manifest) -> None:
-    is_accuracy, label = isinstance(manifest, ClassifierManifest), one.segment.label
-    section.add_value("segment_rows", label, one.rows)
-    section.add_value("segment_accuracy" if is_accuracy else "segment_mean_absolute_error", label, one.score)
-    section.add_value("segment_estimated_accuracy" if is_accuracy else "segment_estimated_mae", label, one.estimated)
-    section.add_value("segment_drift", label, one.drift)
-    if one.score < bound.limit if is_accuracy else one.score > bound.limit:
-        section.failed_checks.append(FailedCheck("performance", label, one.score, bound.limit, "segment"))
-
-
-def _table(scored: Sequence[SegmentScores], bounds: Sequence[Bound], manifest: Manifest) -> BaseWidgetInfo:
+def _table(scored: Sequence[SegmentScores], bounds: Sequence[SegmentBound], manifest: Manifest) -> BaseWidgetInfo:
     is_accuracy = isinstance(manifest, ClassifierManifest)
     score = "Accuracy" if is_accuracy else "Mean absolute error"
     form, side = (".3f", "below") if is_accuracy else ("", "above")
 
-    def weakness(pair: tuple[SegmentScores, Bound]) -> tuple[bool, float]:
+    def weakness(pair: tuple[SegmentScores, SegmentBound]) -> tuple[bool, float]:
         value = pair[0].score if np.isfinite(pair[0].score) else pair[0].estimated
         return not np.isfinite(value), value if is_accuracy else -value
 
     data = [
         [
-            shortened(one.segment.shown),
+            shortened(one.shown),
             f"{one.rows:,}",
             f"{one.labels:,}",
             _shown(one.score, form),
@@ -156,7 +111,7 @@ def _table(scored: Sequence[SegmentScores], bounds: Sequence[Bound], manifest: M
         for one, bound in sorted(zip(scored, bounds, strict=True), key=weakness)
     ]
     header = ["Segment", "Rows", "Labels", score, f"{score}, reference", "Fails", f"{score}, estimated"]
-    title = f"By {shortened(scored[0].segment.column)}"
+    title = f"By {shortened(scored[0].column)}"
     return table_data(title=title, column_names=[*header, "Prediction drift"], data=data)
 
 

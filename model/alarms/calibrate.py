@@ -19,7 +19,9 @@ from model.artifact.manifest import (
     DriftThreshold,
     ErrorCalibration,
     Feature,
+    Manifest,
     NumberRange,
+    RegressorManifest,
     WindowThreshold,
 )
 from model.data.encoding import encoding_of
@@ -117,6 +119,26 @@ def calibrate_alarms(
         if "attribution" in found
         else None,
     )
+
+
+def reference_thresholds(
+    manifest: Manifest, reference: pd.DataFrame, population: pd.DataFrame
+) -> tuple[DriftThreshold, ...]:
+    """Return the thresholds of drift from another reference than the artifact's, with the artifact's floors.
+
+    `population` are rows like those of windows in which nothing has changed, as in `calibrate_thresholds`. Raises
+    DataError.
+    """
+    methods = drift_methods(manifest.features, numbers=isinstance(manifest, RegressorManifest))
+    floors = {one.column: one.floor for one in manifest.thresholds}
+    limits = calibrate_thresholds(
+        reference,
+        population,
+        methods,
+        np.random.default_rng(manifest.seed),
+        false_alarm_rate=manifest.false_alarm_rate,
+    )
+    return tuple(one.model_copy(update={"floor": floors.get(one.column, one.floor)}) for one in limits.columns)
 
 
 def _null_concept(

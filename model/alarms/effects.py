@@ -80,7 +80,9 @@ class SmallestEffects:
         return {
             "accuracy": Statistic(key, None, values, SMALLEST_EFFECT, **low),
             "recall_by_class": Statistic(key, name.column, values, SMALLEST_EFFECT, **low),
+            "segment_accuracy": Statistic(key, name.column, values, SMALLEST_EFFECT, **low),
             "mean_absolute_error": Statistic(key, None, values, self.error),
+            "segment_mean_absolute_error": Statistic(key, name.column, values, self.error),
             "attribution_distance": Statistic(key, None, values, self.attribution),
             "attribution_ndcg": Statistic(key, None, values, SMALLEST_EFFECT, **low),
         }.get(key)

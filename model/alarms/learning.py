@@ -15,8 +15,10 @@ from model.alarms.traffic import (
     failed_block_rate,
     fit_traffic_thresholds,
     promised_days,
+    segment_statistics,
     traffic_levels,
 )
+from model.alarms.window_segments import Segments, segments_of_log
 from model.alarms.window_values import Model, Name, Windows, measure_windows
 from model.artifact.manifest import DriftMethod, Manifest
 from model.artifact.traffic import DAY_SECONDS, LABELLED_LEVELS, TrafficAlarms, TrafficThreshold
@@ -112,7 +114,8 @@ def learn(
     `windows` are as measured by snapshots, in the order of time. A statistic counts where its values span
     `least_seconds`; `only` limits the statistics to those of such thresholds, beyond which a value is left out: what
     was a gross change is not usual. Where there are too few days, the unit of chance is the hour, else the window; the
-    promise of false alarms is then as short as the history.
+    promise of false alarms is then as short as the history. The scores of segments are learned with that of all rows;
+    of a segment without enough history, that of all rows says how far it may stray.
     """
     effects = effects_of(manifest)
     gross = None if only is None else {(one.name, one.column): one for one in only}
@@ -123,9 +126,9 @@ def learn(
             continue
         if gross is not None:
             statistic = _without_gross(statistic, gross[statistic.name, statistic.column])
-        known = windows.starts[np.isfinite(statistic.values)]
-        if len(known) and known[-1] + interval_seconds - known[0] >= least_seconds:
+        if _spans(statistic, windows, interval_seconds, least_seconds):
             statistics.append(statistic)
+    statistics += _of_segments(windows, interval_seconds, effects, least_seconds=least_seconds, gross=gross)
     if not statistics:
         return None
     block = block_seconds(windows.starts, interval_seconds)
@@ -150,6 +153,28 @@ def learn(
     )
 
 
+def _spans(statistic: Statistic, windows: Windows, interval_seconds: int, least_seconds: float) -> bool:
+    known = windows.starts[np.isfinite(statistic.values)]
+    return len(known) > 0 and bool(known[-1] + interval_seconds - known[0] >= least_seconds)
+
+
+def _of_segments(
+    windows: Windows,
+    interval_seconds: int,
+    effects: SmallestEffects,
+    *,
+    least_seconds: float,
+    gross: Mapping[tuple[str, str | None], TrafficThreshold] | None,
+) -> list[Statistic]:
+    """Return the scores of segments, without what is a gross change from the segment's median."""
+    if gross is not None and not gross.keys() & {("accuracy", None), ("mean_absolute_error", None)}:
+        return []
+    found = segment_statistics(windows, effects)
+    if gross is not None:
+        found = [_without_gross(one, _threshold(one, float(np.nanmedian(one.values)))) for one in found]
+    return [one for one in found if _spans(one, windows, interval_seconds, least_seconds)]
+
+
 def block_seconds(starts: npt.NDArray[np.int64], interval_seconds: int) -> int:
     """Return the unit of chance of a history: days where there are enough, else hours, else windows."""
     for block in (DAY_SECONDS, 3_600):
@@ -164,6 +189,39 @@ def _without_gross(statistic: Statistic, gross: TrafficThreshold) -> Statistic:
     return replace(statistic, values=np.where(beyond, np.nan, statistic.values))
 
 
+def joined(parts: Sequence[Windows]) -> Windows:
+    """Return windows that were measured in several parts, one after the other in time."""
+    names = dict.fromkeys(name for part in parts for name in part.values)
+
+    def column(name: Name, kind: str, filling: float) -> npt.NDArray[np.float64]:
+        return np.concatenate(
+            [getattr(part, kind).get(name, np.full(len(part.starts), filling)) for part in parts], dtype=np.float64
+        )
+
+    return Windows(
+        np.concatenate([part.starts for part in parts]),
+        np.concatenate([part.rows for part in parts]),
+        {name: column(name, "values", np.nan) for name in names},
+        {name: column(name, "sizes", 0.0) for name in names},
+        tuple(window for part in parts for window in part.segments),
+    )
+
+
+def with_attributions(windows: Windows, stored: Windows) -> Windows:
+    """Return windows that were measured again, with the attributions that their snapshots had.
+
+    These do not depend on the reference rows, and to explain so many rows again would take hours.
+    """
+    _, places, places_stored = np.intersect1d(windows.starts, stored.starts, return_indices=True)
+    values, sizes = dict(windows.values), dict(windows.sizes)
+    for name in stored.values:
+        if name.name.startswith("attribution"):
+            values[name], sizes[name] = np.full(len(windows.starts), np.nan), np.zeros(len(windows.starts))
+            values[name][places] = stored.values[name][places_stored]
+            sizes[name][places] = stored.sizes[name][places_stored]
+    return windows._replace(values=values, sizes=sizes)
+
+
 class StoredWindow(NamedTuple):
     """What the log keeps of a measured window: its start in seconds since the epoch, rows, labels, and values."""
 
@@ -173,20 +231,31 @@ class StoredWindow(NamedTuple):
     values: Mapping[Name, float]
 
 
-def windows_of(stored: Sequence[StoredWindow]) -> Windows:
-    """Return measured windows as arrays, in the order of time, as if they had just been measured."""
+def windows_of(
+    stored: Sequence[StoredWindow], manifest: Manifest | None = None, reference: pd.DataFrame | None = None
+) -> Windows:
+    """Return measured windows as arrays, in the order of time, as if they had just been measured.
+
+    With the manifest they have their segments; to judge these, the reference is needed.
+    """
     ordered = sorted(stored, key=lambda window: window.start)
     rows, labels = (np.array([getattr(one, kind) for one in ordered], dtype=np.float64) for kind in ("rows", "labels"))
-    names = dict.fromkeys(name for window in ordered for name in window.values)
+    # segments are none of the arrays: a column with many values would have one for each
+    names = dict.fromkeys(name for window in ordered for name in window.values if not name.name.startswith("segment_"))
+    segments: Segments = ()
+    if manifest is not None:
+        of_labels = [window.labels for window in ordered]
+        of_values = [{(*name,): value for name, value in window.values.items()} for window in ordered]
+        segments = segments_of_log(of_values, of_labels, manifest, reference)
     values = {name: np.array([window.values.get(name, np.nan) for window in ordered]) for name in names}
     sizes = {}
     for name in names:
         missing = values.get(Name("missing_share", name.column), np.zeros(len(ordered)))
         known = rows if name.name == "missing_share" else np.round(rows * (1 - np.nan_to_num(missing)))
-        of_labels = name.name in LABELLED_LEVELS or name.name.startswith(_OF_LABELS)
-        sizes[name] = labels if of_labels else known
+        counts_labels = name.name in LABELLED_LEVELS or name.name.startswith(_OF_LABELS)
+        sizes[name] = labels if counts_labels else known
         of_class = values.get(Name("labels_by_class", name.column))
         if name.name == "recall_by_class" and of_class is not None:
             sizes[name] = np.nan_to_num(of_class)
     starts = np.array([window.start for window in ordered], dtype=np.int64)
-    return Windows(starts, rows.astype(np.int64), values, sizes)
+    return Windows(starts, rows.astype(np.int64), values, sizes, segments)

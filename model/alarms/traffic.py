@@ -23,6 +23,7 @@ import pandas as pd
 
 from model.alarms.effects import UNSEEN_SHARES, SmallestEffects, Statistic, smallest_effects
 from model.alarms.policy import FAILED_DAY_IN_DAYS, AlarmPolicy
+from model.alarms.window_segments import segment_histories
 from model.alarms.window_values import Model, Name, Windows, measure_windows, unseen_share_of
 from model.artifact.manifest import Feature
 from model.artifact.traffic import DAY_SECONDS, TrafficAlarms, TrafficLevel, TrafficThreshold
@@ -287,7 +288,7 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
         if windows.values:
             windows.values.update(unseen_shares(unseen, windows.starts, times.seconds, length))
         found = [effects.statistic(name, values) for name, values in windows.values.items()]
-        statistics = [one for one in found if one is not None]
+        statistics = [one for one in found if one is not None] + segment_statistics(windows, effects)
         rate = failed_block_rate(max(length, DAY_SECONDS), false_alarm_days)
         thresholds += fit_traffic_thresholds(statistics, windows.starts, length, rate, zone_of(times.zone))
         levels += traffic_levels(windows, length, effects, policy.false_alarm_days, zone_of(times.zone))
@@ -304,6 +305,13 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
         thresholds=tuple(thresholds),
         levels=tuple(levels),
     )
+
+
+def segment_statistics(windows: Windows, effects: SmallestEffects) -> list[Statistic]:
+    """Return the scores of segments that have a history, as statistics of the one family."""
+    histories = segment_histories(windows.segments, least=MIN_BLOCKS, numbers=effects.error > 0)
+    found = [effects.statistic(Name(*key), values) for key, values in histories.items()]
+    return [one for one in found if one is not None]
 
 
 _STRETCH_DAYS, _FEWEST_STRETCHES, _HALVINGS = 7, 5, 4

@@ -1,6 +1,6 @@
 """The verdicts of a snapshot on many windows at once, cut in time, without Evidently."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -12,7 +12,6 @@ import pandas as pd
 from model.alarms.window_values import (
     MIN_ROWS,
     Name,
-    TimedRows,
     Windows,
     measure_windows,
     model_of,
@@ -33,7 +32,8 @@ from model.statistics.bounds import (
     quality_alarm_rate,
 )
 from model.statistics.lasting import LastingChange, gatherer, lasting_changes
-from model.statistics.windows import Numbers
+from model.statistics.segments import SegmentScores, is_worse, row_scores, segment_bounds
+from model.statistics.windows import Numbers, TimedRows, labelled_part
 from model.training.out_of_fold import number_errors, wrong_predictions
 
 Limit = Callable[[int, int], float]
@@ -53,6 +53,8 @@ CHECK_OF = {
     "accuracy": "performance",
     "recall_by_class": "performance",
     "mean_absolute_error": "performance",
+    "segment_accuracy": "performance",
+    "segment_mean_absolute_error": "performance",
     "attribution_ndcg": "attribution_drift",
     "attribution_distance": "attribution_drift",
 }
@@ -74,7 +76,10 @@ _FAILS_BELOW = frozenset({"accuracy", "recall_by_class", "attribution_ndcg"})
 
 
 class Failure(NamedTuple):
-    """A value of a window that is beyond its threshold; `measure` says which of several days, where it lasts."""
+    """A value of a window that is beyond its threshold.
+
+    `measure` says which of several days, where it lasts, and is "segment" where a segment fails.
+    """
 
     check: str
     column: str | None
@@ -112,7 +117,15 @@ def check_windows(
     """
     model = model_of(manifest, reference)
     windows = measure_windows(
-        rows, seconds, interval_seconds, model, min_rows, labelled=labelled, min_labels=min_labels, estimates=estimates
+        rows,
+        seconds,
+        interval_seconds,
+        model,
+        min_rows,
+        labelled=labelled,
+        min_labels=min_labels,
+        estimates=estimates,
+        segment_drift=True,
     )
     return judge_windows(windows, interval_seconds, manifest, reference)
 
@@ -123,10 +136,53 @@ def judge_windows(
     """Return the verdict on each of some measured windows, in the order of time."""
     limits = _limits(windows, manifest, reference)
     lasting = _lasting(windows, interval_seconds, manifest)
-    return [
+    found = [
         _judge(place, windows, interval_seconds, manifest, limits, lasting=lasting(place))
         for place in range(len(windows.starts))
     ]
+    if not windows.segments:
+        return found
+    scores = row_scores(reference, manifest)
+    return [
+        _with_segments(window, scored, _labels(place, windows), manifest, scores)
+        for place, (window, scored) in enumerate(zip(found, windows.segments, strict=True))
+    ]
+
+
+def _labels(place: int, windows: Windows) -> int:
+    """Return how many labels a window has, 0 where they are too few to judge it."""
+    for name in (Name("accuracy", None), Name("mean_absolute_error", None)):
+        if name in windows.values and np.isfinite(windows.values[name][place]):
+            return int(windows.sizes[name][place])
+    return 0
+
+
+def _with_segments(
+    window: JudgedWindow,
+    scored: Sequence[SegmentScores],
+    labels: int,
+    manifest: Manifest,
+    reference_scores: Numbers,
+) -> JudgedWindow:
+    """Return a window with the values of its segments, and with those that fail."""
+    numbers = isinstance(manifest, RegressorManifest)
+    values = {
+        Name(name, one.label): value
+        for one in scored
+        for name, value in one.values(numbers=numbers).items()
+        if np.isfinite(value)
+    }
+    failures: list[Failure] = []
+    if labels:
+        seconds = (window.end - window.start).total_seconds()
+        traffic = WindowTraffic(manifest.traffic, window.start, seconds, manifest.overrides)
+        bounds = segment_bounds(scored, labels, reference_scores, manifest, traffic)
+        failures = [
+            Failure("performance", one.label, one.score, bound.limit, "segment")
+            for one, bound in zip(scored, bounds, strict=True)
+            if is_worse(one, bound, numbers=numbers)
+        ]
+    return window._replace(values=window.values | values, failures=(*window.failures, *failures))
 
 
 def failed_checks(windows: Windows, manifest: Manifest, reference: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
@@ -253,6 +309,7 @@ def _error_limits(windows: Windows, manifest: Manifest, reference: pd.DataFrame)
         if z is not None and gap is not None and threshold is not None:
             gap_floor = WindowTraffic(manifest.traffic).limit(f"{name}_gap", None, threshold.gap_floor)
             limits[Name(f"{name}_z", None)] = _z_limit(z, gap, lru_cache(maxsize=None)(threshold.at), gap_floor)
+    reference = labelled_part(reference)
     if isinstance(manifest, ClassifierManifest):
         right = ~wrong_predictions(reference)
         limits[Name("accuracy", None)] = _by_rows(lambda rows: lowest_accuracy(rows, right, manifest))

@@ -1,7 +1,7 @@
 """The values of a snapshot on many windows at once, cut in time, without Evidently."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from model.alarms.window_segments import Segments, measure_segments
 from model.artifact.estimates import Estimates
 from model.artifact.manifest import (
     LABEL,
@@ -25,7 +26,8 @@ from model.statistics.calibration import expected_regression_errors
 from model.statistics.concept import classification_drift, flipped_share, random_label_share, regression_drift
 from model.statistics.drift import build_statistic, in_deviations
 from model.statistics.estimation import intervals, said, window_moments
-from model.statistics.windows import Counts, Numbers
+from model.statistics.segments import divided_by
+from model.statistics.windows import Counts, CutRows, Measured, Numbers, TimedRows
 from model.training.out_of_fold import chances_and_labels, error_chances, number_errors, wrong_predictions
 
 MIN_ROWS = 30
@@ -33,7 +35,6 @@ MIN_ROWS = 30
 MAX_REFERENCE_ROWS = 20_000
 """As many rows as a snapshot measures: the error of a distance from sampling more is far below the floors."""
 
-_MAX_CELLS = 4_000_000  # rows x windows in one array: 16 MB of float32
 _DRIFT_NAMES = {PREDICTION: "prediction_drift", LABEL: "target_drift"}
 
 
@@ -46,12 +47,13 @@ class Name(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """What the statistics of a window need to know of a model."""
+    """What the statistics of a window need to know of a model; `segments` are the columns of `divided_by`."""
 
     features: tuple[Feature, ...]
     methods: Mapping[str, DriftMethod]
     calibration: Calibration | ErrorCalibration | None
     reference: pd.DataFrame
+    segments: Mapping[str, str] = field(default_factory=dict)
 
 
 def unseen_share_of(feature: Feature) -> Name:
@@ -62,33 +64,22 @@ def unseen_share_of(feature: Feature) -> Name:
 def model_of(manifest: Manifest, reference: pd.DataFrame) -> Model:
     """Return what the statistics of a window need to know of an artifact."""
     methods = {threshold.column: threshold.method for threshold in manifest.thresholds}
-    return Model(manifest.features, methods, manifest.calibration, reference)
-
-
-class TimedRows(NamedTuple):
-    """Rows as in the log, and when each was predicted or its label arrived, in seconds since the epoch, (rows,)."""
-
-    rows: pd.DataFrame
-    seconds: Numbers
-
-
-class Measured(NamedTuple):
-    """One statistic of many windows, and how many values each window had for it, (windows,) each."""
-
-    values: Numbers
-    sizes: Numbers
+    segments = divided_by(manifest.segments, manifest.feature_names)
+    return Model(manifest.features, methods, manifest.calibration, reference, segments)
 
 
 class Windows(NamedTuple):
     """Windows of one length: start in seconds since the epoch, number of rows, and values, (windows,) each.
 
-    `sizes` say on how many rows, values or labels each value was measured.
+    `sizes` say on how many rows, values or labels each value was measured. `segments` are those of each window; none
+    where rows are not divided.
     """
 
     starts: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     values: dict[Name, Numbers]
     sizes: dict[Name, Numbers]
+    segments: Segments = ()
 
 
 def measure_windows(
@@ -101,6 +92,7 @@ def measure_windows(
     labelled: TimedRows | None = None,
     min_labels: int | None = None,
     estimates: Estimates | None = None,
+    segment_drift: bool = False,
 ) -> Windows:
     """Cut rows into windows that end on multiples of the interval in UTC, and measure each.
 
@@ -108,12 +100,12 @@ def measure_windows(
     label arrived, each at the time of its arrival; without them, the label of a row is taken to arrive with the row.
     A row without a label, or a frame without labels, counts for nothing that needs one. Windows with fewer than
     `min_rows` rows and `min_labels` labels (by default as many) are left out; a value that a window does not have is
-    NaN.
+    NaN. With `segment_drift` segments are compared with the reference, too.
     """
     labelled = _with_labels(TimedRows(rows, seconds) if labelled is None else labelled)
     reference = _sampled(model.reference)
-    predicted = _Cut.of(TimedRows(rows, seconds), interval_seconds, min_rows)
-    arrived = _Cut.of(labelled, interval_seconds, min_rows if min_labels is None else min_labels)
+    predicted = CutRows.of(TimedRows(rows, seconds), interval_seconds, min_rows)
+    arrived = CutRows.of(labelled, interval_seconds, min_rows if min_labels is None else min_labels)
     numbers = np.union1d(predicted.numbers[predicted.measured], arrived.numbers[arrived.measured])
     found = predicted.spread(numbers, len(reference), partial(_measure_rows, model=model, reference=reference))
     if estimates is not None:
@@ -124,6 +116,15 @@ def measure_windows(
         predicted.sizes_of(numbers),
         {name: one.values for name, one in found.items()},
         {name: one.sizes for name, one in found.items()},
+        measure_segments(
+            predicted.windows(numbers),
+            arrived.windows(numbers),
+            model.reference,
+            model.segments,
+            class_names_of(reference),
+            method=model.methods.get(PREDICTION) if segment_drift else None,
+            estimates=estimates,
+        ),
     )
 
 
@@ -145,63 +146,8 @@ def _with_labels(given: TimedRows) -> TimedRows:
     return given if known.all() and LABEL in given.rows else TimedRows(given.rows[known], given.seconds[known])
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """Rows cut into windows: their order in time, and of each window its number, its first row and its size."""
-
-    rows: pd.DataFrame
-    order: npt.NDArray[np.intp]
-    numbers: npt.NDArray[np.int64]
-    first: npt.NDArray[np.intp]
-    sizes: npt.NDArray[np.intp]
-    min_rows: int
-
-    @classmethod
-    def of(cls, given: TimedRows, interval_seconds: int, min_rows: int) -> "_Cut":
-        order = np.argsort(given.seconds, kind="stable")
-        number_of_window = (np.asarray(given.seconds)[order] // interval_seconds).astype(np.int64)
-        numbers, first, sizes = np.unique(number_of_window, return_index=True, return_counts=True)
-        return cls(given.rows, order, numbers, first, sizes, max(1, min_rows))
-
-    @property
-    def measured(self) -> npt.NDArray[np.bool_]:
-        """Which windows have rows enough."""
-        return np.asarray(self.sizes >= self.min_rows)
-
-    def sizes_of(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return how many rows each of these windows has."""
-        found = np.zeros(len(numbers), dtype=np.int64)
-        here = np.isin(self.numbers, numbers)
-        found[np.searchsorted(numbers, self.numbers[here])] = self.sizes[here]
-        return found
-
-    def spread(
-        self,
-        numbers: npt.NDArray[np.int64],
-        reference_rows: int,
-        measure: Callable[[pd.DataFrame, Counts, int], dict[Name, Measured]],
-    ) -> dict[Name, Measured]:
-        """Measure the windows that have rows enough; return what was found for all of `numbers`, NaN elsewhere."""
-        kept = self.measured
-        places = np.searchsorted(numbers, self.numbers[kept])
-        first, sizes = self.first[kept], self.sizes[kept]
-        found: dict[Name, Measured] = {}
-        for chunk in places_together(sizes, reference_rows):
-            rows_of_chunk = np.concatenate(
-                [np.arange(start, start + size) for start, size in zip(first[chunk], sizes[chunk], strict=True)]
-            )
-            counts = np.zeros((len(rows_of_chunk), len(chunk)), dtype=np.float32)
-            counts[np.arange(len(rows_of_chunk)), np.repeat(np.arange(len(chunk)), sizes[chunk])] = 1
-            part = measure(self.rows.iloc[self.order[rows_of_chunk]], counts, self.min_rows)
-            for name, (values, present) in part.items():
-                whole = found.setdefault(name, Measured(np.full(len(numbers), np.nan), np.zeros(len(numbers))))
-                whole.values[places[chunk]] = values
-                whole.sizes[places[chunk]] = present
-        return found
-
-
 def _estimated(
-    cut: _Cut, numbers: npt.NDArray[np.int64], model: Model, estimates: Estimates, interval_seconds: int
+    cut: CutRows, numbers: npt.NDArray[np.int64], model: Model, estimates: Estimates, interval_seconds: int
 ) -> dict[Name, Measured]:
     """Return the estimated performance of the windows that have rows enough."""
     kept, names = cut.measured, class_names_of(model.reference)
@@ -222,18 +168,6 @@ def class_names_of(rows: pd.DataFrame) -> tuple[str, ...] | None:
     """Return the names of the classes that logged rows have probabilities of; None where they predict a number."""
     names = [str(name) for name in rows if str(name).startswith(PROBABILITY_PREFIX)]
     return tuple(name.removeprefix(PROBABILITY_PREFIX) for name in names) or None
-
-
-def places_together(sizes: npt.NDArray[np.intp], reference_rows: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Yield the places of windows of so many rows that are measured together: no array gets too many cells."""
-    start, rows = 0, 0
-    for place, size in enumerate(sizes):
-        rows += int(size)
-        if place > start and (rows + reference_rows) * (place + 1 - start) > _MAX_CELLS:
-            yield np.arange(start, place)
-            start, rows = place, int(size)
-    if start < len(sizes):
-        yield np.arange(start, len(sizes))
 
 
 def _measure_rows(

@@ -4,17 +4,9 @@ from itertools import pairwise
 from math import sqrt
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    Field,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-    model_validator,
-)
+from pydantic import AfterValidator, AwareDatetime, Field, StrictBool, StrictInt, StrictStr, model_validator
 
-from model.artifact.traffic import Frozen, ThresholdOverride, TrafficAlarms
+from model.artifact.traffic import Frozen, OwnReference, ThresholdOverride, TrafficAlarms
 
 PREDICTION = "prediction"
 """Frame column: the predicted class name."""
@@ -321,6 +313,8 @@ class ModelManifest(Frozen):
     )
     overrides: tuple[ThresholdOverride, ...] = Field((), exclude=True)
     """Thresholds that people set for a service: in memory only, and in no artifact."""
+    own_reference: OwnReference | None = Field(None, exclude=True)
+    """The rows of a service's own that stand in for the artifact's reference: as above."""
     answer_columns: AnswerColumns | None = Field(
         None, description="Where files have the answers of a model that is served elsewhere; null for any other model."
     )

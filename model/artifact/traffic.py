@@ -153,6 +153,25 @@ class ThresholdOverride(NamedTuple):
     value: float
 
 
+class OwnReference(NamedTuple):
+    """A reference that was drawn from a service's own rows of [start, end), and holds since it was `made_at`."""
+
+    id: int
+    made_at: datetime
+    start: datetime
+    end: datetime
+    rows: int
+    labelled_rows: int
+
+    @property
+    def text(self) -> str:
+        """Return where it comes from and since when it holds, in words."""
+        return (
+            f"{self.rows:,} of the service's own rows from {self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} "
+            f"UTC, since {self.made_at:%Y-%m-%d %H:%M} UTC"
+        )
+
+
 class Usual(NamedTuple):
     """What a statistic usually is in windows like one; `when` says which these are, empty for all."""
 
@@ -206,6 +225,10 @@ class WindowTraffic:
             or self.override(name, column) is not None
             or self.alarms.threshold(name, column, self.seconds) is not None
         )
+
+    def knows(self, name: str, column: str | None) -> bool:
+        """Whether a threshold of the statistic is known in this traffic, or a person set one."""
+        return self._threshold(name, column) is not None or self.override(name, column) is not None
 
     def is_learning(self, name: str, column: str | None) -> bool:
         """Whether what is usual of a statistic is still being learned, so that only a gross change of it alarms."""

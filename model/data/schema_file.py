@@ -128,15 +128,24 @@ def segment_fields(
         for name in names:
             if types.get(name) == "number":
                 raise number_segment(key, name)
-    cells = dict(zip(text.header, text.columns, strict=True))
-    kept = {
-        f"{SEGMENT_PREFIX}{name}": pd.Series([segment_value(cell) for cell in cells[name]], dtype=object)
-        for name in dict.fromkeys([*schema.segments, *schema.fairness])
-        if types.get(name) is None and name in cells
-    }
+    of_metadata = [name for name in (*schema.segments, *schema.fairness) if types.get(name) is None]
+    kept = segment_values({name: f"{SEGMENT_PREFIX}{name}" for name in of_metadata}, text)
     if taken := [name for name in kept if types.get(name) is not None]:
         raise DataError(f"column {taken[0]!r} has the name that a segment has in logged rows; rename it")
     return {"segments": schema.segments, "fairness": schema.fairness, "segment_values": pd.DataFrame(kept)}
+
+
+def segment_values(columns: Mapping[str, str], text: CsvText) -> dict[str, pd.Series]:
+    """Return the metadata by which rows are divided, by the columns of frames that hold it; what a file lacks is not.
+
+    `columns` has the columns of the frames by those of the file.
+    """
+    cells = dict(zip(text.header, text.columns, strict=True))
+    return {
+        column: pd.Series([segment_value(cell) for cell in cells[name]], dtype=object)
+        for name, column in columns.items()
+        if name in cells
+    }
 
 
 def read_schema(path: Path) -> SchemaFile:

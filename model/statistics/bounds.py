@@ -1,6 +1,7 @@
 """Predictive bounds: how far a share, or a mean error, of a window may stray by chance."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -132,26 +133,38 @@ def _whole_rate(manifest: Manifest) -> float:
     return manifest.false_alarm_rate / (2 if manifest.segments else 1)
 
 
+class ScoreSummary(NamedTuple):
+    """What some scores say: their number, mean and standard deviation, NaN where there are none."""
+
+    rows: int
+    mean: float
+    deviation: float
+
+
+def summary_of(scores: Numbers) -> ScoreSummary:
+    """Return what some scores, (rows,), say."""
+    return ScoreSummary(len(scores), *((float(scores.mean()), float(scores.std())) if len(scores) else (math.nan,) * 2))
+
+
 def segment_bound(
-    labels: int, of_segment: Numbers, of_all: Numbers, manifest: Manifest, segments: int
+    labels: int, of_segment: ScoreSummary, of_all: ScoreSummary, manifest: Manifest, segments: int
 ) -> tuple[float, float]:
     """Return the usual score of a segment, and the one beyond which a window with so many labels of it is worse.
 
-    Scores of the reference, (rows,) each, are 1 or 0 for a right or wrong prediction, or absolute errors; so the bound
-    is the lowest accuracy or the highest mean absolute error. A segment is compared with its own rows of the reference,
-    be they few, as that widens the bound; one that the reference lacks with all rows. All segments of the window that
-    have labels enough share half of the model's false alarm rate.
+    Scores of the reference are 1 or 0 for a right or wrong prediction, or absolute errors; so the bound is the lowest
+    accuracy or the highest mean absolute error. A segment is compared with its own rows of the reference, be they few,
+    as that widens the bound; one that the reference lacks with all rows. All segments of the window that have labels
+    enough share half of the model's false alarm rate.
     """
     rate = manifest.false_alarm_rate / 2 / max(1, segments)
-    known = of_segment if len(of_segment) else of_all
-    if not len(known):
+    known = of_segment if of_segment.rows else of_all
+    if not known.rows:
         return math.nan, math.nan
-    usual = float(known.mean())
+    usual = known.mean
     if isinstance(manifest, ClassifierManifest):
-        return usual, lowest_share(int(known.sum()), len(known), labels, rate)
+        return usual, lowest_share(round(usual * known.rows), known.rows, labels, rate)
     # the spread of few errors says little: theirs is then as wide, for their mean, as that of all
-    spread = known if len(known) >= MIN_ROWS_OF_SPREAD else of_all
-    mean = float(spread.mean())
-    deviation = usual * float(spread.std()) / mean if mean > 0 else 0.0
-    bound = highest_mean(usual, deviation, len(known), labels, rate)
+    spread = known if known.rows >= MIN_ROWS_OF_SPREAD else of_all
+    deviation = usual * spread.deviation / spread.mean if spread.mean > 0 else 0.0
+    bound = highest_mean(usual, deviation, known.rows, labels, rate)
     return usual, max(bound, usual + SMALLEST_EFFECT * manifest.label_range.standard_deviation)

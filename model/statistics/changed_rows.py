@@ -67,7 +67,7 @@ def _score(check: str, column: str | None, measure: str | None, frames: WindowFr
     if check == "attribution_drift":
         return _attributions(frames, manifest)
     if check == "target_drift":
-        return unexplained(labelled[LABEL], reference[LABEL])
+        return unexplained(labelled[LABEL], reference[LABEL].dropna())
     if check == "prediction_drift":
         return unexplained(current[PREDICTION], reference[PREDICTION])
     feature = next(one for one in manifest.features if one.name == column)

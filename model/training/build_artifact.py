@@ -54,6 +54,7 @@ from model.explain.explainer import Explainer
 from model.serving.engines import Probabilities
 from model.serving.onnx import Engines
 from model.serving.parity import no_parity, no_regression_parity
+from model.statistics.segments import divided_by
 from model.training.fit_estimates import fit_estimates
 from model.training.out_of_fold import OutOfFoldRows, probabilities_in
 
@@ -195,7 +196,8 @@ def _traffic(candidate: Candidate, alarms: Alarms, policy: AlarmPolicy, kind: Al
     """Return the thresholds that the rows give, cut in time; of what they do not say, a gross change alarms."""
     dataset, scored = candidate.dataset, candidate.scored
     methods = {threshold.column: threshold.method for threshold in alarms.columns}
-    model = Model(dataset.features, methods, alarms.calibration, scored.reference)
+    divided = divided_by(dataset.segments, tuple(one.name for one in dataset.features))
+    model = Model(dataset.features, methods, alarms.calibration, scored.reference, divided)
     gross = gross_thresholds(model, smallest_effects(model, policy), attributions=alarms.attribution is not None)
     zone = policy.time_zone if dataset.times is None else dataset.times.zone
     learning = alarms_while_learning(gross, policy.false_alarm_days, zone)

@@ -20,20 +20,30 @@ from threadpoolctl import threadpool_limits
 from api.alerts.rules import Quorum
 from evidently_workspace.checks import CheckName
 from model.alarms.window_checks import CHECK_OF, JudgedWindow, judge_windows
-from model.alarms.window_values import Model, Name, TimedRows, Windows, measure_windows, model_of, places_together
+from model.alarms.window_values import Model, Name, Windows, measure_windows, model_of
 from model.artifact.manifest import LABEL, PREDICTION, PROBABILITY_PREFIX, Manifest
 from model.artifact.store import read_reference
 from model.artifact.traffic import DAY_SECONDS
 from model.data.dataset import AnyDataset
 from model.data.encoding import number_features
 from model.serving.predictor import load_predictor
+from model.statistics.windows import TimedRows, places_together
 from model.training.fit import train_model
 from model.training.pipelines import named_recipe
 from scripts.backtest import alerts_of
 from scripts.bench.alarm_tables import Found, Quiet, Rule, Verdicts, found_table, goals_table, quiet_table
 from scripts.bench.baselines import BONFERRONI, PRESET, Baselines
 from scripts.bench.datasets import part
-from scripts.bench.dated_tables import HOW_TO_INSTALL, PACKAGE, TABLES, days_of, days_until_seen, load_dated, times_of
+from scripts.bench.dated_tables import (
+    HOW_TO_INSTALL,
+    PACKAGE,
+    TABLES,
+    by_local_clock,
+    days_of,
+    days_until_seen,
+    load_dated,
+    times_of,
+)
 from scripts.bench.traffic import answer
 from scripts.command_line import whole_from
 
@@ -88,11 +98,14 @@ def divisions(name: str, dataset: AnyDataset, count: int, seed: int) -> Iterator
     columns = {name: dataset.frame[name].to_numpy(np.float64)[here] for name in numbers}
     seen_from = {name: days_until_seen(values, days[here]) for name, values in columns.items()}
     yield _divide(dataset, here, days, seed, seen_from, in_order=True)
+    local = by_local_clock(dataset)  # else a local day, the unit of chance, would be in both parts
+    days = days_of(local)
+    here = days < TABLES[name].calibrates
     early = np.unique(days[here])
     for _ in range(count):
         calibrates = rng.permutation(early)[: (len(early) + 1) // 2]
         known = np.isin(days[here], calibrates)
-        yield _divide(rows_where(dataset, here), known, days[here], seed, seen_from, in_order=False)
+        yield _divide(rows_where(local, here), known, days[here], seed, seen_from, in_order=False)
 
 
 def rows_where(dataset: AnyDataset, chosen: Fired) -> AnyDataset:

@@ -1,6 +1,7 @@
 """Tables whose rows have times, which the alarms are measured on; a package of the Python index holds them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,6 +99,18 @@ def times_of(dataset: AnyDataset) -> RowTimes:
     if dataset.times is None:
         raise ValueError(f"{dataset.name} has no times")
     return dataset.times
+
+
+def by_local_clock(dataset: AnyDataset) -> AnyDataset:
+    """Return a table as if the clock of its time zone were UTC.
+
+    Alarms count local days, and windows of a day are cut in UTC: then both are the same days. An hour that the clock
+    shows twice, when summer time ends, has the rows of two.
+    """
+    times = times_of(dataset)
+    local = pd.Series(pd.to_datetime(times.seconds, unit="s", utc=True)).dt.tz_convert(times.zone).dt.tz_localize(None)
+    seconds = np.asarray((local - pd.Timestamp(0)).dt.total_seconds(), dtype=np.float64)
+    return replace(dataset, times=times._replace(seconds=seconds, zone="UTC"))
 
 
 def days_of(dataset: AnyDataset) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ import orjson
 from rich.console import Console
 
 from api.prediction_log.database import Database
+from api.prediction_log.layouts import LayoutStore
 from api.prediction_log.records import LabelRecord, WindowStatus
 from api.prediction_log.windows import WindowStore
 from api.prediction_log.writer import LogWriter
@@ -115,7 +116,8 @@ async def _fill(url: str, model_dir: Path, rows: int) -> None:
     database.migrate()
     predictor = load_predictor(model_dir)
     row = [feature.example for feature in predictor.manifest.features]
-    writer = LogWriter(database, 10 * COMMIT_ROWS, respond=responses_for(predictor).respond)
+    responses = responses_for(predictor, layout_id=LayoutStore(database).id_of)
+    writer = LogWriter(database, 10 * COMMIT_ROWS, respond=responses.respond)
     writer.start()
     for begin in range(0, rows, COMMIT_ROWS):
         answers = await writer.log_responses([row] * min(COMMIT_ROWS, rows - begin))

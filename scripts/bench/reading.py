@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from uuid import uuid4
 
 from api.prediction_log.database import Database
+from api.prediction_log.layouts import LayoutStore, RowLayout
 from api.prediction_log.reader import read_predictions
 from api.prediction_log.records import PredictionRecord
 from api.prediction_log.writer import LogWriter
@@ -52,27 +54,29 @@ async def _fill(url: str, rows: int, features: int) -> tuple[datetime, datetime]
     """Log three windows of rows and return the bounds of the middle one."""
     database = Database(url)
     database.migrate()
-    writer = LogWriter(database, 10 * COMMIT_ROWS, respond=_answered)
+    layout = RowLayout.of(VERSION, [f"feature_number_{number}" for number in range(features)], ("a", "b"))
+    answered = partial(_answered, LayoutStore(database).id_of(layout))
+    writer = LogWriter(database, 10 * COMMIT_ROWS, respond=answered)
     writer.start()
-    names = [f"feature_number_{number}" for number in range(features)]
     bounds = []
     for _ in range(3):
         bounds.append(datetime.now(UTC))
         for begin in range(0, rows, COMMIT_ROWS):
-            await writer.log_responses([names] * min(COMMIT_ROWS, rows - begin))
+            await writer.log_responses([layout.features] * min(COMMIT_ROWS, rows - begin))
     await writer.close()
     database.dispose()
     return bounds[1], bounds[2]
 
 
-def _answered(rows: Sequence[Sequence[str]]) -> tuple[Sequence[PredictionRecord], Sequence[bytes]]:
+def _answered(layout: int | None, rows: Sequence[Sequence[str]]) -> tuple[Sequence[PredictionRecord], Sequence[bytes]]:
     """Replace the model: the cells of a row are the names of its features."""
-    return [_record(names) for names in rows], [b""] * len(rows)
+    return [_record(layout, len(names)) for names in rows], [b""] * len(rows)
 
 
-def _record(names: Sequence[str]) -> PredictionRecord:
-    features = json.dumps({name: random.random() for name in names})
-    return PredictionRecord(str(uuid4()), random.getrandbits(31), VERSION, features, "a", '{"a":0.7,"b":0.3}')
+def _record(layout: int | None, features: int) -> PredictionRecord:
+    values = json.dumps([random.random() for _ in range(features)])
+    key = random.getrandbits(31)
+    return PredictionRecord(str(uuid4()), key, "", values, "a", "[0.7,0.3]", layout=layout)
 
 
 def _read_apart(url: str, start: datetime, end: datetime, most: int) -> str:

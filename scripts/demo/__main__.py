@@ -26,7 +26,7 @@ from scripts.demo.table import show_scenarios, show_windows, unexpected
 from scripts.load.errors import LoadError
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import StackError
-from scripts.stack.interruption import Interruption
+from scripts.stack.services import Interruption
 from scripts.stack.stack import Stack, check_ports, exit_status, show_addresses, show_error
 
 RUNS_KEPT = 5

@@ -24,7 +24,7 @@ from scripts.load.summary import Summary
 from scripts.load.target import probe
 from scripts.load.traffic import make_calls, pool_for
 from scripts.stack.errors import StoppedError
-from scripts.stack.interruption import Interruption
+from scripts.stack.services import Interruption
 from scripts.stack.stack import Stack
 
 LABEL_DELAY_SECONDS = 1.0

@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import orjson
 
-from scripts.load.calls import FEEDBACK, PREDICT, PREDICT_BATCH, Call, Expectation
 from scripts.load.pool import LabelValue, Pool, RegressionPool, Row
+from scripts.load.scenarios import FEEDBACK, PREDICT, PREDICT_BATCH, Call, Expectation
 
 MAX_ROWS = 10_000
 OVERSIZED_BYTES = 20 * 2**20

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from scripts.load.calls import Call
+from scripts.load.scenarios import Call
 from scripts.load.senders import Connection, LabelSender, Sender
 from scripts.load.summary import Summary
 

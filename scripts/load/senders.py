@@ -12,8 +12,8 @@ from typing import Any, Self
 import httpx
 import orjson
 
-from scripts.load.calls import FEEDBACK, PREDICT_BATCH, Call, Expectation
 from scripts.load.pool import LabelValue
+from scripts.load.scenarios import FEEDBACK, PREDICT_BATCH, Call, Expectation
 from scripts.load.summary import TRANSPORT_ERROR, Summary
 from vigie.client import key_header
 

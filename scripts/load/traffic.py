@@ -4,10 +4,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from model.artifact.store import read_manifest
-from scripts.load.calls import Call, prediction_calls
 from scripts.load.malformed import bad_requests
 from scripts.load.pool import Pool, read_pool
-from scripts.load.scenarios import Scenario, bad_quality, concept_drift, data_drift, steady, target_drift
+from scripts.load.scenarios import (
+    Call,
+    Scenario,
+    bad_quality,
+    concept_drift,
+    data_drift,
+    prediction_calls,
+    steady,
+    target_drift,
+)
 from scripts.load.target import Target
 
 BAD_REQUESTS = "bad_requests"

@@ -11,7 +11,7 @@ from rich.console import Console
 from scripts.command_line import add_ports, whole_from
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import StackError
-from scripts.stack.interruption import Interruption
+from scripts.stack.services import Interruption
 from scripts.stack.stack import Stack, exit_status, show_addresses, show_error
 
 

@@ -24,8 +24,7 @@ from scripts.stack.errors import (
     StoppedError,
     TrainingError,
 )
-from scripts.stack.interruption import Interruption
-from scripts.stack.services import Child, Guard, Service, await_ready
+from scripts.stack.services import Child, Guard, Interruption, Service, await_ready
 
 
 def ensure_secret(path: Path) -> Path:

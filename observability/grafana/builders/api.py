@@ -393,6 +393,14 @@ def _retention() -> Section:
             "short",
             Query('sum(increase(vigie_retention_runs_total{outcome="failed"}[6h]))'),
             limit=limit_of("RetentionFailing"),
-            span=24,
+            span=12,
+        ),
+        number(
+            "Rows older than they may be",
+            "By how much the oldest row of the log is past its age after the last run; 0 is normal.",
+            "s",
+            Query("max(vigie_retention_overdue_seconds)"),
+            limit=limit_of("RetentionBehind"),
+            span=12,
         ),
     ]

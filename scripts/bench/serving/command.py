@@ -21,6 +21,7 @@ from scripts.bench.serving.measuring import (
     measure_beside_snapshot,
     measure_memory,
     measure_starts,
+    measure_workers,
     wrk_version,
 )
 from scripts.bench.serving.results import Results
@@ -29,7 +30,7 @@ from scripts.bench.serving.stages import measure_stages
 from scripts.command_line import above_zero, whole_from
 from scripts.load.pool import read_rows
 
-PARTS = ("compare", "stages", "batch", "memory", "start", "snapshot")
+PARTS = ("compare", "stages", "batch", "memory", "start", "snapshot", "workers")
 PAGE = Path(__file__).parents[3] / "docs/performance.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -112,6 +113,8 @@ class _Run:
             case "snapshot":
                 rows, rate = self.options.snapshot_rows, self.options.snapshot_rate
                 self.results.beside = measure_beside_snapshot(self.model_dir, self.load, rows=rows, rate=rate)
+            case "workers":
+                self._measure_workers()
             case "stages":
                 self.results.stages = measure_stages(self.model_dir, self.load.folder, self.load.rows)
             case "start":
@@ -130,6 +133,14 @@ class _Run:
         url = self.options.postgresql
         logs = [{}, {"VIGIE_DATABASE_URL": url}] if url else [{}]
         return [ours(self.model_dir, self.load.folder, **settings) for settings in logs]
+
+    def _measure_workers(self) -> None:
+        url, options = self.options.postgresql, self.options
+        if url is None:
+            self.results.missing.append("several processes, which need a log on PostgreSQL (--postgresql)")
+            return
+        found = measure_workers(self.model_dir, self.load, url, rounds=options.rounds, seconds=options.seconds)
+        self.results.workers = found
 
     def _compare(self) -> None:
         folder, options = self.load.folder, self.options

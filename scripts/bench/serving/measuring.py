@@ -16,7 +16,15 @@ import httpx
 
 from evidently_workspace.ui.options import SECRET_VARIABLE
 from scripts.bench.serving.loader import Plan, Seen
-from scripts.bench.serving.servers import Cores, Running, Server, ours, running
+from scripts.bench.serving.servers import (
+    Cores,
+    Running,
+    Server,
+    cpu_seconds_of,
+    ours,
+    postgres_processes,
+    running,
+)
 
 SCRIPT = """
 local bodies, number = {}, 0
@@ -70,6 +78,8 @@ def run_wrk(plan: Plan, core: int | None) -> Seen:
 
 
 CONNECTIONS = (1, 8, 32, 128)
+WORKERS = (1, 2, 4)
+CONNECTIONS_OF_WORKERS = 32
 BATCH_ROWS = (1, 100, 10_000)
 WARM_UP_SECONDS = 1
 Row = dict[str, Any]
@@ -175,6 +185,60 @@ def _loaded(one: Running, load: Load, connections: int, seconds: float) -> tuple
         if seen.requests:
             return seen, (one.cpu_seconds - before) / seen.requests
         seconds *= 2  # the slowest, with the most connections, may answer nobody in so short a time
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The medians over the rounds of the API with several processes, which share one log and one port.
+
+    As `Comparison`, with the CPU seconds for a request of all of the API's processes and of all of PostgreSQL's; the
+    latter is None where that runs on another machine.
+    """
+
+    workers: int
+    rate: float
+    p50: float
+    p99: float
+    cpu: float
+    postgresql_cpu: float | None
+
+
+def measure_workers(
+    model_dir: Path, load: Load, url: str, *, rounds: int, seconds: float, counts: Sequence[int] = WORKERS
+) -> list[Shared]:
+    """Load APIs of so many processes in turn, round after round; no process but the loader is pinned."""
+    bodies = load.bodies("workers", load.rows)
+    with ExitStack() as stack:
+        alive = {}
+        for workers in counts:
+            (folder := load.folder / f"workers-{workers}").mkdir()
+            server = ours(model_dir, folder, VIGIE_DATABASE_URL=url, VIGIE_WORKERS=str(workers))
+            alive[workers] = stack.enter_context(running(server, folder, None))
+        found: dict[int, list[tuple[Seen, float, float]]] = {workers: [] for workers in alive}
+        for _ in range(rounds):
+            for workers, api in alive.items():
+                plan = Plan(api.port, "/predict", bodies, CONNECTIONS_OF_WORKERS, WARM_UP_SECONDS)
+                load.run(plan)
+                found[workers].append(_shared(api, load, replace(plan, seconds=seconds), url))
+    return [
+        Shared(
+            workers,
+            median(seen.rate for seen, _, _ in rows),
+            median(seen.p50 for seen, _, _ in rows),
+            median(seen.p99 for seen, _, _ in rows),
+            median(cpu for _, cpu, _ in rows),
+            median(cpu for _, _, cpu in rows) or None,
+        )
+        for workers, rows in found.items()
+    ]
+
+
+def _shared(api: Running, load: Load, plan: Plan, url: str) -> tuple[Seen, float, float]:
+    processes = postgres_processes(url)
+    before, there = api.cpu_seconds_with_children, cpu_seconds_of(*processes)
+    seen = load.run(plan)
+    ours_took, theirs = api.cpu_seconds_with_children - before, cpu_seconds_of(*processes) - there
+    return seen, ours_took / seen.requests, theirs / seen.requests
 
 
 def measure_batches(api: Running, load: Load, seconds: float) -> dict[int, tuple[float, float]]:

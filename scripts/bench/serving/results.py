@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scripts.bench.detection_tables import markdown
-from scripts.bench.serving.measuring import BesideSnapshot, Comparison, Memory
+from scripts.bench.serving.measuring import CONNECTIONS_OF_WORKERS, BesideSnapshot, Comparison, Memory, Shared
 from scripts.bench.serving.servers import NOOP, ON_POSTGRESQL, OURS, TUTORIAL
 from scripts.bench.serving.stages import STAGES, Stages
 
@@ -27,6 +27,7 @@ class Results:
     memory: Memory | None = None
     starts: dict[str, float] = field(default_factory=dict)
     beside: BesideSnapshot | None = None
+    workers: list[Shared] = field(default_factory=list)
 
     def rate(self, name: str, connections: int) -> float | None:
         """Return the requests a second of a server, None where it was not measured."""
@@ -50,6 +51,9 @@ class Results:
             parts += ["### From start to ready", markdown(["server", "time"], lines)]
         if self.beside is not None:
             parts += ["### While a snapshot is taken", _beside_table(self.beside)]
+        if self.workers:
+            title = f"### Several processes on one PostgreSQL, {CONNECTIONS_OF_WORKERS} connections"
+            parts += [title, _workers_table(self.workers)]
         return "\n\n".join(filter(None, parts))
 
 
@@ -154,3 +158,20 @@ def _beside_table(found: BesideSnapshot) -> str:
     )
     lines = [[name, f"{found.rate:g}/s", f"{p50 * 1e3:.2f}", f"{p99 * 1e3:.2f}"] for name, p50, p99 in both]
     return markdown(["", "rate", "p50 ms", "p99 ms"], lines)
+
+
+def _workers_table(found: Sequence[Shared]) -> str:
+    head = ["processes", "requests/s", "p50 ms", "p99 ms", "CPU us a request, API", "PostgreSQL"]
+    lines = [
+        [
+            str(one.workers),
+            f"{one.rate:,.0f}",
+            f"{one.p50 * 1e3:.1f}",
+            f"{one.p99 * 1e3:.1f}",
+            f"{one.cpu * 1e6:,.0f}",
+            "-" if one.postgresql_cpu is None else f"{one.postgresql_cpu * 1e6:,.0f}",
+            "-" if one.postgresql_cpu is None else f"{1 / (one.cpu + one.postgresql_cpu):,.0f}",
+        ]
+        for one in found
+    ]
+    return markdown([*head, "requests a CPU second of both"], lines)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -13,6 +13,7 @@ from time import perf_counter, sleep
 from typing import Any
 
 import httpx
+import psycopg
 
 from model.artifact.manifest import ClassifierManifest
 from model.artifact.store import ONNX_FILE, read_manifest
@@ -66,14 +67,45 @@ class Running:
     @property
     def cpu_seconds(self) -> float:
         """Return the CPU seconds of its process, without its children."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds_of(self.pid)
+
+    @property
+    def cpu_seconds_with_children(self) -> float:
+        """Return the CPU seconds of its process and of those that it started."""
+        return cpu_seconds_of(self.pid, *_children(self.pid))
 
     @property
     def resident_bytes(self) -> int:
         """Return the resident bytes of its process, without its children."""
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]) * 1024
+
+
+def cpu_seconds_of(*pids: int) -> float:
+    """Return the CPU seconds of those of the processes that still run."""
+    ticks = 0
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def postgres_processes(url: str) -> list[int]:
+    """Return the processes of a PostgreSQL server; none where it is on another machine."""
+    with psycopg.connect(url.replace("postgresql+psycopg:", "postgresql:", 1)) as own:
+        name = Path(f"/proc/{own.info.backend_pid}/comm")
+        if not name.exists() or not name.read_text(encoding="ascii").startswith("postgres"):
+            return []
+        stat = Path(f"/proc/{own.info.backend_pid}/stat").read_text(encoding="ascii")
+        leader = int(stat.rpartition(")")[2].split()[1])
+        ours = own.info.backend_pid
+    return [pid for pid in _children(leader) if pid != ours]
+
+
+def _children(pid: int) -> list[int]:
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for thread in threads for child in thread.read_text(encoding="ascii").split()]
 
 
 def pick_cores() -> Cores:

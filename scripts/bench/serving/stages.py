@@ -9,6 +9,7 @@ import orjson
 
 from api.prediction_log.database import Database
 from api.prediction_log.inserts import insert_predictions
+from api.prediction_log.layouts import LayoutStore
 from api.serving.responses import responses_for
 from api.serving.schemas import row_type
 from model.serving.predictor import load_predictor
@@ -29,9 +30,10 @@ Stages = dict[int, tuple[float, ...]]
 def measure_stages(model_dir: Path, folder: Path, rows: Sequence[Row]) -> Stages:
     """Return the seconds of processor time a row takes in each of `STAGES`, by how many rows share a group."""
     predictor = load_predictor(model_dir)
-    answers, kind = responses_for(predictor), row_type(predictor.manifest)
     database = Database(f"sqlite:///{folder / 'stages.db'}")
     database.migrate()
+    answers = responses_for(predictor, layout_id=LayoutStore(database).id_of)
+    kind = row_type(predictor.manifest)
     body = orjson.dumps(rows[0])
 
     def validate() -> Any:

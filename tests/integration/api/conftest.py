@@ -99,8 +99,12 @@ class ApiProcess:
 
     def start(self) -> None:
         """Start, and return when it is ready."""
+        self.launch("/health/ready")
+
+    def launch(self, path: str) -> None:
+        """Start, and return when it answers 200 at the path."""
         self._process = Server([sys.executable, "-m", "api"], self._log, cwd=ROOT, env=self._environment)
-        await_answer(f"{self.url}/health/ready", self._process)
+        await_answer(f"{self.url}{path}", self._process)
 
     def command(self, *words: str) -> str:
         """Run a module of ours with the settings of this API, and return what it prints."""

@@ -17,6 +17,7 @@ from api.prediction_log.sqlite import MIN_FREE_BYTES
 from tests.integration.api.conftest import ApiProcess
 from tests.integration.api.traffic import NOBODY, SETOSA, logged_rows
 from tests.postgres import MISSING, PostgresServer, fresh_database, postgres_programs, server_folder
+from tests.servers import free_port
 
 DISK_BYTES = MIN_FREE_BYTES + 12 * 1024 * 1024
 BATCH = {"rows": [SETOSA] * 1000}
@@ -116,6 +117,61 @@ def test_a_stopped_database_gets_503_and_is_used_again_when_it_is_back(
         await_status(client, "/health/ready", 200)
         second = client.post("/predict", json=SETOSA).raise_for_status().json()["prediction_id"]
         assert {key for key, _ in logged_rows(database)} == {first, second}
+
+
+@pytest.fixture
+def late_server() -> Iterator[PostgresServer]:
+    """A server that the test starts."""
+    if postgres_programs() is None:
+        pytest.skip(MISSING)
+    folder = server_folder()
+    yield PostgresServer(folder)
+    shutil.rmtree(folder)
+
+
+def await_line(api: ApiProcess, text: str, seconds: float = 60) -> None:
+    deadline = monotonic() + seconds
+    while text not in api.log():
+        assert monotonic() < deadline, api.log()
+        sleep(0.05)
+
+
+def test_an_api_that_starts_before_its_database_waits_for_it_and_says_what_is_missing(
+    late_server: PostgresServer, iris_artifact: Path, tmp_path: Path
+) -> None:
+    url = f"{late_server.url}/log"
+    api = ApiProcess(tmp_path, iris_artifact, NOBODY, VIGIE_DATABASE_URL=url, VIGIE_SNAPSHOTS="false")
+    api.launch("/health/live")
+    try:
+        with httpx.Client(base_url=api.url, timeout=60) as client:
+            for answer in (client.get("/health/ready"), client.post("/predict", json=SETOSA)):
+                assert_refused(answer)
+                assert "Connection refused" in answer.json()["detail"]
+            assert_refused(client.get("/snapshots"))
+            late_server.start()
+            try:
+                await_line(api, 'database "log" does not exist')
+                assert client.get("/health/live").status_code == 200
+                database = fresh_database(late_server.url, "log")
+                await_status(client, "/health/ready", 200)
+                logged = client.post("/predict", json=SETOSA).raise_for_status().json()["prediction_id"]
+                assert {key for key, _ in logged_rows(database)} == {logged}
+                assert api.stop() == 0
+            finally:
+                late_server.stop()
+        assert "Traceback" not in api.log()
+    finally:
+        if not api.ended():
+            api.stop(SIGKILL)
+
+
+def test_an_api_that_waits_for_its_database_can_be_stopped(iris_artifact: Path, tmp_path: Path) -> None:
+    url = f"postgresql://vigie@127.0.0.1:{free_port()}/log"
+    api = ApiProcess(tmp_path, iris_artifact, NOBODY, VIGIE_DATABASE_URL=url, VIGIE_SNAPSHOTS="false")
+    api.launch("/health/live")
+    await_line(api, "the API is not ready, and tries again in 1 s: the prediction log does not answer")
+    assert api.stop() == 0
+    assert "Traceback" not in api.log()
 
 
 def test_a_database_that_hangs_gets_503_in_bounded_time_and_is_used_again(

@@ -109,8 +109,14 @@ def test_rows_from_before_a_roll_and_a_restart_are_measured_against_their_versio
     assert stored["metadata"]["rows_of_other_versions"] == "40"
 
 
+VERSIONS = """
+SELECT predictions.id, coalesce(row_layouts.model_version, predictions.model_version)
+FROM predictions LEFT JOIN row_layouts ON row_layouts.id = predictions.layout
+"""
+
+
 def logged_versions(api: ApiProcess, acknowledged: list[str]) -> Counter[str]:
     """Count the acknowledged predictions by the version that the log has of each."""
     with closing(sqlite3.connect(api.database)) as log:
-        versions = dict(log.execute("SELECT id, model_version FROM predictions").fetchall())
+        versions = dict(log.execute(VERSIONS).fetchall())
     return Counter(versions[key] for key in acknowledged)

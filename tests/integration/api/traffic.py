@@ -1,5 +1,6 @@
 """Callers that go on while the API fails, and remember what it acknowledged."""
 
+import json
 import sqlite3
 import threading
 from collections import Counter
@@ -81,11 +82,19 @@ def traffic(url: str, callers: int) -> Iterator[Traffic]:
 
 
 def logged_rows(database_url: str) -> list[tuple[str, str]]:
-    """Return id and features of every logged prediction."""
-    query = "SELECT id, features FROM predictions"
+    """Return id and features of every logged prediction, the features by name."""
+    query = """
+        SELECT p.id, p.features, l.features FROM predictions p LEFT JOIN row_layouts l ON l.id = p.layout
+    """
+    rows: list[Any]
     if database_url.startswith("sqlite"):
         with closing(sqlite3.connect(Path(database_url.removeprefix("sqlite:///")))) as connection:
-            return [(str(key), str(features)) for key, features in connection.execute(query)]
-    with psycopg.connect(database_url) as connection:
-        rows: list[Any] = connection.execute(query).fetchall()
-        return [(str(key), str(features)) for key, features in rows]
+            rows = connection.execute(query).fetchall()
+    else:
+        with psycopg.connect(database_url) as connection:
+            rows = connection.execute(query).fetchall()
+    return [(str(key), features if names is None else _named(names, features)) for key, features, names in rows]
+
+
+def _named(names: str, values: str) -> str:
+    return json.dumps(dict(zip(json.loads(names), json.loads(values), strict=True)))

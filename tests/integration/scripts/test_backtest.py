@@ -22,6 +22,7 @@ from model.artifact.traffic import TrafficAlarms, TrafficThreshold
 from model.data.encoding import json_rows, rows_of
 from model.serving.engines import with_predictions
 from model.serving.predictor import load_predictor
+from model.statistics.segments import metadata_columns
 from scripts.backtest import main
 
 START = datetime(2026, 11, 23, 6, tzinfo=UTC)
@@ -50,6 +51,8 @@ def log_hours(database: Database, artifact: Path) -> None:
         answers = predictor.predict(rows_of(frame, manifest.features))
         frame = with_predictions(frame, answers, names)
         features = json_rows(frame, manifest.features)
+        for name, column in metadata_columns(manifest).items():
+            features = [{**row, name: value} for row, value in zip(features, frame[column], strict=True)]
         logged, arrived = [], []
         for place, row in enumerate(frame.to_dict("records")):
             key, at = f"{hour}-{place}", START + hour * HOUR + place * timedelta(seconds=20)
@@ -73,7 +76,7 @@ def log_hours(database: Database, artifact: Path) -> None:
             connection.execute(insert(labels), arrived)
 
 
-@pytest.fixture(params=["iris_artifact", "diabetes_artifact"])
+@pytest.fixture(params=["iris_artifact", "diabetes_artifact", "divided_artifact"])
 def settings(
     request: pytest.FixtureRequest, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
@@ -100,19 +103,13 @@ def database(settings: Settings) -> Iterator[Database]:
 
 
 def let_drift(database: Database, manifest: Manifest) -> None:
-    """Let the alarms that hold in the log allow any drift of the first column."""
-    free = TrafficThreshold(
-        name="data_drift",
-        column=manifest.features[0].name,
-        above=True,
-        interval_seconds=3_600,
-        cycle="none",
-        usual=(1.0,),
-        thresholds=(1e6,),
-        blocks=30,
-        windows=720,
+    """Let the alarms that hold in the log allow any drift of the first column, and any score of one segment."""
+    common: dict[str, Any] = {"interval_seconds": 3_600, "cycle": "none", "usual": (1.0,), "blocks": 30, "windows": 720}
+    free = (
+        TrafficThreshold(name="data_drift", column=manifest.features[0].name, above=True, thresholds=(1e6,), **common),
+        TrafficThreshold(name="segment_accuracy", column="colour=red", above=False, thresholds=(0.0,), **common),
     )
-    alarms = TrafficAlarms(time_zone="UTC", days=30, false_alarm_days=90, thresholds=(free,))
+    alarms = TrafficAlarms(time_zone="UTC", days=30, false_alarm_days=90, thresholds=free)
     AlarmLog(database).add(manifest.version, AlarmAction.CALIBRATED, alarms.model_dump_json())
 
 
@@ -159,6 +156,13 @@ def test_each_window_of_the_log_is_judged_as_its_snapshot_judges_it(
     failed = {(one["check"], one["column"]) for window in windows for one in window["failed_checks"]}
     assert ("data_quality", manifest.features[0].name) in failed
     assert ("data_drift", manifest.features[0].name) not in failed
+    values = {(one["name"], one["column"]) for window in windows for one in window["values"]}
+    if manifest.segments:
+        assert {("segment_accuracy", "shop=north"), ("segment_drift", "colour=red")} <= values
+        assert ("performance", "shop=north") in failed
+        assert ("performance", "colour=red") not in failed  # its own threshold allows all
+    else:
+        assert not any(name.startswith("segment_") for name, _ in values)
 
 
 def test_rows_of_another_version_are_predicted_again_and_that_is_said(

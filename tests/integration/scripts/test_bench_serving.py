@@ -11,10 +11,20 @@ from typing import Any
 import httpx
 import pytest
 
+from api.prediction_log.database import Database
 from model.artifact.store import read_manifest
 from scripts.bench import __main__ as command
 from scripts.bench.serving.loader import Plan, Seen
-from scripts.bench.serving.measuring import BesideSnapshot, Comparison, Load, Memory, run_wrk, wrk_version
+from scripts.bench.serving.measuring import (
+    BesideSnapshot,
+    Comparison,
+    Load,
+    Memory,
+    Shared,
+    measure_workers,
+    run_wrk,
+    wrk_version,
+)
 from scripts.bench.serving.results import Results
 from scripts.bench.serving.servers import (
     NOOP,
@@ -25,6 +35,7 @@ from scripts.bench.serving.servers import (
     noop,
     ours,
     peer_servers,
+    postgres_processes,
     running,
     tutorial,
 )
@@ -165,3 +176,24 @@ def test_the_command_measures_a_part_and_prints_it(
     printed = capsys.readouterr().out
     assert "### Memory" in printed
     assert json.dumps(printed).count("resident MiB") == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_several_processes_share_one_log_and_their_cpu_time_is_that_of_all(
+    iris_artifact: Path, tmp_path: Path, rows: tuple[dict[str, Any], ...], database_url: str
+) -> None:
+    load = Load(rows, tmp_path, None, wrk=False)
+    (found,) = measure_workers(iris_artifact, load, database_url, rounds=1, seconds=1, counts=(2,))
+    assert (found.workers, found.rate > 0, found.p50 <= found.p99) == (2, True, True)
+    assert found.cpu > 0
+    database = Database(database_url)
+    with database.reading() as connection:
+        answered = connection.exec_driver_sql("SELECT count(*) FROM predictions").scalar_one()
+    assert answered >= found.rate  # and what warmed them up
+    assert postgres_processes(database_url)
+    database.dispose()
+    results = Results(
+        "two cores", "python -m scripts.bench serving", "wrk", workers=[found, Shared(4, 100, 0.1, 0.2, 4e-4, 1e-4)]
+    )
+    assert "| 4         | 100" in results.markdown()
+    assert "| 2,000" in results.markdown()

@@ -2,10 +2,10 @@
 
 import csv
 import json
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
@@ -13,11 +13,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from sqlalchemy import text
 
+from api.prediction_log.database import Database
 from scripts.ingest.__main__ import main
 from scripts.ingest.sender import IngestError, Item, Sender
 from scripts.keys import create_key
 from tests.integration.scripts.processes import ROOT, environment, eventually
+from tests.logging_rows import row_by_name
 from tests.servers import Server, await_answer, free_port
 from tests.watched import csv_of, loans
 
@@ -33,13 +36,16 @@ class Api:
 
     def logged(self, prefix: str) -> list[dict[str, Any]]:
         """Return the predictions whose id begins like this, with their labels, in the order in which they came."""
-        query = (
-            "SELECT p.*, l.label FROM predictions p LEFT JOIN labels l ON l.prediction_id = p.id WHERE p.id LIKE ? "
+        query = text(
+            "SELECT p.*, l.label FROM predictions p LEFT JOIN labels l ON l.prediction_id = p.id WHERE p.id LIKE :like "
             "ORDER BY p.logged_at, p.rowid"
         )
-        with sqlite3.connect(self.database) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(query, (f"{prefix}%",))]
+        database = Database(f"sqlite:///{self.database}")
+        with closing(database.engine.connect()) as connection:
+            rows = connection.execute(query, {"like": f"{prefix}%"}).mappings().all()
+            found = [row_by_name(connection, dict(row)) for row in rows]
+        database.dispose()
+        return found
 
 
 @pytest.fixture(scope="module")

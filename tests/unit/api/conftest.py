@@ -1,29 +1,20 @@
 """A real API in this process: real model, real SQLite, no snapshots; with and without API keys."""
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import select
 
 from api.app import create_app
-from api.middleware.head_limit import BoundedHeadProtocol
-from api.prediction_log.database import Database
-from api.prediction_log.tables import metadata
 from api.security.keys import SCOPES
 from api.settings import Settings
 from scripts.keys import create_key
 from tests.clocked import ClockedDatabase
+from tests.logging_rows import Logged, reader_of
 
-Logged = Callable[[str], list[dict[str, Any]]]
-"""Returns the rows of one of the log's tables."""
 Bearer = dict[str, str]
 
 SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
@@ -37,22 +28,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[int]:
-    """Serve the app as `python -m api` does, and yield its port."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", http=BoundedHeadProtocol, ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    deadline = monotonic() + 20
-    while not server.started and monotonic() < deadline:
-        sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture
@@ -86,14 +61,7 @@ def setosa() -> dict[str, float | None]:
 
 @pytest.fixture
 def logged(database_url: str) -> Logged:
-    def rows(table: str) -> list[dict[str, Any]]:
-        database = Database(database_url)
-        with database.reading() as connection:
-            found = [dict(row._mapping) for row in connection.execute(select(metadata.tables[table]))]
-        database.dispose()
-        return found
-
-    return rows
+    return reader_of(database_url)
 
 
 @pytest.fixture

@@ -185,6 +185,14 @@ API = (
         outcomes("vigie_retention_runs_total", "done", "0+0.5x200"),
     ),
     Case(
+        "RetentionBehind",
+        api(vigie_retention_overdue_seconds="100000+60x600"),
+        "7h",
+        "6h10m",
+        api(vigie_retention_overdue_seconds="2000000-60x600"),  # after VIGIE_LOG_KEEP_DAYS was lowered
+        interval="1m",
+    ),
+    Case(
         "SnapshotLeaseLost",
         api(vigie_snapshot_lease_held="0x40", vigie_status_timestamp_seconds="0+15x40"),
         "5m",

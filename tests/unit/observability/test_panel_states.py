@@ -93,6 +93,7 @@ STATES = {
         "Removed because of its age, in a day": State(1200, "1.2 K, palette", None, None, "No data, secondary text"),
         "Freed by that, in a day": State(2097152, "2 MiB, palette", None, None, "No data, secondary text"),
         "Failed runs of retention": State(0, "0, green", 4, "4, red", "unknown, grey"),
+        "Rows older than they may be": State(0, "0 s, green", 90000, "1.04 days, red", "unknown, grey"),
     },
     "containers": {
         "Health": State(1, "healthy, green", -2, "MISSING, red", "unknown, grey"),

@@ -27,8 +27,9 @@ client with its queue, which rows carry a change (their scores, their place in t
 candidate is trained on the log and compared, what is dated in the future, with its command, estimated performance (what
 an artifact keeps for it, its formulas, its fit, its section, its benchmark), whether a model is well, in words, and
 people (what they are told, through which addresses and what they know already, the next step after a failed check, and
-what they change about the alarms, over HTTP and by two commands), segments (their scores, the weakest of them, their
-section), why performance changed, and the file of a SQLite log with its connections."""
+what they change about the alarms, over HTTP and by two commands), segments (their scores, those of many windows, the
+weakest of them, their section), why performance changed, the file of a SQLite log with its connections, references
+from the log's own rows, and the names that rows are logged without, which all who write or read them need."""
 MAX_LINES = 400
 MIN_LINES_FOR_ONE_IMPORTER = 80
 MAY_BE_SMALL = {

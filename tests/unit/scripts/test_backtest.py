@@ -78,6 +78,28 @@ def test_a_row_without_a_label_counts_for_what_needs_none(
     assert known[2] is True
 
 
+def test_metadata_of_the_file_divides_its_rows_and_a_segment_that_fails_is_named(
+    divided_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = read_test(divided_artifact).sample(3 * 120, replace=True, random_state=0, ignore_index=True)
+    frame = rows[["size", "colour"]].assign(shop=rows["segment: shop"], sold=rows[LABEL])
+    frame["when"] = [(START + timedelta(seconds=30 * n)).isoformat() for n in range(len(frame))]
+    late = (frame["shop"] == "south") & (frame.index >= 240)
+    frame["sold"] = frame["sold"].mask(late, frame["sold"].map({"yes": "no", "no": "yes"}))
+    first, _, last = backtest(divided_artifact, frame, tmp_path)["windows"]
+    assert values(first, "segment_rows").keys() == {"shop=north", "shop=south", "colour=red", "colour=blue"}
+    assert not [one for one in first["failed_checks"] if one.get("measure") == "segment"]
+    failed = {one["column"] for one in last["failed_checks"] if one.get("measure") == "segment"}
+    assert "shop=south" in failed
+    assert "shop=north" not in failed
+    assert failure_text(Failure("performance", "shop=south", 0.2, 0.7, "segment")).startswith(
+        "performance shop=south (segment) 0.2"
+    )
+    without = backtest(divided_artifact, frame.drop(columns="shop"), tmp_path)["windows"]
+    assert "shop (missing)" in values(without[0], "segment_rows")
+    assert "2026-11-23" in capsys.readouterr().out
+
+
 def test_a_target_that_is_named_and_missing_is_an_error(
     iris_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from api.prediction_log import erasure
 from api.prediction_log.database import Database
@@ -120,6 +120,18 @@ def test_it_can_be_killed_and_run_again(database: Database, database_url: str, t
     assert labelled == rows
     assert main(["--id-file", file]) == 1
     assert left(database) == (0, 0)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has a foreign key for that
+def test_a_label_that_an_erasure_of_an_older_version_left_behind_goes_when_its_id_is_erased_again(
+    database: Database,
+) -> None:
+    fill(database, 3)
+    with database.writing() as connection:  # as that version did
+        connection.execute(delete(predictions).where(predictions.c.id == "p0"))
+    assert left(database) == (2, 3)
+    assert erase(database, ["p0"], by="a test") == []
+    assert left(database) == (2, 2)
 
 
 def test_a_label_that_is_being_stored_is_waited_for(database: Database) -> None:

@@ -22,8 +22,9 @@ import vigie.client
 from api.app import create_app
 from api.settings import Settings
 from scripts.keys import create_key
+from tests.in_process import serving
+from tests.logging_rows import Logged
 from tests.servers import free_port
-from tests.unit.vigie.conftest import Stored, served
 from vigie.client import (
     AsyncClient,
     Client,
@@ -47,7 +48,7 @@ def client(url: str) -> Iterator[Client]:
         yield client
 
 
-def ids(stored: Stored, table: str = "predictions", column: str = "id") -> list[str]:
+def ids(stored: Logged, table: str = "predictions", column: str = "id") -> list[str]:
     return [row[column] for row in stored(table)]
 
 
@@ -62,7 +63,7 @@ def test_the_client_needs_httpx_alone() -> None:
     assert imported - sys.stdlib_module_names == {"httpx", "vigie"}
 
 
-def test_a_row_is_predicted_with_an_id_and_takes_a_label(client: Client, stored: Stored) -> None:
+def test_a_row_is_predicted_with_an_id_and_takes_a_label(client: Client, stored: Logged) -> None:
     answer = client.predict(SETOSA)
     assert answer.prediction == "setosa"
     assert set(answer.probabilities) == {"setosa", "versicolor", "virginica"}
@@ -72,14 +73,14 @@ def test_a_row_is_predicted_with_an_id_and_takes_a_label(client: Client, stored:
     assert client.predict(SETOSA, answer.prediction_id) == answer
 
 
-def test_rows_are_predicted_together(client: Client, stored: Stored) -> None:
+def test_rows_are_predicted_together(client: Client, stored: Logged) -> None:
     answers = client.batch([SETOSA, SETOSA])
     assert len({one.prediction_id for one in answers} & set(ids(stored))) == 2
     named = [new_id(), new_id()]
     assert [one.prediction_id for one in client.batch([SETOSA, SETOSA], named)] == named
 
 
-def test_asyncio_has_the_same_calls(url: str, stored: Stored) -> None:
+def test_asyncio_has_the_same_calls(url: str, stored: Logged) -> None:
     async def calls() -> None:
         async with AsyncClient(url) as client:
             answers = await asyncio.gather(*(client.predict(SETOSA) for _ in range(10)))
@@ -130,7 +131,8 @@ def test_a_key_is_presented(settings: Settings, tmp_path: Path) -> None:
     key = create_key(keys, "shop", ["predict"])
     log = SecretStr(f"sqlite:///{tmp_path}/log.db")
     app = create_app(settings.model_copy(update={"api_keys_file": keys, "database_url": log}))
-    with served(app, free_port()) as address:
+    with serving(app) as port:
+        address = f"http://127.0.0.1:{port}"
         with Client(address, key=key) as client:
             assert client.predict(SETOSA).prediction == "setosa"
             with pytest.raises(KeyRefused, match="lacks the scope feedback"):
@@ -175,7 +177,7 @@ def losing_answers(url: str, lost: int) -> Iterator[str]:
     listener.close()
 
 
-def test_a_lost_answer_is_asked_for_again_and_the_row_is_logged_once(url: str, stored: Stored) -> None:
+def test_a_lost_answer_is_asked_for_again_and_the_row_is_logged_once(url: str, stored: Logged) -> None:
     before = len(stored("predictions"))
     with losing_answers(url, 2) as address, Client(address, patience_seconds=20) as client:
         answer = client.predict(SETOSA)
@@ -222,7 +224,7 @@ def test_predictions_made_elsewhere_are_logged_under_their_model(httpserver: HTT
 
 
 def test_the_examples_of_the_page_run(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: Stored
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: Logged
 ) -> None:
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")

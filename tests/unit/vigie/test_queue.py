@@ -13,8 +13,9 @@ from werkzeug import Request, Response
 
 from api.app import create_app
 from api.settings import Settings
+from tests.in_process import serving
+from tests.logging_rows import Logged
 from tests.servers import free_port
-from tests.unit.vigie.conftest import Stored, served
 from tests.watched import loans, logged
 from vigie.client import Client, Unreachable
 from vigie.queue import Queue, QueueFailed
@@ -36,7 +37,7 @@ def away() -> Iterator[Client]:
         yield client
 
 
-def labels_of(stored: Stored) -> dict[str, str]:
+def labels_of(stored: Logged) -> dict[str, str]:
     return {row["prediction_id"]: row["label"] for row in stored("labels")}
 
 
@@ -48,7 +49,7 @@ def await_true(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def test_what_was_accepted_waits_for_an_api_that_is_away(
-    client: Client, away: Client, tmp_path: Path, stored: Stored
+    client: Client, away: Client, tmp_path: Path, stored: Logged
 ) -> None:
     ids = [one.prediction_id for one in client.batch([SETOSA] * 3)]
     queue = Queue(away, tmp_path)
@@ -64,7 +65,7 @@ def test_what_was_accepted_waits_for_an_api_that_is_away(
     assert {labels_of(stored)[one] for one in ids} == {"setosa"}
 
 
-def test_a_thread_sends_by_itself(client: Client, tmp_path: Path, stored: Stored) -> None:
+def test_a_thread_sends_by_itself(client: Client, tmp_path: Path, stored: Logged) -> None:
     ids = [one.prediction_id for one in client.batch([SETOSA] * 2)]
     with Queue(client, tmp_path, pause_seconds=60) as queue:
         queue.feedback({ids[0]: "setosa"})
@@ -74,7 +75,7 @@ def test_a_thread_sends_by_itself(client: Client, tmp_path: Path, stored: Stored
 
 
 def test_what_is_refused_is_set_aside_and_harms_nothing_behind_it(
-    client: Client, tmp_path: Path, stored: Stored
+    client: Client, tmp_path: Path, stored: Logged
 ) -> None:
     ids = [one.prediction_id for one in client.batch([SETOSA] * 9)]
     queue = Queue(client, tmp_path)
@@ -154,7 +155,7 @@ def test_predictions_made_elsewhere_are_logged_once_with_their_labels(
     app = create_app(settings.model_copy(update={"model_dir": watched_artifact("classes"), "database_url": log}))
     rows = [logged(row, label=True) for row in loans(30)]
     unnamed = [{name: value for name, value in row.items() if name != "prediction_id"} for row in rows]
-    with served(app, free_port()) as address, Client(address, model="loans") as client:
+    with serving(app) as port, Client(f"http://127.0.0.1:{port}", model="loans") as client:
         assert client.log(rows[:10])["labels"] == 10
         queue = Queue(client, tmp_path / "unsent")
         queue.log(rows)
@@ -166,7 +167,7 @@ def test_predictions_made_elsewhere_are_logged_once_with_their_labels(
         queue.close()
 
 
-def test_several_queues_share_a_folder(client: Client, tmp_path: Path, stored: Stored) -> None:
+def test_several_queues_share_a_folder(client: Client, tmp_path: Path, stored: Logged) -> None:
     ids = [one.prediction_id for one in client.batch([SETOSA] * 200)]
 
     def work(some: list[str]) -> None:

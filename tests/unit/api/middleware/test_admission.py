@@ -12,7 +12,7 @@ import pytest
 from api.app import create_app
 from api.middleware.admission import MAX_BODIES
 from api.settings import Settings
-from tests.unit.api.conftest import serving
+from tests.in_process import serving
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

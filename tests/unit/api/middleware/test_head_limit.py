@@ -12,7 +12,7 @@ from api.middleware import head_limit
 from api.middleware.head_limit import MAX_HEAD_BYTES
 from api.settings import Settings
 from scripts.ports import is_free
-from tests.unit.api.conftest import serving
+from tests.in_process import serving
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"

@@ -3,12 +3,14 @@
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, delete, event, func, select, text
 
 from api.prediction_log.database import Database
 from api.prediction_log.expiry import RESERVE_PAGES, ExpiredRows, LogExpiry
@@ -133,6 +135,65 @@ def test_a_label_of_an_expired_prediction_is_reported_as_unknown_and_not_stored(
     assert label(database, NOON + 6 * HOUR, "old", "new") == LabelReceipt(1, ("old",))
     with database.reading() as connection:
         assert connection.execute(select(func.count()).select_from(labels)).scalar_one() == 1
+
+
+OLD_ROWS = 20_000
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_batch_of_postgresql_reads_its_own_rows_by_their_time_and_neither_all_old_ones_nor_the_table(
+    database: ClockedDatabase,
+) -> None:
+    names = ", ".join(predictions.c.keys())
+    copied = names.replace("id,", "'old' || n,", 1).replace("logged_at", "logged_at + n")
+    copies = f"INSERT INTO predictions ({names}) SELECT {copied} FROM predictions, generate_series(1, {OLD_ROWS}) n"  # noqa: S608 - our own names
+    log(database, NOON, "old")
+    post_all(database, NOON + HOUR)
+    with database.writing() as connection:
+        connection.exec_driver_sql(copies)
+        connection.exec_driver_sql("INSERT INTO labels SELECT id, 'a', logged_at, model_id FROM predictions")
+        for table in ("predictions", "labels"):
+            connection.exec_driver_sql(f"ANALYZE {table}")
+    plans: list[dict[str, Any]] = []
+
+    def explain(connection: Connection, cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        if "DELETE FROM predictions" in statement:  # with what was set for this transaction
+            cursor.execute("SAVEPOINT explained")
+            cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", values)
+            plans.extend(one["Plan"] for one in cursor.fetchone()[0])
+            cursor.execute("ROLLBACK TO SAVEPOINT explained")
+
+    event.listen(database.engine, "before_cursor_execute", explain)
+    assert LogExpiry(database).remove(NOON + HOUR, 100) == ExpiredRows(100, 100)
+    (plan,) = plans
+    nodes = list(nodes_of(plan))
+    assert not [one for one in nodes if "Sort" in one["Node Type"] or one["Node Type"] == "Seq Scan"], nodes
+    read = [one["Actual Rows"] * one["Actual Loops"] for one in nodes if one.get("Index Name") == "predictions_by_time"]
+    assert read == [100]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has a foreign key for that
+def test_labels_that_an_erasure_of_an_older_version_left_behind_go_with_the_rows_of_their_age(
+    database: ClockedDatabase,
+) -> None:
+    log(database, NOON, "erased", "stays")
+    label(database, NOON, "erased", "stays")
+    log(database, NOON + 3 * HOUR, "erased lately")
+    label(database, NOON + 3 * HOUR, "erased lately")
+    log(database, NOON + 3 * HOUR, "young")
+    post_all(database, NOON + 4 * HOUR)
+    with database.writing() as connection:
+        connection.execute(delete(predictions).where(predictions.c.id.startswith("erased")))
+    expiry = LogExpiry(database)
+    assert [expiry.remove(NOON + HOUR, 1), expiry.remove(NOON + HOUR, 1)] == [ExpiredRows(1, 1), ExpiredRows(0, 1)]
+    with database.reading() as connection:
+        assert connection.execute(select(labels.c.prediction_id)).scalars().all() == ["erased lately"]
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", []):
+        yield from nodes_of(below)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite lets one transaction write at a time

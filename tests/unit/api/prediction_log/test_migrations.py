@@ -7,7 +7,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -21,8 +21,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, Table, insert, inspect, text
 
 from api.prediction_log.alarms import AlarmAction, AlarmLog, record_statistics
-from api.prediction_log.database import MIGRATION_LOCK, MIGRATIONS, Database, microseconds
+from api.prediction_log.database import MIGRATION_LOCK, MIGRATIONS, Database, microseconds, moment
 from api.prediction_log.expiry import ExpiredRows, LogExpiry
+from api.prediction_log.layouts import LayoutStore, RowLayout
 from api.prediction_log.models import ServedVersion, ServedVersionStore
 from api.prediction_log.reader import read_labelled, read_predictions, read_progress, read_rejections
 from api.prediction_log.records import LabelRecord, PredictionRecord, WindowStatus, WindowValue
@@ -38,7 +39,7 @@ HOUR = timedelta(hours=1)
 LAST_OF_ONE_MODEL = "0007"
 HELD = ("predictions", "labels", "rejections", "horizon", "log_identity", "windows", "window_values")
 HELD += ("window_statistics", "alarm_versions", "lease", "model_roll")
-ADDED = {"model_id", "muted_checks", "overrides"}
+ADDED = {"model_id", "muted_checks", "overrides", "reference_id", "content_by_reference", "layout", "layouts_from"}
 """Columns that later versions added."""
 
 
@@ -207,6 +208,20 @@ def test_a_migration_that_is_cut_off_leaves_the_log_as_it_was(database: ClockedD
     assert contents(database) == before
 
 
+def test_for_a_day_rows_are_logged_as_the_processes_of_the_version_before_read_them(database: ClockedDatabase) -> None:
+    """They may run on for a while, and write as before; an empty log has none such."""
+    database.migrate()
+    layout = RowLayout.of("v1", ["x"])
+    with database.reading() as connection:
+        allowed = moment(connection.execute(text("SELECT layouts_from FROM log_identity")).scalar_one())
+    assert HOUR * 23 < allowed - datetime.now(UTC) <= HOUR * 24
+    for database.time, expected in ((allowed - HOUR, None), (allowed, layout.id)):
+        assert LayoutStore(database).id_of(layout) == expected
+    asyncio.run(log_as_before(database, "late"))
+    (row,) = read_predictions(database, allowed, allowed + HOUR, "v1", 10).rows
+    assert (row.prediction_id, row.features) == ("late", {})
+
+
 def migrate_and_die(database: Database) -> None:
     with database.writing() as connection:
         upgrade(connection, "head")
@@ -322,6 +337,19 @@ def await_two_more(ids: list[str]) -> None:
     await_true(lambda: len(ids) > before + 1)
 
 
+async def log_as_before(database: Database, name: str) -> None:
+    """Log a prediction as the version before 0014 does."""
+    with database.writing() as connection:
+        row = {"id": name, "logged_at": database.stamps(connection)[1]}
+        connection.execute(text(LOG_AS_BEFORE), row)
+
+
+LOG_AS_BEFORE = """
+INSERT INTO predictions (id, sample_key, model_version, features, prediction, probabilities, model_id, logged_at)
+VALUES (:id, 0, 'v1', '{}', 'a', '{}', 1, :logged_at)
+"""
+
+
 async def log_until(database: Database, done: threading.Event, ids: list[str]) -> float:
     """Log predictions and labels one after the other; return the seconds of the slowest call."""
     slowest = 0.0
@@ -330,7 +358,7 @@ async def log_until(database: Database, done: threading.Event, ids: list[str]) -
     while not done.is_set():
         name = f"new{len(ids)}"
         for call in (
-            writer.log_responses([PredictionRecord(name, 0, "v1", "{}", "a", "{}")]),
+            log_as_before(database, name),
             writer.log_labels([LabelRecord(name, "b")]),
         ):
             began = monotonic()

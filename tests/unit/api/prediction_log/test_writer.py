@@ -23,7 +23,7 @@ from api.prediction_log.reader import read_labelled, read_predictions, read_reje
 from api.prediction_log.records import LabelRecord, PredictionRecord
 from api.prediction_log.retained_windows import RetainedWindows
 from api.prediction_log.tables import metadata
-from api.prediction_log.writer import LogWriter
+from api.prediction_log.writer import Gathering, LogWriter
 from tests.logging_rows import as_they_are
 
 ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -101,6 +101,49 @@ def test_calls_that_wait_together_share_a_commit(database: Database) -> None:
 
     asyncio.run(write())
     assert commits == [50]
+
+
+SLOW_COMMITS = """
+CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.08); RETURN NULL; END';
+CREATE TRIGGER slowly AFTER INSERT ON predictions EXECUTE FUNCTION slowly()
+"""
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_callers_that_come_back_soon_share_the_next_commit(database: Database) -> None:
+    with database.writing() as connection:
+        connection.exec_driver_sql(SLOW_COMMITS)
+    commits: list[int] = []
+
+    async def call(caller: int, writer: LogWriter) -> None:
+        for n in range(10):
+            await writer.log_responses([record(f"{caller}-{n}")])
+            await asyncio.sleep(caller / 1000)  # they come back one after the other, as over a network
+
+    async def write() -> None:
+        writer = LogWriter(database, 1000, lambda rows, _seconds: commits.append(rows), respond=as_they_are)
+        calls = [asyncio.create_task(call(caller, writer)) for caller in range(8)]
+        await asyncio.sleep(0)
+        writer.start()
+        await asyncio.gather(*calls)
+        await writer.close()
+
+    asyncio.run(write())
+    assert sum(commits) == 80
+    assert len(commits) <= 14, "without waiting, every second commit has the first caller alone: 19"
+
+
+def test_a_commit_waits_for_those_just_answered_and_no_longer_than_half_a_commit() -> None:
+    gathering = Gathering()
+    assert gathering.wanted(0.0) == (1, 0.0)
+    gathering.answer(calls=4, waiting=3, seconds=0.01, now=1.0)
+    calls, seconds = gathering.wanted(1.001)
+    assert (calls, round(seconds, 6)) == (7, 0.004)
+    assert gathering.wanted(1.005) == (1, 0.0)
+    gathering.answer(calls=4, waiting=3, seconds=5.0, now=2.0)
+    assert gathering.wanted(2.0) == (7, pytest.approx(0.02)), "a disk that hangs makes nobody wait long"
+    gathering.answer(calls=1, waiting=0, seconds=0.01, now=3.0)
+    assert gathering.wanted(3.0)[0] == 1, "a lone caller waits for nobody"
 
 
 def test_closing_commits_what_was_accepted_and_refuses_more(database: Database) -> None:

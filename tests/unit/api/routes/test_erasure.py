@@ -16,7 +16,8 @@ from api.prediction_log.database import Database
 from api.prediction_log.tables import windows
 from api.settings import Settings
 from evidently_workspace.results import ROWS_HEADER
-from tests.unit.api.conftest import Bearer, Logged
+from tests.logging_rows import Logged
+from tests.unit.api.conftest import Bearer
 
 ODD_ID = "Az09._~:@/+=-"
 

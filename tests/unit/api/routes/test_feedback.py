@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.unit.api.conftest import Logged
+from tests.logging_rows import Logged
 
 
 @pytest.fixture

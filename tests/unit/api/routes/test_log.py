@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.settings import Settings
-from tests.unit.api.conftest import Bearer, Logged
+from tests.logging_rows import Logged
+from tests.unit.api.conftest import Bearer
 from tests.watched import loans, losses
 from tests.watched import logged as sent
 

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.settings import Settings
 from model.artifact.store import read_manifest
+from tests.logging_rows import Logged
 from tests.retraining import retrain
-from tests.unit.api.conftest import Logged
 
 VIRGINICA = {"sepal_length": 7.2, "sepal_width": 3.2, "petal_length": 6.0, "petal_width": 2.3}
 ODD_ID = "Az09._~:@/+=-"

@@ -1,35 +1,16 @@
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import monotonic, sleep
 from typing import Any
 
 import orjson
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.settings import Settings
-from tests.unit.api.conftest import Logged
+from tests.in_process import serving
+from tests.logging_rows import Logged
 
 PROBLEM = "application/problem+json"
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[int]:
-    """Serve the app on a real socket, and yield its port."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    deadline = monotonic() + 20
-    while not server.started and monotonic() < deadline:
-        sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join()
 
 
 def test_a_prediction_is_answered_with_its_id_and_probabilities(client: TestClient, setosa: dict[str, Any]) -> None:

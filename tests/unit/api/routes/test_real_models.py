@@ -19,7 +19,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from api.settings import Settings
 from model.adopt import main as adopt
 from model.artifact.store import read_manifest
-from tests.unit.api.conftest import Logged
+from tests.logging_rows import Logged
 
 COLUMNS = ["age", "income", "city"]
 

@@ -20,8 +20,8 @@ from model.data.encoding import rows_of
 from model.data.schema_file import SchemaFile
 from model.serving.predictor import load_predictor
 from model.train import main
+from tests.logging_rows import Logged
 from tests.retraining import retrain
-from tests.unit.api.conftest import Logged
 
 ROWS = 600
 

@@ -20,8 +20,8 @@ from model.artifact.manifest import RegressorManifest
 from model.artifact.store import read_manifest, read_test
 from model.serving.engines import Numbers, Row
 from model.serving.predictor import RegressionPredictor, load_predictor
+from tests.logging_rows import Logged
 from tests.retraining import retrain
-from tests.unit.api.conftest import Logged
 
 JSON = {"content-type": "application/json"}
 PROBLEM = "application/problem+json"

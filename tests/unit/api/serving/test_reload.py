@@ -17,8 +17,8 @@ from api.settings import Settings
 from model.artifact.manifest import Feature
 from model.artifact.store import MANIFEST_FILE, ONNX_FILE, REFERENCE_FILE, read_manifest
 from model.serving.predictor import load_predictor
+from tests.logging_rows import Logged
 from tests.retraining import retrain
-from tests.unit.api.conftest import Logged
 
 PROBLEM = "application/problem+json"
 

@@ -128,7 +128,7 @@ def test_every_row_of_a_group_is_logged_whatever_its_size(database_url: str, row
 
     asyncio.run(write())
     with database.reading() as connection:
-        columns = "id, sample_key, model_version, features, prediction, probabilities, model_id"
+        columns = "id, sample_key, model_version, features, prediction, probabilities, model_id, layout"
         query = f"SELECT {columns} FROM predictions ORDER BY id"  # noqa: S608 - our own names
         assert [tuple(row) for row in connection.exec_driver_sql(query)] == records
         assert connection.exec_driver_sql("SELECT count(DISTINCT logged_at) FROM predictions").scalar_one() == 1

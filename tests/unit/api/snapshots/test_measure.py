@@ -18,7 +18,7 @@ from api.snapshots.logged_frames import window_frame
 from api.snapshots.measure import PastWindows
 from model.artifact.manifest import Manifest
 from model.artifact.traffic import TrafficAlarms
-from model.statistics.segments import is_compared, metadata_columns, score_segment, segment_frames, segments_of
+from model.statistics.segments import metadata_columns, score_segment, segment_frames, segments_of
 from tests.clocked import NOON, ClockedDatabase
 from tests.unit.evidently_workspace.regression_model import build_regression_manifest
 
@@ -76,8 +76,8 @@ def test_metadata_that_rode_along_divides_the_rows_of_the_log(database_url: str)
     assert sizes == {"shop=north": (80, 80), "shop=7": (80, 80), "shop (missing)": (40, 40), "shop=rest": (40, 40)}
     assert [one.label for one in by_member] == ["member=True"]
     frames = segment_frames(current, labelled, reference, manifest, None)
-    assert {one.label: score_segment(one, frames, manifest).score for one in by_shop} == dict.fromkeys(sizes, 0.0)
-    assert (is_compared("shop", reference, manifest), is_compared("member", reference, manifest)) == (False, True)
+    assert {one.label: score_segment(one, frames).score for one in by_shop} == dict.fromkeys(sizes, 0.0)
+    assert (by_shop[0].compared, by_member[0].compared) == (False, True)
     database.dispose()
 
 

@@ -16,11 +16,13 @@ from model.alarms.learning import (
     learn,
     windows_of,
 )
-from model.alarms.window_checks import check_windows
+from model.alarms.window_checks import check_windows, judge_windows
+from model.alarms.window_segments import MAX_LEARNED, segment_histories
 from model.alarms.window_values import Name, Windows, model_of
 from model.artifact.manifest import Manifest
 from model.artifact.store import read_manifest, read_reference, read_test
 from model.artifact.traffic import TrafficThreshold, WindowTraffic
+from model.training.out_of_fold import wrong_predictions
 
 HOUR, DAY = 3_600, 86_400
 MONDAY = int(datetime(2026, 11, 23, tzinfo=UTC).timestamp())
@@ -144,3 +146,80 @@ def test_the_newer_alarms_replace_the_older_of_the_same_statistic(
     assert {(one.name, one.column) for one in newer.thresholds} == {(one.name, one.column) for one in gross}
     assert len(newer.thresholds) == len(gross)
     assert len(newer.gross) == len(gross) - len(found.thresholds)
+
+
+def divided_hours(days: int, rng: np.random.Generator, *, spoiled: int = -1, labels: bool = True) -> list[StoredWindow]:
+    """Hours with the values of three segments, one of which is often wrong; in one hour it may be grossly wrong."""
+    stored = []
+    for hour in range(24 * days):
+        values = {Name("accuracy", None): 0.9 + rng.normal(0, 0.01)}
+        for label, usual in (("shop=north", 0.95), ("shop=south", 0.70), ("shop (the rest)", 0.9)):
+            score = 0.05 if label == "shop=south" and hour == spoiled else usual + rng.normal(0, 0.02)
+            values |= {Name("segment_rows", label): 40.0, Name("segment_labels", label): 35.0}
+            values |= {Name("segment_accuracy", label): score} if labels or hour < 12 else {}
+        stored.append(StoredWindow(MONDAY + hour * HOUR, 120, 105, values))
+    return stored
+
+
+def test_each_segment_is_learned_with_the_accuracy_of_all_rows(
+    manifest: Manifest, gross: tuple[TrafficThreshold, ...]
+) -> None:
+    divided = manifest.model_copy(update={"segments": ("shop",), "metadata": ("shop",)})
+    windows = windows_of(divided_hours(9, np.random.default_rng(0), spoiled=50), divided)
+    learned = learn(windows, HOUR, divided, false_alarm_days=100, zone="UTC", least_seconds=7 * DAY, only=gross)
+    assert learned is not None
+    found = {one.column: one for one in learned.thresholds if one.name == "segment_accuracy"}
+    assert set(found) == {"shop=north", "shop=south", "shop (the rest)"}
+    assert 0.5 < found["shop=south"].thresholds[0] < 0.68 < found["shop=north"].thresholds[0] < 0.93
+    at = WindowTraffic(learned, datetime(2026, 12, 7, tzinfo=UTC), HOUR)
+    assert at.limit("segment_accuracy", "shop=north", 0.95) == found["shop=north"].thresholds[0]
+    assert at.knows("segment_accuracy", "shop=south")
+    assert not at.knows("segment_accuracy", "shop=west")
+    without_accuracy = tuple(one for one in gross if one.name != "accuracy")
+    later = learn(
+        windows, HOUR, divided, false_alarm_days=100, zone="UTC", least_seconds=7 * DAY, only=without_accuracy
+    )
+    assert later is None  # nothing else has values
+
+
+def test_a_segment_with_little_history_is_not_learned(manifest: Manifest) -> None:
+    divided = manifest.model_copy(update={"segments": ("shop",), "metadata": ("shop",)})
+    windows = windows_of(divided_hours(9, np.random.default_rng(0), labels=False), divided)
+    learned = learn(windows, HOUR, divided, false_alarm_days=100, zone="UTC", least_seconds=7 * DAY)
+    assert learned is not None
+    assert {one.name for one in learned.thresholds} == {"accuracy"}
+
+
+def test_a_column_of_many_values_costs_no_array_each(manifest: Manifest) -> None:
+    divided = manifest.model_copy(update={"segments": ("shop",), "metadata": ("shop",)})
+    stored = [
+        StoredWindow(
+            MONDAY + hour * HOUR,
+            100,
+            100,
+            {
+                Name(name, f"shop={hour * 5 + place}"): value
+                for place in range(10)
+                for name, value in (("segment_rows", 50.0), ("segment_labels", 50.0), ("segment_accuracy", 0.9))
+            },
+        )
+        for hour in range(400)
+    ]
+    windows = windows_of(stored, divided)
+    assert windows.values == {}
+    assert len(segment_histories(windows.segments, least=2, numbers=False)) == MAX_LEARNED
+
+
+def test_stored_segments_are_judged_against_their_own_rows_of_the_reference(divided_artifact: Path) -> None:
+    divided, reference = read_manifest(divided_artifact), read_reference(divided_artifact)
+    scores = {"shop=north": 0.9, "shop=south": 0.3, "colour=red": 0.9, "colour=blue": 0.9}
+    values = {Name("accuracy", None): 0.6}
+    for label, score in scores.items():
+        values |= {Name("segment_rows", label): 100.0, Name("segment_accuracy", label): score}
+    windows = windows_of([StoredWindow(MONDAY, 200, 200, values)], divided, reference)
+    (found,) = windows.segments
+    assert [one.labels for one in found] == [100] * 4  # an older log: as many labels as rows
+    expected = wrong_predictions(reference)[(reference["segment: shop"] == "south").to_numpy()]
+    assert found[1].usual == pytest.approx(((len(expected)), 1 - expected.mean(), expected.std()))
+    (judged,) = judge_windows(windows, HOUR, divided, reference)
+    assert {one.column for one in judged.failures if one.measure == "segment"} == {"shop=south"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.artifact.manifest import ClassifierManifest, NumberRange, RegressorManifest
-from model.statistics.bounds import segment_bound
+from model.statistics.bounds import segment_bound, summary_of
 
 RATE = 0.1
 """Segments share half of it."""
@@ -34,7 +34,12 @@ def failing_windows(manifest, draw, *, worse: bool = False, shared_by: int = SEG
         window = draw(rng, SEGMENTS, LABELS)
         if worse:
             window[0] = draw(rng, LABELS, worse=True)
-        limits = np.array([segment_bound(LABELS, one, reference.ravel(), manifest, shared_by)[1] for one in reference])
+        limits = np.array(
+            [
+                segment_bound(LABELS, summary_of(one), summary_of(reference.ravel()), manifest, shared_by)[1]
+                for one in reference
+            ]
+        )
         scores = window.mean(axis=1)
         failed += bool((scores < limits).any() if manifest is CLASSIFIER else (scores > limits).any())
     return failed / (WINDOWS if not worse else 100)

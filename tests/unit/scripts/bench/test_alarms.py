@@ -1,18 +1,24 @@
 """The benchmark of alarms on dated rows: its goals, when a change can be seen, and the verdicts of other rules."""
 
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
-from model.alarms.window_values import TimedRows, measure_windows, model_of
+from model.alarms.window_values import measure_windows, model_of
 from model.artifact.manifest import LABEL, PREDICTION
 from model.artifact.store import read_manifest, read_reference, read_test
 from model.artifact.traffic import DAY_SECONDS
+from model.data.bundled import load_bundled
+from model.data.dataset import RowTimes
+from model.statistics.windows import TimedRows
 from scripts.bench.alarm_tables import Found, Quiet, found_table, goals_table, quiet_table
 from scripts.bench.alarms import Division, Judged, by_baselines, changes
 from scripts.bench.baselines import Baselines
-from scripts.bench.dated_tables import days_until_seen
+from scripts.bench.dated_tables import by_local_clock, days_of, days_until_seen, times_of
 from scripts.bench.traffic import answer
 
 HOUR = 3_600
@@ -67,6 +73,17 @@ def test_a_column_that_moves_by_itself_is_seen_to_move_later() -> None:
     assert some is not None
     assert more is not None
     assert 8 <= some < 30 < more
+
+
+def test_days_at_random_are_those_of_the_clock_of_the_traffic() -> None:
+    morning = datetime(2013, 1, 7, 8, tzinfo=ZoneInfo("America/New_York"))
+    moments = [(morning + timedelta(hours=hour)).timestamp() for hour in range(150)]
+    times = RowTimes("when", "America/New_York", np.array(moments))
+    here = by_local_clock(replace(load_bundled("iris"), times=times))
+    shown = [morning + timedelta(hours=hour) for hour in range(150)]
+    assert days_of(here).tolist() == [(one.date() - morning.date()).days for one in shown]
+    assert times_of(here).zone == "UTC"
+    assert (times_of(here).seconds % DAY_SECONDS // HOUR).tolist() == [one.hour for one in shown]
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,7 @@ from scripts.demo.__main__ import _config, _others, _parse
 from scripts.demo.others import PREDICTION, OtherModel, OtherOutcome, send_steady
 from scripts.demo.phases import FailedCheck, SnapshotWindow
 from tests.artifacts import made_artifact
-from tests.servers import free_port
-from tests.unit.vigie.conftest import served
+from tests.in_process import serving
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DRIFT = FailedCheck(check="data_drift", column="bmi", value=0.5, threshold=0.3)
@@ -109,7 +108,8 @@ def test_what_the_program_elsewhere_predicts_is_logged_under_its_own_ids(
         reports_dir=tmp_path,
         snapshots=False,
     )
-    with served(create_app(settings), free_port()) as url:
+    with serving(create_app(settings)) as port:
+        url = f"http://127.0.0.1:{port}"
         sent = asyncio.run(send_steady(model, url, seconds=1, seed=0))
         page = httpx.get(url, trust_env=False).text
     assert (sent.rows, sent.errors) == (5, [])

@@ -3,10 +3,9 @@ from itertools import islice
 
 import pytest
 
-from scripts.load.calls import FEEDBACK, PREDICT, PREDICT_BATCH, Expectation, prediction_calls
 from scripts.load.malformed import MAX_ROWS, OVERSIZED_BYTES, bad_requests
 from scripts.load.pool import ClassificationPool, Pool
-from scripts.load.scenarios import steady
+from scripts.load.scenarios import FEEDBACK, PREDICT, PREDICT_BATCH, Expectation, prediction_calls, steady
 
 KINDS = 10
 

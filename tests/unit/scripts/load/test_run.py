@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from scripts.load.calls import FEEDBACK, PREDICT, Call, Expectation
 from scripts.load.run import Plan, due_times, run_load
+from scripts.load.scenarios import FEEDBACK, PREDICT, Call, Expectation
 from scripts.load.summary import TRANSPORT_ERROR, Summary
 
 Answer = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]

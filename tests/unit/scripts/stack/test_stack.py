@@ -17,8 +17,7 @@ from scripts.ports import free_port, is_free
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import DataDirError, PortTakenError
 from scripts.stack.guard import named_groups
-from scripts.stack.interruption import Interruption
-from scripts.stack.services import Child, Guard
+from scripts.stack.services import Child, Guard, Interruption
 from scripts.stack.stack import Stack, check_ports, ensure_secret, make_private
 
 # A service that ignores SIGTERM and has a process of its own, as a hanging worker would.
