@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import pandas as pd
 from evidently.core.report import Snapshot
 from evidently.legacy.model.widget import BaseWidgetInfo
@@ -229,7 +230,8 @@ def _key(column: pd.Series) -> tuple[object, ...]:
     """Return what equal columns have in common and most others have not: to compare all pairs takes seconds."""
     gaps = int(column.isna().sum())
     if column.dtype.kind == "f":
-        return gaps, repr(float(column.sum()))
+        with np.errstate(all="ignore"):  # endless numbers have no sum, and are alike in that
+            return gaps, repr(float(column.sum()))
     return gaps, *map(str, column.head(_COMPARED_VALUES))
 
 
