@@ -218,9 +218,9 @@ _COMPARED_VALUES = 20
 def duplicate_columns(frame: pd.DataFrame) -> list[str]:
     """Return "first = second" for each pair of columns that agree in every row, missing values included."""
     alike: dict[tuple[object, ...], list[str]] = {}
-    for name in frame:
+    for name in map(str, frame):
         alike.setdefault(_key(frame[name]), []).append(name)
-    places = {name: place for place, name in enumerate(frame)}
+    places = {name: place for place, name in enumerate(map(str, frame))}
     pairs = [pair for names in alike.values() for pair in combinations(names, 2)]
     equal = [(one, other) for one, other in pairs if frame[one].equals(frame[other])]
     return [f"{one} = {other}" for one, other in sorted(equal, key=lambda pair: (places[pair[0]], places[pair[1]]))]
