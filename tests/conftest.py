@@ -1,6 +1,11 @@
 """What tests of several packages share: trained models, a PostgreSQL server, a place for pictures, and their order."""
 
 import os
+
+# Before numpy is loaded, and for all programs that tests start: as many workers as cores run at once, and several
+# threads of one small product or tree would wait for each other in a busy loop, which takes thrice the time.
+os.environ |= {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
