@@ -17,7 +17,7 @@ from api.settings import Settings
 from model.artifact.atomic_folder import recover
 from model.artifact.manifest import Manifest
 from model.artifact.store import MANIFEST_FILE, OWN_SETTINGS_FILE, PIPELINE_FILE, REFERENCE_FILE, read_manifest
-from model.data.schema_file import read_yaml
+from model.data.yaml_file import read_yaml
 from model.errors import ArtifactError, DataError
 
 logger = logging.getLogger(__name__)

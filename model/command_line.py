@@ -260,8 +260,8 @@ def _quality(manifest: Manifest) -> tuple[str, str]:
     explained = "" if quality.r2 is None else f", R2 {quality.r2:.3f}"
     return (
         "test mean absolute error",
-        f"{quality.mean_absolute_error:.4g} on {quality.rows} rows{explained} "
-        f"({manifest.target} has a standard deviation of {deviation:.4g})",
+        f"{_written(quality.mean_absolute_error)} on {quality.rows} rows{explained} "
+        f"({manifest.target} has a standard deviation of {_written(deviation)})",
     )
 
 
@@ -360,3 +360,7 @@ def write_columns(columns: CsvColumns, path: Path) -> None:
         segments=schema.segments,
         fairness=schema.fairness,
     )
+
+
+def _written(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"

@@ -29,6 +29,8 @@ RIGHT_MARGIN = 40
 """Pixels: room for half of the last time."""
 LEGEND_PIXELS = 13
 """Height of a letter: room for a panel's lines."""
+LEGEND_SPACING = 'gap:"1px","& li > *":{padding:"2px 4px"}'
+"""Between the lines: as many as there are colours are seen at once, without a scroll bar."""
 WRITTEN_TICK = (
     'v=>typeof v!=="number"?v:Math.abs(v)>=1e7?v.toLocaleString("en",{notation:"compact",maximumSignificantDigits:4})'
     ':v.toLocaleString("en",{maximumSignificantDigits:6})'
@@ -46,7 +48,7 @@ CHARTS: Changes = (
     ("data:R,showMark:v=!0", f"data:R,showMark:v=R.length<={MAX_MARKS}"),
     # A 0 is a value, and a number has as many digits as people write.
     ('return r?Number.parseFloat(r.toFixed(O0)):"no value"', f'return r!=null?({WRITTEN_COUNTER})(r):"no value"'),
-    ('sx:{fontSize:15,overflow:"scroll"', f'sx:{{fontSize:{LEGEND_PIXELS},overflow:"auto"'),
+    ('sx:{fontSize:15,overflow:"scroll"', f'sx:{{fontSize:{LEGEND_PIXELS},{LEGEND_SPACING},overflow:"auto"'),
     # More lines than Evidently has colours, and room for the numbers at the axis.
     (
         "series:t,xAxis:e,colors:Vc,",

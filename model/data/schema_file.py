@@ -1,22 +1,20 @@
-"""The YAML file in which a person says what the columns of a CSV file are; how YAML that people write is read."""
+"""The YAML file in which a person says what the columns of a CSV file are."""
 
 import json
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, field_validator
 
 from model.artifact.manifest import FeatureType, Task
 from model.data.cells import SEGMENT_PREFIX, segment_value
 from model.data.column_types import MAX_CATEGORIES_ON_REQUEST
 from model.data.csv_text import CsvText
+from model.data.yaml_file import read_yaml
 from model.errors import DataError
-
-Content = TypeVar("Content", bound=BaseModel)
 
 MAX_SEGMENTS = 20
 """Columns that rows may be divided by: each adds up to eleven values to every figure of a window."""
@@ -204,39 +202,3 @@ def _text(value: str) -> str:
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
     return json.dumps(value, ensure_ascii=False)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key that occurs twice, which YAML's rules forbid and PyYAML lets pass."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Return the mapping of a node; raises YAMLError for a key that occurs twice."""
-        keys = [key.value for key, _ in node.value]
-        for place, key in enumerate(keys):
-            if key in keys[:place]:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key!r} occurs twice", problem_mark=node.value[place][0].start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path, content_type: type[Content]) -> Content:
-    """Return what a file says, as this type; an empty file says nothing. Raises DataError."""
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - derived from SafeLoader
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise DataError(f"{path}{line}: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is not YAML: {error}") from error
-    try:
-        return content_type.model_validate({} if raw is None else raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the file"
-        hint = "; put it in quotes if it is meant as text" if first["type"] == "string_type" else ""
-        raise DataError(f"{path}: {where}: {first['msg']}{hint}") from error

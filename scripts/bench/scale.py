@@ -41,8 +41,8 @@ TRAINING = {
     "long": Case(336_000, 6, 4, 120, 2048, 10),
     "wide": Case(2_000, 500, 0, 60, 1024),
 }
-SNAPSHOT = Case(50_000, 26, 4, 15, 2048)
-SNAPSHOT_ROWS = 20_000
+SNAPSHOTS = {"tall": Case(50_000, 26, 4, 15, 2048), "wide": Case(1_500, 300, 0, 15, 2048)}
+SNAPSHOT_ROWS = {"tall": 20_000, "wide": 1_500}
 INTERVAL = timedelta(minutes=5)
 
 
@@ -59,11 +59,10 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 def add_snapshot(parser: argparse.ArgumentParser) -> None:
     """Add the options of this subject."""
     parser.add_argument(
-        "--rows", type=whole_from(100), default=SNAPSHOT_ROWS, help="of the window (default: %(default)s)"
+        "--cases", nargs="+", choices=tuple(SNAPSHOTS), default=list(SNAPSHOTS), help="made-up tables (default: all)"
     )
-    parser.add_argument(
-        "--trained-rows", type=whole_from(200), default=SNAPSHOT.rows, help="of the model (default: %(default)s)"
-    )
+    parser.add_argument("--rows", type=whole_from(100), help="of the windows, instead of as many as the goals name")
+    parser.add_argument("--trained-rows", type=whole_from(200), help="of the models, likewise")
 
 
 def run_training(options: argparse.Namespace) -> int:
@@ -87,25 +86,35 @@ def run_training(options: argparse.Namespace) -> int:
 
 
 def run_snapshot(options: argparse.Namespace) -> int:
-    """Train the default model, take snapshots of one window and print the CPU time of their parts."""
+    """Train the default model on each table, take snapshots of a window and print the CPU time of their parts."""
+    print("| window | rows explained | explaining, CPU s | measuring, CPU s | together | peak memory | goal | met |")
+    print("|---|---|---|---|---|---|---|---|")
     with TemporaryDirectory(prefix="vigie-snapshot-") as name:
-        folder = Path(name)
-        make_table(SNAPSHOT._replace(rows=options.trained_rows)).to_csv(folder / "rows.csv", index=False)
-        _apart("train", folder / "rows.csv", TARGET, folder / "model")
-        found = _apart("snapshot", folder / "model", str(options.rows))
-    columns, allowed = SNAPSHOT.numbers + SNAPSHOT.categories, min(SNAPSHOT.seconds, INTERVAL.total_seconds() / 10)
-    print(
-        f"A window of {options.rows:,} rows x {columns} columns, {INTERVAL} long; model of {options.trained_rows:,}.\n"
-    )
-    print("| window | rows explained | explaining, CPU s | measuring, CPU s | together | goal | met |")
-    print("|---|---|---|---|---|---|---|")
+        for key in options.cases:
+            folder, case = Path(name) / key, SNAPSHOTS[key]
+            case = case if options.trained_rows is None else case._replace(rows=options.trained_rows)
+            folder.mkdir()
+            make_table(case).to_csv(folder / "rows.csv", index=False)
+            _apart("train", folder / "rows.csv", TARGET, folder / "model")
+            rows = options.rows or SNAPSHOT_ROWS[key]
+            _print_snapshots(case, rows, _apart("snapshot", folder / "model", str(rows)))
+    return 0
+
+
+def _print_snapshots(case: Case, rows: int, found: dict[str, Any]) -> None:
+    allowed, columns = min(case.seconds, INTERVAL.total_seconds() / 10), case.numbers + case.categories
+    memory = found["peak"] / 2**20
     for place, one in enumerate(found["windows"]):
         spent = one["explaining"] + one["measuring"]
-        met = "yes" if spent <= allowed else "no"
-        cells = f"{one['rows']} | {one['explaining']:.1f} | {one['measuring']:.1f} | {spent:.1f}"
-        print(f"| {'later' if place else 'first'} | {cells} | at most {allowed:.0f} s | {met} |")
-    print(f"\nLoading the model and proving its attributions, once a version: {found['loading']:.1f} s.")
-    return 0
+        met = "yes" if spent <= allowed and memory <= case.mebibytes else "no"
+        cells = f"{one['rows']} | {one['explaining']:.1f} | {one['measuring']:.1f} | {spent:.1f} | {memory:,.0f} MiB"
+        which = f"{rows:,} rows x {columns} columns, {'later' if place else 'first'}"
+        print(f"| {which} | {cells} | at most {allowed:.0f} s and {case.mebibytes:,.0f} MiB | {met} |")
+    print(
+        f"| the model of {case.title}: loaded, its attributions proven, once a version | | {found['loading']:.1f} "
+        "| | | | | |",
+        flush=True,
+    )
 
 
 def make_table(case: Case) -> pd.DataFrame:
@@ -183,7 +192,7 @@ def measure_snapshots(folder: Path, rows: int) -> dict[str, Any]:
         )
         measured = {"explaining": explained - began, "measuring": process_time() - explained}
         windows.append(measured | {"rows": 0 if phi is None else len(phi)})
-    return {"loading": loading, "windows": windows}
+    return {"loading": loading, "windows": windows, "peak": peak_bytes()}
 
 
 if __name__ == "__main__":

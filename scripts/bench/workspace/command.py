@@ -14,8 +14,7 @@ from rich.console import Console
 
 from model.artifact.store import read_manifest
 from scripts.bench.workspace.history import INTERVAL, kept, measure_bodies, past
-from scripts.bench.workspace.measuring import Bench, WorkspaceMeasurement, artifact_in, measure_workspace
-from scripts.bench.workspace.server import Workspace
+from scripts.bench.workspace.measuring import Bench, Workspace, WorkspaceMeasurement, artifact_in, measure_workspace
 from scripts.command_line import whole_from
 from scripts.doctor import NO_CHROMIUM, find_program
 

@@ -7,7 +7,8 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from evidently_workspace.client import EvidentlyClient
-from evidently_workspace.dashboard import build_dashboard
+from evidently_workspace.dashboard import MAX_LINES, build_dashboard
+from evidently_workspace.panels import dashboard, line_panel, series
 
 pytestmark = pytest.mark.browser
 
@@ -76,6 +77,33 @@ def test_the_dashboard_shows_every_panel_with_its_lines(page, story, manifest, a
     lines += REASONS
     expect(page.locator(".MuiLineElement-root")).to_have_count(len(lines), timeout=30_000)
     page.screenshot(path=artefacts / "evidently-dashboard.png", full_page=True)
+
+
+def test_the_names_of_as_many_lines_as_a_panel_may_have_are_seen_at_once(page, ui, manifest, snap):
+    kinds = {
+        "DriftRatio": {},
+        "MissingValueCount": {"value_type": "share"},
+        "OutRangeValueCount": {"value_type": "share"},
+    }
+    lines = [
+        series(f"{name} {kind}", kind, column=name, **labels)
+        for kind, labels in kinds.items()
+        for name in manifest.feature_names
+    ]
+    lines.append(series("threshold", "Threshold"))
+    assert len(lines) == MAX_LINES + 1
+    panels = [line_panel("Half", None, lines), line_panel("Other half", None, lines), line_panel("Full", None, lines)]
+    with EvidentlyClient(ui.url, ui.secret) as client:
+        project = client.ensure_project("many lines", "Thirteen lines in a panel")
+        client.ensure_dashboard(project, dashboard("Many", panels))
+        client.post_snapshot(project, snap(0, 100, labelled=80).body)
+        page.goto(address(ui, project))
+    legends = page.locator(".MuiChartsLegend-root")
+    expect(legends).to_have_count(len(panels), timeout=30_000)
+    for place in range(len(panels)):
+        expect(legends.nth(place).get_by_role("listitem")).to_have_count(len(lines), timeout=30_000)
+        whole, seen = legends.nth(place).evaluate("one => [one.scrollHeight, one.clientHeight]")
+        assert whole <= seen
 
 
 def test_a_counter_of_nothing_reads_0(page, ui, manifest, snap):

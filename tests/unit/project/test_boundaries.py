@@ -21,15 +21,15 @@ benchmark of that), what API and Evidently UI check alike of a request's host na
 retained, which are more than one page with the others, what a cell of text means, in files as in requests, the metrics
 of each version of a model, what models of other libraries hold, exported files, the models of one log, how time is cut
 into windows, which was more than one page with what becomes of them, several models (which are installed, which a
-process hosts, what is counted of each, how the API describes the calls of all), models that are served elsewhere (their
-artifact, the predictions that the API logs of them, and files of these), erasure, the client with its queue, which rows
-carry a change (their scores, their place in the log and in the report), how a candidate is trained on the log and
-compared, what is dated in the future, with its command, estimated performance (what an artifact keeps for it, its
-formulas, its fit, its section, its benchmark), whether a model is well, in words, and people (what they are told,
-through which addresses and what they know already, the next step after a failed check, and what they change about the
-alarms, over HTTP and by two commands), segments (their scores, those of many windows, the weakest of them, their
-section), why performance changed, the file of a SQLite log with its connections, references from the log's own rows,
-and the names that rows are logged without, which all who write or read them need."""
+process hosts, what is counted of each, how the API describes the calls of all), files of YAML that people write, models
+that are served elsewhere (their artifact, the predictions that the API logs of them, and files of these), erasure, the
+client with its queue, which rows carry a change (their scores, their place in the log and in the report), how a
+candidate is trained on the log and compared, what is dated in the future, with its command, estimated performance (what
+an artifact keeps for it, its formulas, its fit, its section, its benchmark), whether a model is well, in words, and
+people (what they are told, through which addresses and what they know already, the next step after a failed check, and
+what they change about the alarms, over HTTP and by two commands), segments (their scores, those of many windows, the
+weakest of them, their section), why performance changed, the file of a SQLite log with its connections, references
+from the log's own rows, and the names that rows are logged without, which all who write or read them need."""
 MAX_LINES = 400
 MIN_LINES_FOR_ONE_IMPORTER = 80
 MAY_BE_SMALL = {
