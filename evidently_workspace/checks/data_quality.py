@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import pandas as pd
 from evidently.core.report import Snapshot
 from evidently.legacy.model.widget import BaseWidgetInfo
@@ -211,9 +212,27 @@ def constant_columns(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame if frame[name].nunique() <= 1]
 
 
+_COMPARED_VALUES = 20
+
+
 def duplicate_columns(frame: pd.DataFrame) -> list[str]:
     """Return "first = second" for each pair of columns that agree in every row, missing values included."""
-    return [f"{one} = {other}" for one, other in combinations(frame, 2) if frame[one].equals(frame[other])]
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for name in map(str, frame):
+        alike.setdefault(_key(frame[name]), []).append(name)
+    places = {name: place for place, name in enumerate(map(str, frame))}
+    pairs = [pair for names in alike.values() for pair in combinations(names, 2)]
+    equal = [(one, other) for one, other in pairs if frame[one].equals(frame[other])]
+    return [f"{one} = {other}" for one, other in sorted(equal, key=lambda pair: (places[pair[0]], places[pair[1]]))]
+
+
+def _key(column: pd.Series) -> tuple[object, ...]:
+    """Return what equal columns have in common and most others have not: to compare all pairs takes seconds."""
+    gaps = int(column.isna().sum())
+    if column.dtype.kind == "f":
+        with np.errstate(all="ignore"):  # endless numbers have no sum, and are alike in that
+            return gaps, repr(float(column.sum()))
+    return gaps, *map(str, column.head(_COMPARED_VALUES))
 
 
 def constant_and_duplicate_columns_table(current: pd.DataFrame, reference: pd.DataFrame) -> list[BaseWidgetInfo]:

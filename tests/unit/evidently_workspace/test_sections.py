@@ -1,11 +1,13 @@
 """Concept drift, attributions, refused requests, and windows that lack something."""
 
 import json
+from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from evidently_workspace.checks.data_quality import summary_table
+from evidently_workspace.checks.data_quality import duplicate_columns, summary_table
 from evidently_workspace.section import ROWS_PER_PAGE
 from tests.work import counted_calls
 
@@ -143,6 +145,19 @@ def test_no_labels_leave_what_needs_none(snap, manifest, make_rows):
 
 def test_a_sampled_window_tells_the_share_of_labels_of_all_its_rows(snap):
     assert values_of(snap(sampled_fraction=0.25), "labelled_share") == {None: 0.25}
+
+
+def test_duplicate_columns_are_those_that_comparing_all_pairs_finds() -> None:
+    rng = np.random.default_rng(0)
+    kinds = [[0.0, -0.0, 1.0, np.nan, np.inf, -np.inf], ["a", "b", None], [0, 1], ["x"]]
+    for rows in range(1, 40):
+        columns = {
+            f"c{place}": pd.Series(rng.choice(np.array(kinds[place % 4], dtype=object), rows)) for place in range(12)
+        }
+        columns = {name: one.astype("float64") if int(name[1:]) % 4 == 0 else one for name, one in columns.items()}
+        frame = pd.DataFrame(columns | {f"again_{name}": columns[name] for name in ("c0", "c1", "c6")})
+        pairs = [f"{one} = {other}" for one, other in combinations(frame, 2) if frame[one].equals(frame[other])]
+        assert duplicate_columns(frame) == pairs
 
 
 def test_constant_and_duplicate_columns_are_named(snap, manifest, make_rows):
