@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
@@ -12,10 +13,10 @@ from evidently_workspace.frames import shortened
 from evidently_workspace.panels import signed, written
 from evidently_workspace.results import NO_PROBABILITIES
 from evidently_workspace.section import NotEnoughDataError, Section, require
-from model.artifact.estimates import Estimates
+from model.artifact.estimates import DISTANCE, Estimates
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest
 from model.statistics.causes import MIN_ROWS, Causes, Part, causes
-from model.statistics.estimation import Estimate, intervals, true_scores, window_moments
+from model.statistics.estimation import Estimate, distance, intervals, true_scores, widened, window_moments
 
 NOTE = (
     "What the scores of all predictions of this window should be, with or without labels, and the interval in which "
@@ -47,15 +48,27 @@ SMALLEST_SHARE = 0.1
 
 
 class Estimator(NamedTuple):
-    """What the estimates of a window come from, or why there are none; and the length of the window in seconds."""
+    """What the estimates of a window come from, or why there are none; and the length of the window in seconds.
+
+    `widening` says by how much the interval of each score is widened.
+    """
 
     estimates: Estimates | None
     missing: str | None
     manifest: Manifest
     seconds: float
+    widening: Mapping[str, float] = MappingProxyType({})
 
     def of(self, rows: pd.DataFrame) -> dict[str, Estimate]:
-        """Return the estimates of some rows."""
+        """Return the estimates of some rows, their intervals as wide as past windows showed to be right."""
+        return {name: self.widened(name, one) for name, one in self.by_training(rows).items()}
+
+    def widened(self, name: str, one: Estimate) -> Estimate:
+        """Return an estimate with its interval as wide as past windows showed to be right."""
+        return widened(name, one, self.widening.get(name, 1.0))
+
+    def by_training(self, rows: pd.DataFrame) -> dict[str, Estimate]:
+        """Return the estimates of some rows, with intervals that know the rows of training alone."""
         if isinstance(self.manifest, ClassifierManifest) and self.manifest.concept_threshold is None:
             raise NotEnoughDataError(NO_PROBABILITIES)
         if self.estimates is None:
@@ -87,7 +100,7 @@ def estimated_performance(
     section = Section("Estimated performance", NOTE)
     true = {value.name: value.value for value in scored.values if value.column is None}
     test = _on_test_set(estimator.manifest)
-    held = _held(estimator, labelled) if len(labelled) >= max(min_labels, 1) else {}
+    held, distances = _settled(estimator, labelled) if len(labelled) >= max(min_labels, 1) else ({}, {})
     for name, one in found.items():
         for end, values in zip(("", "_low", "_high"), one, strict=True):
             section.record(f"estimated_{name}{end}", float(values[0]), METRIC, score=name, kind=f"estimate{end}")
@@ -96,16 +109,20 @@ def estimated_performance(
         if name in held:
             section.add_value("estimate_held", name, float(held[name]))
             section.draw("estimate_held", float(held[name]), "EstimateHeld", score=name)
+            section.add_value(DISTANCE, name, distances[name])
     section.widgets.append(_table(found, true, test, held))
     return section
 
 
-def _held(estimator: Estimator, labelled: pd.DataFrame) -> dict[str, bool]:
-    """Return whether each true score of labelled rows lies in the interval that is estimated for them."""
+def _settled(estimator: Estimator, labelled: pd.DataFrame) -> tuple[dict[str, bool], dict[str, float]]:
+    """Return whether each true score of labelled rows lies in its interval, and its distance, not widened."""
     rows = labelled[labelled[LABEL].notna() & labelled[PREDICTION].notna()]
     true = true_scores(rows, estimator.class_names)
-    expected = estimator.of(rows) if true else {}
-    return {name: bool(one.low[0] <= true[name] <= one.high[0]) for name, one in expected.items() if name in true}
+    expected = estimator.by_training(rows) if true else {}
+    known = {name: one for name, one in expected.items() if name in true}
+    widest = {name: estimator.widened(name, one) for name, one in known.items()}
+    held = {name: bool(one.low[0] <= true[name] <= one.high[0]) for name, one in widest.items()}
+    return held, {name: distance(one, true[name]) for name, one in known.items()}
 
 
 def _on_test_set(manifest: Manifest) -> dict[str, float | None]:

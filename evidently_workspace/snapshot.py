@@ -77,24 +77,26 @@ def take_snapshot(
     estimates: Estimates | None = None,
     estimates_missing: str | None = None,
     past: Mapping[Key, Gathered] = MappingProxyType({}),
+    widening: Mapping[str, float] = MappingProxyType({}),
     next_step: Callable[[FailedCheck], str] | None = None,
     mute_of: Callable[[FailedCheck], Mute | None] = lambda _failed: None,
     ids: RowIds | None = None,
 ) -> WindowSnapshot:
     """Measure one window against the reference.
 
-    `current` holds the rows predicted in the window, `labelled` the rows whose label arrived in it (with LABEL), and
-    `reference` rows with predictions, labels and, for a classifier, probabilities; all in the artifact's columns. They
-    were held out of training, or are the service's own, of which some may lack a label: checks that need one leave
-    these out. `current` is the `sampled_fraction` of the window's rows. `attributions` (rows, features) holds |SHAP| of
-    some rows of `current`, or `attributions_missing` says why there are none. `rejected_requests` counts the requests
-    refused in the window by reason, `rows_by_version` the window's rows by the version of the model that predicted
-    them, and `other_labels` the labels that arrived for other versions than the manifest's. `origin` is the id of the
-    log that all this comes from. `estimates` say how well the model should do on the rows, or `estimates_missing` why
-    nothing does. `past` are the sums over the windows before this one that show what lasts, in blocks of time that end
-    with this window. `ids` are those of the rows: with them the snapshot has the rows that carry what its failed checks
-    found. `next_step` returns what to do after a failed check, as the report says. `mute_of` returns the mute of a
-    failed check, which then does not count as failed.
+    `current` holds the rows predicted in the window, `labelled` the rows whose label arrived in it (with LABEL),
+    and `reference` rows with predictions, labels and, for a classifier, probabilities; all in the artifact's
+    columns. They were held out of training, or are the service's own, of which some may lack a label: checks that
+    need one leave these out. `current` is the `sampled_fraction` of the window's rows. `attributions` (rows,
+    features) holds |SHAP| of some rows of `current`, or `attributions_missing` says why there are none.
+    `rejected_requests` counts the requests refused in the window by reason, `rows_by_version` the window's rows by
+    the version of the model that predicted them, and `other_labels` the labels that arrived for other versions than
+    the manifest's. `origin` is the id of the log that all this comes from. `estimates` say how well the model
+    should do on the rows, or `estimates_missing` why nothing does; `widening` by how much their intervals are
+    widened, by score. `past` are the sums over the windows before this one that show what lasts, in blocks of time
+    that end with this window. `ids` are those of the rows: with them the snapshot has the rows that carry what its
+    failed checks found. `next_step` returns what to do after a failed check, as the report says. `mute_of` returns
+    the mute of a failed check, which then does not count as failed.
 
     A section with fewer than `min_rows` rows or `min_labels` labels, or one that fails, is reported as not computed;
     the other sections are computed all the same.
@@ -117,7 +119,7 @@ def take_snapshot(
         _attempt(window, "Concept drift", lambda: _concept_drift(labelled, known, manifest, min_labels, traffic)),
     ]
     scored = _attempt(window, "Performance", lambda: _performance(labelled, known, manifest, min_labels, traffic))
-    given = Estimator(estimates, estimates_missing, manifest, traffic.seconds)
+    given = Estimator(estimates, estimates_missing, manifest, traffic.seconds, widening)
     if estimates is not None or estimates_missing is not None:
         sections.append(
             _attempt(

@@ -180,8 +180,9 @@ class LogWriter:
     def count_rejection(self, reason: str, model_id: int = SOLE_MODEL) -> None:
         """Count a refused request; the counts are committed within about a second, and no caller waits for that."""
         with self._changed:
+            if not self._rejections:
+                self._changed.notify()  # once: each call begins the wait anew
             self._rejections[model_id, reason] += 1
-            self._changed.notify()
 
     async def check(self) -> None:
         """Return once a commit went through and there is room for more. Raises LogUnavailable."""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,12 @@ from api.snapshots.window_models import WindowModel, WindowModels, explained_pla
 from evidently_workspace.results import FailedCheck, Mute, RowIds, WindowSnapshot
 from evidently_workspace.snapshot import take_snapshot
 from evidently_workspace.window import Window
+from model.artifact.estimates import DISTANCE
 from model.artifact.manifest import Manifest
 from model.artifact.store import NO_ESTIMATES
 from model.artifact.traffic import LABELLED_LEVELS, OwnReference
 from model.errors import ArtifactError
+from model.statistics.estimation import SETTLED_WINDOWS, widening
 from model.statistics.lasting import Gathered, Key, block_seconds, blocks_looked_at, gatherer
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,8 @@ class SampleLimits:
     max_rows: int
 
 
+MAX_BACK, LATE = 5 * SETTLED_WINDOWS, 10
+"""Windows back that are looked at, as not each has labels, and that are looked at again, as some are put off."""
 READ_AT_ONCE = 500
 """Past windows whose values are in memory together, about 10 MB; of each only what is gathered is kept."""
 
@@ -110,6 +114,32 @@ class PastWindows:
         return list(self._known)
 
 
+class SettledEstimates:
+    """How far the true scores of past windows were from their estimates; each window is read from the log once."""
+
+    def __init__(self, log: AlarmLog) -> None:
+        self._log = log
+        self._of: tuple[str, timedelta] = ("", timedelta(0))
+        self._until = datetime.min.replace(tzinfo=UTC)
+        self._known: dict[datetime, dict[str, float]] = {}
+
+    def widening(self, version: str, start: datetime, end: datetime) -> dict[str, float]:
+        """Return by how much the intervals of a window are to be widened, by score. Raises LogUnavailable."""
+        length = end - start
+        if self._of != (version, length) or start < self._until:
+            self._of, self._until, self._known = (version, length), start - MAX_BACK * length, {}
+        since = max(self._until - LATE * length, start - MAX_BACK * length)
+        for window in self._log.measured(version, since, start):
+            distances = {score: value for (name, score), value in window.values.items() if name == DISTANCE}
+            if distances and window.end - window.start == length:
+                self._known[window.start] = distances
+        self._until = start
+        newest = [self._known[one] for one in sorted(self._known)][-SETTLED_WINDOWS:]
+        self._known = {one: self._known[one] for one in sorted(self._known)[-SETTLED_WINDOWS:]}
+        scores = dict.fromkeys(score for one in newest for score in one)
+        return {score: widening([one[score] for one in newest if score in one]) for score in scores}
+
+
 class WindowEvaluator:
     """Evaluates stretches of one model's log, each against the reference of the version that made most of its rows.
 
@@ -136,6 +166,7 @@ class WindowEvaluator:
         self._limits = limits
         self._models = WindowModels(model_dir, archive)
         self._past = PastWindows(AlarmLog(database, model_id))
+        self._settled = SettledEstimates(AlarmLog(database, model_id))
         self._own_reference: tuple[OwnReference, pd.DataFrame] | None = None
 
     @property
@@ -178,6 +209,7 @@ class WindowEvaluator:
             estimates=model.estimates,
             estimates_missing=NO_ESTIMATES,
             past=self._past.gathered(manifest, start, end),
+            widening=self._settled.widening(manifest.version, start, end) if model.estimates is not None else {},
             next_step=self._next_step(start),
             mute_of=self._mutes(start),
             ids=RowIds(

@@ -10,6 +10,10 @@ from model.artifact.traffic import Frozen
 
 Score = Literal["accuracy", "f1", "roc_auc", "mae", "rmse"]
 
+DISTANCE = "estimate_distance"
+"""The value of a window that says how far its true score was from the estimate, in intervals; its column is the score.
+"""
+
 
 class Excess(Frozen):
     """How far a score of windows of one length strays from its estimate beyond chance, as a standard deviation."""

@@ -302,6 +302,37 @@ def interval(name: str, moments: Sequence[Moments], excess: float) -> Estimate:
     return Estimate(mean, np.where(zero > tails[0], 0.0, low), np.where(one > tails[0], 1.0, high))
 
 
+SETTLED_WINDOWS, MIN_SETTLED = 100, 20
+"""By so many past windows intervals are widened, and by no fewer."""
+_FARTHEST = 1_000.0
+
+
+def distance(one: Estimate, true: float) -> float:
+    """Return how far the true score of one window is from its estimate: 1 is the end of the interval on that side."""
+    value = float(one.value[0])
+    half = float(one.high[0]) - value if true > value else value - float(one.low[0])
+    return min(abs(true - value) / max(half, 1e-12), _FARTHEST)
+
+
+def widening(distances: Sequence[float]) -> float:
+    """Return by how much intervals are to be widened, given the distances of past windows; 1 where these are few.
+
+    It is the conformal quantile of the distances: the next window lies within it with the chance that intervals
+    promise, if it is like these (Papadopoulos et al. 2002, Inductive confidence machines for regression). Intervals
+    never become narrower.
+    """
+    known = np.sort(np.asarray(distances, dtype=np.float64)[-SETTLED_WINDOWS:])
+    if len(known) < MIN_SETTLED:
+        return 1.0
+    return max(1.0, float(known[min(int(np.ceil((len(known) + 1) * COVERAGE)), len(known)) - 1]))
+
+
+def widened(name: str, one: Estimate, factor: float) -> Estimate:
+    """Return an estimate with a wider interval, as far as there are such scores."""
+    low, high = (one.value + factor * (end - one.value) for end in (one.low, one.high))
+    return Estimate(one.value, np.maximum(low, 0.0), high if name in {"mae", "rmse"} else np.minimum(high, 1.0))
+
+
 def true_class_scores(probabilities: Numbers, labels: Codes, answers: Codes) -> dict[str, float]:
     """Return the scores that `class_moments` estimates, as far as they are defined; `labels` (rows,) are places too."""
     # where outcomes are certain, what is expected is what is

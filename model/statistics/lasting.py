@@ -30,7 +30,6 @@ MAX_AUTOCORRELATION = 0.9
 
 _LOOKS = 4.0  # how often a moving mean of k days is as good as new in k days: it is looked at with every window
 _TAIL_SHARE = 1 / 3
-_WHOLE = 0.85  # of the usual number of windows: a block with fewer is known in part
 _STILL = 0.5  # of its threshold: as far out the newest quarter of a span has to be, or it is over
 
 Key = tuple[str, str | None]
@@ -38,11 +37,10 @@ Key = tuple[str, str | None]
 
 
 class Gathered(NamedTuple):
-    """Sums over the windows of each block of time, the newest first, (blocks,): of rows, rows times value, windows."""
+    """Sums over the windows of each block of time, the newest first, (blocks,): of rows, and of rows times value."""
 
     rows: Numbers
     totals: Numbers
-    windows: Numbers
 
 
 class LastingChange(NamedTuple):
@@ -195,9 +193,7 @@ def lasting_changes(
     """Return the values whose mean over the last days is beyond what days do: of each, the shortest stretch of days.
 
     `gathered` has the sums of the last blocks of time, which end with the newest window. Blocks without rows are left
-    out. So are those with far fewer windows than the others: after an outage the newest block is a morning, which is
-    unlike a day. The oldest that is known may be known in part, so it is not looked at where blocks are longer than
-    windows.
+    out. The oldest that is known may be known in part, so it is not looked at where blocks are longer than windows.
     The newest quarter of a stretch must still be half as far out: what is over is no news.
     """
     block = block_seconds(interval_seconds)
@@ -222,9 +218,7 @@ def _skewed_share(chance: float, days: float) -> float:
 
 def _change(level: TrafficLevel, gathered: Gathered, block: int, *, whole: bool) -> LastingChange | None:
     kept = np.flatnonzero(gathered.rows > 0)
-    if not whole:
-        windows = gathered.windows[kept]
-        kept = kept[:-1][windows[:-1] >= _WHOLE * np.median(windows)] if len(kept) else kept
+    kept = kept if whole else kept[:-1]
     for span in SPANS:
         if span > len(kept) or span * block > LASTING_DAYS * DAY_SECONDS:
             return None
@@ -260,8 +254,7 @@ def gatherer(
     for key, found in values.items():
         known = np.where(np.isfinite(found), rows[key], 0.0)
         totals = np.where(known > 0, found, 0.0) * known
-        measured = (known > 0).astype(np.float64)
-        cumulated[key] = [np.concatenate([[0.0], np.cumsum(one)]) for one in (known, totals, measured)]
+        cumulated[key] = [np.concatenate([[0.0], np.cumsum(one)]) for one in (known, totals)]
 
     def gathered(newest: int) -> dict[Key, Gathered]:
         edges = np.searchsorted(starts, newest - block * np.arange(count + 1), side="right")
@@ -281,7 +274,6 @@ def with_newest(
     first = np.arange(len(empty)) == 0
     found = {}
     for key, (value, rows) in newest.items():
-        before = past.get(key, Gathered(empty, empty, empty))
-        sums = before.rows + first * rows, before.totals + first * rows * value
-        found[key] = Gathered(*sums, before.windows + first * (rows > 0))
+        before = past.get(key, Gathered(empty, empty))
+        found[key] = Gathered(before.rows + first * rows, before.totals + first * rows * value)
     return found

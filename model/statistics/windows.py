@@ -121,7 +121,7 @@ def places_together(sizes: npt.NDArray[np.intp], reference_rows: int) -> Iterato
         yield np.arange(start, len(sizes))
 
 
-def labelled_part(rows: pd.DataFrame) -> pd.DataFrame:
+def labelled_part(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Return the rows that have a label: all of an artifact's reference, and some of a service's own."""
     known = rows[LABEL].notna()
     return rows if known.all() else rows[known]

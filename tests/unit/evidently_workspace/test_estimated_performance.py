@@ -65,6 +65,27 @@ def test_labels_say_whether_the_interval_of_their_rows_held(snap, manifest, make
     assert missed["accuracy"] == 0
 
 
+def test_an_interval_is_as_wide_as_past_windows_showed_to_be_right(snap, manifest, make_rows, estimates):
+    labelled = make_rows(manifest, 200, seed=2)
+    others = dict(zip(manifest.class_names, [*manifest.class_names[1:], manifest.class_names[0]], strict=True))
+    spoiled = labelled.assign(**{LABEL: labelled["prediction"].map(others).where(labelled.index < 60, labelled[LABEL])})
+
+    usual = snap(labelled=spoiled, estimates=estimates)
+    (far,) = (one.value for one in usual.values if (one.name, one.column) == ("estimate_distance", "accuracy"))
+    wide = snap(labelled=spoiled, estimates=estimates, widening={"accuracy": far + 0.1})
+
+    assert far > 1.5
+    for snapshot, held in ((usual, 0), (wide, 1)):
+        found = {(one.name, one.column): one.value for one in snapshot.values}
+        assert found["estimate_held", "accuracy"] == held
+        assert found["estimate_distance", "accuracy"] == far  # of the interval as training knew it
+    before, after = estimated(usual), estimated(wide)
+    assert after["estimated_accuracy"] == before["estimated_accuracy"]
+    assert after["estimated_accuracy_low"] < before["estimated_accuracy_low"]
+    assert before["estimated_accuracy_high"] < after["estimated_accuracy_high"] <= 1
+    assert after["estimated_f1_low"] == before["estimated_f1_low"]
+
+
 def test_the_dashboard_can_draw_estimate_interval_and_test_set(snap, estimates):
     results = json.loads(snap(estimates=estimates).body)["metric_results"].values()
     params = [result["metric_value_location"]["metric"]["params"] for result in results]

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from api.prediction_log.migrations.locks import change_in_use
+
 revision = "0013"
 down_revision = "0012"
 branch_labels = None
@@ -24,5 +26,9 @@ def upgrade() -> None:
         sa.Column("content", sa.LargeBinary, nullable=False),
     )
     op.create_index("own_references_of_model", "own_references", ["model_id", "id"])
+    change_in_use(add_columns)
+
+
+def add_columns() -> None:
     op.add_column("alarm_versions", sa.Column("reference_id", sa.Integer))
     op.add_column("alarm_versions", sa.Column("content_by_reference", sa.Text))

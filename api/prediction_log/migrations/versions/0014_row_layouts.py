@@ -1,10 +1,9 @@
 """Rows without the names of their values: these are stored once, for all rows of a version of the model."""
 
-from time import monotonic, sleep
-
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.exc import OperationalError
+
+from api.prediction_log.migrations.locks import change_in_use
 
 revision = "0014"
 down_revision = "0013"
@@ -12,10 +11,6 @@ branch_labels = None
 depends_on = None
 
 DAY = 86_400_000_000
-LOCK_MILLISECONDS = 400
-"""Who logs predictions waits behind this statement for as long as it waits for those who read."""
-PAUSE_SECONDS = 0.6
-MAX_SECONDS = 600
 
 
 def upgrade() -> None:
@@ -27,7 +22,7 @@ def upgrade() -> None:
         sa.Column("features", sa.Text, nullable=False),
         sa.Column("classes", sa.Text, nullable=False),
     )
-    add_columns(connection)
+    change_in_use(add_columns)
     if connection.execute(sa.text("SELECT 1 FROM predictions LIMIT 1")).first() is not None:
         # processes of the version before may still run, and read what is logged
         connection.execute(sa.text(f"UPDATE log_identity SET layouts_from = {now_on(connection)} + {DAY}"))  # noqa: S608 - our own text
@@ -40,25 +35,6 @@ def now_on(connection: sa.Connection) -> str:
     return "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
-def add_columns(connection: sa.Connection) -> None:
-    """Add the columns; no row is read for that, and none is changed."""
-
-    def add() -> None:
-        op.add_column("log_identity", sa.Column("layouts_from", sa.BigInteger, nullable=False, server_default="0"))
-        op.add_column("predictions", sa.Column("layout", sa.Integer))
-
-    if connection.dialect.name == "sqlite":
-        add()
-        return
-    connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'"))
-    deadline = monotonic() + MAX_SECONDS
-    while True:
-        try:
-            with connection.begin_nested():
-                add()
-            break
-        except OperationalError as error:
-            if getattr(error.orig, "sqlstate", None) != "55P03" or monotonic() >= deadline:
-                raise
-            sleep(PAUSE_SECONDS)
-    connection.execute(sa.text("SET LOCAL lock_timeout TO DEFAULT"))
+def add_columns() -> None:
+    op.add_column("log_identity", sa.Column("layouts_from", sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column("predictions", sa.Column("layout", sa.Integer))

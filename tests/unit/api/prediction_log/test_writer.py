@@ -267,14 +267,16 @@ def test_refused_requests_are_counted_in_the_window_in_which_they_came(database:
 
 
 def test_refused_requests_are_written_without_any_other_row(database: Database) -> None:
+    """Also while more of them come all the time."""
+
     async def write() -> None:
         writer = LogWriter(database, 10, respond=as_they_are)
         writer.start()
-        writer.count_rejection("missing")
         deadline = monotonic() + 10
-        while not read_rejections(database, *ALWAYS) and monotonic() < deadline:  # noqa: ASYNC110 - a database has no event
+        while not read_rejections(database, *ALWAYS) and monotonic() < deadline:
+            writer.count_rejection("missing")
             await asyncio.sleep(0.02)
-        assert read_rejections(database, *ALWAYS) == {"missing": 1}
+        assert read_rejections(database, *ALWAYS)["missing"] > 1
         await writer.close()
 
     asyncio.run(write())

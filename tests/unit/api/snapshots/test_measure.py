@@ -15,7 +15,7 @@ from api.prediction_log.reader import read_labelled, read_predictions
 from api.prediction_log.records import LabelRecord, LoggedRow, PredictionRecord, WindowValue
 from api.prediction_log.tables import windows
 from api.snapshots.logged_frames import window_frame
-from api.snapshots.measure import PastWindows
+from api.snapshots.measure import PastWindows, SettledEstimates
 from model.artifact.manifest import Manifest
 from model.artifact.traffic import TrafficAlarms
 from model.statistics.segments import metadata_columns, score_segment, segment_frames, segments_of
@@ -90,6 +90,7 @@ def posted(database: ClockedDatabase, hour: int, value: float, *, version: str =
     row = {"start": start, "end": start + HOUR // timedelta(microseconds=1), "status": "posted", "tries": 1}
     row |= {"rows": 60, "labelled_rows": labels, "failed_checks": [], "not_computed": [], "model_version": version}
     values = [WindowValue("mean", "x0", value), WindowValue("observed_bias", "", -value), WindowValue("row", "", 1.0)]
+    values += [WindowValue("estimate_distance", "mae", abs(value))] if labels else []
     with database.writing() as connection:
         connection.execute(insert(windows).values(row))
         record_statistics(connection, start, version, values)
@@ -123,4 +124,29 @@ def test_past_windows_are_gathered_by_days_that_end_with_this_one(database_url: 
     again = PastWindows(AlarmLog(database)).gathered(manifest, NOON + 50 * HOUR, NOON + 51 * HOUR)
     assert later["mean", "x0"].totals.tolist() == again["mean", "x0"].totals.tolist()
     assert past.gathered(build_regression_manifest(), NOON + 50 * HOUR, NOON + 51 * HOUR) == {}
+    database.dispose()
+
+
+def test_intervals_are_widened_by_what_past_windows_of_the_version_showed(database_url: str) -> None:
+    database = ClockedDatabase(database_url)
+    database.migrate()
+    settled = SettledEstimates(AlarmLog(database))
+
+    def widening_at(hour: int, of: SettledEstimates = settled) -> dict[str, float]:
+        return of.widening("v1", NOON + hour * HOUR, NOON + (hour + 1) * HOUR)
+
+    assert widening_at(0) == {}
+    for hour in range(19):
+        posted(database, hour, 0.1 * hour)
+    posted(database, 30, 9.0, labels=0)
+    posted(database, 31, 9.0, version="v0")
+    assert widening_at(32) == {"mae": 1.0}  # too few
+    posted(database, 29, 0.5)  # late: it was put off
+    assert widening_at(33) == {"mae": pytest.approx(1.8)}
+    for hour in range(40, 142):
+        posted(database, hour, 0.2)
+    assert widening_at(150) == {"mae": 1.0}  # only the newest count, and no interval becomes narrower
+    assert widening_at(33) == {"mae": pytest.approx(1.8)}
+    assert widening_at(150, SettledEstimates(AlarmLog(database))) == {"mae": 1.0}
+    assert settled.widening("v1", NOON + 150 * HOUR, NOON + 152 * HOUR) == {}  # no window is as long
     database.dispose()

@@ -9,8 +9,10 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from model.artifact.estimates import CalibrationCurve, ClassEstimates, Excess, NumberEstimates
 from model.artifact.manifest import LABEL, PREDICTION, Feature
 from model.statistics.estimation import (
+    Estimate,
     calibrated_chances,
     class_moments,
+    distance,
     error_table,
     hat_weights,
     interval,
@@ -18,6 +20,8 @@ from model.statistics.estimation import (
     log_odds,
     tree_values,
     true_class_scores,
+    widened,
+    widening,
     window_moments,
 )
 from model.training.fit_estimates import fit_class_estimates, fit_number_estimates
@@ -208,3 +212,20 @@ def test_intervals_of_shares_stay_within_0_and_1(mean):
     found = interval("accuracy", [(mean, 0.01, 0.0, 0.0)], 0.3)
 
     assert 0 <= found.low[0] <= found.high[0] <= 1
+
+
+@pytest.mark.parametrize("spread", [1.0, 1.7])
+def test_intervals_that_were_too_narrow_are_widened_until_they_hold_as_often_as_they_say(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    distances = np.abs(rng.normal(0, spread, 2_000)) / 1.96
+    held = [distances[place] <= widening(distances[:place]) for place in range(100, 2_000)]
+    assert 0.935 < np.mean(held) < 0.98
+    assert widening(distances[:19]) == 1.0
+
+
+def test_a_widened_interval_stays_among_the_scores_that_there_are() -> None:
+    one = Estimate(np.array([0.9]), np.array([0.6]), np.array([0.95]))
+    assert [float(end[0]) for end in widened("accuracy", one, 4.0)] == pytest.approx([0.9, 0.0, 1.0])
+    assert [float(end[0]) for end in widened("mae", one, 4.0)] == pytest.approx([0.9, 0.0, 1.1])
+    assert distance(one, 0.3) == pytest.approx(2.0)
+    assert distance(one, 1.0) == pytest.approx(2.0)

@@ -118,7 +118,7 @@ def test_fewer_rows_than_the_history_had_stray_further() -> None:
     empty = np.zeros(blocks_looked_at(DAY_SECONDS))
     once = np.arange(len(empty)) == 0
     for rows, found in ((800.0, True), (80.0, False)):
-        gathered = {("mean", "0"): Gathered(empty + once * rows, empty + once * rows * 8.0, once * 1.0)}
+        gathered = {("mean", "0"): Gathered(empty + once * rows, empty + once * rows * 8.0)}
         assert bool(lasting_changes([level], gathered, DAY_SECONDS)) == found
 
 
@@ -137,24 +137,6 @@ def test_the_oldest_day_may_be_known_in_part_and_is_left_out() -> None:
     assert (change.days, change.measure) == (1, "mean of a day")
 
 
-def test_a_morning_after_an_outage_is_no_day() -> None:
-    """The value follows the hour, so the hours of a morning are unlike the mean of a day, which does not change."""
-    (level,) = levels_of(0.05 * days_of(HISTORY, np.random.default_rng(9)))
-    hours = np.arange(40 * 24)
-    value = (hours % 24 - 11.5) / 12
-    on = (hours < 30 * 24 + 12) | (hours >= 32 * 24)
-    starts, rows = hours[on] * HOUR, np.full(on.sum(), 33.0)
-
-    def found_in(values: Numbers, hour: int) -> list[LastingChange]:
-        gathered = gatherer({("mean", "0"): values[on]}, {("mean", "0"): rows}, starts, HOUR)
-        return lasting_changes([level], gathered(hour * HOUR), HOUR)
-
-    assert [hour for hour in range(20 * 24, 40 * 24) if on[hour] and found_in(value, hour)] == []
-    moved = np.where(hours >= 32 * 24, value + 1.0, value)
-    assert min(hour for hour in range(32 * 24, 40 * 24) if found_in(moved, hour)) <= 33 * 24
-    assert found_in(moved, 40 * 24 - 1)
-
-
 def test_the_newest_window_and_those_before_it_make_the_sums_of_all() -> None:
     rng = np.random.default_rng(10)
     starts, key = np.arange(0, 40 * DAY_SECONDS, HOUR), ("mean", "x")
@@ -166,7 +148,6 @@ def test_the_newest_window_and_those_before_it_make_the_sums_of_all() -> None:
     joined = with_newest(before, {key: (float(values[newest]), int(rows[newest]))}, HOUR)
     np.testing.assert_allclose(joined[key].rows, whole[key].rows)
     np.testing.assert_allclose(joined[key].totals, whole[key].totals)
-    np.testing.assert_allclose(joined[key].windows, whole[key].windows)
     day = slice(newest - 23, newest + 1)
     assert whole[key].rows[0] == rows[day][np.isfinite(values[day])].sum()
 
