@@ -9,6 +9,7 @@ from api.errors import FieldError, PayloadError
 from api.prediction_log.alarm_changes import AlarmChange, AlarmChanges
 from evidently_workspace.checks import CHECKS, STATISTICS
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest
+from model.data.cells import may_be_segment
 
 LONGEST_MUTE = timedelta(days=366)
 MAX_REASON = 500
@@ -27,14 +28,14 @@ class AlarmEditor:
     who: str
 
     def mute(self, check: str | None, column: str | None, until: datetime, reason: str) -> AlarmChange:
-        """Mute a check, a column, or both together."""
+        """Mute a check, a column, or both together. A segment is a column by its name, such as carrier=US."""
         until = until.replace(tzinfo=UTC) if until.tzinfo is None else until
         now = datetime.now(UTC)
         if check is None and column is None:
             raise _wrong("check", "name a check, a column, or both")
         if check is not None:
             _known("check", check, [one.name for one in CHECKS])
-        if column is not None:
+        if column is not None and not may_be_segment(column, self.manifest.segments):
             _known("column", column, self._columns())
         if not now < until <= now + LONGEST_MUTE:
             raise _wrong("until", f"give a time from now to {LONGEST_MUTE.days} days ahead")

@@ -16,7 +16,7 @@ from api.alerts.payload import Wording
 from api.alerts.rules import Quorum
 from api.app import create_app
 from api.metrics import Metrics
-from api.prediction_log.alarm_changes import AlarmChanges
+from api.prediction_log.alarm_changes import AlarmChanges, mute_of
 from api.prediction_log.alarms import AlarmAction, AlarmLog
 from api.prediction_log.database import Database
 from api.prediction_log.tables import alarm_changes
@@ -57,6 +57,21 @@ def test_a_mute_is_listed_until_it_is_taken_back_and_the_list_keeps_both(client:
     assert after["mutes"] == []
     assert [one["action"] for one in after["changes"]] == ["unmute", "mute"]
     assert client.delete(f"/mutes?id={mute['id']}").status_code == 404
+
+
+def test_a_segment_is_muted_by_the_name_that_a_failed_check_has(settings: Settings, divided_artifact: Path) -> None:
+    app = create_app(settings.model_copy(update={"model_dir": divided_artifact}))
+    failed = {"check": "performance", "measure": "segment", "value": 0.1, "threshold": 0.5}
+    with TestClient(app) as client:
+        for column, status in (("shop=3", 201), ("colour (the rest)", 201), ("town=3", 422), ("shop", 422)):
+            answer = client.post("/mutes", json={**MUTE, "check": "performance", "column": column})
+            assert answer.status_code == status, column
+    database = Database(settings.database_url.get_secret_value())
+    mutes = AlarmChanges(database).mutes()
+    database.dispose()
+    now = datetime.now(UTC)
+    assert mute_of(mutes, {**failed, "column": "shop=3"}, now) is not None
+    assert mute_of(mutes, {**failed, "column": "shop=4"}, now) is None
 
 
 def test_a_mute_ends_by_itself(client: TestClient, database: Database) -> None:
