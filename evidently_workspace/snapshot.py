@@ -51,7 +51,7 @@ from model.artifact.estimates import Estimates
 from model.artifact.manifest import ClassifierManifest, Manifest
 from model.artifact.traffic import LABELLED_LEVELS, TrafficLevel, WindowTraffic
 from model.statistics.changed_rows import WindowFrames
-from model.statistics.lasting import Gathered, Key, LastingChange, lasting_changes, with_newest
+from model.statistics.lasting import Gathered, Key, LastingChange, lasting_changes, with_newest, without_hours
 from model.statistics.windows import labelled_part
 
 logger = logging.getLogger(__name__)
@@ -189,10 +189,11 @@ def _add_lasting(
     if not levels:
         return
     section_of = {name: section for section in sections for name in (value.name for value in section.values)}
+    values = {(one.name, one.column): np.array([one.value]) for section in sections for one in section.values}
+    start = np.array([round(traffic.start.timestamp())], dtype=np.int64)
     newest = {
-        (value.name, value.column): (value.value, labelled_rows if value.name in LABELLED_LEVELS else rows)
-        for section in sections
-        for value in section.values
+        key: (float(value[0]), labelled_rows if key[0] in LABELLED_LEVELS else rows)
+        for key, value in without_hours(levels, values, start, traffic.zone).items()
     }
     changes = lasting_changes(levels, with_newest(past, newest, traffic.seconds), traffic.seconds)
     for change in changes:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ from model.artifact.store import NO_ESTIMATES
 from model.artifact.traffic import LABELLED_LEVELS, OwnReference
 from model.errors import ArtifactError
 from model.statistics.estimation import SETTLED_WINDOWS, widening
-from model.statistics.lasting import Gathered, Key, block_seconds, blocks_looked_at, gatherer
+from model.statistics.lasting import Gathered, Key, block_seconds, blocks_looked_at, gatherer, without_hours
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +94,9 @@ class PastWindows:
         table = np.array([self._known[one] for one in starts]).T
         labels = np.array([key[0] in LABELLED_LEVELS for key in keys])
         rows = np.where(labels[:, None], table[1], table[0])
-        values = dict(zip(keys, table[2:], strict=True))
         moments = np.array([round(one.timestamp()) for one in starts], dtype=np.int64)
+        zone = ZoneInfo(manifest.traffic.time_zone) if manifest.traffic else UTC
+        values = without_hours(levels, dict(zip(keys, table[2:], strict=True)), moments, zone)
         sums = gatherer(values, dict(zip(keys, rows, strict=True)), moments, seconds)
         return sums(round(start.timestamp()))
 

@@ -31,6 +31,7 @@ from model.data.dataset import RowTimes
 from model.data.encoding import encoding_of
 from model.data.time_column import zone_of
 from model.statistics.lasting import fit_levels
+from model.statistics.windows import local_seconds
 
 Numbers = npt.NDArray[np.float64]
 Cycle = Literal["none", "hour", "hour_of_week"]
@@ -91,7 +92,7 @@ def fit_traffic_thresholds(
     training has not seen are a family of their own, with a tenth of the rate: on most days no value is one and on a few
     days all are, so in such units they lie further out than anything, and would set the thresholds of all others.
     """
-    starts = _local(starts, zone)
+    starts = local_seconds(starts, zone)
     blocks, block_of_window = np.unique(starts // max(interval_seconds, block_seconds), return_inverse=True)
     found = [_fit(one, starts, block_of_window, len(blocks), interval_seconds) for one in statistics]
     fitted = [one for one in found if one is not None]
@@ -108,12 +109,6 @@ def _family(fitted: Sequence[_Fitted], interval_seconds: int, rate: float) -> li
     largest = np.max([(one.maxima - one.tail_start) / one.mean_excess for one in varying], axis=0)
     rarity = max(0.0, _tail_quantile(largest[np.isfinite(largest)], rate))
     return [_threshold(one, one.tail_start + rarity * one.mean_excess, interval_seconds) for one in fitted]
-
-
-def _local(starts: npt.NDArray[np.int64], zone: tzinfo) -> npt.NDArray[np.int64]:
-    """Return what a clock in the zone shows at these moments, as if it were seconds since the epoch."""
-    local = pd.Series(pd.to_datetime(starts, unit="s", utc=True)).dt.tz_convert(zone).dt.tz_localize(None)
-    return np.asarray(local.astype("datetime64[s]").astype("int64"))
 
 
 def _fit(
@@ -276,7 +271,7 @@ def calibrate_traffic(rows: pd.DataFrame, times: RowTimes, model: Model, policy:
     `rows` are as in the log, with their labels, each predicted by a model that had not seen it; `times` say when each
     happened. None if no length has history enough.
     """
-    day_of_row = _local(times.seconds.astype(np.int64), zone_of(times.zone)) // DAY_SECONDS
+    day_of_row = local_seconds(times.seconds.astype(np.int64), zone_of(times.zone)) // DAY_SECONDS
     days = len(np.unique(day_of_row))
     false_alarm_days = promised_days(policy.false_alarm_days, days)
     unseen = unseen_elsewhere(rows, model.features, day_of_row)
@@ -378,9 +373,8 @@ def traffic_levels(
         for name, values in windows.values.items()
         if name not in needless
     ]
-    blocks = _local(windows.starts, zone) // max(interval_seconds, DAY_SECONDS)
     budget = LASTING_SHARE * FAILED_DAY_IN_DAYS / false_alarm_days
-    return fit_levels([one for one in found if one is not None], blocks, interval_seconds, budget)
+    return fit_levels([one for one in found if one is not None], windows.starts, interval_seconds, budget, zone)
 
 
 def promised_days(wanted: float, days: float) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ from model.statistics.bounds import (
     lowest_recall,
     quality_alarm_rate,
 )
-from model.statistics.lasting import LastingChange, gatherer, lasting_changes
+from model.statistics.lasting import LastingChange, gatherer, lasting_changes, without_hours
 from model.statistics.segments import SegmentScores, is_worse, row_scores, segment_bounds
 from model.statistics.windows import Numbers, TimedRows, labelled_part
 from model.training.out_of_fold import number_errors, wrong_predictions
@@ -206,6 +207,8 @@ def _lasting(windows: Windows, interval_seconds: int, manifest: Manifest) -> Cal
     values = {(level.name, level.column): windows.values.get(Name(level.name, level.column)) for level in levels}
     known = {key: found for key, found in values.items() if found is not None}
     sizes = {key: windows.sizes[Name(*key)] for key in known}
+    if manifest.traffic:
+        known = without_hours(levels, known, windows.starts, ZoneInfo(manifest.traffic.time_zone))
     gathered = gatherer(known, sizes, windows.starts, interval_seconds)
 
     def lasting(place: int) -> list[LastingChange]:

@@ -1,7 +1,7 @@
 """Alarms of real traffic in the manifest: what is usual at which hour, and from where on it is worth an alarm."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from math import log
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -90,6 +90,10 @@ class TrafficLevel(Frozen):
     critical: float = Field(gt=0, description="Standard errors from which a change fails.")
     chance: float = Field(gt=0, lt=1, description="Of a false alarm each time that a stretch of days is looked at.")
     tail: float = Field(ge=0, description="How far off a single day is with that chance, however skewed the days are.")
+    hours: tuple[float, ...] = Field(
+        (),
+        description="What each hour of a local day adds to the mean of the day; empty where hours are alike.",
+    )
 
 
 class TrafficAlarms(Frozen):
@@ -243,8 +247,13 @@ class WindowTraffic:
         return None if self.alarms is None else self.alarms.threshold(name, column, self.seconds)
 
     @property
+    def zone(self) -> tzinfo:
+        """Return the time zone whose hours and weekdays traffic follows."""
+        return UTC if self.alarms is None else ZoneInfo(self.alarms.time_zone)
+
+    @property
     def _local_start(self) -> datetime:
-        return self.start if self.alarms is None else self.start.astimezone(ZoneInfo(self.alarms.time_zone))
+        return self.start.astimezone(self.zone)
 
 
 ANY_TRAFFIC = WindowTraffic()

@@ -5,22 +5,27 @@ of a history say how days differ by themselves. The mean of the last k days is c
 standard errors that follow from the spread of the daily means and from how much a day is like the one before: the
 variance of a mean of k days is s²/k (1 + 2 sum_j (1 - j/k) r^j), with r the autocorrelation (e.g. Box, Jenkins and
 Reinsel, Time Series Analysis, section 2.1). The mean of the history is uncertain in the same way.
+
+Where values follow the hour, what is usual of the hour is taken off first: then the hours of a day of which some are
+missing, as after an outage, are compared with the same hours of other days.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from functools import lru_cache
 from math import log, sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import f as f_distribution
 from scipy.stats import gamma
 from scipy.stats import t as student
 
 from model.artifact.manifest import LABEL, PREDICTION
 from model.artifact.traffic import DAY_SECONDS, LASTING_DAYS, LEVELS, TrafficLevel
-from model.statistics.windows import Numbers
+from model.statistics.windows import Numbers, local_seconds
 
 SPANS = (1, 2, 4, 7, 14, LASTING_DAYS)
 """Days that are looked at together. Whole weeks among them leave out what weekdays do."""
@@ -28,6 +33,9 @@ MIN_BLOCKS = 8
 """Fewest days (weeks, for windows of a week) that say anything about how days differ."""
 MAX_AUTOCORRELATION = 0.9
 
+HOURS, HOUR_SECONDS = 24, 3600
+_TURNS = 4
+_HOURS_BY_CHANCE = 0.001
 _LOOKS = 4.0  # how often a moving mean of k days is as good as new in k days: it is looked at with every window
 _TAIL_SHARE = 1 / 3
 _STILL = 0.5  # of its threshold: as far out the newest quarter of a span has to be, or it is over
@@ -97,43 +105,97 @@ class LevelStatistic:
 
 def fit_levels(
     statistics: Sequence[LevelStatistic],
-    blocks: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
     interval_seconds: int,
     false_alerts_a_month: float,
+    zone: tzinfo = UTC,
 ) -> list[TrafficLevel]:
     """Return the level of each statistic; none for one with too little history.
 
-    `blocks` (windows,) are the numbers of the day (or week) of each window. Together the levels raise about
-    `false_alerts_a_month` while days go on differing as they did: the chance is divided evenly over the statistics and
-    over the looks of a month, and Student's t with as many degrees of freedom as the history has days (fewer where
-    they are alike) turns it into standard errors. It does not know seasons that are longer than the history.
+    `starts` (windows,) are seconds since the epoch; days and hours are those of the clock in `zone`. Together the
+    levels raise about `false_alerts_a_month` while days go on differing as they did: the chance is divided evenly over
+    the statistics and over the looks of a month, and Student's t with as many degrees of freedom as the history has
+    days (fewer where they are alike) turns it into standard errors. It does not know seasons that are longer than the
+    history.
     """
-    histories = [(one, found) for one in statistics if (found := _daily_means(one, blocks)) is not None]
+    clock = local_seconds(starts, zone)
+    blocks, hours = clock // block_seconds(interval_seconds), _hours_of(clock)
+    histories = [(one, found) for one in statistics if (found := _history(one, blocks, hours, interval_seconds))]
     days = block_seconds(interval_seconds) / DAY_SECONDS
     looks = _LOOKS * sum(30 / days / span for span in SPANS if span * days <= LASTING_DAYS)
     rate = false_alerts_a_month / looks / max(1, len(histories))
     return [_level(statistic, history, interval_seconds, rate) for statistic, history in histories]
 
 
-class _DailyMeans(NamedTuple):
-    """The mean of each block of the history, the number of the block, and its rows, (blocks,)."""
+class _History(NamedTuple):
+    """The mean of each block of the history, its number and its rows, (blocks,); what each hour adds to its day."""
 
     means: Numbers
     numbers: npt.NDArray[np.int64]
     rows: Numbers
+    hours: Numbers
 
 
-def _daily_means(statistic: LevelStatistic, blocks: npt.NDArray[np.int64]) -> _DailyMeans | None:
+def _history(
+    statistic: LevelStatistic, blocks: npt.NDArray[np.int64], hours: npt.NDArray[np.int64], interval_seconds: int
+) -> _History | None:
     known = np.isfinite(statistic.values) & (statistic.rows > 0)
-    numbers, places = np.unique(blocks[known], return_inverse=True)
+    numbers, days = np.unique(blocks[known], return_inverse=True)
     if len(numbers) < MIN_BLOCKS:
         return None
-    rows = np.bincount(places, statistic.rows[known])
-    totals = np.bincount(places, statistic.rows[known] * statistic.values[known])
-    return _DailyMeans(totals / rows, numbers, np.asarray(rows, dtype=np.float64))
+    rows, values = np.asarray(statistic.rows[known], dtype=np.float64), statistic.values[known]
+    found = np.zeros(0)
+    if interval_seconds < DAY_SECONDS:
+        found = _usual_hours(values, rows, days, hours[known])
+        values = values - found[hours[known]] if len(found) else values
+    return _History(_means_by(days, values, rows), numbers, np.bincount(days, rows), found)
 
 
-def _level(statistic: LevelStatistic, history: _DailyMeans, interval_seconds: int, rate: float) -> TrafficLevel:
+def _usual_hours(values: Numbers, rows: Numbers, days: npt.NDArray[np.intp], hours: npt.NDArray[np.int64]) -> Numbers:
+    """Return what each hour adds to the mean of its day, (24,); none where hours differ no more than by chance.
+
+    Days and hours are fitted in turns, as a day may lack some hours. The test is that of a two-way analysis of
+    variance (F). An hour without a window is between its neighbours.
+    """
+    of_hour = np.bincount(hours, rows, HOURS)
+    seen = np.flatnonzero(of_hour)
+    freedom = len(values) - len(seen) - days.max()
+    if len(seen) < 2 or freedom < 1:
+        return np.zeros(0)
+    effects = np.zeros(HOURS)
+    for _ in range(_TURNS):
+        means = _means_by(days, values - effects[hours], rows)
+        effects[seen] = _means_by(hours, values - means[days], rows)[seen]
+        effects[seen] -= (of_hour * effects).sum() / of_hour.sum()
+    left = (rows * (values - means[days] - effects[hours]) ** 2).sum() / freedom
+    by_hours = (of_hour * effects**2).sum() / (len(seen) - 1)
+    if by_hours <= left * f_distribution.isf(_HOURS_BY_CHANCE, len(seen) - 1, freedom):
+        return np.zeros(0)
+    return np.interp(np.arange(HOURS), seen, effects[seen], period=HOURS)
+
+
+def _means_by(places: npt.NDArray[np.int64], values: Numbers, rows: Numbers) -> Numbers:
+    with np.errstate(invalid="ignore"):  # a place without rows has no mean
+        return np.asarray(np.bincount(places, rows * values) / np.bincount(places, rows))
+
+
+def _hours_of(clock: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return clock % DAY_SECONDS // HOUR_SECONDS
+
+
+def without_hours(
+    levels: Sequence[TrafficLevel],
+    values: Mapping[Key, Numbers],
+    starts: npt.NDArray[np.int64],
+    zone: tzinfo,
+) -> dict[Key, Numbers]:
+    """Return the values of windows, (windows,), without what is usual of their hours."""
+    usual = {(level.name, level.column): np.array(level.hours) for level in levels if level.hours}
+    hours = _hours_of(local_seconds(starts, zone)) if usual else starts
+    return {key: found - usual[key][hours] if key in usual else found for key, found in values.items()}
+
+
+def _level(statistic: LevelStatistic, history: _History, interval_seconds: int, rate: float) -> TrafficLevel:
     chance = min(rate / 2 if statistic.direction == "both" else rate, 0.25)
     mean, autocorrelation = float(history.means.mean()), _autocorrelation(history.means, history.numbers)
     # of a variance from days that are alike, e.g. Bayley and Hammersley 1946, JRSS Supplement 8(2)
@@ -152,6 +214,7 @@ def _level(statistic: LevelStatistic, history: _DailyMeans, interval_seconds: in
         critical=float(student.isf(chance, max(2.0, freedom))),
         chance=chance,
         tail=_tail(history.means - mean, chance),
+        hours=tuple(float(f"{one:.4g}") for one in history.hours),
     )
 
 
@@ -247,7 +310,8 @@ def gatherer(
 ) -> Callable[[int], dict[Key, Gathered]]:
     """Return what gives the sums of windows up to the one that starts at a moment, in seconds since the epoch.
 
-    `values` and `rows` are (windows,) each, in the order of `starts`; a value that a window does not have is NaN.
+    `values`, those of `without_hours`, and `rows` are (windows,) each, in the order of `starts`; a value that a window
+    does not have is NaN.
     """
     block, count = block_seconds(interval_seconds), blocks_looked_at(interval_seconds)
     cumulated = {}
@@ -268,7 +332,7 @@ def with_newest(
 ) -> dict[Key, Gathered]:
     """Return the sums of the windows before the newest one and of itself, given by its values and their rows.
 
-    A value that the newest window does not have is not among them.
+    The values are those of `without_hours`. One that the newest window does not have is not among them.
     """
     empty = np.zeros(blocks_looked_at(interval_seconds))
     first = np.arange(len(empty)) == 0

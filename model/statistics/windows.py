@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,6 +17,12 @@ Counts = npt.NDArray[np.floating[Any]]
 Key = TypeVar("Key", bound=Hashable)
 
 _MAX_CELLS = 4_000_000  # rows x windows in one array: 16 MB of float32
+
+
+def local_seconds(moments: npt.NDArray[np.int64], zone: tzinfo) -> npt.NDArray[np.int64]:
+    """Return what a clock in the zone shows at these moments, as if it were seconds since the epoch."""
+    local = pd.Series(pd.to_datetime(moments, unit="s", utc=True)).dt.tz_convert(zone).dt.tz_localize(None)
+    return np.asarray(local.astype("datetime64[s]").astype("int64"))
 
 
 def single_window(rows: int) -> Counts:

@@ -1,6 +1,10 @@
 """Changes that last: found by several days together, and hardly ever where days only differ as they always did."""
 
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from model.artifact.traffic import DAY_SECONDS, TrafficLevel
@@ -14,9 +18,11 @@ from model.statistics.lasting import (
     lasting_changes,
     variance_factor,
     with_newest,
+    without_hours,
 )
 
 HOUR = 3_600
+NEW_YORK = ZoneInfo("America/New_York")
 HISTORY = 59
 Numbers = np.ndarray
 
@@ -35,7 +41,7 @@ def levels_of(days: Numbers, alerts: float = 0.5, **how: object) -> list[Traffic
         LevelStatistic("mean", str(place), column, np.full(len(days), 800.0), **({"smallest_effect": 0.0} | how))
         for place, column in enumerate(days.T)
     ]
-    return fit_levels(statistics, np.arange(len(days)), DAY_SECONDS, alerts)
+    return fit_levels(statistics, np.arange(len(days)) * DAY_SECONDS, DAY_SECONDS, alerts)
 
 
 def changes_by_day(levels: list[TrafficLevel], days: Numbers) -> list[list[LastingChange]]:
@@ -165,3 +171,56 @@ def test_the_newest_window_and_those_before_it_make_the_sums_of_all() -> None:
 def test_a_change_says_what_it_is_about(name: str, column: str | None, about: str | None, measure: str) -> None:
     change = LastingChange(name, column, 1.0, 0.5, 7)
     assert (change.about, change.measure) == (about, measure)
+
+
+def hourly_levels(values: Numbers, starts: npt.NDArray[np.int64], zone: tzinfo = NEW_YORK) -> list[TrafficLevel]:
+    statistic = LevelStatistic("mean", "x", values, np.full(len(values), 33.0), 0.0)
+    return fit_levels([statistic], starts, HOUR, 0.5, zone)
+
+
+def found_by_hour(
+    levels: list[TrafficLevel], values: Numbers, starts: npt.NDArray[np.int64]
+) -> list[list[LastingChange]]:
+    key = ("mean", "x")
+    known = without_hours(levels, {key: values}, starts, NEW_YORK)
+    gathered = gatherer(known, {key: np.full(len(values), 33.0)}, starts, HOUR)
+    return [lasting_changes(levels, gathered(int(start)), HOUR) for start in starts]
+
+
+def test_a_morning_after_an_outage_is_compared_with_mornings() -> None:
+    """The value follows the hour, so the hours of a morning are unlike the mean of a day; summer time begins between."""
+    rng = np.random.default_rng(9)
+    starts = 1_362_700_800 + np.arange(40 * 24) * HOUR  # 8 March 2013 in UTC; clocks went forward on the 10th
+    local = np.array([datetime.fromtimestamp(int(one), NEW_YORK).hour for one in starts])
+    value = np.cos(local / 12 * np.pi) + np.repeat(0.05 * rng.normal(size=40), 24)
+    history, on = np.arange(len(starts)) < 25 * 24, np.ones(len(starts), dtype=bool)
+    on[30 * 24 + 9 : 32 * 24 + 3] = False
+    (level,) = hourly_levels(value[history], starts[history])
+    assert len(level.hours) == 24
+    assert level.hours[0] == pytest.approx(1.0, abs=0.05)
+    found = found_by_hour([level], value[on], starts[on])
+    assert [place for place, changes in enumerate(found) if changes and place >= 25 * 24] == []
+    moved = np.where(starts >= starts[33 * 24], value + 0.5, value)
+    at = [
+        start
+        for start, changes in zip(starts[on], found_by_hour([level], moved[on], starts[on]), strict=True)
+        if changes
+    ]
+    assert starts[33 * 24] <= min(at) < starts[34 * 24]
+
+
+def test_hours_that_differ_by_chance_alone_are_not_taken_off() -> None:
+    rng, starts = np.random.default_rng(10), np.arange(30 * 24) * HOUR
+    found = [hourly_levels(rng.normal(size=len(starts)), starts, UTC)[0].hours for _ in range(50)]
+    assert sum(bool(one) for one in found) <= 1
+
+
+def test_an_hour_without_a_window_is_between_its_neighbours() -> None:
+    starts = np.arange(30 * 24) * HOUR
+    hours = starts // HOUR % 24
+    value = np.cos(hours / 12 * np.pi) + np.random.default_rng(11).normal(size=len(starts)) * 0.01
+    kept = ~np.isin(hours, (0, 5))
+    (level,) = hourly_levels(value[kept], starts[kept], UTC)
+    for missing in (0, 5):
+        before, after = level.hours[missing - 1], level.hours[missing + 1]
+        assert level.hours[missing] == pytest.approx((before + after) / 2, abs=0.001)
