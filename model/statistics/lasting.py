@@ -148,7 +148,7 @@ def _history(
     if interval_seconds < DAY_SECONDS:
         found = _usual_hours(values, rows, days, hours[known])
         values = values - found[hours[known]] if len(found) else values
-    return _History(_means_by(days, values, rows), numbers, np.bincount(days, rows), found)
+    return _History(_means_by(days, values, rows), numbers, np.bincount(days, rows).astype(np.float64), found)
 
 
 def _usual_hours(values: Numbers, rows: Numbers, days: npt.NDArray[np.intp], hours: npt.NDArray[np.int64]) -> Numbers:

@@ -201,12 +201,9 @@ def test_a_morning_after_an_outage_is_compared_with_mornings() -> None:
     found = found_by_hour([level], value[on], starts[on])
     assert [place for place, changes in enumerate(found) if changes and place >= 25 * 24] == []
     moved = np.where(starts >= starts[33 * 24], value + 0.5, value)
-    at = [
-        start
-        for start, changes in zip(starts[on], found_by_hour([level], moved[on], starts[on]), strict=True)
-        if changes
-    ]
-    assert starts[33 * 24] <= min(at) < starts[34 * 24]
+    after = found_by_hour([level], moved[on], starts[on])
+    first = next(place for place, changes in enumerate(after) if changes)
+    assert starts[33 * 24] <= starts[on][first] < starts[34 * 24]
 
 
 def test_hours_that_differ_by_chance_alone_are_not_taken_off() -> None:
