@@ -188,7 +188,7 @@ def found_by_hour(
 
 
 def test_a_morning_after_an_outage_is_compared_with_mornings() -> None:
-    """The value follows the hour, so the hours of a morning are unlike the mean of a day; summer time begins between."""
+    """The value follows the hour, so a morning is unlike the mean of a day; summer time begins meanwhile."""
     rng = np.random.default_rng(9)
     starts = 1_362_700_800 + np.arange(40 * 24) * HOUR  # 8 March 2013 in UTC; clocks went forward on the 10th
     local = np.array([datetime.fromtimestamp(int(one), NEW_YORK).hour for one in starts])
