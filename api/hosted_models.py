@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from api.alerts.notifications import ModelNews
 from api.alerts.notifier import AlertNotifier
-from api.errors import ModelDisabled
+from api.errors import LogUnavailable, ModelDisabled
 from api.installed_models import InstalledModel, no_such_model, unknown_columns
 from api.metrics import Metrics
 from api.prediction_log.alarm_changes import AlarmChanges
@@ -18,6 +18,7 @@ from api.prediction_log.models import ServedVersionStore
 from api.prediction_log.notifications import NotificationStore
 from api.prediction_log.records import SOLE_MODEL
 from api.prediction_log.windows import WindowStore, next_claimable
+from api.prediction_log.writer import LogWriter
 from api.security.keys import MODEL_NAME
 from api.serving.data_plane import DataPlane
 from api.serving.reload import ModelReloader, Reload, ReloadStatus
@@ -63,6 +64,10 @@ class Monitoring:
 
 class Parts(Protocol):
     """Builds what models are made of."""
+
+    @property
+    def writer(self) -> LogWriter:
+        """What writes to the log of all models."""
 
     def versions(self, model_id: int) -> ServedVersionStore:
         """Return the versions that were announced for the model of that id."""
@@ -178,6 +183,8 @@ class HostedModel:
         with self._lock:
             if self._parts is not None:
                 return
+            if self.place is None and self.error is None:
+                raise LogUnavailable(self.waits_for)
             if self.installed.error is not None or self.place is None:
                 raise ModelDisabled(f"{self._disabled()}; correct it, and restart the API")
             try:
@@ -194,11 +201,18 @@ class HostedModel:
 
     def _required(self) -> tuple[Serving, Monitoring]:
         if self._parts is None:
+            if self.error is None:
+                raise LogUnavailable(self.waits_for)
             raise ModelDisabled(self._disabled())
         return self._parts
 
+    @property
+    def waits_for(self) -> str:
+        """What an API that has not opened its log yet waits for."""
+        return self._builder.writer.refusal or "the API has not started yet"
+
     def _disabled(self) -> str:
-        return f"the model {self.name} is disabled: {self.error or 'the API has not started yet'}"
+        return f"the model {self.name} is disabled: {self.error}"
 
     def _show_whether_it_serves(self) -> None:
         self.metrics.observe_serving(serving=self.error is None)

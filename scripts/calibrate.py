@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m scripts.
     chosen = [options.undo, options.learn_again, options.list, options.start is not None or options.end is not None]
     if sum(chosen) != 1 or (chosen[-1] and (options.start is None or options.end is None)):
         parser.error("give --from and --to, or one of --undo, --learn-again and --list")
+    if options.dry_run and not chosen[-1]:
+        parser.error("--dry-run goes with --from and --to alone")
     check_span(parser, options)
     return status_of(lambda: _run(options, Settings()))
 
@@ -165,7 +167,7 @@ def _calibrate(options: argparse.Namespace, settings: Settings, service: _Servic
     if drawn is None:
         added = log.add(version, AlarmAction.CALIBRATED, content, service.reference_id)
     else:
-        span = (options.start, options.end)
+        span = (options.start, min(options.end, log.now()))
         added = log.add_with_reference(version, content, span, drawn.rows, drawn.thresholds_json)
     console.print(f"alarms version {added.id}; the next window is judged by it. To take it back: --undo")
 
@@ -252,23 +254,30 @@ def _show(console: Console, current: Manifest, found: TrafficAlarms, before: Jud
     console.print(checks)
 
 
-def _row(threshold: TrafficThreshold, current: Manifest, before: Judged, after: Judged) -> tuple[str, ...]:
+def windows_beyond(threshold: TrafficThreshold, judged: Judged) -> int:
+    """Return in how many windows the statistic of a threshold failed."""
     from model.alarms.window_checks import CHECK_OF  # noqa: PLC0415 - imports pandas; --help needs none
 
-    def beyond(judged: Judged) -> str:
-        check = CHECK_OF[threshold.name]
-        column = threshold.column or (threshold.name if check == "performance" else None)
-        count = sum(
-            any(failure.check == check and failure.column == column for failure in window.failures)
-            for window in judged.windows
-        )
-        return f"{count:,}"
+    column = threshold.column or (threshold.name if CHECK_OF[threshold.name] == "performance" else None)
+    return sum(
+        any(failure.statistic == threshold.name and failure.column == column for failure in window.failures)
+        for window in judged.windows
+    )
 
+
+def _row(threshold: TrafficThreshold, current: Manifest, before: Judged, after: Judged) -> tuple[str, ...]:
     old = None
     if current.traffic is not None:
         old = current.traffic.threshold(threshold.name, threshold.column, threshold.interval_seconds)
     now = "by its rows" if old is None else _range(old) + (" (learning)" if old.is_gross else "")
-    return threshold.name, threshold.column or "", now, _range(threshold), beyond(before), beyond(after)
+    return (
+        threshold.name,
+        threshold.column or "",
+        now,
+        _range(threshold),
+        f"{windows_beyond(threshold, before):,}",
+        f"{windows_beyond(threshold, after):,}",
+    )
 
 
 def _range(threshold: TrafficThreshold) -> str:

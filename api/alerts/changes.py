@@ -9,7 +9,7 @@ from api.errors import FieldError, PayloadError
 from api.prediction_log.alarm_changes import AlarmChange, AlarmChanges
 from evidently_workspace.checks import CHECKS, STATISTICS
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, Manifest
-from model.data.cells import may_be_segment
+from model.data.cells import MAX_LABEL, may_be_segment
 
 LONGEST_MUTE = timedelta(days=366)
 MAX_REASON = 500
@@ -35,8 +35,8 @@ class AlarmEditor:
             raise _wrong("check", "name a check, a column, or both")
         if check is not None:
             _known("check", check, [one.name for one in CHECKS])
-        if column is not None and not may_be_segment(column, self.manifest.segments):
-            _known("column", column, self._columns())
+        if column is not None and not self._is_segment(check, column):
+            _known("column", column, self._columns(), "; a segment is named as in the failed check, such as carrier=US")
         if not now < until <= now + LONGEST_MUTE:
             raise _wrong("until", f"give a time from now to {LONGEST_MUTE.days} days ahead")
         return self.changes.mute(self.who, check, column, until, _reason(reason))
@@ -74,15 +74,20 @@ class AlarmEditor:
             raise _wrong("column", f"{check} has no column {_quoted(column)}; leave it out")
         return None
 
+    def _is_segment(self, check: str | None, column: str) -> bool:
+        """Whether a column is the name of a segment, as a failed check has it: of no other check than performance."""
+        fits = len(column) <= MAX_LABEL and column.isprintable() and check in {None, "performance"}
+        return fits and may_be_segment(column, self.manifest.segments)
+
     def _columns(self) -> list[str]:
         classes = self.manifest.class_names if isinstance(self.manifest, ClassifierManifest) else ()
         return [*self.manifest.feature_names, *OWN_COLUMNS.values(), *classes]
 
 
-def _known(field: str, value: str | None, allowed: list[str]) -> str:
+def _known(field: str, value: str | None, allowed: list[str], hint: str = "") -> str:
     if value is None or value not in allowed:
         said = "" if value is None else f"{_quoted(value)} is not known; "
-        raise _wrong(field, f"{said}name one of {_listed(allowed)}")
+        raise _wrong(field, f"{said}name one of {_listed(allowed)}{hint}")
     return value
 
 

@@ -119,6 +119,11 @@ class LogWriter:
         self._refusal = None
         self._thread.start()
 
+    @property
+    def refusal(self) -> str | None:
+        """Why every call raises LogUnavailable; None once the thread is started."""
+        return self._refusal
+
     def refuse(self, reason: str) -> None:
         """Let every call raise LogUnavailable at once, with that reason, until the thread is started."""
         self._refusal = reason

@@ -75,7 +75,7 @@ def _state(model: HostedModel, default: str | None) -> ModelState:
         "task": None if manifest is None else manifest.task,
         "default": model.name == default or model.installed.name is None,
         "serving": model.serves,
-        "reason": model.error,
+        "reason": model.error if model.serves else model.error or model.waits_for,
     }
     if not model.serves:
         return ModelState(**known, last_window=None, failed_checks=[])

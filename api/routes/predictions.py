@@ -18,7 +18,6 @@ from api.errors import (
     BodyTooLarge,
     FieldError,
     LogUnavailable,
-    ModelDisabled,
     NotFound,
     PayloadError,
     ServedElsewhere,
@@ -166,7 +165,7 @@ def erasure_routes(models: HostedModels, database: Database, reports_dir: FilePa
     ) -> None:
         whom = f"the key {request.scope[KEY_NAME]!r}" if KEY_NAME in request.scope else "a caller without a key"
         if model.model_id is None:
-            raise ModelDisabled("the API has not started yet")
+            raise LogUnavailable(model.waits_for)
         is_id = re.fullmatch(OWN_ID_PATTERN, prediction_id, re.ASCII) is not None
         if not is_id or not _erase(database, prediction_id, whom, model.model_id, reports_dir):
             shown = repr(shortened(prediction_id))

@@ -63,6 +63,7 @@ class SampleLimits:
 
 MAX_BACK, LATE = 5 * SETTLED_WINDOWS, 10
 """Windows back that are looked at, as not each has labels, and that are looked at again, as some are put off."""
+_FIRST = datetime.min.replace(tzinfo=UTC)
 READ_AT_ONCE = 500
 """Past windows whose values are in memory together, about 10 MB; of each only what is gathered is kept."""
 
@@ -116,21 +117,26 @@ class PastWindows:
         return list(self._known)
 
 
+def _back(moment: datetime, time: timedelta) -> datetime:
+    """Return the moment that lies so long before, or the first there is: a stretch cut by hand may be a century."""
+    return moment - min(time, moment - _FIRST)
+
+
 class SettledEstimates:
     """How far the true scores of past windows were from their estimates; each window is read from the log once."""
 
     def __init__(self, log: AlarmLog) -> None:
         self._log = log
         self._of: tuple[str, timedelta] = ("", timedelta(0))
-        self._until = datetime.min.replace(tzinfo=UTC)
+        self._until = _FIRST
         self._known: dict[datetime, dict[str, float]] = {}
 
     def widening(self, version: str, start: datetime, end: datetime) -> dict[str, float]:
         """Return by how much the intervals of a window are to be widened, by score. Raises LogUnavailable."""
         length = end - start
         if self._of != (version, length) or start < self._until:
-            self._of, self._until, self._known = (version, length), start - MAX_BACK * length, {}
-        since = max(self._until - LATE * length, start - MAX_BACK * length)
+            self._of, self._until, self._known = (version, length), _back(start, MAX_BACK * length), {}
+        since = max(_back(self._until, LATE * length), _back(start, MAX_BACK * length))
         for window in self._log.measured(version, since, start):
             distances = {score: value for (name, score), value in window.values.items() if name == DISTANCE}
             if distances and window.end - window.start == length:

@@ -33,7 +33,7 @@ from model.statistics.bounds import (
     quality_alarm_rate,
 )
 from model.statistics.lasting import LastingChange, gatherer, lasting_changes, without_hours
-from model.statistics.segments import SegmentScores, is_worse, row_scores, segment_bounds
+from model.statistics.segments import SegmentScores, is_worse, row_scores, segment_bounds, segment_score
 from model.statistics.windows import Numbers, TimedRows, labelled_part
 from model.training.out_of_fold import number_errors, wrong_predictions
 
@@ -79,7 +79,8 @@ _FAILS_BELOW = frozenset({"accuracy", "recall_by_class", "attribution_ndcg"})
 class Failure(NamedTuple):
     """A value of a window that is beyond its threshold.
 
-    `measure` says which of several days, where it lasts, and is "segment" where a segment fails.
+    `measure` says which of several days, where it lasts, and is "segment" where a segment fails. `statistic` is the
+    name of the value in one window; None where several windows show the change.
     """
 
     check: str
@@ -87,6 +88,7 @@ class Failure(NamedTuple):
     value: float
     threshold: float
     measure: str | None = None
+    statistic: str | None = None
 
 
 class JudgedWindow(NamedTuple):
@@ -179,7 +181,7 @@ def _with_segments(
         traffic = WindowTraffic(manifest.traffic, window.start, seconds, manifest.overrides)
         bounds = segment_bounds(scored, labels, reference_scores, manifest, traffic)
         failures = [
-            Failure("performance", one.label, one.score, bound.limit, "segment")
+            Failure("performance", one.label, one.score, bound.limit, "segment", segment_score(numbers=numbers))
             for one, bound in zip(scored, bounds, strict=True)
             if is_worse(one, bound, numbers=numbers)
         ]
@@ -239,7 +241,7 @@ def _judge(
             if _fails(name.name, value, limit):
                 check = CHECK_OF[name.name]
                 column = name.column or (name.name if check == "performance" else None)
-                failures.append(Failure(check, column, value, limit))
+                failures.append(Failure(check, column, value, limit, statistic=name.name))
     failures += [Failure(one.check, one.about, one.value, one.threshold, one.measure) for one in lasting]
     end = datetime.fromtimestamp(int(windows.starts[place]) + interval_seconds, UTC)
     return JudgedWindow(start, end, int(windows.rows[place]), values, tuple(failures))

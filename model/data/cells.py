@@ -280,6 +280,10 @@ def number_matrix(
     return np.minimum(np.maximum(matrix, low), high)  # a tenth of the time of np.clip for one row
 
 
+MAX_LABEL = 200
+"""Characters of a segment's name in the log, where longer ones are cut."""
+
+
 def may_be_segment(name: str, columns: Sequence[str]) -> bool:
     """Whether a name may be that of a segment of one of these columns, as values and failed checks name it."""
     return any(name.startswith((f"{column}=", f"{column} (")) for column in columns)

@@ -94,6 +94,11 @@ def infer_type(column: ColumnCells, decimal: str | None, guess: str | None, *, w
     others = [text for text in texts if parse_number(text) is None]
     if len(others) == len(texts):
         return Verdict("category", "texts")
+    if not others:  # plain numbers that the mark that is known does not read
+        raise DataError(
+            f"column {column.name!r} has no numbers with the decimal mark {decimal!r}: {column.where(rest, 1)}; leave "
+            "decimal out of the schema, or name the column's own mark under columns"
+        )
     line = next(line for cell, line in zip(column.cells, column.lines, strict=True) if cell == others[0])
     return Verdict("category", f"{MIXED}: {others[0][:30]!r} on line {line}")
 

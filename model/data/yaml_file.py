@@ -44,5 +44,7 @@ def read_yaml(path: Path, content_type: type[Content]) -> Content:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the file"
+        if first["type"] in {"tuple_type", "list_type"}:
+            raise DataError(f"{path}: {where}: give a list, such as [{first['input']}]") from error
         hint = "; put it in quotes if it is meant as text" if first["type"] == "string_type" else ""
         raise DataError(f"{path}: {where}: {first['msg']}{hint}") from error

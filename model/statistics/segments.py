@@ -11,7 +11,7 @@ import pandas as pd
 from model.artifact.estimates import Estimates, NumberEstimates
 from model.artifact.manifest import LABEL, PREDICTION, ClassifierManifest, DriftMethod, Manifest
 from model.artifact.traffic import WindowTraffic
-from model.data.cells import SEGMENT_PREFIX
+from model.data.cells import MAX_LABEL, SEGMENT_PREFIX
 from model.statistics.bounds import (
     ScoreSummary,
     highest_mean_absolute_error,
@@ -30,8 +30,6 @@ MAX_VALUES = 10
 """Values of a column that are segments of their own; all others together are the rest."""
 MIN_ROWS = 30
 """With fewer rows, or labels, a segment has no figure but its number of rows."""
-MAX_LABEL = 200
-"""Characters of a segment's name in the log, where longer ones are cut."""
 
 
 class Segment(NamedTuple):

@@ -16,6 +16,7 @@ from api.prediction_log.database import Database
 from api.settings import Settings
 from model.errors import ArtifactError
 from scripts.keys import create_key
+from tests.servers import free_port
 from tests.unit.api.conftest import SETOSA
 
 PROBLEM = "application/problem+json"
@@ -146,6 +147,21 @@ def test_a_broken_model_answers_503_with_its_reason_and_an_unknown_one_404_with_
     assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM)
     names = "there is no model 'nobody'; the models are: broken, iris, shop, sugar"
     assert answer.json()["detail"] == f"{names}; a new folder is found at the next start"
+
+
+def test_models_that_wait_for_their_database_say_so_and_may_be_asked_again_soon(models: Path, tmp_path: Path) -> None:
+    away = SecretStr(f"postgresql://vigie@127.0.0.1:{free_port()}/vigie")
+    settings = settings_of(tmp_path, models, default_model="iris").model_copy(update={"database_url": away})
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        answers = [client.post("/predict", json=SETOSA), client.post("/models/iris/reload")]
+        for answer in answers:
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert "the prediction log does not answer" in answer.json()["detail"]
+        assert client.post(f"/models/{BROKEN}/predict", json=SETOSA).headers["retry-after"] == "60"
+        listed = {one["name"]: one for one in client.get("/models").json()["models"]}
+    assert not listed["iris"]["serving"]
+    assert "the prediction log does not answer" in listed["iris"]["reason"]
+    assert "model.onnx" in listed[BROKEN]["reason"]
 
 
 def test_a_broken_model_keeps_the_others_ready_and_the_page_and_a_metric_say_so(client: TestClient) -> None:

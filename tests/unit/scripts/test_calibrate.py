@@ -10,8 +10,10 @@ from api.prediction_log.alarms import AlarmLog
 from api.prediction_log.database import Database
 from api.settings import Settings
 from api.wiring import build_service_alarms
+from model.alarms.window_checks import Failure, JudgedWindow
 from model.artifact.store import read_manifest
-from scripts.calibrate import main
+from model.artifact.traffic import TrafficThreshold
+from scripts.calibrate import Judged, main, windows_beyond
 from tests.clocked import NOON, ClockedDatabase
 from tests.measured import post_hours
 
@@ -52,6 +54,26 @@ def test_a_dry_run_shows_what_would_have_happened_and_changes_nothing(
     assert now > 120  # most hours drift from rows drawn at random
     assert new <= 2
     assert thresholds(database) == []
+
+
+def test_windows_beyond_a_threshold_are_those_of_its_own_statistic() -> None:
+    missing = Failure("data_quality", "x", 0.4, 0.1, statistic="missing_share")
+    lasting = Failure("data_quality", "x", 0.4, 0.1, "mean of 7 days")
+    window = JudgedWindow(NOON, NOON + timedelta(hours=1), 100, {}, (missing, lasting))
+    judged = Judged([window, window._replace(failures=())], 0.0)
+    for name, column, expected in (("missing_share", "x", 1), ("stuck_share", "x", 0), ("missing_share", "z", 0)):
+        one = TrafficThreshold(
+            name=name,
+            column=column,
+            above=True,
+            interval_seconds=3_600,
+            cycle="none",
+            usual=(0.0,),
+            thresholds=(0.1,),
+            blocks=10,
+            windows=240,
+        )
+        assert windows_beyond(one, judged) == expected
 
 
 def test_alarms_are_taken_up_listed_and_taken_back(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +119,14 @@ def test_a_short_stretch_is_taken_with_a_warning(database: Database, capsys: pyt
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--from", "2026-11-01"], ["--undo", "--list"], ["--from", "2026-11-02", "--to", "2026-11-01"]],
+    [
+        [],
+        ["--from", "2026-11-01"],
+        ["--undo", "--list"],
+        ["--from", "2026-11-02", "--to", "2026-11-01"],
+        ["--undo", "--dry-run"],
+        ["--learn-again", "--dry-run"],
+    ],
 )
 def test_options_that_do_not_fit_are_refused(options: list[str]) -> None:
     with pytest.raises(SystemExit):

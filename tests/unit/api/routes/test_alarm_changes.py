@@ -66,6 +66,14 @@ def test_a_segment_is_muted_by_the_name_that_a_failed_check_has(settings: Settin
         for column, status in (("shop=3", 201), ("colour (the rest)", 201), ("town=3", 422), ("shop", 422)):
             answer = client.post("/mutes", json={**MUTE, "check": "performance", "column": column})
             assert answer.status_code == status, column
+        for check, column in (
+            ("performance", f"shop={300 * 'a'}"),
+            ("performance", "shop=a\0"),
+            ("data_drift", "shop=3"),
+        ):
+            answer = client.post("/mutes", json={**MUTE, "check": check, "column": column})
+            assert answer.status_code == 422, column
+            assert "a segment is named as in the failed check" in answer.text
     database = Database(settings.database_url.get_secret_value())
     mutes = AlarmChanges(database).mutes()
     database.dispose()

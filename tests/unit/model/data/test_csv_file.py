@@ -504,3 +504,9 @@ def test_a_file_of_too_many_columns_is_refused_before_its_rows_are_read(write: W
     path = write(f"{names},y\n1,2\n")  # the line that is too short would be named
     with pytest.raises(DataError, match="has 5,001 columns, and at most 5,000 are taken; leave out those"):
         load_csv(path, "y")
+
+
+def test_numbers_without_the_mark_that_the_schema_gives_are_named(write: Write) -> None:
+    text = "x,y\n" + "".join(f"0.{i:04},{'ab'[i % 2]}\n" for i in range(1, 41))
+    with pytest.raises(DataError, match=r"'x' has no numbers with the decimal mark ',': line 2: '0.0001'.*and 39 more"):
+        read_columns(write(text), "y", SchemaFile.model_validate({"decimal": ","}))

@@ -36,6 +36,7 @@ def test_types_units_and_descriptions_are_read(tmp_path: Path) -> None:
         ("columns: {age: {typ: number}}", "columns.age.typ: Extra inputs are not permitted"),
         ("columns: {age: date}", "columns.age.type: Input should be 'number', 'category' or 'boolean'"),
         ("columns: {no: number}", "put it in quotes"),
+        ("segments: sex", r"segments: give a list, such as [sex]"),
         ("columns: [age]", "columns: Input should be a valid dictionary"),
         ("drop: [1]", "drop.0: Input should be a valid string; put it in quotes"),
         ("- age", "the file: Input should be a valid dictionary"),
