@@ -36,7 +36,7 @@ PANELS: dict[str, tuple[Command, ...]] = {
         Command("adopt", "model.adopt", "Import a scikit-learn pipeline that was fitted elsewhere."),
         Command("watch", "model.watch", "Watch a model that is served elsewhere, in any language."),
         Command("ingest", "scripts.ingest.__main__", "Send a file of predictions that were made elsewhere."),
-        Command("calibrate", "scripts.calibrate", "Set the alarms, and if asked the reference, from the log, or take that back."),
+        Command("calibrate", "scripts.calibrate", "Set the alarms or the reference from the log, or undo that."),
         Command("mute", "scripts.mute", "Mute a check or a column until a time, or end that."),
         Command("threshold", "scripts.threshold", "Set the threshold of a check, or take that back."),
         Command("backtest", "scripts.backtest", "Show what the alarms would have done on past rows."),
