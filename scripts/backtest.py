@@ -199,6 +199,7 @@ def _summary(judged: Judged, alerts: Sequence[AlertSpan]) -> dict[str, Any]:
 def _failed(failure: "Failure") -> dict[str, Any]:
     """Return a failure; `measure` is there for a segment, and where several windows together show it."""
     found = failure._asdict()
+    del found["statistic"]  # the check and its measure say it
     return found if failure.measure else {name: value for name, value in found.items() if name != "measure"}
 
 
