@@ -167,7 +167,7 @@ def _calibrate(options: argparse.Namespace, settings: Settings, service: _Servic
     if drawn is None:
         added = log.add(version, AlarmAction.CALIBRATED, content, service.reference_id)
     else:
-        span = (options.start, min(options.end, log.now()))
+        span = (options.start, min(options.end, log.database.read_now()))
         added = log.add_with_reference(version, content, span, drawn.rows, drawn.thresholds_json)
     console.print(f"alarms version {added.id}; the next window is judged by it. To take it back: --undo")
 

@@ -85,11 +85,6 @@ class AlarmLog:
         with self.database.reading() as connection:
             return [_version_of(row) for row in connection.execute(query.order_by(alarm_versions.c.id))]
 
-    def now(self) -> datetime:
-        """Return the database's time."""
-        with self.database.reading() as connection:
-            return moment(self.database.now(connection))
-
     def add(
         self, model_version: str, action: AlarmAction, content: str | None, reference_id: int | None = None
     ) -> AlarmVersion:

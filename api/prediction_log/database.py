@@ -207,6 +207,11 @@ class Database:
             self._refuse_lost_file()
             yield connection
 
+    def read_now(self) -> datetime:
+        """Return the database's time, read in a transaction of its own. Raises LogUnavailable."""
+        with self.reading() as connection:
+            return moment(self.now(connection))
+
     def log_id(self) -> str:
         """Return the id of the log, which a migrated one has. Raises LogUnavailable."""
         if self._log_id is None:

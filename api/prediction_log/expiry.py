@@ -29,7 +29,7 @@ from sqlalchemy import (
     text,
 )
 
-from api.prediction_log.database import Database, microseconds, moment
+from api.prediction_log.database import Database, microseconds
 from api.prediction_log.tables import horizon, labels, models, predictions, rejections, windows
 from api.prediction_log.windows import unfinished
 
@@ -102,8 +102,7 @@ class LogExpiry:
 
     def now(self) -> datetime:
         """Return the database's time."""
-        with self._database.reading() as connection:
-            return moment(self._database.now(connection))
+        return self._database.read_now()
 
     def remove(self, before: datetime, max_rows: int, own: Mapping[int, datetime] = NO_OWN) -> ExpiredRows:
         """Remove up to ``max_rows`` old predictions with their labels; return how many.

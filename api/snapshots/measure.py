@@ -142,8 +142,8 @@ class SettledEstimates:
             if distances and window.end - window.start == length:
                 self._known[window.start] = distances
         self._until = start
-        newest = [self._known[one] for one in sorted(self._known)][-SETTLED_WINDOWS:]
         self._known = {one: self._known[one] for one in sorted(self._known)[-SETTLED_WINDOWS:]}
+        newest = self._known.values()
         scores = dict.fromkeys(score for one in newest for score in one)
         return {score: widening([one[score] for one in newest if score in one]) for score in scores}
 
